@@ -1,0 +1,31 @@
+"""What can go wrong, as one line for the person at the terminal, and the exit code that goes with it.
+
+Raise these where the fault is found, with a message that says what is wrong (naming the file) and what to do. The
+command line prints the message without a traceback (`--debug` shows it) and exits with the class's code.
+"""
+
+
+class GenkitError(Exception):
+    """Failed: bad data, a missing file, a broken checkpoint."""
+
+    exit_code = 1
+
+
+class DataError(GenkitError):
+    """The images, or the files that hold them, can't be used as they are."""
+
+
+class CheckpointError(GenkitError):
+    """A checkpoint or run directory is missing, damaged, or not genkit's."""
+
+
+class UsageError(GenkitError):
+    """The command's options contradict each other or the model: the person can mend it by typing another command."""
+
+    exit_code = 2
+
+
+class DivergedError(GenkitError):
+    """Training produced a loss that is no longer finite."""
+
+    exit_code = 3

@@ -1,0 +1,145 @@
+"""The contract between a model and everything else: loop, sampler, checkpoint, command line.
+
+A model is one file in `genkit/models/` with one subclass of `GenerativeModel`; nothing else is touched. The file's name
+is the model's name on the command line, the first line of its docstring is its help, and its `Options` are its flags.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+
+class ImageShape(NamedTuple):
+    """The shape of one image. Any height and width, and 1 or 3 channels, are normal cases."""
+
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers one image holds, channels counted."""
+        return self.channels * self.height * self.width
+
+    def __str__(self) -> str:
+        return f"{self.channels}×{self.height}×{self.width}"
+
+
+class Batch(NamedTuple):
+    """What one step of training or evaluation sees, all on the model's device."""
+
+    images: Tensor  # (B, C, H, W) float in [0, 1]
+    labels: Tensor | None  # (B,) int64, or (B, A) bool attributes
+    epoch: Tensor  # () float: passes over the training data so far, for warm-ups; infinite in evaluation
+
+
+class Phase(NamedTuple):
+    """One optimiser's share of a training step."""
+
+    name: str  # prefix of its metrics: "critic" gives "critic/loss", "" gives "loss"
+    module: nn.Module  # the only parameters that this phase may move
+    losses: Callable[[Batch], dict[str, Tensor]]  # scalars, averaged over the batch; "loss" is minimised, all are logged
+    optimizer: dict[str, Any]  # arguments of torch.optim.AdamW: lr, betas, weight_decay
+
+
+LatentDim = Annotated[int, Field(ge=1, le=65536, description="Numbers in a latent code.")]
+Epochs = Annotated[int, Field(ge=1, le=100_000, description="Passes over the training images.")]
+BatchSize = Annotated[int, Field(ge=1, le=65536, description="Images a training step.")]
+LearningRate = Annotated[float, Field(gt=0, le=10, description="Adam's peak learning rate.")]
+Beta1 = Annotated[float, Field(ge=0, lt=1, description="Adam's decay of the gradient's running mean.")]
+Beta2 = Annotated[float, Field(ge=0, lt=1, description="Adam's decay of the squared gradient's running mean.")]
+WeightDecay = Annotated[float, Field(ge=0, le=10, description="Decoupled weight decay, as in AdamW.")]
+Schedule = Annotated[
+    Literal["constant", "cosine"], Field(description="Learning rate after the warm-up: held, or a half cosine to 0.")
+]
+LrWarmup = Annotated[
+    float, Field(ge=0, le=100_000, description="Epochs over which the learning rate rises linearly from 0.")
+]
+GradClip = Annotated[float, Field(ge=0, description="Largest gradient norm of a phase; 0 doesn't clip.")]
+Ema = Annotated[
+    float,
+    Field(
+        ge=0,
+        lt=1,
+        description="Decay of the weights' moving average that validation and sampling use; 0 keeps none.",
+    ),
+]
+
+
+class Options(BaseModel):
+    """What every model can be told. A model's own `Options` inherits these, changes defaults and adds its own.
+
+    Every field becomes, by itself, a flag with help and bounds, a key of the config file and a part of the checkpoint.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    latent_dim: LatentDim = 32
+    epochs: Epochs = 20
+    batch_size: BatchSize = 128
+    lr: LearningRate = 1e-3
+    schedule: Schedule = "cosine"
+    lr_warmup: LrWarmup = 0.5
+    beta1: Beta1 = 0.9
+    beta2: Beta2 = 0.999
+    weight_decay: WeightDecay = 0.0
+    grad_clip: GradClip = 0.0
+    ema: Ema = 0.0
+
+    def optimizer(self) -> dict[str, Any]:
+        """These options as the arguments of torch.optim.AdamW, for a `Phase`."""
+        return {"lr": self.lr, "betas": (self.beta1, self.beta2), "weight_decay": self.weight_decay}
+
+
+class GenerativeModel(nn.Module, ABC):
+    """A latent space and the way from it to images.
+
+    Args:
+        image: the shape of the images that it is built for.
+        options: an instance of this class's own `Options`.
+    """
+
+    Options: ClassVar[type[Options]] = Options
+    #: The validation metric that picks the best checkpoint, lower is better: one that a phase logs, or one of
+    #: `evaluate.SAMPLE_METRICS`.
+    monitor: ClassVar[str] = "loss"
+
+    def __init__(self, image: ImageShape, options: Any):
+        super().__init__()
+        self.image = image
+        self.options = options
+
+    @abstractmethod
+    def phases(self) -> Sequence[Phase]:
+        """The training step, in order: one phase for an autoencoder; critic, then generator, for a GAN."""
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [0, 1] of the codes (B, latent_dim)."""
+
+    @abstractmethod
+    def prior(self, noise: Tensor) -> Tensor:
+        """Codes (B, latent_dim) as the model's prior draws them, from N(0, I) noise of the same shape."""
+
+    def fit_prior(self, batches: Iterable[Batch]) -> None:  # noqa: B027 (a hook that most models leave empty)
+        """Fit what `prior` needs to the training images, for a model whose training doesn't give it a prior."""
+
+    def features(self, images: Tensor) -> Tensor:
+        """What stands for an image (B, C, H, W) when images are compared or plotted: (B, F), by default its code."""
+        if isinstance(self, Encodes):
+            return self.encode(images)
+        raise NotImplementedError(f"{type(self).__name__} neither encodes images nor defines features")
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """A model that finds an image's code by itself. Autoencoders and VAEs do; a GAN simply lacks the method."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Codes (B, latent_dim) of images (B, C, H, W) in [0, 1]; of a distribution over codes, its mean."""
+        ...

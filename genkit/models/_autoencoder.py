@@ -1,0 +1,73 @@
+"""What the plain autoencoders share: a deterministic code, a pixel loss, and a prior fitted afterwards."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from genkit import model, nets
+from genkit.model import Batch, GenerativeModel, ImageShape, Phase
+
+Loss = Annotated[
+    Literal["mse", "cross-entropy"],
+    Field(description="Summed over an image's pixels: squared error, or the grey values' cross-entropy in nats."),
+]
+
+
+class Autoencoder(GenerativeModel):
+    """An encoder and a decoder, trained to give each image back. A subclass builds the two nets.
+
+    It has no prior of its own: `fit_prior` fits a Gaussian with full covariance to the training codes.
+    """
+
+    class Options(model.Options):
+        latent_dim: model.LatentDim = 30
+        activation: nets.Activation = "gelu"
+        loss: Loss = "mse"
+
+    monitor = "squared_error"
+
+    def __init__(self, image: ImageShape, options: Options):
+        super().__init__(image, options)
+        self.encoder, self.decoder = self.build()
+        self.codes = nets.FittedGaussian(options.latent_dim)
+
+    @abstractmethod
+    def build(self) -> tuple[nn.Module, nn.Module]:
+        """Encoder, (B, C, H, W) to (B, latent_dim), and decoder, back to (B, C, H, W) before `to_pixels`."""
+
+    def phases(self) -> list[Phase]:
+        return [Phase("", self, self.losses, self.options.optimizer())]
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss, and the squared error of the pixels, both summed over an image and averaged over the batch."""
+        output = self.decoder(self.encoder(batch.images))
+        with torch.no_grad():
+            error = F.mse_loss(self.to_pixels(output), batch.images, reduction="sum")
+        if self.options.loss == "mse":
+            loss = F.mse_loss(output, batch.images, reduction="sum")
+        else:
+            loss = F.binary_cross_entropy_with_logits(output, batch.images, reduction="sum")
+        return {"loss": loss / len(batch.images), "squared_error": error / len(batch.images)}
+
+    def to_pixels(self, output: Tensor) -> Tensor:
+        """The decoder's output as images in [0, 1]: clipped under squared error, by a sigmoid under cross-entropy."""
+        return output.clamp(0, 1) if self.options.loss == "mse" else output.sigmoid()
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self.encoder(images)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.to_pixels(self.decoder(z))
+
+    def prior(self, noise: Tensor) -> Tensor:
+        return self.codes(noise)
+
+    def fit_prior(self, batches: Iterable[Batch]) -> None:
+        self.codes.fit(torch.cat([self.encode(batch.images) for batch in batches]))

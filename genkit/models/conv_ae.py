@@ -1,0 +1,19 @@
+"""Convolutional autoencoder: four strided convolutions down, four transposed ones up, at any image size."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from genkit import nets
+from genkit.models._autoencoder import Autoencoder
+
+
+class ConvAE(Autoencoder):
+    class Options(Autoencoder.Options):
+        width: nets.ConvWidth = 16
+
+    LEVELS = 4
+
+    def build(self) -> tuple[nn.Module, nn.Module]:
+        shape = (self.image, self.options.width, self.options.latent_dim, self.LEVELS, self.options.activation)
+        return nets.ConvEncoder(*shape), nets.ConvDecoder(*shape)

@@ -1,0 +1,175 @@
+"""Deep convolutional GAN, at any image size, with the paper's recipe or a steadier default.
+
+After Radford, Metz and Chintala, "Unsupervised representation learning with deep convolutional generative adversarial
+networks" (ICLR 2016). The default replaces the discriminator's batchnorm by spectral norm (Miyato et al., ICLR 2018)
+and averages the generator's weights.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from genkit import model, nets
+from genkit.model import Batch, GenerativeModel, ImageShape, Phase
+
+#: What `--recipe paper` sets where nothing else is said.
+PAPER = {
+    "width": 128,
+    "critic_norm": "batch",
+    "latent": "uniform",
+    "ema": 0.0,
+    "schedule": "constant",
+    "lr_warmup": 0.0,
+    "epochs": 25,
+}
+
+
+class DCGAN(GenerativeModel):
+    class Options(model.Options):
+        recipe: Annotated[
+            Literal["default", "paper"],
+            Field(description="`paper` sets the paper's recipe wherever nothing else is given."),
+        ] = "default"
+        latent_dim: model.LatentDim = 100
+        latent: Annotated[
+            Literal["normal", "uniform"], Field(description="Prior of each latent number: N(0, 1) or U(-1, 1).")
+        ] = "normal"
+        width: nets.ConvWidth = 32
+        critic_norm: Annotated[
+            Literal["spectral", "batch"], Field(description="What keeps the discriminator in bounds.")
+        ] = "spectral"
+        lr: model.LearningRate = 2e-4
+        critic_lr: Annotated[
+            float | None,
+            Field(
+                gt=0,
+                le=10,
+                description="The discriminator's own learning rate.",
+                json_schema_extra={"none": "as --lr"},
+            ),
+        ] = None
+        beta1: model.Beta1 = 0.5
+        batch_size: model.BatchSize = 128
+        ema: model.Ema = 0.999
+        schedule: model.Schedule = "constant"
+        lr_warmup: model.LrWarmup = 0.0
+
+        @model_validator(mode="before")
+        @classmethod
+        def _recipe(cls, given: Any) -> Any:
+            if isinstance(given, dict) and given.get("recipe") == "paper":
+                return {**PAPER, **given}
+            return given
+
+    monitor = "sliced_wasserstein"
+
+    def __init__(self, image: ImageShape, options: Options):
+        super().__init__(image, options)
+        levels = max(1, round(math.log2(min(image.height, image.width) / 4)))
+        self.generator = Generator(image, options.width, options.latent_dim, levels)
+        self.critic = Critic(image, options.width, levels, options.critic_norm)
+
+    def phases(self) -> list[Phase]:
+        optimizer = self.options.optimizer()
+        critic_optimizer = {**optimizer, "lr": self.options.critic_lr or self.options.lr}
+        return [
+            Phase("critic", self.critic, self.critic_losses, critic_optimizer),
+            Phase("generator", self.generator, self.generator_losses, optimizer),
+        ]
+
+    def critic_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Binary cross-entropy of telling real from fake, on logits; 2 ln 2 when the discriminator is at a loss."""
+        with torch.no_grad():
+            fake = self.generator(self.draw(batch))
+        on_real, on_fake = self.critic(batch.images), self.critic(fake)
+        return {
+            "loss": F.softplus(-on_real).mean() + F.softplus(on_fake).mean(),
+            "real": on_real.detach().sigmoid().mean(),
+            "fake": on_fake.detach().sigmoid().mean(),
+        }
+
+    def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The non-saturating loss, −ln D(G(z)); ln 2 when the discriminator is at a loss."""
+        return {"loss": F.softplus(-self.critic(self.generator(self.draw(batch)))).mean()}
+
+    def draw(self, batch: Batch) -> Tensor:
+        """As many fresh codes from the prior as the batch has images."""
+        return self.prior(torch.randn(len(batch.images), self.options.latent_dim, device=batch.images.device))
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.generator(z)
+
+    def prior(self, noise: Tensor) -> Tensor:
+        # erf(x / √2) is the normal's cumulative distribution stretched to (-1, 1), so it makes normal noise uniform.
+        return torch.erf(noise / math.sqrt(2)) if self.options.latent == "uniform" else noise
+
+    def features(self, images: Tensor) -> Tensor:
+        """The discriminator's last convolution, flattened."""
+        return self.critic.layers(2 * images - 1)
+
+
+def normal_init(module: nn.Module) -> None:
+    """The paper's initial weights: N(0, 0.02), batchnorm's gain N(1, 0.02), no bias."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, 0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1, 0.02)
+    if getattr(module, "bias", None) is not None:
+        nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+
+class Generator(nn.Module):
+    """Codes (B, latent_dim) to images (B, C, H, W) in [0, 1]."""
+
+    def __init__(self, image: ImageShape, width: int, latent_dim: int, levels: int):
+        super().__init__()
+        sizes, channels = nets.pyramid(image, levels), nets.widths(width, levels)
+        shape = (channels[-1], *sizes[-1])
+        layers: list[nn.Module] = [
+            nn.Linear(latent_dim, ImageShape(*shape).numbers, bias=False),
+            nn.Unflatten(1, shape),
+            nn.BatchNorm2d(channels[-1]),
+            nn.ReLU(),
+        ]
+        for level in reversed(range(1, levels)):
+            layers += [
+                nets.double(channels[level], channels[level - 1], sizes[level], bias=False),
+                nn.BatchNorm2d(channels[level - 1]),
+                nn.ReLU(),
+            ]
+        self.layers = nn.Sequential(*layers, nets.double(channels[0], image.channels, sizes[0]), nn.Tanh())
+        self.apply(normal_init)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return (self.layers(z) + 1) / 2
+
+
+class Critic(nn.Module):
+    """Images (B, C, H, W) in [0, 1] to the logits (B,) of being real."""
+
+    def __init__(self, image: ImageShape, width: int, levels: int, norm: str):
+        super().__init__()
+        sizes, channels = nets.pyramid(image, levels), [image.channels, *nets.widths(width, levels)]
+        layers: list[nn.Module] = []
+        for level in range(levels):
+            batchnorm = norm == "batch" and level > 0
+            layers.append(nets.halve(channels[level], channels[level + 1], sizes[level], bias=not batchnorm))
+            layers += [nn.BatchNorm2d(channels[level + 1])] if batchnorm else []
+            layers.append(nn.LeakyReLU(0.2))
+        self.layers = nn.Sequential(*layers, nn.Flatten())
+        self.head = nn.Linear(ImageShape(channels[-1], *sizes[-1]).numbers, 1)
+        self.apply(normal_init)
+        if norm == "spectral":
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d | nn.Linear):
+                    spectral_norm(module)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.layers(2 * images - 1)).flatten()

@@ -1,0 +1,124 @@
+"""Variational autoencoder: a diagonal Gaussian posterior, sampled by reparameterisation, with a Bernoulli or Gaussian decoder.
+
+After Kingma and Welling, "Auto-encoding variational Bayes" (ICLR 2014). The objective is summed over pixels and averaged
+over images, in nats, and is the same function in training and evaluation.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from genkit import model, nets
+from genkit.model import Batch, GenerativeModel, ImageShape, Phase
+
+
+def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, variance) ‖ N(0, 1)) of every element, in nats: ½(μ² + σ² − 1 − ln σ²). Same shape as `mean`."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+
+
+class VAE(GenerativeModel):
+    class Options(model.Options):
+        latent_dim: model.LatentDim = 20
+        lr: model.LearningRate = 2e-3
+        net: Annotated[
+            Literal["mlp", "conv"], Field(description="Encoder and decoder: fully connected or convolutional.")
+        ] = "mlp"
+        hidden: nets.Widths = (512, 256)
+        width: nets.ConvWidth = 16
+        activation: nets.Activation = "gelu"
+        likelihood: Annotated[
+            Literal["bernoulli", "gaussian"],
+            Field(description="Of a pixel given the code; grey values are taken as Bernoulli probabilities."),
+        ] = "bernoulli"
+        sigma: Annotated[
+            float | None,
+            Field(
+                gt=0,
+                le=1,
+                description="The Gaussian likelihood's standard deviation.",
+                json_schema_extra={"none": "learned, one for all pixels"},
+            ),
+        ] = None
+        binarize: Annotated[
+            Literal["none", "dynamic"],
+            Field(description="`dynamic` draws each pixel as 0 or 1 with its grey value's odds, afresh at every use."),
+        ] = "none"
+        beta: Annotated[float, Field(ge=0, description="Weight of the KL term; 1 is the ELBO.")] = 1.0
+        kl_warmup: Annotated[float, Field(ge=0, description="Epochs over which the KL term's weight rises from 0.")] = 0
+
+    LEVELS = 3
+    monitor = "neg_elbo"
+
+    def __init__(self, image: ImageShape, options: Options):
+        super().__init__(image, options)
+        latent, activation = options.latent_dim, options.activation
+        if options.net == "mlp":
+            sizes = [image.numbers, *options.hidden]
+            self.encoder = nn.Sequential(nn.Flatten(), nets.mlp([*sizes, 2 * latent], activation))
+            self.decoder = nn.Sequential(nets.mlp([latent, *sizes[::-1]], activation), nn.Unflatten(1, tuple(image)))
+        else:
+            self.encoder = nets.ConvEncoder(image, options.width, 2 * latent, self.LEVELS, activation)
+            self.decoder = nets.ConvDecoder(image, options.width, latent, self.LEVELS, activation)
+        if options.likelihood == "gaussian":
+            log_sigma = torch.tensor(math.log(options.sigma or 0.1))
+            if options.sigma is None:
+                self.log_sigma = nn.Parameter(log_sigma)
+            else:
+                self.register_buffer("log_sigma", log_sigma)
+
+    def phases(self) -> list[Phase]:
+        return [Phase("", self, self.losses, self.options.optimizer())]
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The training loss and the ELBO's terms, from one sample of z an image.
+
+        `neg_elbo` is always at a KL weight of 1; `loss` has `beta` and its warm-up.
+        """
+        images = torch.bernoulli(batch.images) if self.options.binarize == "dynamic" else batch.images
+        mean, log_variance = self.posterior(images)
+        z = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+        reconstruction = self.negative_log_likelihood(self.decoder(z), images).mean()
+        kl = gaussian_kl(mean, log_variance).sum(1).mean()
+        return {
+            "loss": reconstruction + self.kl_weight(batch.epoch) * kl,
+            "neg_elbo": reconstruction + kl,
+            "reconstruction": reconstruction,
+            "kl": kl,
+        }
+
+    def kl_weight(self, epoch: Tensor) -> Tensor | float:
+        """`beta`, reached linearly after `kl_warmup` epochs."""
+        if not self.options.kl_warmup:
+            return self.options.beta
+        return self.options.beta * (epoch / self.options.kl_warmup).clamp(max=1)
+
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of q(z|x), each (B, latent_dim)."""
+        mean, log_variance = self.encoder(images).chunk(2, 1)
+        return mean, log_variance
+
+    def negative_log_likelihood(self, output: Tensor, images: Tensor) -> Tensor:
+        """−ln p(x|z) in nats, summed over pixels: (B,). `output` is the decoder's, before `to_pixels`."""
+        if self.options.likelihood == "bernoulli":
+            terms = F.binary_cross_entropy_with_logits(output, images, reduction="none")
+        else:
+            standardised = (images - output) * (-self.log_sigma).exp()
+            terms = 0.5 * standardised.square() + self.log_sigma + 0.5 * math.log(2 * math.pi)
+        return terms.flatten(1).sum(1)
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self.posterior(images)[0]
+
+    def decode(self, z: Tensor) -> Tensor:
+        output = self.decoder(z)
+        return output.sigmoid() if self.options.likelihood == "bernoulli" else output.clamp(0, 1)
+
+    def prior(self, noise: Tensor) -> Tensor:
+        return noise

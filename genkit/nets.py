@@ -1,0 +1,170 @@
+"""Blocks that the models share: fully connected and convolutional nets at any image size, and a fitted prior."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BeforeValidator, Field
+from torch import Tensor, nn
+
+from genkit.model import ImageShape
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+
+Activation = Annotated[
+    Literal["relu", "gelu", "tanh", "sigmoid"], Field(description="Nonlinearity of the hidden layers.")
+]
+
+
+def _split_commas(value: object) -> object:
+    """`"1000,500"` as `("1000", "500")`, and `"none"` as `()`, so that a flag can hold a list."""
+    if isinstance(value, str):
+        return tuple(part for part in value.replace("none", "").split(",") if part.strip())
+    return value
+
+
+Widths = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=65536)], ...],
+    BeforeValidator(_split_commas),
+    Field(description="Units of the encoder's hidden layers, mirrored in the decoder: `512,256`, or `none`."),
+]
+ConvWidth = Annotated[
+    int, Field(ge=1, le=1024, description="Channels of the outermost convolution; each level inwards doubles them.")
+]
+
+
+def mlp(sizes: Sequence[int], activation: str) -> nn.Sequential:
+    """Linear layers from `sizes[0]` to `sizes[-1]` inputs, with the activation between them and none after the last."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers[:-1])
+
+
+def pyramid(image: ImageShape, levels: int) -> list[tuple[int, int]]:
+    """(height, width) of the image and of each level below it, every level half the one above, rounded down.
+
+    A side stays 1 once it is 1, so that any image size has any number of levels.
+    """
+    sizes = [(image.height, image.width)]
+    for _ in range(levels):
+        height, width = sizes[-1]
+        sizes.append((max(1, height // 2), max(1, width // 2)))
+    return sizes
+
+
+def widths(first: int, levels: int, most: int = 1024) -> list[int]:
+    """Channels of each level: `first`, doubled level by level, never above `most` (or `first`, if that is more)."""
+    return [min(first * 2**level, max(first, most)) for level in range(levels)]
+
+
+def halve(inputs: int, outputs: int, size: tuple[int, int], bias: bool = True) -> nn.Conv2d:
+    """A 4×4 convolution from `size` down to half of it, rounded down (a side of 1 stays 1)."""
+    kernel = tuple(4 if side > 1 else 1 for side in size)
+    stride = tuple(2 if side > 1 else 1 for side in size)
+    padding = tuple(1 if side > 1 else 0 for side in size)
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=bias)  # type: ignore[arg-type]
+
+
+def double(inputs: int, outputs: int, size: tuple[int, int], bias: bool = True) -> nn.ConvTranspose2d:
+    """The way back from `halve`: a 4×4 transposed convolution that gives exactly `size`, be it even or odd.
+
+    Kernel 4 with stride 2 lays the same number of taps on every pixel, so that it draws no checkerboard; an odd size
+    is the doubled one plus one row or column, which `output_padding` adds.
+    """
+    kernel = tuple(4 if side > 1 else 1 for side in size)
+    stride = tuple(2 if side > 1 else 1 for side in size)
+    padding = tuple(1 if side > 1 else 0 for side in size)
+    odd = tuple(side % 2 if side > 1 else 0 for side in size)
+    return nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding, odd, bias=bias)  # type: ignore[arg-type]
+
+
+class ConvEncoder(nn.Module):
+    """Strided convolutions, then one linear layer: images (B, C, H, W) to (B, outputs).
+
+    Args:
+        image: the shape of the images.
+        width: channels of the first convolution; each further level doubles them.
+        outputs: numbers returned an image.
+        levels: convolutions, each of which halves height and width.
+        activation: a key of `ACTIVATIONS`.
+    """
+
+    def __init__(self, image: ImageShape, width: int, outputs: int, levels: int, activation: str):
+        super().__init__()
+        sizes, channels = pyramid(image, levels), [image.channels, *widths(width, levels)]
+        layers: list[nn.Module] = []
+        for level in range(levels):
+            layers += [
+                halve(channels[level], channels[level + 1], sizes[level], bias=False),
+                nn.BatchNorm2d(channels[level + 1]),
+                ACTIVATIONS[activation](),
+            ]
+        height, width = sizes[-1]
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * height * width, outputs))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+
+class ConvDecoder(nn.Module):
+    """One linear layer, then transposed convolutions: codes (B, inputs) to images (B, C, H, W), unbounded.
+
+    The mirror of `ConvEncoder`, with the same arguments.
+    """
+
+    def __init__(self, image: ImageShape, width: int, inputs: int, levels: int, activation: str):
+        super().__init__()
+        sizes, channels = pyramid(image, levels), [image.channels, *widths(width, levels)]
+        shape = (channels[-1], *sizes[-1])
+        layers: list[nn.Module] = [nn.Linear(inputs, ImageShape(*shape).numbers), nn.Unflatten(1, shape)]
+        for level in reversed(range(levels)):
+            layers += [
+                nn.BatchNorm2d(channels[level + 1]),
+                ACTIVATIONS[activation](),
+                double(channels[level + 1], channels[level], sizes[level]),
+            ]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(z)
+
+
+class FittedGaussian(nn.Module):
+    """N(mean, covariance) over codes, fitted after training: the prior of a model that was trained without one.
+
+    Until `fit` is called it is N(0, I). The parameters are buffers, so they travel with the weights.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("scale", torch.eye(dim))
+
+    @torch.no_grad()
+    def fit(self, codes: Tensor) -> None:
+        """Take mean and full covariance of the codes (N, dim). Any N from 1 on will do.
+
+        The square root is taken by eigenvalues, which a singular covariance (fewer codes than dimensions, or a dead
+        unit) leaves well defined, where a Cholesky factor would fail.
+        """
+        codes = codes.double()
+        mean = codes.mean(0)
+        covariance = (codes - mean).T @ (codes - mean) / max(1, len(codes) - 1)
+        values, vectors = torch.linalg.eigh(covariance)
+        self.mean.copy_(mean)
+        self.scale.copy_(vectors * values.clamp(min=0).sqrt())
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """Codes (B, dim) from N(0, I) noise (B, dim)."""
+        return self.mean + noise @ self.scale.T
