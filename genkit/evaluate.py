@@ -1,0 +1,107 @@
+"""Numbers for a trained model: its losses on held-out images, and how far its samples are from real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from genkit.data.batches import in_order
+from genkit.data.dataset import Split
+from genkit.model import Encodes, GenerativeModel
+
+#: Images a batch in evaluation.
+EVALUATION_BATCH = 500
+#: Samples, and as many real images, that a sample metric compares during training.
+SAMPLE_COUNT = 1000
+#: Side of the patches that `sliced_wasserstein` compares, and how many places of each scale it looks at.
+PATCH = 8
+PLACES = 8
+
+
+@torch.no_grad()
+def validate(model: GenerativeModel, split: Split, device: torch.device, seed: int = 0) -> dict[str, float]:
+    """The model's own losses over a split, averaged over its images, plus the metric that it is monitored by.
+
+    Noise (z, binarisation) is drawn from `seed`, so two validations see the same, and the training's random generators
+    are left as they were.
+    """
+    model.eval()
+    totals: dict[str, Tensor] = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for batch in in_order(split, EVALUATION_BATCH, device):
+            for phase in model.phases():
+                prefix = f"{phase.name}/" if phase.name else ""
+                for name, value in phase.losses(batch).items():
+                    totals[prefix + name] = totals.get(prefix + name, 0) + value.double() * len(batch.images)
+        metrics = {name: float(total / len(split)) for name, total in totals.items()}
+        if isinstance(model, Encodes):
+            metrics["active_units"] = active_units(encode_split(model, split, device))
+        if model.monitor in SAMPLE_METRICS:
+            count = min(SAMPLE_COUNT, len(split))
+            noise = torch.randn(count, model.options.latent_dim, device=device)
+            samples = torch.cat([model.decode(model.prior(part)) for part in noise.split(EVALUATION_BATCH)])
+            real = torch.cat([batch.images for batch in in_order(split, EVALUATION_BATCH, device, count)])
+            metrics[model.monitor] = SAMPLE_METRICS[model.monitor](samples, real)
+    return metrics
+
+
+@torch.no_grad()
+def encode_split(model: Encodes, split: Split, device: torch.device) -> Tensor:
+    """The codes of a split's images, in order: (N, latent_dim), on the CPU."""
+    return torch.cat([model.encode(batch.images).cpu() for batch in in_order(split, EVALUATION_BATCH, device)])
+
+
+@torch.no_grad()
+def features_of_split(model: GenerativeModel, split: Split, device: torch.device) -> Tensor:
+    """What stands for each of a split's images, in order (`GenerativeModel.features`): (N, F), on the CPU."""
+    return torch.cat([model.features(batch.images).cpu() for batch in in_order(split, EVALUATION_BATCH, device)])
+
+
+def active_units(codes: Tensor) -> int:
+    """How many latent dimensions carry something: those whose code varies over the data by more than 0.01.
+
+    For a VAE, whose code is the posterior mean, this is Var_x(E[z|x]) > 0.01 of Burda et al. (ICLR 2016).
+    """
+    return int((codes.var(0, unbiased=False) > 0.01).sum())
+
+
+def sliced_wasserstein(samples: Tensor, real: Tensor, directions: int = 256) -> float:
+    """How far two sets of images are apart, from fine texture to whole shapes; 0 for equal sets, in pixel units.
+
+    After the sliced Wasserstein distance of Karras et al. (ICLR 2018): at every scale, from the full size down to at most
+    8 pixels a side, small patches at the same places of both sets are projected on random directions, and the sorted
+    projections compared. It needs neither labels nor a network, so it can pick a GAN's best checkpoint on any data.
+
+    Args:
+        samples, real: (N, C, H, W) in [0, 1], as many of each.
+    """
+    generator = torch.Generator().manual_seed(0)
+    distances = []
+    while True:
+        for top, left, side in patch_places(real.shape[2], real.shape[3], generator):
+            place = (..., slice(top, top + side), slice(left, left + side))
+            ours, theirs = samples[place].flatten(1), real[place].flatten(1)
+            direction = torch.randn(ours.shape[1], directions, generator=generator).to(ours)
+            direction /= direction.norm(dim=0)
+            gap = (ours @ direction).sort(0).values - (theirs @ direction).sort(0).values
+            distances.append(gap.abs().mean() / side)
+        if min(real.shape[2:]) <= PATCH:
+            return float(torch.stack(distances).mean())
+        samples, real = F.avg_pool2d(samples, 2), F.avg_pool2d(real, 2)
+
+
+def patch_places(height: int, width: int, generator: torch.Generator) -> list[tuple[int, int, int]]:
+    """(top, left, side) of the patches to compare at one scale; a single one where a patch fills the image."""
+    side = min(PATCH, height, width)
+    if height == width == side:
+        return [(0, 0, side)]
+    tops = torch.randint(height - side + 1, (PLACES,), generator=generator).tolist()
+    lefts = torch.randint(width - side + 1, (PLACES,), generator=generator).tolist()
+    return [(top, left, side) for top, left in zip(tops, lefts, strict=True)]
+
+
+SAMPLE_METRICS: dict[str, Callable[[Tensor, Tensor], float]] = {"sliced_wasserstein": sliced_wasserstein}

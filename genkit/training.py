@@ -1,0 +1,99 @@
+"""The optimisers and the loop. Nothing in this file knows which model it trains, reads the device, or does I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from genkit.model import Batch, GenerativeModel, Options
+
+
+class TrainingState:
+    """Everything that a training step changes: the model's weights, their average, the optimisers, the step count.
+
+    Attributes:
+        model: the model that the steps move.
+        averaged: its moving average (`Options.ema`), or None.
+        optimizers: one AdamW a phase, in the phases' order.
+        step: steps taken so far.
+    """
+
+    def __init__(self, model: GenerativeModel, total_steps: int, steps_per_epoch: int):
+        self.model = model.requires_grad_(False)
+        self.phases = list(model.phases())
+        # The fused kernel takes one pass over each weight where the plain one takes ten.
+        self.optimizers = [
+            torch.optim.AdamW(phase.module.parameters(), **phase.optimizer, fused=True) for phase in self.phases
+        ]
+        self.step = 0
+        self.total_steps = total_steps
+        self.steps_per_epoch = steps_per_epoch
+        self.averaged: AveragedModel | None = None
+        if model.options.ema:
+            self.averaged = AveragedModel(model, multi_avg_fn=self._move_average, use_buffers=True)
+
+    @property
+    def best_model(self) -> GenerativeModel:
+        """The model to validate and to sample from: the averaged one where an average is kept."""
+        return self.model if self.averaged is None else self.averaged.module  # type: ignore[return-value]
+
+    @torch.no_grad()
+    def _move_average(self, averages: list[Tensor], currents: list[Tensor], _count: object) -> None:
+        # A young average forgets fast, or the first random weights would stay in it for 1 / (1 - decay) steps.
+        decay = min(self.model.options.ema, (1 + self.step) / (10 + self.step))
+        for average, current in zip(averages, currents, strict=True):
+            if average.is_floating_point():
+                average.lerp_(current, 1 - decay)
+            else:
+                average.copy_(current)
+
+
+def train(state: TrainingState, batches: Iterable[Batch]) -> Iterator[dict[str, Tensor]]:
+    """Take one step a batch; yield its metrics, still on the device, after each.
+
+    In a step every phase in turn moves its own module, with all other weights frozen, so that no gradient is computed
+    which nobody uses. The caller logs, draws, saves and stops, between the steps.
+    """
+    for batch in batches:
+        state.model.train()
+        metrics = {}
+        for phase, optimizer in zip(state.phases, state.optimizers, strict=True):
+            phase.module.requires_grad_(True)
+            losses = phase.losses(batch)
+            optimizer.zero_grad(set_to_none=True)
+            losses["loss"].backward()
+            prepare_update(optimizer, phase.optimizer["lr"], state)
+            optimizer.step()
+            phase.module.requires_grad_(False)
+            prefix = f"{phase.name}/" if phase.name else ""
+            metrics.update({prefix + name: value.detach() for name, value in losses.items()})
+        state.step += 1
+        if state.averaged is not None:
+            state.averaged.update_parameters(state.model)
+        yield metrics
+
+
+def prepare_update(optimizer: torch.optim.Optimizer, peak_lr: float, state: TrainingState) -> None:
+    """Set this step's learning rate, and clip the gradient where the options ask for it."""
+    options = state.model.options
+    for group in optimizer.param_groups:
+        group["lr"] = peak_lr * lr_factor(options, state.step, state.total_steps, state.steps_per_epoch)
+        if options.grad_clip:
+            nn.utils.clip_grad_norm_(group["params"], options.grad_clip)
+
+
+def lr_factor(options: Options, step: int, total_steps: int, steps_per_epoch: int) -> float:
+    """The learning rate of a step (counted from 0) as a share of the peak, in (0, 1].
+
+    It rises linearly over `lr_warmup` epochs, then is held or falls along half a cosine to 0 after the last step.
+    """
+    warmup = min(round(options.lr_warmup * steps_per_epoch), total_steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if options.schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total_steps - warmup)))
