@@ -1,0 +1,116 @@
+"""Read `male&glasses - male&!glasses + !male&!glasses`, and find the exemplars that each term stands for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from genkit.data.dataset import Dataset, Split
+from genkit.errors import UsageError
+
+
+class Term(NamedTuple):
+    """One term of an expression: `sign` is 1 or -1, `text` is what was written."""
+
+    sign: int
+    text: str
+
+
+def parse(expression: str) -> list[Term]:
+    """Split `a - b + c` at its signs, which stand between blanks (names and paths may hold a `-` themselves).
+
+    Raises:
+        UsageError: when a term is missing.
+    """
+    pieces = re.split(r"(?:^|\s)([+-])\s", expression.strip())
+    signs, texts = ["+", *pieces[1::2]], [piece.strip() for piece in pieces[0::2]]
+    terms = [Term(-1 if sign == "-" else 1, text) for sign, text in zip(signs, texts, strict=True)]
+    if terms[0].text == "" and len(terms) > 1:
+        terms = terms[1:]  # a sign before the first term
+    if not all(term.text for term in terms):
+        raise UsageError(f"--arithmetic: '{expression}' has an empty term; write 'a - b + c', with blanks around the signs")
+    return terms
+
+
+def parse_numbers(text: str) -> list[int]:
+    """`0-3,8` as [0, 1, 2, 3, 8].
+
+    Raises:
+        UsageError: for anything else, or more than a million numbers.
+    """
+    numbers: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", part)
+        if not match or (match[2] and int(match[2]) < int(match[1])):
+            raise UsageError(f"'{text}' is no list of numbers; write it like 0-7,12")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last - first + len(numbers) >= 1_000_000:
+            raise UsageError(f"'{text}' names more than a million numbers")
+        numbers.extend(range(first, last + 1))
+    return numbers
+
+
+def matching(term: str, dataset: Dataset, split: Split) -> Tensor:
+    """Positions (int64) in a split of the images that a term of labels or attributes describes.
+
+    `label:7` and `label:sneaker` go by class; `male&!glasses` by attributes, all of which must hold.
+
+    Raises:
+        UsageError: when the data has no such class or attribute, or no image matches.
+    """
+    if term.startswith("label:"):
+        mask = of_class(term.removeprefix("label:"), dataset, split)
+    else:
+        mask = with_attributes(term, dataset, split)
+    positions = mask.nonzero().flatten()
+    if len(positions) == 0:
+        raise UsageError(f"--arithmetic: no image of the test split is '{term}'")
+    return positions
+
+
+def of_class(name: str, dataset: Dataset, split: Split) -> Tensor:
+    if split.labels is None:
+        raise UsageError(f"--arithmetic: {dataset.name} has no labels, so 'label:{name}' means nothing; name seeds or files")
+    if name not in dataset.classes:
+        raise UsageError(f"--arithmetic: {dataset.name} has no class '{name}'; it has {', '.join(dataset.classes[:20])}")
+    return split.labels == dataset.classes.index(name)
+
+
+def with_attributes(term: str, dataset: Dataset, split: Split) -> Tensor:
+    mask = torch.ones(len(split), dtype=torch.bool)
+    for part in term.split("&"):
+        name = part.strip()
+        wanted = not name.startswith("!")
+        name = name.removeprefix("!").strip()
+        if split.attributes is None or name not in dataset.attributes:
+            offer = f"it has {', '.join(dataset.attributes)}" if dataset.attributes else "it has none; use label:, @seeds or files"
+            raise UsageError(f"--arithmetic: {dataset.name} has no attribute '{name}' ({offer})")
+        mask &= split.attributes[:, dataset.attributes.index(name)] == wanted
+    return mask
+
+
+class Exemplars(NamedTuple):
+    """What a term's code is the mean of: the images (N, C, H, W) in [0, 1] and their codes (N, latent_dim)."""
+
+    term: Term
+    images: Tensor
+    codes: Tensor
+
+    @property
+    def code(self) -> Tensor:
+        return self.codes.mean(0)
+
+
+def combine(exemplars: list[Exemplars], of: Callable[[Exemplars], Tensor]) -> Tensor:
+    """The signed sum of something over the terms: `of` gives each term's code, or its mean picture for the control."""
+    return torch.stack([each.term.sign * of(each) for each in exemplars]).sum(0)
+
+
+def is_file_term(term: str) -> bool:
+    """Whether a term names image files: `a.png`, or several with commas between them."""
+    return all(Path(part).suffix and not part.startswith("label:") for part in term.split(","))

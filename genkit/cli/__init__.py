@@ -1,0 +1,68 @@
+"""The command line: parse, wire, print. One file a command; nothing here imports torch before a command needs it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+
+import click
+
+import genkit
+from genkit.cli import data, embed, info, sample, train
+from genkit.cli.output import LogHandler, emit_error
+from genkit.errors import GenkitError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(genkit.__version__, prog_name="genkit")
+def genkit_command() -> None:
+    """Learn, see and measure a latent space from images.
+
+    \b
+    genkit train vae --dataset mnist     train a model
+    genkit sample --interpolate          walk through the newest run's latent space
+    genkit embed                         look at it in two dimensions
+
+    Results go to stdout, everything else to stderr; --json makes the result one JSON object. Every command takes
+    --debug, which shows the traceback of an error. Exit codes: 0 done, 1 failed or bad data, 2 usage, 3 diverged,
+    130 interrupted, 143 terminated.
+    """
+
+
+for command in (train.train, sample.sample, embed.embed, info.info, data.data):
+    genkit_command.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exits. Any error becomes one line on stderr and the exit code that errors.py gives it."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug, as_json = "--debug" in arguments, "--json" in arguments
+    logger = logging.getLogger("genkit")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(LogHandler())
+    try:
+        code = genkit_command.main([each for each in arguments if each != "--debug"], "genkit", standalone_mode=False)
+    except click.ClickException as error:
+        message = error.format_message().replace("\n", " ")
+        where = f" (see {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
+        code = emit_error(message + where, error.exit_code, as_json)
+    except GenkitError as error:
+        code = emit_error(str(error), error.exit_code, as_json)
+        if debug:
+            traceback.print_exc()
+    except (KeyboardInterrupt, click.Abort):
+        code = emit_error("interrupted", 130, as_json)
+    except BrokenPipeError:
+        # The reader (`| head`) went away, which is no error. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except MemoryError:
+        code = emit_error("out of memory; use a smaller --batch-size or --image-size", 1, as_json)
+    except Exception as error:
+        reason = (str(error).strip() or "no message").splitlines()[0]
+        code = emit_error(f"a fault in genkit, {type(error).__name__}: {reason}; --debug shows where", 1, as_json)
+        if debug:
+            traceback.print_exc()
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,60 @@
+"""`genkit data`: which image sets are there, fetch one, check one."""
+
+from __future__ import annotations
+
+import click
+
+from genkit.cli.output import emit, json_option
+
+
+@click.group()
+def data() -> None:
+    """List, fetch and check image sets.
+
+    Sets live in $GENKIT_DATA (by default the user's cache folder); with GENKIT_OFFLINE=1 nothing is ever fetched.
+    """
+
+
+@data.command(name="list")
+@json_option
+def list_sets(as_json: bool) -> None:
+    """List the sets that --dataset knows by name."""
+    from genkit.data import names
+
+    sets = names()
+    width = max(map(len, sets))
+    lines = [f"{name:{width}}  {description}" for name, description in sets.items()]
+    emit({"sets": sets}, [*lines, "A folder of images, a .npy or a .npz file is named by its path."], as_json)
+
+
+@data.command()
+@click.argument("name")
+@json_option
+def fetch(name: str, as_json: bool) -> None:
+    """Download a set, check it, and print its files. What already lies there is checked and used as it is."""
+    from genkit import data as sources
+
+    files = sources.fetch(name)
+    emit({"name": name, "files": files}, map(str, files), as_json)
+
+
+@data.command()
+@click.argument("name_or_path", metavar="NAME|PATH")
+@json_option
+def verify(name_or_path: str, as_json: bool) -> int:
+    """Read every byte of a set, folder or array anew, and list every fault. Exits with 1 if there is one."""
+    from genkit import data as sources
+
+    report = sources.verify(name_or_path)
+    lines = [
+        f"source      {report.source}",
+        f"files       {report.files:,}",
+        f"images      {report.images:,} ({report.duplicates:,} exact duplicates)",
+        *(f"size        {size}: {count:,}" for size, count in report.sizes.items()),
+        *(f"mode        {mode}: {count:,}" for mode, count in report.modes.items()),
+        *(f"sha256      {total}  {file}" for file, total in report.sums.items()),
+        *(f"fault       {problem}" for problem in report.problems),
+        "all is well" if report.ok else f"{len(report.problems)} faults",
+    ]
+    emit({**report.model_dump(), "ok": report.ok}, lines, as_json)
+    return 0 if report.ok else 1

@@ -1,0 +1,244 @@
+"""`genkit sample [RUN]`: one sampler for every model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from genkit.cli.output import emit, json_option
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run
+from genkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from genkit.arithmetic import Exemplars, Term
+    from genkit.data.dataset import Dataset
+    from genkit.pictures import Picture
+
+logger = logging.getLogger("genkit")
+
+#: What is shown where nothing is named.
+DEFAULT_SEEDS, DEFAULT_WAYPOINTS, DEFAULT_IMAGES = range(64), range(5), range(16)
+
+
+class Numbers(click.ParamType):
+    """`0-7,12` as a list of numbers."""
+
+    name = "0-7,12"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> list[int]:
+        from genkit.arithmetic import parse_numbers
+
+        if isinstance(value, list):
+            return value
+        try:
+            return parse_numbers(value)
+        except UsageError as error:
+            self.fail(str(error), parameter, context)
+
+
+class Kinds:
+    """The kinds of sample, of which a command makes one; a grid of seeds where none is asked for."""
+
+
+@click.command(epilog=RUN_HELP)
+@click.argument("run", required=False)
+@click.option("--seeds", type=Numbers(), help="Seeds of the samples, or of the waypoints.  [default: 0-63; 0-4]")
+@click.option("--images", type=Numbers(), help="Images of the test split, by position.  [default: 0-15]")
+@click.option("--file", "files", type=click.Path(path_type=Path), multiple=True, help="An image file; may be repeated.")
+@click.option("--reconstruct", is_flag=True, help="Originals above reconstructions: of --images or --file.")
+@click.option("--interpolate", is_flag=True, help="Walk between --seeds, --images or --file; a sheet and a GIF.")
+@click.option(
+    "--arithmetic",
+    metavar="EXPR",
+    help="Calculate with codes: 'male&glasses - male&!glasses + !male&!glasses', 'label:7 - label:1 + label:4', "
+    "'@3,8,9 - @12,4,7 + @1,5,2' (seeds), 'a.png - b.png + c.png'.",
+)
+@click.option("--traverse", is_flag=True, help="Sweep each latent dimension, from one of --seeds, --images or --file.")
+@click.option("--manifold", is_flag=True, help="Show a 2-D latent space whole.")
+@click.option("--path", type=click.Choice(["slerp", "lerp"]), default="slerp", show_default=True, help="Of --interpolate.")
+@click.option("--steps", type=click.IntRange(2, 1000), help="Images a row.  [default: 9 to interpolate, 11 to traverse]")
+@click.option("--exemplars", type=click.IntRange(1, 1000), default=3, show_default=True, help="Images averaged a term.")
+@click.option(
+    "--jitter",
+    type=click.FloatRange(0),
+    default=0.433,
+    show_default=True,
+    help="Of --arithmetic's neighbours, in the prior's standard deviations; the paper's ±0.25 of U(-1, 1).",
+)
+@click.option("--dims", type=Numbers(), help="Dimensions to traverse.  [default: all, or the 16 strongest]")
+@click.option("--reach", type=click.FloatRange(0, min_open=True), default=3.0, show_default=True, help="Of --traverse, in σ.")
+@click.option("--side", type=click.IntRange(2, 200), default=20, show_default=True, help="Images a side of --manifold.")
+@click.option("--columns", type=click.IntRange(1), help="Of the grid of samples.  [default: as square as possible]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of exemplars.")
+@click.option("--dataset", metavar="NAME|PATH", help="Other images than those that the run was trained on.")
+@click.option("--each", is_flag=True, help="Also save every image as a file of its own, at its own size.")
+@click.option("--npz", is_flag=True, help="Also save images and codes as arrays.")
+@click.option("--device", default="auto", show_default=True, envvar="GENKIT_DEVICE", help=DEVICE_HELP)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files.  [default: in the run]")
+@json_option
+def sample(run: str | None, device: str, out: Path | None, each: bool, npz: bool, as_json: bool, **asked: Any) -> None:
+    """Sample from a model, reconstruct, walk and calculate in its latent space.
+
+    Without a kind, a grid of samples from the prior. Prints the files it wrote.
+    """
+    kinds = [kind for kind in ("reconstruct", "interpolate", "arithmetic", "traverse", "manifold") if asked[kind]]
+    if len(kinds) > 1:
+        raise UsageError(f"--{kinds[0]} and --{kinds[1]} are two pictures; ask for one at a time")
+    kind = kinds[0] if kinds else "samples"
+    opened = load_run(run, device, out)
+    picture = MAKERS[kind](opened, asked)
+    for note in picture.notes:
+        logger.info("%s", note)
+    files = save(opened, kind, picture, each, npz)
+    result = {"checkpoint": opened.checkpoint.path, "kind": kind, "n": len(picture.images), "files": files}
+    emit(result, map(str, files.values()), as_json)
+
+
+def save(opened: OpenedRun, kind: str, picture: Picture, each: bool, npz: bool) -> dict[str, Path]:
+    """Write a picture's files under a name that is still free."""
+    from genkit import images, rundir
+
+    sheet = rundir.unused(opened.folder("pictures") / f"{kind}.png")
+    images.save_png(sheet, picture.sheet)
+    files = {"sheet": sheet}
+    if picture.frames is not None:
+        files["animation"] = sheet.with_suffix(".gif")
+        images.save_gif(files["animation"], picture.frames)
+    if each:
+        files["each"] = sheet.with_suffix("")
+        for index, image in enumerate(picture.images):
+            images.save_png(files["each"] / f"{index:05d}.png", image)
+    if npz:
+        files["npz"] = sheet.with_suffix(".npz")
+        images.save_npz(files["npz"], images=images.to_uint8(picture.images), codes=picture.codes.cpu())
+    return files
+
+
+def make_samples(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
+    from genkit import pictures
+
+    return pictures.samples(opened.model, asked["seeds"] or DEFAULT_SEEDS, asked["columns"])
+
+
+def make_reconstructions(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
+    from genkit import pictures
+
+    originals, names = chosen_images(opened, asked, DEFAULT_IMAGES)
+    return pictures.reconstructions(opened.model, originals, names, opened.name)
+
+
+def make_interpolation(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
+    from genkit import pictures
+
+    waypoints, names = chosen_codes(opened, asked, DEFAULT_WAYPOINTS)
+    return pictures.interpolation(opened.model, waypoints, names, asked["steps"] or 9, asked["path"], opened.name)
+
+
+def make_arithmetic(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
+    from genkit import arithmetic, pictures
+
+    expression = asked["arithmetic"]
+    source = Lazy(opened, asked["dataset"])
+    terms = [exemplars(opened, term, source, asked["exemplars"], asked["seed"]) for term in arithmetic.parse(expression)]
+    return pictures.arithmetic(opened.model, terms, expression, asked["jitter"], opened.name)
+
+
+def make_traversal(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
+    from genkit import pictures
+
+    codes, names = chosen_codes(opened, asked, range(1))
+    dims = asked["dims"]
+    latent = opened.model.options.latent_dim
+    if dims and max(dims) >= latent:
+        raise UsageError(f"--dims: there are {latent} dimensions, 0 to {latent - 1}")
+    return pictures.traversal(
+        opened.model, codes[0], dims, asked["reach"], asked["steps"] or 11, f"{opened.name}, from {names[0]}"
+    )
+
+
+def make_manifold(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
+    from genkit import pictures
+
+    return pictures.manifold(opened.model, asked["side"])
+
+
+MAKERS = {
+    "samples": make_samples,
+    "reconstruct": make_reconstructions,
+    "interpolate": make_interpolation,
+    "arithmetic": make_arithmetic,
+    "traverse": make_traversal,
+    "manifold": make_manifold,
+}
+
+
+def chosen_codes(opened: OpenedRun, asked: dict[str, Any], default_seeds: Sequence[int]) -> tuple[Tensor, list[str]]:
+    """The codes that --seeds, --images or --file name, (N, latent_dim), with their names."""
+    from genkit import sampling
+
+    if asked["images"] or asked["files"]:
+        originals, names = chosen_images(opened, asked, ())
+        return sampling.encode(opened.model, originals), names
+    seeds = asked["seeds"] or default_seeds
+    return sampling.seed_codes(opened.model, seeds), [f"seed {seed}" for seed in seeds]
+
+
+def chosen_images(opened: OpenedRun, asked: dict[str, Any], default: Sequence[int]) -> tuple[Tensor, list[str]]:
+    """The images that --images and --file name, (N, C, H, W) in [0, 1], with their names."""
+    import torch
+
+    from genkit import images
+
+    if asked["seeds"]:
+        raise UsageError("--seeds names samples; give --images or --file for real images, or leave one of them out")
+    positions = asked["images"] or ([] if asked["files"] else list(default))
+    parts, names = [], []
+    if positions:
+        test = opened.dataset(asked["dataset"]).test
+        if max(positions) >= len(test):
+            raise UsageError(f"--images: the test split has {len(test)} images, 0 to {len(test) - 1}")
+        parts.append(images.to_float(test.images(torch.tensor(positions))))
+        names += [f"test {position}" for position in positions]
+    for file in asked["files"]:
+        parts.append(images.read_image(file, opened.model.image)[None])
+        names.append(file.name)
+    return torch.cat(parts), names
+
+
+class Lazy:
+    """The data of a run, loaded when a term first needs it: a sum of seeds needs none."""
+
+    def __init__(self, opened: OpenedRun, other: str | None):
+        self.opened, self.other = opened, other
+        self.loaded: Dataset | None = None
+
+    def __call__(self) -> Dataset:
+        if self.loaded is None:
+            self.loaded = self.opened.dataset(self.other)
+        return self.loaded
+
+
+def exemplars(opened: OpenedRun, term: Term, source: Lazy, count: int, seed: int) -> Exemplars:
+    """The images and codes that a term stands for: seeds, files, or images of the test split that fit it."""
+    import torch
+
+    from genkit import arithmetic, images, sampling
+
+    if term.text.startswith("@"):
+        codes = sampling.seed_codes(opened.model, arithmetic.parse_numbers(term.text[1:]))
+        return arithmetic.Exemplars(term, sampling.decode(opened.model, codes), codes)
+    if arithmetic.is_file_term(term.text):
+        found = [images.read_image(Path(part.strip()), opened.model.image) for part in term.text.split(",")]
+        originals = torch.stack(found)
+    else:
+        dataset = source()
+        fitting = arithmetic.matching(term.text, dataset, dataset.test)
+        order = torch.randperm(len(fitting), generator=torch.Generator().manual_seed(seed))
+        originals = images.to_float(dataset.test.images(fitting[order[:count]]))
+    return arithmetic.Exemplars(term, originals, sampling.encode(opened.model, originals))

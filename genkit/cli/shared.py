@@ -1,0 +1,102 @@
+"""What the commands that open a run have in common."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from genkit.errors import GenkitError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from genkit.checkpoint import Checkpoint
+    from genkit.data.dataset import Dataset, Split
+    from genkit.model import GenerativeModel
+    from genkit.rundir import RunDirectory
+
+logger = logging.getLogger("genkit")
+
+RUN_HELP = (
+    "RUN is a run's folder (its best checkpoint is used) or number, a checkpoint's folder, or a folder of runs; left out, "
+    "it is the newest run in runs/, or in $GENKIT_OUT."
+)
+DEVICE_HELP = "auto (cuda, then mps, then cpu), cpu, cuda, cuda:1 or mps."
+
+
+class OpenedRun(NamedTuple):
+    """A checkpoint with its model on a device, and where its pictures go."""
+
+    checkpoint: Checkpoint
+    directory: RunDirectory | None
+    device: torch.device
+    out: Path | None
+
+    @property
+    def model(self) -> GenerativeModel:
+        return self.checkpoint.model
+
+    @property
+    def name(self) -> str:
+        return self.directory.path.name if self.directory else self.checkpoint.path.name
+
+    def folder(self, kind: str) -> Path:
+        """The folder for results of one kind: `--out`, else in the run, else here. Made if it is missing."""
+        path = self.out or (self.directory.path / kind if self.directory else Path())
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise GenkitError(f"can't write to {path}: {error.strerror}; name another folder with --out") from error
+        return path
+
+    def dataset(self, other: str | None = None) -> Dataset:
+        """The images that the model was trained on, or another set brought to the same shape.
+
+        Raises:
+            UsageError: when their shape isn't the model's.
+        """
+        from genkit import data
+
+        options = data.DataOptions(**self.checkpoint.description["data"])
+        if other is not None:
+            size = self.model.image
+            square = size.height if size.height == size.width else None
+            options = options.model_copy(update={"dataset": other, "image_size": square, "channels": size.channels})
+        images = data.load(options)
+        if images.shape != self.model.image:
+            raise UsageError(f"{images.name} has images of {images.shape}, and {self.name} was trained on {self.model.image}")
+        return images
+
+    def coloring(self, images: Dataset, rows: Split, attribute: str | None) -> tuple[Tensor | None, tuple[str, ...]]:
+        """What to colour points by, and its names: an attribute, else the class, else the first attribute, else nothing.
+
+        Raises:
+            UsageError: when there is no such attribute.
+        """
+        if attribute is None and rows.labels is not None:
+            return rows.labels, images.classes
+        if attribute is None and not images.attributes:
+            return None, ()
+        name = attribute or images.attributes[0]
+        if name not in images.attributes or rows.attributes is None:
+            offer = ", ".join(images.attributes) or "none"
+            raise UsageError(f"--color-by: {images.name} has no attribute '{name}' (it has {offer})")
+        return rows.attributes[:, images.attributes.index(name)].long(), (f"not {name}", name)
+
+
+def load_run(run: str | None, device: str, out: Path | None) -> OpenedRun:
+    """Find a run, check and open its checkpoint, and bring its model to the device."""
+    from genkit import checkpoint, rundir
+    from genkit import device as devices
+
+    where = devices.pick(device)
+    found = rundir.find(run)
+    opened = checkpoint.read(found.checkpoint)
+    about = opened.description
+    logger.info(
+        "using %s: %s on %s, %g epochs, on %s", found.checkpoint, about["model"], about["data"]["dataset"], about["epoch"], devices.describe(where)
+    )
+    opened.model.to(where)
+    return OpenedRun(opened, found.run, where, out)

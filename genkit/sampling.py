@@ -1,0 +1,193 @@
+"""Walking in a latent space: seeds to codes, codes to images, and the paths, sweeps and grids between them.
+
+One sampler for every model: it asks only for what the contract gives. Each seed's noise is drawn by itself, on the CPU,
+so an image depends neither on its neighbours nor on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from genkit.errors import UsageError
+from genkit.model import Encodes, GenerativeModel
+
+Path = Literal["slerp", "lerp"]
+
+#: Images decoded or encoded at once. The last batch is padded to this size: matrix products of different heights may
+#: round differently, and an image must not change with the number of its neighbours.
+CHUNK = 32
+#: Noise vectors from which the prior's centre and spread are measured.
+MOMENT_DRAWS = 10_000
+
+
+def noise(seeds: Iterable[int], dim: int) -> Tensor:
+    """One N(0, I) vector a seed: (len(seeds), dim) float32 on the CPU, each row a function of its seed alone."""
+    rows = [torch.randn(dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(rows) if rows else torch.empty(0, dim)
+
+
+def device_of(model: GenerativeModel) -> torch.device:
+    return next(model.parameters()).device
+
+
+def seed_codes(model: GenerativeModel, seeds: Iterable[int]) -> Tensor:
+    """The codes (N, latent_dim) that the model's prior makes of the seeds' noise."""
+    return model.prior(noise(seeds, model.options.latent_dim).to(device_of(model)))
+
+
+@torch.no_grad()
+def decode(model: GenerativeModel, z: Tensor) -> Tensor:
+    """Images (N, C, H, W) in [0, 1], on the CPU, of the codes (N, latent_dim)."""
+    return _in_chunks(model.decode, z.to(device_of(model)))
+
+
+@torch.no_grad()
+def encode(model: GenerativeModel, images: Tensor, *, steps: int = 300) -> Tensor:
+    """The codes (N, latent_dim) of images (N, C, H, W) in [0, 1]: by the encoder, or by `invert` where there is none."""
+    if isinstance(model, Encodes):
+        return _in_chunks(model.encode, images.to(device_of(model))).to(device_of(model))
+    return invert(model, images, steps=steps)
+
+
+def reconstruct(model: GenerativeModel, images: Tensor) -> Tensor:
+    """The images (N, C, H, W) as the model gives them back."""
+    return decode(model, encode(model, images))
+
+
+def _in_chunks(function: object, inputs: Tensor) -> Tensor:
+    outputs = []
+    for chunk in inputs.split(CHUNK):
+        padding = chunk[-1:].expand(CHUNK - len(chunk), *chunk.shape[1:])
+        outputs.append(function(torch.cat([chunk, padding]))[: len(chunk)].cpu())  # type: ignore[operator]
+    return torch.cat(outputs)
+
+
+def invert(model: GenerativeModel, images: Tensor, *, steps: int = 300, draws: int = 1000, lr: float = 0.05) -> Tensor:
+    """Codes whose images come closest to the given ones in squared error, found by optimising the prior's noise.
+
+    Each search starts from the best of `draws` random codes. Optimising the noise rather than the code keeps the result
+    where the prior can reach it. Deterministic; each image is searched for by itself.
+
+    Args:
+        images: (N, C, H, W) in [0, 1].
+
+    Returns:
+        (N, latent_dim), on the model's device.
+    """
+    images = images.to(device_of(model))
+    candidates = noise(range(draws), model.options.latent_dim)
+    pictures = decode(model, model.prior(candidates.to(images.device))).flatten(1)
+    nearest = torch.cdist(images.flatten(1).cpu(), pictures).argmin(1)
+    found = candidates[nearest].to(images.device).requires_grad_(True)
+    # Adam treats every number by itself and the loss is a sum over images, so a batch is a row of separate searches.
+    optimizer = torch.optim.Adam([found], lr=lr)
+    with torch.enable_grad():
+        for _ in tqdm(range(steps), desc="searching codes", unit="step", disable=None, leave=False):
+            loss = (model.decode(model.prior(found)) - images).square().sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return model.prior(found.detach())
+
+
+@torch.no_grad()
+def prior_moments(model: GenerativeModel) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every latent number under the prior: two (latent_dim,) tensors."""
+    draws = torch.randn(MOMENT_DRAWS, model.options.latent_dim, generator=torch.Generator().manual_seed(0))
+    codes = model.prior(torch.cat([draws, -draws]).to(device_of(model)))
+    return codes.mean(0), codes.std(0)
+
+
+def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """The straight line from `a` (..., D) at t = 0 to `b` (..., D) at t = 1; `t` is (T, 1)."""
+    return a + t * (b - a)
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """The great circle from `a` (D,) at t = 0 to `b` (D,) at t = 1, after White, "Sampling generative networks" (2016).
+
+    In many dimensions nearly all of a Gaussian's mass lies on a shell, which a straight line leaves and this doesn't.
+    Vectors of unequal length are weighted alike, so the length changes smoothly. Where the circle isn't defined (parallel
+    or opposite vectors, or a zero), it is the straight line.
+
+    Args:
+        t: (T, 1).
+
+    Returns:
+        (T, D).
+    """
+    cosine = torch.nn.functional.cosine_similarity(a, b, dim=-1).clamp(-1, 1)
+    angle = torch.acos(cosine)
+    if torch.sin(angle) < 1e-4:
+        return lerp(a, b, t)
+    return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
+
+
+def interpolate(waypoints: Tensor, steps: int, path: Path = "slerp", centre: Tensor | None = None) -> list[Tensor]:
+    """The way through all waypoints (N, D), a segment at a time: N - 1 tensors (steps, D), both ends included.
+
+    Args:
+        steps: codes a segment, at least 2.
+        centre: (D,) about which slerp turns; the origin by default. `prior_moments` gives the right one for a model whose
+            codes aren't centred.
+
+    Raises:
+        UsageError: with fewer than two waypoints.
+    """
+    if len(waypoints) < 2:
+        raise UsageError("an interpolation needs at least two points to go between")
+    t = torch.linspace(0, 1, steps, device=waypoints.device)[:, None]
+    if path == "lerp":
+        return [lerp(a, b, t) for a, b in zip(waypoints, waypoints[1:], strict=False)]
+    offset = torch.zeros_like(waypoints[0]) if centre is None else centre
+    return [slerp(a - offset, b - offset, t) + offset for a, b in zip(waypoints, waypoints[1:], strict=False)]
+
+
+def neighbours(z: Tensor, spread: Tensor, jitter: float, count: int = 8, seed: int = 0) -> Tensor:
+    """`count` noisy copies of a code (D,): z + U(-jitter, jitter) standard deviations of the prior. (count, D).
+
+    Radford et al. (2016) add U(-0.25, 0.25) to a code whose prior is U(-1, 1), which is a jitter of 0.25 · √3 = 0.433.
+    """
+    draws = torch.stack([torch.rand(len(z), generator=torch.Generator().manual_seed(seed + k)) for k in range(count)])
+    return z + jitter * (2 * draws.to(z) - 1) * spread
+
+
+def traverse(model: GenerativeModel, z: Tensor, reach: float, steps: int, dims: Iterable[int] | None = None) -> Tensor:
+    """Sweep latent dimensions of one code (D,), each by itself, over ±`reach` standard deviations about the prior's mean.
+
+    Returns:
+        Codes (len(dims), steps, D); all dimensions where none are named.
+    """
+    mean, spread = prior_moments(model)
+    chosen = list(range(len(z))) if dims is None else list(dims)
+    codes = z.repeat(len(chosen), steps, 1)
+    sweep = torch.linspace(-reach, reach, steps, device=z.device)
+    for row, dim in enumerate(chosen):
+        codes[row, :, dim] = mean[dim] + sweep * spread[dim]
+    return codes
+
+
+def manifold(model: GenerativeModel, side: int) -> Tensor:
+    """A 2-D latent space as an even grid on the unit square, through the inverse normal CDF and the prior.
+
+    The picture of Kingma and Welling (2014): every cell has the same probability.
+
+    Returns:
+        Codes (side², 2), row by row, the second coordinate falling from top to bottom.
+
+    Raises:
+        UsageError: when the latent space isn't two-dimensional.
+    """
+    if model.options.latent_dim != 2:
+        raise UsageError(
+            f"--manifold shows a latent space of 2 dimensions, and this one has {model.options.latent_dim}; "
+            "train with --latent-dim 2, or use --traverse"
+        )
+    quantile = torch.special.ndtri((torch.arange(side) + 0.5) / side)
+    rows, columns = torch.meshgrid(quantile.flip(0), quantile, indexing="ij")
+    return model.prior(torch.stack([columns.flatten(), rows.flatten()], 1).to(device_of(model)))
