@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,13 +27,15 @@ def parse(expression: str) -> list[Term]:
     Raises:
         UsageError: when a term is missing.
     """
-    pieces = re.split(r"(?:^|\s)([+-])\s", expression.strip())
+    pieces = re.split(r"(?<!\S)([+-])(?!\S)", expression.strip())
     signs, texts = ["+", *pieces[1::2]], [piece.strip() for piece in pieces[0::2]]
     terms = [Term(-1 if sign == "-" else 1, text) for sign, text in zip(signs, texts, strict=True)]
     if terms[0].text == "" and len(terms) > 1:
         terms = terms[1:]  # a sign before the first term
     if not all(term.text for term in terms):
-        raise UsageError(f"--arithmetic: '{expression}' has an empty term; write 'a - b + c', with blanks around the signs")
+        raise UsageError(
+            f"--arithmetic: '{expression}' has an empty term; write 'a - b + c', with blanks around the signs"
+        )
     return terms
 
 
@@ -75,9 +77,13 @@ def matching(term: str, dataset: Dataset, split: Split) -> Tensor:
 
 def of_class(name: str, dataset: Dataset, split: Split) -> Tensor:
     if split.labels is None:
-        raise UsageError(f"--arithmetic: {dataset.name} has no labels, so 'label:{name}' means nothing; name seeds or files")
+        raise UsageError(
+            f"--arithmetic: {dataset.name} has no labels, so 'label:{name}' means nothing; name seeds or files"
+        )
     if name not in dataset.classes:
-        raise UsageError(f"--arithmetic: {dataset.name} has no class '{name}'; it has {', '.join(dataset.classes[:20])}")
+        raise UsageError(
+            f"--arithmetic: {dataset.name} has no class '{name}'; it has {', '.join(dataset.classes[:20])}"
+        )
     return split.labels == dataset.classes.index(name)
 
 
@@ -88,7 +94,11 @@ def with_attributes(term: str, dataset: Dataset, split: Split) -> Tensor:
         wanted = not name.startswith("!")
         name = name.removeprefix("!").strip()
         if split.attributes is None or name not in dataset.attributes:
-            offer = f"it has {', '.join(dataset.attributes)}" if dataset.attributes else "it has none; use label:, @seeds or files"
+            offer = (
+                f"it has {', '.join(dataset.attributes)}"
+                if dataset.attributes
+                else "it has none; use label:, @seeds or files"
+            )
             raise UsageError(f"--arithmetic: {dataset.name} has no attribute '{name}' ({offer})")
         mask &= split.attributes[:, dataset.attributes.index(name)] == wanted
     return mask
@@ -106,7 +116,7 @@ class Exemplars(NamedTuple):
         return self.codes.mean(0)
 
 
-def combine(exemplars: list[Exemplars], of: Callable[[Exemplars], Tensor]) -> Tensor:
+def combine(exemplars: Sequence[Exemplars], of: Callable[[Exemplars], Tensor]) -> Tensor:
     """The signed sum of something over the terms: `of` gives each term's code, or its mean picture for the control."""
     return torch.stack([each.term.sign * of(each) for each in exemplars]).sum(0)
 

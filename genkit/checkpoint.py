@@ -71,7 +71,9 @@ def write(folder: Path, state: TrainingState, description: Mapping[str, Any]) ->
         "step": state.step,
         **description,
     }
-    contents = {name: save({key: value.contiguous() for key, value in tensors.items()}) for name, tensors in files.items()}
+    contents = {
+        name: save({key: value.contiguous() for key, value in tensors.items()}) for name, tensors in files.items()
+    }
     contents[DESCRIPTION] = to_json(about)
     contents[MANIFEST] = to_json({name: hashlib.sha256(data).hexdigest() for name, data in contents.items()})
     temporary = None
@@ -81,7 +83,7 @@ def write(folder: Path, state: TrainingState, description: Mapping[str, Any]) ->
         for name, data in contents.items():
             write_synced(temporary / name, data)
         sync_folder(temporary)
-        os.rename(temporary, folder)
+        temporary.rename(folder)
         sync_folder(folder.parent)
     except OSError as error:
         if temporary is not None:
@@ -127,7 +129,9 @@ def read_verified(folder: Path) -> dict[str, bytes]:
         raise CheckpointError(f"{folder} is no whole checkpoint: {error}") from error
     for name, expected in sums.items():
         if name not in contents or hashlib.sha256(contents[name]).hexdigest() != expected:
-            raise CheckpointError(f"{folder / name} is damaged: its SHA-256 is not the manifest's; use another checkpoint")
+            raise CheckpointError(
+                f"{folder / name} is damaged: its SHA-256 is not the manifest's; use another checkpoint"
+            )
     return contents
 
 

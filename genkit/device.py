@@ -22,7 +22,9 @@ def pick(name: str) -> torch.device:
     except RuntimeError as error:
         raise UsageError(f"--device: '{name}' is no device; give auto, cpu, cuda, cuda:1 or mps") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"--device: there is no {name} here ({torch.cuda.device_count()} CUDA devices); try --device auto")
+        raise UsageError(
+            f"--device: there is no {name} here ({torch.cuda.device_count()} CUDA devices); try --device auto"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device: there is no mps here; try --device auto")
     if device.type not in ("cpu", "cuda", "mps"):

@@ -41,10 +41,10 @@ def validate(model: GenerativeModel, split: Split, device: torch.device, seed: i
         if isinstance(model, Encodes):
             metrics["active_units"] = active_units(encode_split(model, split, device))
         if model.monitor in SAMPLE_METRICS:
-            count = min(SAMPLE_COUNT, len(split))
-            noise = torch.randn(count, model.options.latent_dim, device=device)
+            chosen = split.take(split.spread(SAMPLE_COUNT))
+            real = torch.cat([batch.images for batch in in_order(chosen, EVALUATION_BATCH, device)])
+            noise = torch.randn(len(real), model.options.latent_dim, device=device)
             samples = torch.cat([model.decode(model.prior(part)) for part in noise.split(EVALUATION_BATCH)])
-            real = torch.cat([batch.images for batch in in_order(split, EVALUATION_BATCH, device, count)])
             metrics[model.monitor] = SAMPLE_METRICS[model.monitor](samples, real)
     return metrics
 
@@ -72,9 +72,9 @@ def active_units(codes: Tensor) -> int:
 def sliced_wasserstein(samples: Tensor, real: Tensor, directions: int = 256) -> float:
     """How far two sets of images are apart, from fine texture to whole shapes; 0 for equal sets, in pixel units.
 
-    After the sliced Wasserstein distance of Karras et al. (ICLR 2018): at every scale, from the full size down to at most
-    8 pixels a side, small patches at the same places of both sets are projected on random directions, and the sorted
-    projections compared. It needs neither labels nor a network, so it can pick a GAN's best checkpoint on any data.
+    After the sliced Wasserstein distance of Karras et al. (ICLR 2018): at every scale, from the full size down to at
+    most 8 pixels a side, small patches at the same places of both sets are projected on random directions, and the
+    sorted projections compared. It needs neither labels nor a network, so it can pick a GAN's best checkpoint on any data.
 
     Args:
         samples, real: (N, C, H, W) in [0, 1], as many of each.

@@ -43,7 +43,9 @@ class Phase(NamedTuple):
 
     name: str  # prefix of its metrics: "critic" gives "critic/loss", "" gives "loss"
     module: nn.Module  # the only parameters that this phase may move
-    losses: Callable[[Batch], dict[str, Tensor]]  # scalars, averaged over the batch; "loss" is minimised, all are logged
+    losses: Callable[
+        [Batch], dict[str, Tensor]
+    ]  # scalars, averaged over the batch; "loss" is minimised, all are logged
     optimizer: dict[str, Any]  # arguments of torch.optim.AdamW: lr, betas, weight_decay
 
 
@@ -126,7 +128,7 @@ class GenerativeModel(nn.Module, ABC):
     def prior(self, noise: Tensor) -> Tensor:
         """Codes (B, latent_dim) as the model's prior draws them, from N(0, I) noise of the same shape."""
 
-    def fit_prior(self, batches: Iterable[Batch]) -> None:  # noqa: B027 (a hook that most models leave empty)
+    def fit_prior(self, batches: Iterable[Batch]) -> None:
         """Fit what `prior` needs to the training images, for a model whose training doesn't give it a prior."""
 
     def features(self, images: Tensor) -> Tensor:

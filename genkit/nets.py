@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
@@ -43,7 +44,7 @@ ConvWidth = Annotated[
 def mlp(sizes: Sequence[int], activation: str) -> nn.Sequential:
     """Linear layers from `sizes[0]` to `sizes[-1]` inputs, with the activation between them and none after the last."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1])
 

@@ -70,7 +70,11 @@ def click_type(field: FieldInfo) -> click.ParamType:
                 bounds |= {"max": le}
             case annotated_types.Lt(lt):
                 bounds |= {"max": lt, "max_open": True}
-    kinds: dict[Any, click.ParamType] = {bool: click.BOOL, int: click.IntRange(**bounds), float: click.FloatRange(**bounds)}
+    kinds: dict[Any, click.ParamType] = {
+        bool: click.BOOL,
+        int: click.IntRange(**bounds),
+        float: click.FloatRange(**bounds),
+    }
     return kinds.get(annotation, click.STRING)
 
 

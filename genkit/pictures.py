@@ -62,16 +62,16 @@ def interpolation(
     centre, _ = sampling.prior_moments(model)
     segments = sampling.interpolate(waypoints, steps, path, centre)
     decoded = sampling.decode(model, torch.cat(segments)).split(steps)
-    rows = [
-        Row(f"{start} → {end}", row) for start, end, row in zip(names, names[1:], decoded, strict=False)
-    ]
+    rows = [Row(f"{start} → {end}", row) for start, end, row in zip(names, names[1:], decoded, strict=False)]
     # A waypoint ends one segment and begins the next: the film shows it once.
     keep = torch.cat([torch.cat(segments[:1]), *(segment[1:] for segment in segments[1:])])
     frames = torch.cat([decoded[0], *(row[1:] for row in decoded[1:])])
     return Picture(images.sheet(rows, title=f"{title}, {path}"), frames, keep, frames)
 
 
-def arithmetic(model: GenerativeModel, terms: Sequence[Exemplars], expression: str, jitter: float, title: str) -> Picture:
+def arithmetic(
+    model: GenerativeModel, terms: Sequence[Exemplars], expression: str, jitter: float, title: str
+) -> Picture:
     """Each term's exemplars and mean, the sum with its eight noisy neighbours, and the same sum done on pixels."""
     _, spread = sampling.prior_moments(model)
     result = combine(terms, lambda term: term.code)

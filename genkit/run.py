@@ -94,8 +94,8 @@ def start(config: Config) -> Result:
         DivergedError: when a loss is no longer finite; the last good checkpoint stays.
     """
     where = device.pick(config.run.device)
-    logger.info("device   %s", device.describe(where))
     dataset = data.load(config.data)
+    logger.info("device   %s", device.describe(where))
     logger.info("data     %s: %s", dataset.name, describe_data(dataset))
     torch.manual_seed(config.run.seed)
     model = build(config, dataset).to(where)
@@ -195,7 +195,8 @@ class Training:
     @torch.no_grad()
     def fit_prior(self) -> None:
         model = self.state.best_model.eval()
-        model.fit_prior(in_order(self.dataset.train, evaluate.EVALUATION_BATCH, self.where, PRIOR_IMAGES))
+        chosen = self.dataset.train.take(self.dataset.train.spread(PRIOR_IMAGES))
+        model.fit_prior(in_order(chosen, evaluate.EVALUATION_BATCH, self.where))
 
     def save(self, epoch: float, values: dict[str, float]) -> None:
         self.fit_prior()
@@ -212,9 +213,9 @@ class Training:
         self.directory.prune()
 
     def draw_reals(self) -> None:
-        reals = images.grid(images.to_float(self.dataset.val.images(slice(PICTURE_COUNT))))
+        reals = images.grid(self.dataset.val.images(self.dataset.val.spread(PICTURE_COUNT)))
         images.save_png(self.directory.path / "reals.png", reals)
-        self.board.add_image("reals", images.to_uint8(reals), 0)
+        self.board.add_image("reals", reals, 0)
 
     @torch.no_grad()
     def draw(self) -> None:
@@ -222,12 +223,13 @@ class Training:
         model = self.state.best_model.eval()
         pictures = {"samples": images.grid(sampling.decode(model, sampling.seed_codes(model, range(PICTURE_COUNT))))}
         if isinstance(model, Encodes):
-            originals = images.to_float(self.dataset.val.images(slice(PICTURE_COUNT // 2)))
+            val = self.dataset.val
+            originals = images.to_float(val.images(val.spread(PICTURE_COUNT // 2)))
             pairs = zip(originals.split(8), sampling.reconstruct(model, originals).split(8), strict=True)
             pictures["reconstructions"] = images.grid(torch.cat([row for pair in pairs for row in pair]), columns=8)
         for name, picture in pictures.items():
             images.save_png(self.directory.path / f"{name}-{self.state.step:06d}.png", picture)
-            self.board.add_image(name, images.to_uint8(picture), self.state.step)
+            self.board.add_image(name, picture, self.state.step)
 
     def finish(self, seconds: float, stopped: int | None) -> Result:
         best = self.directory.best_checkpoint()
@@ -314,10 +316,14 @@ def log_file(path: Path) -> Iterator[None]:
 
 def card(config: Config, dataset: Dataset, result: Result) -> str:
     """The model card: what this run is, how it did, and how to use it."""
-    options = "\n".join(f"| {name} | {value} | {config.sources.get(name, 'default')} |" for name, value in options_of(config))
+    options = "\n".join(
+        f"| {name} | {value} | {config.sources.get(name, 'default')} |" for name, value in options_of(config)
+    )
     metrics = "\n".join(f"| {name} | {value:.6g} |" for name, value in result.metrics.items())
-    measured = f"## Measured on the test split\n\n| metric | value |\n|---|---|\n{metrics}\n" if metrics else (
-        "The run was stopped before its last epoch, so nothing was measured on the test split.\n"
+    measured = (
+        f"## Measured on the test split\n\n| metric | value |\n|---|---|\n{metrics}\n"
+        if metrics
+        else ("The run was stopped before its last epoch, so nothing was measured on the test split.\n")
     )
     return f"""# {result.run.name}
 

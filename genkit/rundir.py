@@ -1,15 +1,15 @@
 """The run directory: created under a fresh number, found again, written to. Nothing in it is ever overwritten.
 
-    runs/00003-vae-mnist/
-        config.json        every value that the run was made with, and where it came from
-        environment.json   versions, device, command line
-        log.txt            what was printed
-        metrics.jsonl      one line a logging interval and a validation
-        tb/                the same for TensorBoard, with the pictures
-        reals.png          what the model should learn
-        samples-000430.png, reconstructions-000430.png   after that many steps, from fixed noise and images
-        checkpoints/000430/
-        README.md          the model card, written at the end
+runs/00003-vae-mnist/
+    config.json        every value that the run was made with, and where it came from
+    environment.json   versions, device, command line
+    log.txt            what was printed
+    metrics.jsonl      one line a logging interval and a validation
+    tb/                the same for TensorBoard, with the pictures
+    reals.png          what the model should learn
+    samples-000430.png, reconstructions-000430.png   after that many steps, from fixed noise and images
+    checkpoints/000430/
+    README.md          the model card, written at the end
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class RunDirectory:
                 (path / "checkpoints").mkdir()
                 return cls(path)
         except OSError as error:
-            raise GenkitError(f"can't make a run in {parent}: {error.strerror}; name another folder with --out") from error
+            raise GenkitError(
+                f"can't make a run in {parent}: {error.strerror}; name another folder with --out"
+            ) from error
 
     @property
     def checkpoints(self) -> list[Path]:

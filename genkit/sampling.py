@@ -6,6 +6,7 @@ so an image depends neither on its neighbours nor on the device.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Literal
 
@@ -48,7 +49,7 @@ def decode(model: GenerativeModel, z: Tensor) -> Tensor:
 
 @torch.no_grad()
 def encode(model: GenerativeModel, images: Tensor, *, steps: int = 300) -> Tensor:
-    """The codes (N, latent_dim) of images (N, C, H, W) in [0, 1]: by the encoder, or by `invert` where there is none."""
+    """The codes (N, latent_dim) of images (N, C, H, W) in [0, 1], by the encoder; by `invert` where there is none."""
     if isinstance(model, Encodes):
         return _in_chunks(model.encode, images.to(device_of(model))).to(device_of(model))
     return invert(model, images, steps=steps)
@@ -112,8 +113,8 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """The great circle from `a` (D,) at t = 0 to `b` (D,) at t = 1, after White, "Sampling generative networks" (2016).
 
     In many dimensions nearly all of a Gaussian's mass lies on a shell, which a straight line leaves and this doesn't.
-    Vectors of unequal length are weighted alike, so the length changes smoothly. Where the circle isn't defined (parallel
-    or opposite vectors, or a zero), it is the straight line.
+    Vectors of unequal length are weighted alike, so the length changes smoothly. Where the circle isn't defined
+    (parallel or opposite vectors, or a zero), it is the straight line.
 
     Args:
         t: (T, 1).
@@ -123,7 +124,7 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """
     cosine = torch.nn.functional.cosine_similarity(a, b, dim=-1).clamp(-1, 1)
     angle = torch.acos(cosine)
-    if torch.sin(angle) < 1e-4:
+    if torch.sin(angle) < 1e-4 or not (a.any() and b.any()):
         return lerp(a, b, t)
     return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
 
@@ -133,8 +134,8 @@ def interpolate(waypoints: Tensor, steps: int, path: Path = "slerp", centre: Ten
 
     Args:
         steps: codes a segment, at least 2.
-        centre: (D,) about which slerp turns; the origin by default. `prior_moments` gives the right one for a model whose
-            codes aren't centred.
+        centre: (D,) about which slerp turns; the origin by default. `prior_moments` gives the right one for a model
+            whose codes aren't centred.
 
     Raises:
         UsageError: with fewer than two waypoints.
@@ -143,9 +144,9 @@ def interpolate(waypoints: Tensor, steps: int, path: Path = "slerp", centre: Ten
         raise UsageError("an interpolation needs at least two points to go between")
     t = torch.linspace(0, 1, steps, device=waypoints.device)[:, None]
     if path == "lerp":
-        return [lerp(a, b, t) for a, b in zip(waypoints, waypoints[1:], strict=False)]
+        return [lerp(a, b, t) for a, b in itertools.pairwise(waypoints)]
     offset = torch.zeros_like(waypoints[0]) if centre is None else centre
-    return [slerp(a - offset, b - offset, t) + offset for a, b in zip(waypoints, waypoints[1:], strict=False)]
+    return [slerp(a - offset, b - offset, t) + offset for a, b in itertools.pairwise(waypoints)]
 
 
 def neighbours(z: Tensor, spread: Tensor, jitter: float, count: int = 8, seed: int = 0) -> Tensor:
@@ -158,7 +159,7 @@ def neighbours(z: Tensor, spread: Tensor, jitter: float, count: int = 8, seed: i
 
 
 def traverse(model: GenerativeModel, z: Tensor, reach: float, steps: int, dims: Iterable[int] | None = None) -> Tensor:
-    """Sweep latent dimensions of one code (D,), each by itself, over ±`reach` standard deviations about the prior's mean.
+    """Sweep each latent dimension of one code (D,) over ±`reach` standard deviations about the prior's mean.
 
     Returns:
         Codes (len(dims), steps, D); all dimensions where none are named.

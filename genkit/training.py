@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ class TrainingState:
         return self.model if self.averaged is None else self.averaged.module  # type: ignore[return-value]
 
     @torch.no_grad()
-    def _move_average(self, averages: list[Tensor], currents: list[Tensor], _count: object) -> None:
+    def _move_average(self, averages: Sequence[Tensor], currents: Sequence[Tensor], _count: object) -> None:
         # A young average forgets fast, or the first random weights would stay in it for 1 / (1 - decay) steps.
         decay = min(self.model.options.ema, (1 + self.step) / (10 + self.step))
         for average, current in zip(averages, currents, strict=True):

@@ -41,7 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
     debug, as_json = "--debug" in arguments, "--json" in arguments
     logger = logging.getLogger("genkit")
     logger.setLevel(logging.INFO)
-    logger.addHandler(LogHandler())
+    handler = LogHandler()
+    logger.addHandler(handler)
     try:
         code = genkit_command.main([each for each in arguments if each != "--debug"], "genkit", standalone_mode=False)
     except click.ClickException as error:
@@ -65,4 +66,6 @@ def main(arguments: list[str] | None = None) -> None:
         code = emit_error(f"a fault in genkit, {type(error).__name__}: {reason}; --debug shows where", 1, as_json)
         if debug:
             traceback.print_exc()
+    finally:
+        logger.removeHandler(handler)
     sys.exit(code if isinstance(code, int) else 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,14 +24,17 @@ logger = logging.getLogger("genkit")
     help="How codes become 2-D points; a 2-D latent space is shown as it is.",
 )
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Images.")
-@click.option("--limit", type=click.IntRange(3), default=10_000, show_default=True, help="Use the first N images.")
+@click.option(
+    "--limit", type=click.IntRange(3), default=10_000, show_default=True, help="Use at most N images, evenly spaced."
+)
 @click.option("--color-by", metavar="ATTRIBUTE", help="Colour by this attribute instead of by class.")
 @click.option("--thumbnails", is_flag=True, help="Draw the images themselves where they don't overlap.")
-@click.option("--projector", is_flag=True, help="Also write the full codes for TensorBoard's projector.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of t-SNE and UMAP.")
 @click.option("--dataset", metavar="NAME|PATH", help="Other images than those that the run was trained on.")
 @click.option("--device", default="auto", show_default=True, envvar="GENKIT_DEVICE", help=DEVICE_HELP)
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files. [default: the run's]")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files.  [default: in the run]"
+)
 @json_option
 def embed(
     run: str | None,
@@ -39,7 +43,6 @@ def embed(
     limit: int,
     color_by: str | None,
     thumbnails: bool,
-    projector: bool,
     seed: int,
     dataset: str | None,
     device: str,
@@ -48,24 +51,58 @@ def embed(
 ) -> None:
     """Plot a model's latent space in two dimensions, and say how well its classes keep apart there.
 
-    Writes the plot as PNG and SVG and the points as CSV. A model without an encoder is shown by its discriminator's
-    last features.
+    Writes the plot as PNG and SVG, the points as CSV, and the codes for TensorBoard's projector. A GAN, which has no
+    encoder, is shown by its discriminator's last features.
     """
     from genkit import embedding, evaluate, rundir
 
     opened = load_run(run, device, out)
     images = opened.dataset(dataset)
-    rows = images.splits()[split].take(slice(limit))
+    everything = images.splits()[split]
+    rows = everything.take(everything.spread(limit))
     labels, classes = opened.coloring(images, rows, color_by)
     features = evaluate.features_of_split(opened.model, rows, opened.device)
-    points = embedding.project(features, method, seed)
-    scores = embedding.scores(points, labels)
+    projection = embedding.project(features, method, seed)  # type: ignore[arg-type]  # click has checked the choice
+    scores = embedding.scores(projection.points, labels)
 
-    used = "native" if features.shape[1] == 2 else method
-    stem = rundir.unused(opened.folder("embeddings") / f"{split}-{used}.png").with_suffix("")
-    title = f"{opened.name}: {len(rows):,} {split} images of {images.name}"
-    paths = embedding.write(stem, points, rows, labels, classes, title=title, method=used, thumbnails=thumbnails)
-    if projector:
-        paths["projector"] = embedding.write_projector(stem.with_name(f"{stem.name}-projector"), features, labels, classes, rows.images())
-    result = {"checkpoint": opened.checkpoint.path, "method": used, "split": split, "n": len(rows), "scores": scores, "files": paths}
-    emit(result, [*map(str, paths.values()), *embedding.score_lines(scores)], as_json)
+    stem = rundir.unused(opened.folder("embeddings") / f"{split}-{projection.method}.png").with_suffix("")
+    files = {
+        "png": stem.with_suffix(".png"),
+        "svg": stem.with_suffix(".svg"),
+        "csv": stem.with_suffix(".csv"),
+        "projector": stem.with_name(f"{stem.name}-projector"),
+    }
+    embedding.plot(
+        projection.points,
+        labels,
+        classes,
+        files["png"],
+        files["svg"],
+        title=f"{opened.name}: {len(rows):,} {split} images of {images.name}",
+        subtitle=in_words(scores),
+        axes=projection.axes,
+        thumbnails=rows.images() if thumbnails else None,
+    )
+    embedding.write_csv(files["csv"], projection.points, labels, classes, rows.rows)
+    embedding.write_projector(files["projector"], features, labels, classes, rows.rows, rows.images())
+    logger.info("open the codes in TensorBoard's projector with: tensorboard --logdir %s", files["projector"])
+    result = {
+        "checkpoint": opened.checkpoint.path,
+        "method": projection.method,
+        "split": split,
+        **scores,
+        "files": files,
+    }
+    emit(result, [*map(str, files.values()), in_words(scores)], as_json)
+
+
+def in_words(scores: dict[str, Any]) -> str:
+    """The scores of the 2-D points as one line: what is known, and why something isn't."""
+    parts = []
+    if scores["knn_accuracy"] is not None:
+        parts.append(f"{scores['k']}-NN accuracy {scores['knn_accuracy']:.3f} (leave one out)")
+    if scores["silhouette"] is not None:
+        parts.append(f"silhouette {scores['silhouette']:.3f}")
+    if "note" in scores:
+        parts.append(f"no score: {scores['note']}")
+    return f"{', '.join(parts)}, of {scores['n']:,} points in 2-D"

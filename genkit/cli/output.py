@@ -15,7 +15,7 @@ SCHEMA_VERSION = 1
 
 _JSON: dict[str, Any] = {"is_flag": True, "help": "Print the result as one JSON object on stdout."}
 
-#: The flag that makes a command's result machine-readable: as a decorator, and as an option for a command built by hand.
+#: The flag that makes a command's result machine-readable, as a decorator; `json_flag` is for a command built by hand.
 json_option = click.option("--json", "as_json", **_JSON)
 
 

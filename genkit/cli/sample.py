@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("genkit")
 
 #: What is shown where nothing is named.
-DEFAULT_SEEDS, DEFAULT_WAYPOINTS, DEFAULT_IMAGES = range(64), range(5), range(16)
+DEFAULT_SEEDS, DEFAULT_WAYPOINTS, DEFAULT_IMAGES = range(64), range(5), 16
 
 
 class Numbers(click.ParamType):
@@ -42,14 +42,10 @@ class Numbers(click.ParamType):
             self.fail(str(error), parameter, context)
 
 
-class Kinds:
-    """The kinds of sample, of which a command makes one; a grid of seeds where none is asked for."""
-
-
 @click.command(epilog=RUN_HELP)
 @click.argument("run", required=False)
 @click.option("--seeds", type=Numbers(), help="Seeds of the samples, or of the waypoints.  [default: 0-63; 0-4]")
-@click.option("--images", type=Numbers(), help="Images of the test split, by position.  [default: 0-15]")
+@click.option("--images", type=Numbers(), help="Images of the test split, by position.  [default: 16, evenly spaced]")
 @click.option("--file", "files", type=click.Path(path_type=Path), multiple=True, help="An image file; may be repeated.")
 @click.option("--reconstruct", is_flag=True, help="Originals above reconstructions: of --images or --file.")
 @click.option("--interpolate", is_flag=True, help="Walk between --seeds, --images or --file; a sheet and a GIF.")
@@ -61,8 +57,12 @@ class Kinds:
 )
 @click.option("--traverse", is_flag=True, help="Sweep each latent dimension, from one of --seeds, --images or --file.")
 @click.option("--manifold", is_flag=True, help="Show a 2-D latent space whole.")
-@click.option("--path", type=click.Choice(["slerp", "lerp"]), default="slerp", show_default=True, help="Of --interpolate.")
-@click.option("--steps", type=click.IntRange(2, 1000), help="Images a row.  [default: 9 to interpolate, 11 to traverse]")
+@click.option(
+    "--path", type=click.Choice(["slerp", "lerp"]), default="slerp", show_default=True, help="Of --interpolate."
+)
+@click.option(
+    "--steps", type=click.IntRange(2, 1000), help="Images a row.  [default: 9 to interpolate, 11 to traverse]"
+)
 @click.option("--exemplars", type=click.IntRange(1, 1000), default=3, show_default=True, help="Images averaged a term.")
 @click.option(
     "--jitter",
@@ -72,7 +72,9 @@ class Kinds:
     help="Of --arithmetic's neighbours, in the prior's standard deviations; the paper's ±0.25 of U(-1, 1).",
 )
 @click.option("--dims", type=Numbers(), help="Dimensions to traverse.  [default: all, or the 16 strongest]")
-@click.option("--reach", type=click.FloatRange(0, min_open=True), default=3.0, show_default=True, help="Of --traverse, in σ.")
+@click.option(
+    "--reach", type=click.FloatRange(0, min_open=True), default=3.0, show_default=True, help="Of --traverse, in σ."
+)
 @click.option("--side", type=click.IntRange(2, 200), default=20, show_default=True, help="Images a side of --manifold.")
 @click.option("--columns", type=click.IntRange(1), help="Of the grid of samples.  [default: as square as possible]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of exemplars.")
@@ -80,7 +82,9 @@ class Kinds:
 @click.option("--each", is_flag=True, help="Also save every image as a file of its own, at its own size.")
 @click.option("--npz", is_flag=True, help="Also save images and codes as arrays.")
 @click.option("--device", default="auto", show_default=True, envvar="GENKIT_DEVICE", help=DEVICE_HELP)
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files.  [default: in the run]")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files.  [default: in the run]"
+)
 @json_option
 def sample(run: str | None, device: str, out: Path | None, each: bool, npz: bool, as_json: bool, **asked: Any) -> None:
     """Sample from a model, reconstruct, walk and calculate in its latent space.
@@ -145,7 +149,9 @@ def make_arithmetic(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
 
     expression = asked["arithmetic"]
     source = Lazy(opened, asked["dataset"])
-    terms = [exemplars(opened, term, source, asked["exemplars"], asked["seed"]) for term in arithmetic.parse(expression)]
+    terms = [
+        exemplars(opened, term, source, asked["exemplars"], asked["seed"]) for term in arithmetic.parse(expression)
+    ]
     return pictures.arithmetic(opened.model, terms, expression, asked["jitter"], opened.name)
 
 
@@ -183,28 +189,28 @@ def chosen_codes(opened: OpenedRun, asked: dict[str, Any], default_seeds: Sequen
     from genkit import sampling
 
     if asked["images"] or asked["files"]:
-        originals, names = chosen_images(opened, asked, ())
+        originals, names = chosen_images(opened, asked, 0)
         return sampling.encode(opened.model, originals), names
     seeds = asked["seeds"] or default_seeds
     return sampling.seed_codes(opened.model, seeds), [f"seed {seed}" for seed in seeds]
 
 
-def chosen_images(opened: OpenedRun, asked: dict[str, Any], default: Sequence[int]) -> tuple[Tensor, list[str]]:
-    """The images that --images and --file name, (N, C, H, W) in [0, 1], with their names."""
+def chosen_images(opened: OpenedRun, asked: dict[str, Any], default_count: int) -> tuple[Tensor, list[str]]:
+    """The images that --images and --file name, (N, C, H, W) in [0, 1], with their names; else some of the test split."""
     import torch
 
     from genkit import images
 
     if asked["seeds"]:
-        raise UsageError("--seeds names samples; give --images or --file for real images, or leave one of them out")
-    positions = asked["images"] or ([] if asked["files"] else list(default))
+        raise UsageError("--seeds names samples, --images and --file real images: give one kind or the other")
     parts, names = [], []
-    if positions:
+    if asked["images"] or not asked["files"]:
         test = opened.dataset(asked["dataset"]).test
-        if max(positions) >= len(test):
+        positions = torch.tensor(asked["images"]) if asked["images"] else test.spread(default_count)
+        if int(positions.max()) >= len(test):
             raise UsageError(f"--images: the test split has {len(test)} images, 0 to {len(test) - 1}")
-        parts.append(images.to_float(test.images(torch.tensor(positions))))
-        names += [f"test {position}" for position in positions]
+        parts.append(images.to_float(test.images(positions)))
+        names += [f"test {position}" for position in positions.tolist()]
     for file in asked["files"]:
         parts.append(images.read_image(file, opened.model.image)[None])
         names.append(file.name)

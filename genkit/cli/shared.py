@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("genkit")
 
 RUN_HELP = (
-    "RUN is a run's folder (its best checkpoint is used) or number, a checkpoint's folder, or a folder of runs; left out, "
-    "it is the newest run in runs/, or in $GENKIT_OUT."
+    "RUN is a run's folder (its best checkpoint is used) or number, a checkpoint's folder, or a folder of runs; "
+    "left out, it is the newest run in runs/, or in $GENKIT_OUT."
 )
 DEVICE_HELP = "auto (cuda, then mps, then cpu), cpu, cuda, cuda:1 or mps."
 
@@ -66,11 +66,13 @@ class OpenedRun(NamedTuple):
             options = options.model_copy(update={"dataset": other, "image_size": square, "channels": size.channels})
         images = data.load(options)
         if images.shape != self.model.image:
-            raise UsageError(f"{images.name} has images of {images.shape}, and {self.name} was trained on {self.model.image}")
+            raise UsageError(
+                f"{images.name} has images of {images.shape}, and {self.name} was trained on {self.model.image}"
+            )
         return images
 
     def coloring(self, images: Dataset, rows: Split, attribute: str | None) -> tuple[Tensor | None, tuple[str, ...]]:
-        """What to colour points by, and its names: an attribute, else the class, else the first attribute, else nothing.
+        """What to colour points by, with its names: `attribute`, else the class, else the first attribute, else nothing.
 
         Raises:
             UsageError: when there is no such attribute.
@@ -96,7 +98,12 @@ def load_run(run: str | None, device: str, out: Path | None) -> OpenedRun:
     opened = checkpoint.read(found.checkpoint)
     about = opened.description
     logger.info(
-        "using %s: %s on %s, %g epochs, on %s", found.checkpoint, about["model"], about["data"]["dataset"], about["epoch"], devices.describe(where)
+        "using %s: %s on %s, %g epochs, on %s",
+        found.checkpoint,
+        about["model"],
+        about["data"]["dataset"],
+        about["epoch"],
+        devices.describe(where),
     )
     opened.model.to(where)
     return OpenedRun(opened, found.run, where, out)

@@ -55,7 +55,7 @@ def model_of_recipe(arguments: list[str]) -> str:
         raise click.UsageError("--config needs a file")
     model = read_config(Path(name)).get("model")
     if not isinstance(model, str):
-        raise click.UsageError(f"{name} names no model; add a line like model = \"vae\", or give it: genkit train vae …")
+        raise click.UsageError(f'{name} names no model; add a line like model = "vae", or give it: genkit train vae …')
     return model
 
 
@@ -92,7 +92,9 @@ def train_model(name: str) -> click.Command:
             options.validate(model.Options, given),
             options.validate(DataOptions, given),
             options.validate(RunOptions, given),
-            options.sources(context, [each for part in (model.Options, DataOptions, RunOptions) for each in part.model_fields]),
+            options.sources(
+                context, [each for part in (model.Options, DataOptions, RunOptions) for each in part.model_fields]
+            ),
         )
         if dry_run:
             described = settings.as_json()

@@ -1,7 +1,7 @@
 """Fully connected autoencoder; without hidden layers, the linear one that finds PCA's subspace.
 
-The shape of Hinton and Salakhutdinov, "Reducing the dimensionality of data with neural networks" (Science, 2006), trained
-from scratch instead of layer by layer.
+The shape of Hinton and Salakhutdinov, "Reducing the dimensionality of data with neural networks" (Science, 2006),
+trained from scratch instead of layer by layer.
 """
 
 from __future__ import annotations

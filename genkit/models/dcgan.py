@@ -165,10 +165,12 @@ class Critic(nn.Module):
             layers.append(nn.LeakyReLU(0.2))
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.head = nn.Linear(ImageShape(channels[-1], *sizes[-1]).numbers, 1)
-        self.apply(normal_init)
-        if norm == "spectral":
+        if norm == "batch":
+            self.apply(normal_init)
+        else:
             for module in self.modules():
                 if isinstance(module, nn.Conv2d | nn.Linear):
+                    nn.init.orthogonal_(module.weight)
                     spectral_norm(module)
 
     def forward(self, images: Tensor) -> Tensor:

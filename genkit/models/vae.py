@@ -1,7 +1,8 @@
-"""Variational autoencoder: a diagonal Gaussian posterior, sampled by reparameterisation, with a Bernoulli or Gaussian decoder.
+"""Variational autoencoder, fully connected or convolutional, with a Bernoulli or Gaussian decoder.
 
-After Kingma and Welling, "Auto-encoding variational Bayes" (ICLR 2014). The objective is summed over pixels and averaged
-over images, in nats, and is the same function in training and evaluation.
+After Kingma and Welling, "Auto-encoding variational Bayes" (ICLR 2014): a diagonal Gaussian posterior, sampled by
+reparameterisation. The objective is summed over pixels and averaged over images, in nats, and is the same function in
+training and evaluation.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class VAE(GenerativeModel):
     def __init__(self, image: ImageShape, options: Options):
         super().__init__(image, options)
         latent, activation = options.latent_dim, options.activation
+        self.encoder: nn.Module
+        self.decoder: nn.Module
         if options.net == "mlp":
             sizes = [image.numbers, *options.hidden]
             self.encoder = nn.Sequential(nn.Flatten(), nets.mlp([*sizes, 2 * latent], activation))

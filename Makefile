@@ -1,0 +1,34 @@
+# make demo: install, train on the bundled digits, and draw every kind of picture. make test, make lint: what CI runs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+GENKIT := $(BIN)/genkit
+DEMO := demo
+
+.PHONY: install demo test lint format clean
+
+install: $(VENV)/installed
+
+# Rewritten when what is to be installed changes.
+$(VENV)/installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[analysis,demo,dev]'
+	touch $@
+
+demo: install
+	GENKIT=$(GENKIT) OUT=$(DEMO) sh experiments/demo.sh
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

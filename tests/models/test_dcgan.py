@@ -1,0 +1,73 @@
+"""The DCGAN against the paper's facts."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from genkit.model import Batch, ImageShape
+from genkit.models.dcgan import DCGAN
+
+IMAGE = ImageShape(3, 64, 64)
+
+
+def paper(**options: object) -> DCGAN:
+    return DCGAN(IMAGE, DCGAN.Options(recipe="paper", **options))
+
+
+def test_the_papers_recipe() -> None:
+    model = paper()
+    assert model.options.latent_dim == 100
+    assert model.options.batch_size == 128
+    assert (model.options.lr, model.options.beta1) == (2e-4, 0.5)
+    transposed = [each for each in model.generator.modules() if isinstance(each, nn.ConvTranspose2d)]
+    assert [each.in_channels for each in transposed] == [1024, 512, 256, 128]
+    assert transposed[-1].out_channels == 3
+    first = next(each for each in model.generator.modules() if isinstance(each, nn.Linear))
+    assert first.out_features == 4 * 4 * 1024
+    norms = [each for each in model.critic.modules() if isinstance(each, nn.BatchNorm2d)]
+    assert [each.num_features for each in norms] == [256, 512, 1024], "none on the discriminator's input layer"
+    assert not any(isinstance(each, nn.MaxPool2d | nn.AvgPool2d) for each in model.modules())
+    weights = torch.cat([each.weight.detach().flatten() for each in transposed])
+    assert float(weights.std()) == pytest.approx(0.02, rel=0.01)
+
+
+def test_what_is_given_goes_before_the_recipe() -> None:
+    assert DCGAN.Options(recipe="paper", width=16).width == 16
+    assert DCGAN.Options(recipe="paper").width == 128
+
+
+def test_uniform_prior() -> None:
+    z = paper(width=8).prior(torch.randn(2000, 100)).flatten()
+    assert float(z.abs().max()) <= 1
+    quarters = torch.histc(z, 4, -1, 1) / len(z)
+    torch.testing.assert_close(quarters, torch.full((4,), 0.25), atol=0.005, rtol=0)
+
+
+def test_losses_at_equilibrium() -> None:
+    """A discriminator that can't tell says ½: its loss is 2 ln 2, and the generator's ln 2."""
+    model = DCGAN(ImageShape(1, 28, 28), DCGAN.Options(width=8, critic_norm="batch"))
+    nn.init.zeros_(model.critic.head.weight)
+    batch = Batch(torch.rand(4, 1, 28, 28), None, torch.tensor(0.0))
+    assert model.critic_losses(batch)["loss"].item() == pytest.approx(2 * math.log(2))
+    assert model.generator_losses(batch)["loss"].item() == pytest.approx(math.log(2))
+
+
+def test_generator_loss_does_not_saturate() -> None:
+    """Where the discriminator is sure of the fake, the generator still gets a gradient of nearly 1 in the logit."""
+    model = DCGAN(ImageShape(1, 28, 28), DCGAN.Options(width=8, critic_norm="batch"))
+    nn.init.zeros_(model.critic.head.weight)
+    model.critic.head.bias.data.fill_(-20)
+    batch = Batch(torch.rand(4, 1, 28, 28), None, torch.tensor(0.0))
+    model.generator_losses(batch)["loss"].backward()
+    assert float(model.critic.head.bias.grad) == pytest.approx(-1, abs=1e-3)
+
+
+def test_spectral_norm_holds_the_default_critic() -> None:
+    model = DCGAN(ImageShape(1, 28, 28), DCGAN.Options(width=8)).eval()
+    assert not any(isinstance(each, nn.BatchNorm2d) for each in model.critic.modules())
+    largest = torch.linalg.matrix_norm(model.critic.head.weight.detach(), 2)
+    assert float(largest) == pytest.approx(1, rel=1e-3)

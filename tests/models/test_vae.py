@@ -1,0 +1,92 @@
+"""The VAE's objective against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from genkit.model import Batch, ImageShape
+from genkit.models.vae import VAE, gaussian_kl
+
+IMAGE = ImageShape(1, 6, 5)
+
+
+def batch(images: torch.Tensor, epoch: float = math.inf) -> Batch:
+    return Batch(images, None, torch.tensor(epoch))
+
+
+@pytest.mark.parametrize(("mean", "sigma", "expected"), [(1, 1, 0.5), (0, 2, 0.806853), (0, 0.5, 0.318147), (0, 1, 0)])
+def test_kl_of_a_gaussian(mean: float, sigma: float, expected: float) -> None:
+    kl = gaussian_kl(torch.tensor(float(mean)), torch.tensor(2 * math.log(sigma)))
+    assert float(kl) == pytest.approx(expected, abs=1e-6)
+
+
+def silent(**options: object) -> VAE:
+    """A VAE whose weights are all zero: its posterior is N(0, 1) and its decoder's output 0 everywhere."""
+    model = VAE(IMAGE, VAE.Options(hidden=(4,), latent_dim=3, **options))
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    return model
+
+
+def test_bernoulli_is_summed_over_pixels_in_nats() -> None:
+    losses = silent().losses(batch(torch.rand(7, *IMAGE)))
+    assert losses["reconstruction"].item() == pytest.approx(IMAGE.numbers * math.log(2), rel=1e-6)
+    assert losses["kl"].item() == 0
+
+
+def test_gaussian_is_a_density_in_nats() -> None:
+    images = torch.rand(7, *IMAGE)
+    losses = silent(likelihood="gaussian", sigma=0.3).losses(batch(images))
+    normal = torch.distributions.Normal(0.0, 0.3)
+    assert losses["reconstruction"].item() == pytest.approx(float(-normal.log_prob(images).sum() / 7), rel=1e-5)
+
+
+def test_a_given_sigma_is_kept_and_a_learned_one_moves() -> None:
+    fixed = VAE(IMAGE, VAE.Options(likelihood="gaussian", sigma=0.3))
+    learned = VAE(IMAGE, VAE.Options(likelihood="gaussian"))
+    assert "log_sigma" not in dict(fixed.named_parameters())
+    assert "log_sigma" in dict(learned.named_parameters())
+
+
+def test_loss_weighs_the_kl_by_beta_and_its_warm_up_but_the_elbo_does_not() -> None:
+    model = VAE(IMAGE, VAE.Options(beta=4, kl_warmup=10))
+    for epoch, weight in ((0.0, 0.0), (5.0, 2.0), (10.0, 4.0), (math.inf, 4.0)):
+        losses = model.losses(batch(torch.rand(7, *IMAGE), epoch))
+        expected = losses["reconstruction"] + weight * losses["kl"]
+        torch.testing.assert_close(losses["loss"], expected)
+        torch.testing.assert_close(losses["neg_elbo"], losses["reconstruction"] + losses["kl"])
+
+
+def test_without_a_warm_up_the_first_step_has_the_whole_kl() -> None:
+    losses = VAE(IMAGE, VAE.Options()).losses(batch(torch.rand(7, *IMAGE), 0.0))
+    torch.testing.assert_close(losses["loss"], losses["neg_elbo"])
+
+
+def test_the_elbo_samples_z() -> None:
+    """Evaluated at the mean, a VAE looks better than it is: two evaluations with other noise must differ."""
+    model, images = VAE(IMAGE, VAE.Options()), batch(torch.rand(7, *IMAGE))
+    first, second = (model.losses(images)["reconstruction"].item() for _ in range(2))
+    assert first != second
+
+
+def test_binarisation_is_drawn_afresh_with_the_grey_values_odds() -> None:
+    model = VAE(IMAGE, VAE.Options(binarize="dynamic"))
+    seen = []
+    model.negative_log_likelihood = lambda output, images: seen.append(images) or output.sum((1, 2, 3))  # type: ignore
+    grey = torch.full((1, *IMAGE), 0.3).expand(4000, *IMAGE)
+    model.losses(batch(grey))
+    model.losses(batch(grey))
+    assert set(seen[0].unique().tolist()) == {0.0, 1.0}
+    assert float(seen[0].mean()) == pytest.approx(0.3, abs=0.01)
+    assert not torch.equal(seen[0], seen[1])
+
+
+def test_posterior_is_reparameterised() -> None:
+    """The gradient of the reconstruction reaches the encoder's variance, through the sample."""
+    model = VAE(IMAGE, VAE.Options())
+    model.losses(batch(torch.rand(7, *IMAGE)))["reconstruction"].backward()
+    last = [module for module in model.encoder.modules() if isinstance(module, torch.nn.Linear)][-1]
+    assert float(last.weight.grad[model.options.latent_dim :].abs().sum()) > 0

@@ -1,0 +1,459 @@
+"""Every command, run as a person runs it, on real digits."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Genkit
+from PIL import Image
+
+from genkit import checkpoint, models
+from genkit.data.dataset import Dataset
+
+SMALL = {
+    "ae": ["--hidden", "64", "--latent-dim", "8"],
+    "conv-ae": ["--width", "4", "--latent-dim", "8"],
+    "dcgan": ["--width", "4", "--latent-dim", "8"],
+    "vae": ["--hidden", "64", "--latent-dim", "2"],
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a short run of each model, trained by the command."""
+    from genkit import cli
+
+    out = tmp_path_factory.mktemp("runs")
+    for name in models.names():
+        arguments = ["train", name, "--dataset", "mnist5k", "--epochs", "2", "--batch-size", "256", "--out", str(out)]
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main([*arguments, "--device", "cpu", *SMALL.get(name, [])])
+        assert not exit_info.value.code
+    return out
+
+
+def run_of(runs: Path, name: str) -> Path:
+    return next(runs.glob(f"[0-9]????-{name}-mnist5k"))
+
+
+def picture(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image.load()
+        return image
+
+
+def codes_in(path: Path) -> np.ndarray:
+    with np.load(path) as file:
+        return file["codes"]
+
+
+def frames(path: Path) -> int:
+    with Image.open(path) as image:
+        return image.n_frames
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+every_model = pytest.mark.parametrize("name", list(models.names()))
+
+
+# Training
+
+
+@every_model
+def test_a_run_holds_what_it_should(runs: Path, name: str) -> None:
+    run = run_of(runs, name)
+    config = json.loads((run / "config.json").read_text())
+    assert config["model"] == name
+    assert config["options"]["epochs"] == 2
+    assert config["sources"]["epochs"] == "flag"
+    assert config["sources"]["lr"] == "default"
+    assert json.loads((run / "environment.json").read_text())["torch"]
+    assert picture(run / "reals.png").size == (686, 686), "8 x 8 digits, three times enlarged, with gaps of 2"
+    assert len(list(run.glob("samples-*.png"))) == 2
+    assert len(list(run.glob("reconstructions-*.png"))) == (0 if name == "dcgan" else 2)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    validations = [row for row in rows if any(key.startswith("val/") for key in row)]
+    assert [row["epoch"] for row in validations] == [1, 2]
+    assert any(key.startswith("test/") for key in rows[-1])
+    assert list((run / "tb").glob("events*"))
+    assert f"genkit sample {run}" in (run / "README.md").read_text()
+    assert "epoch 2/2" in (run / "log.txt").read_text()
+    steps = sorted(int(path.name) for path in (run / "checkpoints").iterdir())
+    assert steps[-1] == 30, "2 epochs of 4,000 images in batches of 256, the rest left out"
+
+
+def test_training_learns(runs: Path) -> None:
+    for name, metric in (("ae", "loss"), ("conv-ae", "loss"), ("vae", "neg_elbo")):
+        rows = [json.loads(line) for line in (run_of(runs, name) / "metrics.jsonl").read_text().splitlines()]
+        values = [row[f"train/{metric}"] for row in rows if f"train/{metric}" in row]
+        assert values[-1] < 0.95 * values[0]
+
+
+def test_train_prints_its_run_and_json_its_metrics(genkit: Genkit, tmp_path: Path) -> None:
+    common = ["train", "vae", "--dataset", "mnist5k", "--epochs", "1", "--hidden", "16", "--out", tmp_path]
+    plain = genkit(*common)
+    assert plain.out.strip() == str(tmp_path / "00000-vae-mnist5k")
+    assert "device" in plain.err
+    result = genkit(*common, "--json").json
+    assert result["schema_version"] == 1
+    assert result["run"] == str(tmp_path / "00001-vae-mnist5k"), "the first is never overwritten"
+    assert result["steps"] == 31
+    assert result["metrics"].keys() >= {"test/loss", "test/neg_elbo", "test/kl", "test/active_units"}
+    assert Path(result["checkpoint"]).is_dir()
+
+
+def test_the_same_command_gives_the_same_bits(genkit: Genkit, tmp_path: Path) -> None:
+    common = ["train", "vae", "--dataset", "mnist5k", "--epochs", "1", "--hidden", "16", "--out", tmp_path, "--json"]
+    first, second = (Path(genkit(*common).json["checkpoint"]) for _ in range(2))
+    other = Path(genkit(*common, "--seed", "1").json["checkpoint"])
+    weights = [(path / "model.safetensors").read_bytes() for path in (first, second, other)]
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+
+
+def test_dry_run_makes_nothing_and_says_where_values_come_from(
+    genkit: Genkit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('model = "vae"\ndataset = "mnist5k"\nlr = 0.5\nhidden = [32, 16]\nepochs = 7\nbatch-size = 9\n')
+    monkeypatch.setenv("GENKIT_EPOCHS", "8")
+    monkeypatch.setenv("GENKIT_BATCH_SIZE", "10")
+    result = genkit("train", "--config", recipe, "--batch-size", 11, "--out", tmp_path / "runs", "-n", "--json").json
+    options, sources = result["options"], result["sources"]
+    assert (options["batch_size"], sources["batch_size"]) == (11, "flag"), "before the variable and the file"
+    assert (options["epochs"], sources["epochs"]) == (8, "variable"), "before the file"
+    assert (options["lr"], sources["lr"]) == (0.5, "config file")
+    assert options["hidden"] == [32, 16]
+    assert sources["beta1"] == "default"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_paper_recipe_fills_in_what_is_not_given(genkit: Genkit) -> None:
+    options = genkit("train", "dcgan", "--recipe", "paper", "--width", 16, "-n", "--json").json["options"]
+    assert (options["critic_norm"], options["latent"], options["width"]) == ("batch", "uniform", 16)
+
+
+def test_divergence_names_the_step_and_exits_with_3(genkit: Genkit, tmp_path: Path) -> None:
+    outcome = genkit(
+        *["train", "ae", "--dataset", "mnist5k", "--lr", "10", "--lr-warmup", "0", "--hidden", "32", "--epochs", "9"],
+        *["--activation", "relu", "--weight-decay", "10", "--schedule", "constant", "--log-every", "3"],
+        *["--out", tmp_path, "--json"],
+    )
+    assert outcome.code == 3
+    assert "no longer finite at step" in outcome.json["error"]
+    assert outcome.json["exit_code"] == 3
+    assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_samples(genkit: Genkit, tmp_path: Path, number: int, code: int) -> None:
+    command = [sys.executable, "-m", "genkit", "train", "ae", "--dataset", "mnist5k", "--hidden", "16"]
+    process = subprocess.Popen([*command, "--epochs", "10000", "--out", str(tmp_path)], stderr=subprocess.PIPE)
+    try:
+        while not list(tmp_path.glob("*/samples-*.png")):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert b"Traceback" not in err
+    assert genkit("sample", tmp_path, "--seeds", "0-3", "--device", "cpu").code == 0
+
+
+# Sampling
+
+
+def pictures(outcome: object) -> list[Path]:
+    assert outcome.code == 0, outcome.err
+    paths = [Path(line) for line in outcome.out.split()]
+    assert all(path.exists() for path in paths)
+    return paths
+
+
+@every_model
+def test_sample_grid(genkit: Genkit, runs: Path, name: str) -> None:
+    (path,) = pictures(genkit("sample", run_of(runs, name), "--seeds", "0-8"))
+    assert path.parent == run_of(runs, name) / "pictures"
+    assert picture(path).size == (3 * 84 + 4, 3 * 84 + 4)
+
+
+def test_an_image_does_not_change_with_its_neighbours(genkit: Genkit, runs: Path, tmp_path: Path) -> None:
+    for seeds in ("5", "0-40"):
+        genkit("sample", run_of(runs, "vae"), "--seeds", seeds, "--each", "--npz", "--out", tmp_path / seeds)
+    alone = np.asarray(picture(tmp_path / "5" / "samples" / "00000.png"))
+    among = np.asarray(picture(tmp_path / "0-40" / "samples" / "00005.png"))
+    assert alone.shape == (28, 28)
+    assert np.array_equal(alone, among)
+    with np.load(tmp_path / "0-40" / "samples.npz") as file:
+        arrays = dict(file)
+    assert arrays["images"].shape == (41, 1, 28, 28)
+    assert arrays["codes"].shape == (41, 2)
+    assert np.array_equal(arrays["images"][5, 0], among)
+
+
+def test_nothing_is_overwritten(genkit: Genkit, runs: Path, tmp_path: Path) -> None:
+    first = pictures(genkit("sample", run_of(runs, "vae"), "--out", tmp_path))
+    before = first[0].read_bytes()
+    second = pictures(genkit("sample", run_of(runs, "vae"), "--out", tmp_path, "--seeds", "100-163"))
+    assert second != first
+    assert first[0].read_bytes() == before
+
+
+@every_model
+def test_reconstruct(genkit: Genkit, runs: Path, name: str) -> None:
+    (path,) = pictures(genkit("sample", run_of(runs, name), "--reconstruct", "--images", "3,200"))
+    assert picture(path).height > 2 * 84
+
+
+def test_reconstruct_a_file_of_ones_own(genkit: Genkit, runs: Path, digits: Dataset, tmp_path: Path) -> None:
+    """The test image as a file, four times as large and in colour, gives the same code as itself."""
+    digit = Image.fromarray(digits.test.images()[7, 0].numpy()).convert("RGB").resize((112, 112), Image.NEAREST)
+    digit.save(tmp_path / "digit.png")
+    run = run_of(runs, "ae")
+    pictures(genkit("sample", run, "--reconstruct", "--file", tmp_path / "digit.png", "--npz", "--out", tmp_path))
+    pictures(genkit("sample", run, "--reconstruct", "--images", "7", "--npz", "--out", tmp_path / "test"))
+    by_file, by_index = (codes_in(each / "reconstruct.npz") for each in (tmp_path, tmp_path / "test"))
+    assert np.abs(by_file - by_index).max() < 0.2 * np.abs(by_index).max()
+
+
+@every_model
+def test_interpolate_between_seeds(genkit: Genkit, runs: Path, name: str) -> None:
+    sheet, gif = pictures(genkit("sample", run_of(runs, name), "--interpolate", "--seeds", "1,2,3", "--steps", "4"))
+    assert sheet.suffix == ".png"
+    assert frames(gif) == 12, "7 images there (the middle waypoint once), and 5 back"
+
+
+def test_interpolate_between_test_images(genkit: Genkit, runs: Path) -> None:
+    pictures(genkit("sample", run_of(runs, "vae"), "--interpolate", "--images", "3,17,42", "--path", "lerp"))
+
+
+@pytest.mark.parametrize("expression", ["label:7 - label:1 + label:4", "@3,8,9 - @12,4,7 + @1,5,2"])
+@pytest.mark.parametrize("name", ["vae", "dcgan"])
+def test_arithmetic(genkit: Genkit, runs: Path, name: str, expression: str) -> None:
+    (sheet,) = pictures(genkit("sample", run_of(runs, name), "--arithmetic", expression, "--npz"))[:1]
+    codes = codes_in(sheet.with_suffix(".npz"))
+    assert codes.shape[0] == 9
+
+
+def test_arithmetic_of_seeds_is_the_sum_of_their_codes(genkit: Genkit, runs: Path, tmp_path: Path) -> None:
+    run = run_of(runs, "vae")
+    genkit("sample", run, "--arithmetic", "@1,2 - @3 + @4,5,6", "--npz", "--out", tmp_path)
+    genkit("sample", run, "--seeds", "1-6", "--npz", "--out", tmp_path)
+    z = codes_in(tmp_path / "samples.npz")
+    expected = z[:2].mean(0) - z[2] + z[3:6].mean(0)
+    nine = codes_in(tmp_path / "arithmetic.npz")
+    assert np.allclose(nine[4], expected, atol=1e-6), "the result is the middle one of nine"
+    assert np.abs(nine - expected).max() <= 0.433 * 1.05
+    assert len(np.unique(nine.round(6), axis=0)) == 9
+
+
+def test_traverse_and_manifold(genkit: Genkit, runs: Path) -> None:
+    sheet, gif = pictures(genkit("sample", run_of(runs, "vae"), "--traverse"))
+    assert frames(gif) > 11
+    (manifold,) = pictures(genkit("sample", run_of(runs, "vae"), "--manifold", "--side", "5"))
+    assert picture(manifold).size == (5 * 84, 5 * 84)
+    refused = genkit("sample", run_of(runs, "ae"), "--manifold")
+    assert refused.code == 2
+    assert "--latent-dim 2" in refused.err
+
+
+# Embedding and description
+
+
+@every_model
+def test_embed(genkit: Genkit, runs: Path, name: str) -> None:
+    result = genkit("embed", run_of(runs, name), "--json", "--thumbnails").json
+    files = {kind: Path(path) for kind, path in result["files"].items()}
+    assert result["method"] == ("native" if name == "vae" else "pca")
+    assert picture(files["png"]).width == 1600
+    assert "<svg" in files["svg"].read_text()
+    rows = table(files["csv"])
+    assert len(rows) == result["n"] == 500
+    assert 0 < result["knn_accuracy"] <= 1
+    assert -1 <= result["silhouette"] <= 1
+    assert (files["projector"] / "projector_config.pbtxt").exists()
+
+
+def test_a_native_embedding_is_the_code(genkit: Genkit, runs: Path, digits: Dataset) -> None:
+    run = run_of(runs, "vae")
+    rows = table(Path(genkit("embed", run, "--json").json["files"]["csv"]))
+    model = checkpoint.read(Path(genkit("info", run, "--json").json["checkpoint"])).model
+    codes = model.encode(digits.test.images().float() / 255).numpy()
+    points = np.array([[float(row["x"]), float(row["y"])] for row in rows])
+    assert np.allclose(points, codes, atol=1e-4)
+    assert [int(row["label"]) for row in rows] == digits.test.labels.tolist()
+
+
+@every_model
+def test_info(genkit: Genkit, runs: Path, name: str) -> None:
+    run = run_of(runs, name)
+    result = genkit("info", run, "--json").json
+    assert result["model"] == name
+    assert result["data"]["dataset"] == "mnist5k"
+    assert result["run"] == str(run)
+    assert "every SHA-256 agrees" in genkit("info", run).out
+
+
+def test_a_run_is_found_by_folder_number_checkpoint_and_parent(
+    genkit: Genkit, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENKIT_OUT", str(runs))
+    run = sorted(runs.iterdir())[-1]
+    found = genkit("info", "--json").json
+    assert found["run"] == str(run)
+    for same in (run, runs, int(run.name[:5]), found["checkpoint"]):
+        assert genkit("info", same, "--json").json["checkpoint"] == found["checkpoint"]
+
+
+def test_a_checkpoint_opens_away_from_its_run(genkit: Genkit, runs: Path, tmp_path: Path) -> None:
+    source = Path(genkit("info", run_of(runs, "vae"), "--json").json["checkpoint"])
+    alone = tmp_path / "moved"
+    alone.mkdir()
+    for file in source.iterdir():
+        (alone / file.name).write_bytes(file.read_bytes())
+    assert genkit("sample", alone, "--seeds", "0-3", "--out", tmp_path).code == 0
+
+
+# Data
+
+
+def test_data_list(genkit: Genkit) -> None:
+    assert {"mnist", "fashion-mnist", "kmnist", "cifar10", "mnist5k", "faces"} == set(
+        genkit("data", "list", "--json").json["sets"]
+    )
+
+
+def test_data_fetch_and_verify(genkit: Genkit) -> None:
+    assert genkit("data", "fetch", "mnist5k", "--json").json["files"]
+    report = genkit("data", "verify", "mnist5k", "--json").json
+    assert report["ok"]
+    assert report["images"] == 5000
+
+
+# Bad input: one line, the right code, no traceback
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["train", "gan"], 2, "no model is called 'gan'"),
+        (["train", "--lr", "1", "vae"], 2, "name the model before its options"),
+        (["train", "vae", "--lr", "0"], 2, "--lr"),
+        (["train", "vae", "--lr", "fast"], 2, "--lr"),
+        (["train", "vae", "--hidden", "1,x"], 2, "--hidden"),
+        (["train", "vae", "--ema", "1"], 2, "--ema"),
+        (["train", "vae", "--device", "cuda:99", "--dataset", "mnist5k"], 2, "cuda:99"),
+        (["train", "vae", "--device", "toaster", "--dataset", "mnist5k"], 2, "toaster"),
+        (["train", "vae", "--dataset", "/no/such/folder"], 1, "/no/such/folder"),
+        (["train", "vae", "--config", "/no/such.toml"], 2, "/no/such.toml"),
+        (["train", "vae", "--learning-rate", "1"], 2, "--learning-rate"),
+        (["sample", "/no/such/run"], 1, "/no/such/run"),
+        (["sample", "--interpolate", "--traverse"], 2, "one at a time"),
+        (["sample", "--seeds", "x"], 2, "'x'"),
+        (["embed", "/no/such/run"], 1, "/no/such/run"),
+        (["info", "12345"], 1, "12345"),
+        (["data", "fetch", "imagenet"], 1, "imagenet"),
+        (["data", "verify", "/no/such"], 1, "/no/such"),
+        (["nonsense"], 2, "nonsense"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input(genkit: Genkit, tmp_path: Path, arguments: list[str], code: int, says: str) -> None:
+    os.chdir(tmp_path)
+    outcome = genkit(*arguments)
+    assert outcome.code == code, outcome.err
+    assert says in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert not outcome.out
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+    machine = genkit(*arguments, "--json")
+    assert machine.json["exit_code"] == code
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        ('model = "vae"\nlearning-rate = 1\n', "learning-rate"),
+        ('model = "vae"\nlatent-dims = 3\n', "did you mean 'latent-dim'"),
+        ('model = "ae"\n', "recipe for ae"),
+        ("lr = \n", "not TOML"),
+        ('model = "vae"\nlr = -1\n', "lr"),
+    ],
+)
+def test_bad_recipe(genkit: Genkit, tmp_path: Path, recipe: str, says: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe)
+    outcome = genkit("train", "vae", "--config", path)
+    assert outcome.code == 2
+    assert says in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_a_damaged_checkpoint_is_refused(genkit: Genkit, runs: Path, tmp_path: Path) -> None:
+    source = Path(genkit("info", run_of(runs, "vae"), "--json").json["checkpoint"])
+    for file in source.iterdir():
+        data = bytearray(file.read_bytes())
+        if file.name == "model.safetensors":
+            data[-1] ^= 1
+        (tmp_path / file.name).write_bytes(bytes(data))
+    outcome = genkit("sample", tmp_path)
+    assert outcome.code == 1
+    assert "damaged" in outcome.err
+
+
+# Start-up
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["sample", "--help"], ["data", "list"]], ids=str)
+def test_help_never_imports_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom genkit.cli import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit as e:\n    assert not e.code\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules, 'imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+@every_model
+def test_every_option_shows_help_and_default(genkit: Genkit, name: str) -> None:
+    import click
+
+    from genkit.cli.train import train_model
+
+    command = train_model(name)
+    text = " ".join(genkit("train", name, "--help").out.split())
+    for option in command.params:
+        assert isinstance(option, click.Option)
+        assert option.help, f"{option.name} has no help"
+        assert option.opts[0] in text
+        if option.name not in ("config", "dry_run", "as_json"):
+            record = option.get_help_record(click.Context(command))
+            assert "[default: " in record[1], f"{option.name} shows no default"
+
+
+def test_every_command_takes_json() -> None:
+    import click
+
+    from genkit.cli import genkit_command
+    from genkit.cli.train import train_model
+
+    commands = [train_model(name) for name in models.names()]
+    for command in genkit_command.commands.values():
+        if command.name != "train":
+            commands += list(command.commands.values()) if isinstance(command, click.Group) else [command]
+    for command in commands:
+        assert "--json" in [opt for each in command.params for opt in each.opts], f"{command.name} lacks --json"

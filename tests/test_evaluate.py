@@ -1,0 +1,88 @@
+"""Validation and distances against exact values."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from genkit import evaluate
+from genkit.data.dataset import Dataset
+from genkit.model import ImageShape
+from genkit.models.ae import AE
+from genkit.models.vae import VAE
+
+CPU = torch.device("cpu")
+
+
+def test_losses_are_averaged_over_images_not_batches(digits: Dataset) -> None:
+    """The last batch of 1,100 images is smaller, and must not weigh as much as the others."""
+    split = digits.train.take(slice(1100))
+    model = AE(digits.shape, AE.Options(hidden=(8,), latent_dim=2))
+    images = split.images().float() / 255
+    with torch.no_grad():
+        expected = (model.decode(model.encode(images)) - images).square().sum() / 1100
+    measured = evaluate.validate(model, split, CPU)["squared_error"]
+    assert measured == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_validation_is_the_same_every_time_and_leaves_the_random_state(digits: Dataset) -> None:
+    model = VAE(digits.shape, VAE.Options(hidden=(8,)))
+    before = torch.get_rng_state()
+    first = evaluate.validate(model, digits.val, CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert evaluate.validate(model, digits.val, CPU) == first
+
+
+def test_half_everywhere_costs_ln_2_a_pixel(digits: Dataset) -> None:
+    model = VAE(digits.shape, VAE.Options(hidden=(8,)))
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    assert evaluate.validate(model, digits.test, CPU)["neg_elbo"] == pytest.approx(543.43, abs=0.01)
+
+
+def test_constant_mean_image_costs_the_entropy_of_the_mean(mnist: Dataset) -> None:
+    mean = mnist.test.images().double().div(255).mean(0).clamp(1e-9, 1 - 1e-9)
+    model = VAE(mnist.shape, VAE.Options(hidden=(8,)))
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    model.decoder[0][-1].bias.data = mean.logit().float().flatten()
+    entropy = -(mean * mean.log() + (1 - mean) * (1 - mean).log()).sum()
+    assert evaluate.validate(model, mnist.test, CPU)["reconstruction"] == pytest.approx(float(entropy), abs=1e-3)
+    assert float(entropy) == pytest.approx(205.65, abs=0.01)
+
+
+def test_cross_entropy_of_the_test_set_with_itself_is_its_pixels_entropy(mnist: Dataset) -> None:
+    """45.53 nats an image, below which no model of grey MNIST can come."""
+    model = VAE(mnist.shape, VAE.Options())
+    images = mnist.test.images().float() / 255
+    nll = model.negative_log_likelihood(images.clamp(1e-7, 1 - 1e-7).logit(), images)
+    assert float(nll.mean()) == pytest.approx(45.53, abs=0.01)
+
+
+def test_active_units() -> None:
+    codes = torch.randn(1000, 4) * torch.tensor([1.0, 0.2, 0.05, 0.0])
+    assert evaluate.active_units(codes) == 2
+
+
+def test_sliced_wasserstein_of_equal_sets_is_zero_and_grows_with_the_shift(digits: Dataset) -> None:
+    real = digits.val.images().float() / 255
+    order = torch.randperm(len(real))
+    assert evaluate.sliced_wasserstein(real[order], real) == pytest.approx(0, abs=1e-6)
+    distances = [evaluate.sliced_wasserstein((real + shift).clamp(0, 1), real) for shift in (0.1, 0.2, 0.4)]
+    assert distances == sorted(distances)
+    assert distances[0] > 0.005
+
+
+def test_sliced_wasserstein_sees_a_collapse(digits: Dataset) -> None:
+    real = digits.val.images().float() / 255
+    other = digits.test.images().float() / 255
+    one_digit = other[digits.test.labels == 1]
+    collapsed = one_digit[torch.arange(len(real)) % len(one_digit)]
+    assert evaluate.sliced_wasserstein(collapsed, real) > 3 * evaluate.sliced_wasserstein(other, real)
+
+
+@pytest.mark.parametrize("shape", [ImageShape(3, 5, 9), ImageShape(1, 8, 8), ImageShape(3, 45, 100)], ids=str)
+def test_sliced_wasserstein_at_any_size(shape: ImageShape) -> None:
+    images = torch.rand(6, *shape)
+    assert evaluate.sliced_wasserstein(images, images) == 0
+    assert evaluate.sliced_wasserstein(images, 1 - images) > 0

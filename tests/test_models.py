@@ -1,0 +1,142 @@
+"""The contract, held against every model that is found: a fifth model is tested by lying in genkit/models/."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from genkit import checkpoint, models, sampling
+from genkit.data.batches import in_order
+from genkit.data.dataset import Split
+from genkit.model import Batch, Encodes, GenerativeModel, ImageShape
+from genkit.training import TrainingState, train
+
+SHAPES = [ImageShape(channels, side, side) for side in (28, 32, 45) for channels in (1, 3)]
+SHAPES += [ImageShape(1, 20, 33), ImageShape(3, 8, 8)]
+
+every_model = pytest.mark.parametrize("name", list(models.names()))
+every_shape = pytest.mark.parametrize("image", SHAPES, ids=str)
+
+
+def build(name: str, image: ImageShape, **options: object) -> GenerativeModel:
+    torch.manual_seed(0)
+    kind = models.find(name)
+    if "width" in kind.Options.model_fields:
+        options.setdefault("width", 8)
+    return kind(image, kind.Options(**options))
+
+
+def random_batch(image: ImageShape, count: int = 6) -> Batch:
+    return Batch(torch.rand(count, *image), torch.zeros(count, dtype=torch.long), torch.tensor(0.5))
+
+
+def random_split(image: ImageShape, count: int = 12) -> Split:
+    return Split(torch.randint(0, 256, (count, *image), dtype=torch.uint8), torch.arange(count))
+
+
+def test_the_four_models_are_found() -> None:
+    assert {"ae", "conv-ae", "dcgan", "vae"} <= models.names().keys()
+    assert all(models.names().values()), "every model's docstring opens with its help"
+
+
+@every_model
+@every_shape
+def test_shapes_and_ranges(name: str, image: ImageShape) -> None:
+    model = build(name, image).eval()
+    dim = model.options.latent_dim
+    z = model.prior(torch.randn(5, dim) * 3)
+    pictures = model.decode(z)
+    assert z.shape == (5, dim)
+    assert pictures.shape == (5, *image)
+    assert pictures.min() >= 0
+    assert pictures.max() <= 1
+    features = model.features(torch.rand(5, *image))
+    assert features.shape[0] == 5
+    assert features.ndim == 2
+    if isinstance(model, Encodes):
+        assert model.encode(torch.rand(5, *image)).shape == (5, dim)
+
+
+@every_model
+@every_shape
+def test_a_step_moves_what_its_phase_says_and_nothing_else(name: str, image: ImageShape) -> None:
+    model = build(name, image)
+    state = TrainingState(model, total_steps=2, steps_per_epoch=2)
+    for turn, phase in enumerate(state.phases):
+        alone = TrainingState(model, 2, 2)
+        alone.phases, alone.optimizers = [phase], [alone.optimizers[turn]]
+        before = {key: value.clone() for key, value in model.named_parameters()}
+        own = {id(parameter) for parameter in phase.module.parameters()}
+        list(train(alone, [random_batch(image)]))
+        for key, parameter in model.named_parameters():
+            moved = not torch.equal(before[key], parameter)
+            assert moved <= (id(parameter) in own), f"phase '{phase.name}' moved {key}, which isn't its own"
+            assert (parameter.grad is None) or id(parameter) in own or torch.equal(before[key], parameter)
+        assert any(not torch.equal(before[key], value) for key, value in model.named_parameters())
+
+
+@every_model
+def test_no_gradient_reaches_a_frozen_module(name: str) -> None:
+    model = build(name, ImageShape(1, 28, 28))
+    state = TrainingState(model, 2, 2)
+    for phase in state.phases:
+        for parameter in model.parameters():
+            parameter.grad = None
+        phase.module.requires_grad_(True)
+        losses = phase.losses(random_batch(model.image))
+        losses["loss"].backward()
+        phase.module.requires_grad_(False)
+        own = {id(parameter) for parameter in phase.module.parameters()}
+        with_gradient = {id(parameter) for parameter in model.parameters() if parameter.grad is not None}
+        assert with_gradient == own
+        assert all(value.ndim == 0 for value in losses.values()), "metrics are scalars"
+
+
+@every_model
+def test_an_image_depends_on_its_seed_alone(name: str) -> None:
+    model = build(name, ImageShape(1, 28, 28), latent_dim=16).eval()
+
+    def pixels(seeds: list[int]) -> torch.Tensor:
+        return sampling.decode(model, sampling.seed_codes(model, seeds))
+
+    many = pixels(list(range(100)))
+    assert torch.equal(pixels([7])[0], many[7])
+    assert torch.equal(pixels([99, 7, 3])[1], many[7])
+    assert torch.equal(pixels(list(range(40, 73)))[10], many[50])
+    assert not torch.equal(many[7], many[8])
+
+
+@every_model
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_checkpoint_opens_alone_and_gives_the_same_images(name: str, ema: float, tmp_path) -> None:
+    image = ImageShape(3, 16, 16)
+    model = build(name, image, latent_dim=8, ema=ema)
+    state = TrainingState(model, 3, 3)
+    list(train(state, [random_batch(image) for _ in range(3)]))
+    best = state.best_model.eval()
+    with torch.no_grad():
+        best.fit_prior(in_order(random_split(image), 4, torch.device("cpu")))
+    checkpoint.write(tmp_path / "000003", state, {"model": name, "metrics": {}})
+    opened = checkpoint.read(tmp_path / "000003")
+    assert opened.description["step"] == 3
+    assert opened.model.options == model.options
+    codes = sampling.seed_codes(best, range(5))
+    assert torch.equal(sampling.seed_codes(opened.model, range(5)), codes)
+    assert torch.equal(sampling.decode(opened.model, codes), sampling.decode(best, codes))
+    if ema:
+        assert not torch.equal(sampling.decode(model.eval(), codes), sampling.decode(best, codes))
+
+
+@every_model
+def test_every_option_has_help(name: str) -> None:
+    for option, field in models.find(name).Options.model_fields.items():
+        assert field.description, f"--{option} of {name} has no help"
+
+
+@every_model
+def test_prior_of_zero_spread_noise_is_its_centre(name: str) -> None:
+    """The prior is symmetric about prior(0), so the sampler's centre and spread can be measured from ± pairs."""
+    model = build(name, ImageShape(1, 16, 16), latent_dim=4)
+    mean, spread = sampling.prior_moments(model)
+    torch.testing.assert_close(mean, model.prior(torch.zeros(1, 4))[0], atol=1e-5, rtol=0)
+    assert (spread > 0.1).all()

@@ -1,0 +1,118 @@
+"""The loop, its schedule and its average against closed forms and torch's own optimiser."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+
+from genkit.data.batches import TrainingBatches, in_order
+from genkit.data.dataset import Dataset
+from genkit.model import Batch, ImageShape, Options
+from genkit.models.ae import AE
+from genkit.training import TrainingState, lr_factor, train
+
+CPU = torch.device("cpu")
+IMAGE = ImageShape(1, 6, 6)
+
+
+def batches(count: int) -> list[Batch]:
+    generator = torch.Generator().manual_seed(0)
+    return [Batch(torch.rand(8, *IMAGE, generator=generator), None, torch.tensor(0.0)) for _ in range(count)]
+
+
+def small(**options: object) -> AE:
+    torch.manual_seed(0)
+    return AE(IMAGE, AE.Options(hidden=(7,), latent_dim=2, schedule="constant", lr_warmup=0, **options))
+
+
+def test_the_loop_is_plain_adam() -> None:
+    ours, theirs = small(), small()
+    optimizer = torch.optim.Adam(theirs.parameters(), lr=1e-3)
+    for batch in batches(5):
+        optimizer.zero_grad()
+        theirs.losses(batch)["loss"].backward()
+        optimizer.step()
+    list(train(TrainingState(ours, 5, 5), batches(5)))
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-7)
+
+
+def test_metrics_are_detached_and_named_by_phase() -> None:
+    (metrics,) = train(TrainingState(small(), 1, 1), batches(1))
+    assert metrics.keys() == {"loss", "squared_error"}
+    assert not any(value.requires_grad for value in metrics.values())
+
+
+def test_cosine_with_warm_up() -> None:
+    options = Options(schedule="cosine", lr_warmup=2)
+    factors = [lr_factor(options, step, total_steps=100, steps_per_epoch=10) for step in range(101)]
+    assert factors[0] == pytest.approx(1 / 21)
+    assert factors[19] == pytest.approx(20 / 21)
+    assert factors[20] == 1
+    assert factors[60] == pytest.approx(0.5)
+    assert factors[100] == pytest.approx(0)
+    assert all(a > b for a, b in zip(factors[20:], factors[21:], strict=False))
+
+
+def test_constant_is_held() -> None:
+    options = Options(schedule="constant", lr_warmup=0)
+    assert {lr_factor(options, step, 100, 10) for step in range(100)} == {1.0}
+
+
+def test_weight_decay_is_decoupled() -> None:
+    """With a gradient of zero, AdamW's decay alone shrinks a weight by lr · decay a step."""
+    model = small(weight_decay=0.5, lr=0.1)
+    model.losses = lambda batch: {"loss": 0 * sum(p.sum() for p in model.parameters())}  # type: ignore[method-assign]
+    before = copy.deepcopy(dict(model.named_parameters()))
+    list(train(TrainingState(model, 1, 1), batches(1)))
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter, before[name] * (1 - 0.1 * 0.5))
+
+
+def test_gradient_is_clipped_by_its_norm() -> None:
+    model = small(grad_clip=1e-3)
+    list(train(TrainingState(model, 1, 1), batches(1)))
+    norm = math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters()))
+    assert norm == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_average_follows_its_recursion() -> None:
+    model = small(ema=0.9, lr=0.05)
+    state = TrainingState(model, 40, 40)
+    expected = None
+    for _ in train(state, batches(40)):
+        current = model.encoder[1][0].weight.detach().clone()
+        decay = min(0.9, (1 + state.step) / (10 + state.step))
+        expected = current if expected is None else decay * expected + (1 - decay) * current
+    torch.testing.assert_close(state.best_model.encoder[1][0].weight, expected)
+    assert not torch.equal(state.best_model.encoder[1][0].weight, current)
+
+
+def test_order_is_a_function_of_seed_and_epoch(digits: Dataset) -> None:
+    ours, again, other = (TrainingBatches(digits.train, 256, seed, CPU) for seed in (0, 0, 1))
+    epoch = [batch.images for batch in ours.epoch(3)]
+    assert all(torch.equal(a, b.images) for a, b in zip(epoch, again.epoch(3), strict=True))
+    assert not torch.equal(epoch[0], next(other.epoch(3)).images)
+    assert not torch.equal(epoch[0], next(again.epoch(4)).images)
+    rest = [batch.images for batch in again.epoch(3, start=10)]
+    assert all(torch.equal(a, b) for a, b in zip(epoch[10:], rest, strict=True))
+
+
+def test_an_epoch_shows_every_image_once(digits: Dataset) -> None:
+    data = TrainingBatches(digits.train, 250, 0, CPU)
+    seen = torch.cat([batch.images for batch in data.epoch(0)]).flatten(1)
+    assert len(seen) == len(digits.train)
+    expected = digits.train.images().float().flatten(1) / 255
+    torch.testing.assert_close(seen.sum(0), expected.sum(0))
+    assert len(seen.unique(dim=0)) == len(expected.unique(dim=0))
+
+
+def test_batches_are_floats_from_0_to_1_with_their_labels(digits: Dataset) -> None:
+    batch = next(in_order(digits.test, 500, CPU))
+    assert batch.images.dtype == torch.float32
+    assert (float(batch.images.min()), float(batch.images.max())) == (0.0, 1.0)
+    assert torch.equal(batch.labels, digits.test.labels[:500])
+    assert math.isinf(float(batch.epoch))
