@@ -81,11 +81,11 @@ def arithmetic(
     means = sampling.decode(model, torch.stack([term.code for term in terms]))
     on_pixels = combine(terms, lambda term: term.images.mean(0)).clamp(0, 1)
 
-    block = images.to_float(images.grid(decoded, columns=3, side=1))
+    block = images.grid(decoded, columns=3)
     rows = []
     for term, mean in zip(terms, means, strict=True):
         sign = "−" if term.term.sign < 0 else "+"
-        labels = [*(f"exemplar {k + 1}" for k in range(len(term.images))), "mean code"]
+        labels = [*[""] * len(term.images), "mean code"]
         rows.append(Row(f"{sign} {term.term.text}", torch.cat([term.images, mean[None]]), labels))
     rows += [
         Row("= in latent space", decoded[4:5]),

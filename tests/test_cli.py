@@ -262,7 +262,7 @@ def test_arithmetic_of_seeds_is_the_sum_of_their_codes(genkit: Genkit, runs: Pat
 
 
 def test_traverse_and_manifold(genkit: Genkit, runs: Path) -> None:
-    sheet, gif = pictures(genkit("sample", run_of(runs, "vae"), "--traverse"))
+    _, gif = pictures(genkit("sample", run_of(runs, "vae"), "--traverse"))
     assert frames(gif) > 11
     (manifold,) = pictures(genkit("sample", run_of(runs, "vae"), "--manifold", "--side", "5"))
     assert picture(manifold).size == (5 * 84, 5 * 84)
@@ -418,7 +418,9 @@ def test_a_damaged_checkpoint_is_refused(genkit: Genkit, runs: Path, tmp_path: P
 # Start-up
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["sample", "--help"], ["data", "list"]], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["sample", "--help"], ["data", "list"]], ids=str
+)
 def test_help_never_imports_torch(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom genkit.cli import main\n"

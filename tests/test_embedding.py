@@ -16,22 +16,28 @@ from PIL import Image
 from torch import Tensor
 
 from genkit import embedding
-from genkit.data.dataset import Dataset
+from genkit.data.dataset import Dataset, Split
 from genkit.errors import DataError, UsageError
 
 DIGITS = [str(digit) for digit in range(10)]
 
 
 @pytest.fixture(scope="module")
-def pixels(digits: Dataset) -> Tensor:
-    """The pixels of 400 real digits as features, float (400, 784)."""
-    return digits.test.images(slice(400)).flatten(1).float() / 255
+def some(digits: Dataset) -> Split:
+    """400 real digits of all classes."""
+    return digits.test.take(digits.test.spread(400))
 
 
 @pytest.fixture(scope="module")
-def labels(digits: Dataset) -> Tensor:
-    assert digits.test.labels is not None
-    return digits.test.labels[:400]
+def pixels(some: Split) -> Tensor:
+    """Their pixels as features, float (400, 784)."""
+    return some.images().flatten(1).float() / 255
+
+
+@pytest.fixture(scope="module")
+def labels(some: Split) -> Tensor:
+    assert some.labels is not None
+    return some.labels
 
 
 # To two dimensions
@@ -63,7 +69,7 @@ def test_pca_agrees_with_scikit_learn_on_digits(pixels: Tensor) -> None:
     ours, shares = embedding.principal_components(pixels, 5)
     reference = decomposition.PCA(5, svd_solver="full").fit(pixels.double().numpy())
     theirs = reference.transform(pixels.double().numpy())
-    assert np.abs(ours.numpy()) == pytest.approx(np.abs(theirs), abs=1e-6)
+    assert np.allclose(np.abs(ours.numpy()), np.abs(theirs), atol=1e-6)
     assert shares == pytest.approx(reference.explained_variance_ratio_.tolist())
 
 
@@ -112,12 +118,14 @@ def test_tsne_of_few_or_equal_points_is_finite() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # umap's own
-def test_umap_is_reproducible(pixels: Tensor) -> None:
+def test_umap_is_reproducible(pixels: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Interpreted: to compile takes longer than to lay out so few points.
+    monkeypatch.setattr(pytest.importorskip("numba").config, "DISABLE_JIT", True)
     pytest.importorskip("umap")
-    projection = embedding.project(pixels[:30], "umap", seed=3)
-    assert projection.points.shape == (30, 2)
+    projection = embedding.project(pixels[:6], "umap", seed=3)
+    assert projection.points.shape == (6, 2)
     assert projection.method == "umap"
-    assert np.array_equal(embedding.project(pixels[:30], "umap", seed=3).points, projection.points)
+    assert np.array_equal(embedding.project(pixels[:6], "umap", seed=3).points, projection.points)
     assert embedding.project(pixels[:4], "umap").points.shape == (4, 2)
 
 
@@ -150,10 +158,12 @@ def test_codes_that_cant_be_shown_are_refused() -> None:
 
 
 def test_a_point_doesnt_vote_for_itself() -> None:
-    # 0 1 0 1 ... along a line: the two nearest neighbours of every inner point are of the other class.
-    points = np.stack([np.arange(9.0), np.zeros(9)], 1)
-    assert embedding.scores(points, torch.arange(9) % 2, k=2)["knn_accuracy"] == 0
-    assert embedding.scores(points, torch.arange(9) // 5, k=2)["knn_accuracy"] == 1
+    # 0 1 0 1 ... around a circle: both neighbours of every point are of the other class.
+    angles = torch.arange(10) / 10 * 2 * math.pi
+    points = torch.stack([angles.cos(), angles.sin()], 1).numpy()
+    assert embedding.scores(points, torch.arange(10) % 2, k=2)["knn_accuracy"] == 0
+    # 0 0 0 0 0 1 1 1 1 1: each point has a neighbour of its own class, and the lower class wins the ties of four.
+    assert embedding.scores(points, torch.arange(10) // 5, k=2)["knn_accuracy"] == 0.8
 
 
 def test_equally_distant_points_share_votes_so_order_doesnt_matter() -> None:
@@ -170,9 +180,10 @@ def test_equally_distant_points_share_votes_so_order_doesnt_matter() -> None:
 
 def test_equally_many_votes_go_to_the_lower_class() -> None:
     points = np.array([[0, 0], [1, 0], [2, 0]], float)
-    # The middle point's neighbours are of classes 0 and 1; the outer ones' are of classes 1 and 0 or 1.
+    # The two others have a vote each. Where these differ, class 0 wins: right for the two points of class 0 ...
     assert embedding.scores(points, torch.tensor([0, 0, 1]), k=2)["knn_accuracy"] == pytest.approx(2 / 3)
-    assert embedding.scores(points, torch.tensor([0, 1, 1]), k=2)["knn_accuracy"] == pytest.approx(1 / 3)
+    # ... and wrong for the two points of class 1.
+    assert embedding.scores(points, torch.tensor([0, 1, 1]), k=2)["knn_accuracy"] == 0
 
 
 def test_silhouette_in_closed_form() -> None:
@@ -406,7 +417,7 @@ def test_thumbnails_are_framed_in_their_class_colour_upright_and_in_place(plot: 
         np.nonzero((pixels == colour.numpy()).all(-1)) for colour in (upper, lower)
     )
     assert top_rows.max() < bottom_rows.min()
-    assert len(top_rows) == pytest.approx(40 * 20, rel=0.15)  # but for the blurred edge between the two
+    assert len(top_rows) == pytest.approx(40 * 20, rel=0.3)  # but for the rows that blur into each other
     assert abs(top_columns.mean() - bottom_columns.mean()) < 1
     red = (pixels == [0xDC, 0x05, 0x0C]).all(-1)
     left, middle = top_columns.min() - 1, bottom_rows.min()
@@ -477,7 +488,6 @@ def served(folder: Path, route: str) -> bytes:
 
     provider = MultiplexerDataProvider(EventMultiplexer(), str(folder))
     plugin = ProjectorPlugin(TBContext(logdir=str(folder), data_provider=provider))
-    plugin.is_active()
     apps = plugin.get_plugin_apps()
     answer = Client(apps[route]).get("/", query_string={"run": ".", "name": "latents"})
     assert answer.status_code == 200, answer.data
@@ -518,7 +528,7 @@ def test_projector_without_labels_has_no_header_and_without_images_no_sprite(tmp
 def test_projector_of_wide_features_gets_their_components(tmp_path: Path, pixels: Tensor, labels: Tensor) -> None:
     embedding.write_projector(tmp_path, pixels, labels, DIGITS, torch.arange(400))
     components, _ = embedding.principal_components(pixels, 200)
-    assert np.loadtxt(tmp_path / "tensors.tsv") == pytest.approx(components.numpy(), rel=1e-5, abs=1e-5)
+    assert np.allclose(np.loadtxt(tmp_path / "tensors.tsv"), components.numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_a_sprite_is_never_larger_than_tensorboard_takes(monkeypatch: pytest.MonkeyPatch) -> None:

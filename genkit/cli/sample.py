@@ -196,7 +196,7 @@ def chosen_codes(opened: OpenedRun, asked: dict[str, Any], default_seeds: Sequen
 
 
 def chosen_images(opened: OpenedRun, asked: dict[str, Any], default_count: int) -> tuple[Tensor, list[str]]:
-    """The images that --images and --file name, (N, C, H, W) in [0, 1], with their names; else some of the test split."""
+    """The images that --images and --file name, (N, C, H, W) in [0, 1], with their names; else some test images."""
     import torch
 
     from genkit import images

@@ -72,7 +72,7 @@ class OpenedRun(NamedTuple):
         return images
 
     def coloring(self, images: Dataset, rows: Split, attribute: str | None) -> tuple[Tensor | None, tuple[str, ...]]:
-        """What to colour points by, with its names: `attribute`, else the class, else the first attribute, else nothing.
+        """What to colour points by, with its names: `attribute`, else the class, else the first attribute, else none.
 
         Raises:
             UsageError: when there is no such attribute.

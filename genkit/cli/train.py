@@ -62,13 +62,14 @@ def model_of_recipe(arguments: list[str]) -> str:
 class SectionedCommand(click.Command):
     """A command whose help lists its options under headings."""
 
-    def __init__(self, *args: Any, sections: dict[str, list[click.Parameter]], **kwargs: Any):
-        super().__init__(*args, params=[each for section in sections.values() for each in section], **kwargs)
+    def __init__(self, name: str, *, sections: dict[str, list[click.Parameter]], **kwargs: Any):
+        params = [each for section in sections.values() for each in section]
+        super().__init__(name, params=params, **kwargs)
         self.sections = sections
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        for title, parameters in {**self.sections, "Help": [self.get_help_option(context)]}.items():
-            records = [record for each in parameters if each and (record := each.get_help_record(context))]
+        for title, parameters in self.sections.items():
+            records = [record for each in parameters if (record := each.get_help_record(context))]
             with formatter.section(title):
                 formatter.write_dl(records)
 
