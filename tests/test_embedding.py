@@ -73,10 +73,11 @@ def test_pca_agrees_with_scikit_learn_on_digits(pixels: Tensor) -> None:
     assert shares == pytest.approx(reference.explained_variance_ratio_.tolist())
 
 
-def test_signs_follow_the_axes_and_not_the_points(pixels: Tensor) -> None:
-    points, _ = embedding.principal_components(pixels, 2)
-    flipped, _ = embedding.principal_components(1 - pixels, 2)
-    assert torch.allclose(flipped, -points, atol=1e-6)
+def test_the_largest_loading_of_every_axis_is_positive(pixels: Tensor) -> None:
+    components, _ = embedding.principal_components(pixels, 30)
+    loadings = (pixels - pixels.mean(0)).double().T @ components
+    largest = loadings.gather(0, loadings.abs().argmax(0, keepdim=True))
+    assert (largest > 0).all()
 
 
 def test_wide_features_have_the_same_components(pixels: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +179,18 @@ def test_equally_distant_points_share_votes_so_order_doesnt_matter() -> None:
     assert accuracies == {7 / 8}
 
 
+def test_tied_points_have_no_more_votes_than_are_left() -> None:
+    distances = torch.tensor([[math.inf, 0.5, 0.5, 2, 2, 2]])
+    membership = torch.nn.functional.one_hot(torch.tensor([1, 1, 1, 0, 0, 0])).double()
+    assert embedding._vote(distances, membership, k=3).tolist() == [1]
+    assert embedding._vote(distances, membership, k=5).tolist() == [0]
+
+
+def test_twins_are_nearest_however_far_from_the_origin() -> None:
+    points = 1e6 + np.repeat(np.arange(20.0), 2)[:, None] * [1e-3, 0]
+    assert embedding.scores(points, torch.arange(40) // 2 % 2, k=1)["knn_accuracy"] == 1
+
+
 def test_equally_many_votes_go_to_the_lower_class() -> None:
     points = np.array([[0, 0], [1, 0], [2, 0]], float)
     # The two others have a vote each. Where these differ, class 0 wins: right for the two points of class 0 ...
@@ -225,6 +238,7 @@ def test_scores_that_make_no_sense_are_left_out_and_say_why() -> None:
     assert few["knn_accuracy"] is None
     assert few["silhouette"] is not None
     assert few["note"] == "8 points have no 10 neighbours each"
+    assert embedding.scores(points, halves, k=8)["knn_accuracy"] is None
     assert embedding.scores(points, halves, k=7)["knn_accuracy"] is not None
 
 

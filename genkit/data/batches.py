@@ -48,9 +48,9 @@ class TrainingBatches:
             yield to_batch(self.split, positions, self.device, epoch + index / len(self))
 
 
-def in_order(split: Split, batch_size: int, device: torch.device, limit: int | None = None) -> Iterator[Batch]:
-    """All of a split's images (or the first `limit`), once, in order, for evaluation: the last batch may be smaller."""
-    for positions in torch.arange(len(split))[:limit].split(batch_size):
+def in_order(split: Split, batch_size: int, device: torch.device) -> Iterator[Batch]:
+    """All of a split's images, once, in order, for evaluation: the last batch may be smaller."""
+    for positions in torch.arange(len(split)).split(batch_size):
         yield to_batch(split, positions, device, math.inf)
 
 
@@ -66,7 +66,7 @@ def on_device(split: Split, device: torch.device) -> Split:
 
 
 def to_batch(split: Split, positions: Tensor, device: torch.device, epoch: float) -> Batch:
-    """The images at `positions` (int64 (B,), on the CPU) as floats in [0, 1] on the device, with labels or attributes."""
+    """The images at `positions` (int64 (B,), on the CPU) as floats on the device, with their labels or attributes."""
     known = split.labels if split.labels is not None else split.attributes
     images = split.images(positions.to(split.rows.device)).to(device)
     return Batch(

@@ -1,0 +1,117 @@
+"""Which data sets are there, and how does a name or a path on the command line become images?
+
+One file a source; this one only says which. It imports neither torch nor a source before one is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, Field, field_validator
+
+from genkit.errors import DataError
+
+if TYPE_CHECKING:
+    from genkit.data.dataset import Dataset
+    from genkit.data.report import Report
+
+
+class DataOptions(BaseModel, extra="forbid", frozen=True):
+    """Which images to use, and in which form."""
+
+    dataset: Annotated[
+        str,
+        Field(description="A set that `genkit data list` names, a folder of images, or a .npy or .npz file."),
+    ] = "mnist"
+    image_size: Annotated[
+        int | None,
+        Field(
+            ge=8,
+            le=1024,
+            description="Cut each image to its central square and resize it to this width.",
+            json_schema_extra={"none": "as they are"},
+        ),
+    ] = None
+    channels: Annotated[
+        Literal[1, 3] | None,
+        Field(description="1 for grey, 3 for colour.", json_schema_extra={"none": "detected"}),
+    ] = None
+    skip_bad: Annotated[
+        int,
+        Field(ge=0, description="Leave out up to this many files of a folder that can't be read, and name them."),
+    ] = 0
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        """A literal compares without converting, and the command line and variables bring strings."""
+        return int(value) if value in ("1", "3") else value
+
+
+class Source(NamedTuple):
+    module: str  # in this package; has load(options), fetch(name) and verify(name)
+    description: str
+
+
+SOURCES = {
+    "mnist": Source("idx", "handwritten digits, 28x28 grey, 60,000 + 10,000 test (fetched, 12 MB)"),
+    "fashion-mnist": Source("idx", "clothes, 28x28 grey, 60,000 + 10,000 test (fetched, 31 MB)"),
+    "kmnist": Source("idx", "cursive Japanese characters, 28x28 grey, 60,000 + 10,000 test (fetched, 21 MB)"),
+    "cifar10": Source(
+        "cifar", "photographs of ten kinds of things, 32x32 colour, 50,000 + 10,000 test (fetched, 170 MB)"
+    ),
+    "mnist5k": Source("mnist5k", "5,000 of MNIST's digits, without a network (extra: demo)"),
+    "faces": Source("drawn", "20,000 drawn faces with attributes, 32x32 colour or --image-size, without a network"),
+}
+
+
+def names() -> dict[str, str]:
+    """Each named set and one line about it."""
+    return {name: source.description for name, source in SOURCES.items()}
+
+
+def load(options: DataOptions) -> Dataset:
+    """The images that `options` describe, split into train, val and test; fetched or packed first where needed.
+
+    Raises:
+        DataError: when they aren't there, aren't what they should be, or can't be used; the message says what to do.
+    """
+    return _module(options.dataset).load(options)
+
+
+def fetch(name: str) -> list[Path]:
+    """Make sure that a named set's files are on this machine; return where they are.
+
+    Raises:
+        DataError: when it has no such set, or can't get it.
+    """
+    if name not in SOURCES:
+        raise DataError(f"{name}: there is no such set to fetch; the sets are {', '.join(SOURCES)}")
+    return _module(name).fetch(name)
+
+
+def verify(name_or_path: str) -> Report:
+    """Read every byte of a set, folder, array or packed set anew, and say what was found, faults included.
+
+    Raises:
+        DataError: when there is nothing to check.
+    """
+    return _module(name_or_path).verify(name_or_path)
+
+
+def _module(name_or_path: str):  # type: ignore[no-untyped-def]  # a module of this package
+    return import_module(f"genkit.data.{_kind(name_or_path)}")
+
+
+def _kind(name_or_path: str) -> str:
+    """The module that reads it. A name goes before a path of the same spelling; `./mnist` is always the path."""
+    if name_or_path in SOURCES:
+        return SOURCES[name_or_path].module
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return "folder"
+    if path.is_file():
+        return "array"
+    raise DataError(f"{name_or_path}: no such file or folder, and no such set; the sets are {', '.join(SOURCES)}")

@@ -1,0 +1,192 @@
+"""How does one image file become pixels, when nobody vouches for the file?
+
+Every way that a file can be bad ends in `BadImage`. Its size is read from its header and bounded before anything of
+that size is allocated, and only formats with a decoder of their own are opened.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from genkit.data.dataset import fingerprint
+from genkit.data.pixels import prepare
+from genkit.model import ImageShape
+
+#: Larger pictures are refused. (Pillow itself warns from here on.)
+MAX_PIXELS = 89_478_485
+#: How many pixels a byte of a file can stand for: deflate packs 1,032 bytes into one, each being eight 1-bit pixels.
+MAX_PIXELS_PER_BYTE = 8 * 1032
+#: The same for formats that Pillow decodes pixel by pixel in Python, where a false claim would cost minutes.
+MAX_PIXELS_PER_BYTE_OF = {"DDS": 2, "QOI": 62, "XPM": 2}
+#: Below this, a picture is allowed whatever its file's size.
+SMALL = 1 << 20
+
+TOO_LARGE = f"has more than {MAX_PIXELS:,} pixels, as decompression bombs do; make it smaller"
+
+#: EPS would start Ghostscript, FITS may be gzip that is decompressed without a bound (and nobody knows its white), and
+#: the others are recognised by Pillow but can't be decoded by it alone.
+REFUSED_FORMATS = {"EPS", "FITS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5"}
+
+Image.preinit()  # the common formats, so that these are tried first,
+Image.init()  # then all
+FORMATS = [format for format in Image.ID if format not in REFUSED_FORMATS]
+#: File name endings, lower case with the dot, of the formats that are read.
+EXTENSIONS = frozenset(extension for extension, format in Image.registered_extensions().items() if format in FORMATS)
+
+
+class BadImage(ValueError):
+    """A file that can't be used; the message continues a sentence that begins with the file's name."""
+
+
+class Header(NamedTuple):
+    """What is known of a picture before it is decoded."""
+
+    width: int
+    height: int
+    mode: str  # Pillow's
+    grey: bool  # stored without colour
+
+
+def read_header(path: Path) -> Header:
+    """Width and height are those that are seen, after the turn that a camera may have noted (EXIF).
+
+    Raises:
+        BadImage
+    """
+    with _open(path) as image:
+        width, height = image.size
+        if _orientation(image) in (5, 6, 7, 8):
+            width, height = height, width
+        return Header(width, height, image.mode, _is_grey(image))
+
+
+def decode(path: Path, header: Header, shape: ImageShape) -> tuple[np.ndarray, int]:
+    """A picture brought to `shape`, uint8, and its fingerprint as it was before (int64).
+
+    It is turned as EXIF says, only its first frame is taken, and what is transparent shows white.
+
+    Raises:
+        BadImage
+    """
+    with _open(path) as image:
+        image.load()
+        plain = flatten(image)
+        turn = TURNS.get(_orientation(image))
+        if turn is not None:
+            plain = plain.transpose(turn)
+        if plain.size != (header.width, header.height):
+            raise BadImage(f"is {plain.width}x{plain.height}, where its header says {header.width}x{header.height}")
+        return prepare(plain, shape), int(fingerprint(np.asarray(plain)[None])[0])
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Silence Pillow's remarks on odd metadata and on sizes (checked here). Not for use within a thread."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            _check_size(image, path.stat().st_size)
+            yield image
+    except BadImage:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # where Pillow looks before we do
+        raise BadImage(TOO_LARGE) from None
+    except MemoryError:
+        raise BadImage("needs more memory than there is") from None
+    except UnidentifiedImageError:
+        raise BadImage("is no image, or of a format that isn't read") from None
+    except Exception as error:  # whatever a damaged file makes a decoder stumble over
+        raise BadImage(f"can't be decoded ({in_one_line(error)})") from error
+
+
+def in_one_line(error: Exception) -> str:
+    """What an error says, if it says anything, without line breaks."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _check_size(image: Image.Image, size: int) -> None:
+    """Refuse a picture whose header promises more than is allowed, or than a file of `size` bytes can hold."""
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise BadImage(TOO_LARGE)
+    if pixels > max(SMALL, size * MAX_PIXELS_PER_BYTE_OF.get(image.format or "", MAX_PIXELS_PER_BYTE)):
+        raise BadImage(
+            f"claims {image.width}x{image.height} pixels in {size:,} bytes: damaged, or a decompression bomb"
+        )
+
+
+#: What brings a picture upright, by its EXIF orientation.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's number for how the camera was held, 1 for upright.
+
+    TIFF keeps it elsewhere, and there Pillow itself turns the picture.
+    """
+    if "exif" not in image.info:
+        return 1
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # metadata is damaged more often than pixels, and matters less
+        return 1
+
+
+def _is_grey(image: Image.Image) -> bool:
+    """Whether the format stores no colour: a grey picture saved as RGB counts as colour."""
+    if image.mode in ("P", "PA") and image.palette is not None:
+        sample = Image.new("P", (1, 1))
+        sample.putpalette(image.palette)  # Pillow knows the order of each format's bytes
+        colours = sample.getpalette("RGB") or []
+        return colours[0::3] == colours[1::3] == colours[2::3]
+    return image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """Any picture as L (if it has no colour) or RGB, 8 bits, on white.
+
+    16 bits are scaled from 0-65535 and floats from 0-1: 12-bit scans stored as such stay dark.
+
+    Raises:
+        BadImage: for 32-bit integers beyond 65535, and floats beyond 0-1, whose white nobody knows.
+    """
+    if image.mode.startswith("I"):
+        return _scaled(image, 65535)
+    if image.mode == "F":
+        return _scaled(image, 1)
+    mode = "L" if _is_grey(image) else "RGB"
+    if image.has_transparency_data:
+        overlay = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), overlay).convert(mode)
+    return image.convert(mode)
+
+
+def _scaled(image: Image.Image, white: int) -> Image.Image:
+    """A picture of one large number a pixel as L."""
+    values = np.asarray(image)
+    if not (values.min() >= 0 and values.max() <= white):
+        raise BadImage(
+            f"has pixel values from {values.min()} to {values.max()}, not within 0 to {white}; save it with 8 bits"
+        )
+    return Image.fromarray(np.rint(values * (255 / white)).astype(np.uint8))

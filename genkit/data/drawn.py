@@ -1,0 +1,52 @@
+"""The set `faces`: drawn once by `faces.py`, then packed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from genkit.data import DataOptions, faces, pack, store
+from genkit.data.dataset import Dataset
+from genkit.data.report import Report
+from genkit.errors import DataError
+from genkit.model import ImageShape
+
+NAME = "faces"
+SIZE = 32
+
+
+def load(options: DataOptions) -> Dataset:
+    """The faces, drawn `image_size` pixels wide; test and val held out."""
+    return _pack(options).dataset
+
+
+def fetch(name: str) -> list[Path]:
+    """Where the faces are packed, after drawing them in their usual size if that hasn't been done."""
+    return sorted(_pack(DataOptions(dataset=NAME)).folder.iterdir())
+
+
+def verify(name: str) -> Report:
+    """Check the packs of faces, of whatever size."""
+    report = Report(source=NAME)
+    pack.verify_packs_of({"set": NAME}, report)
+    if not report.files:
+        raise DataError(f"{NAME} haven't been drawn yet; run `genkit data fetch {NAME}`")
+    return report
+
+
+def _pack(options: DataOptions) -> pack.Pack:
+    size = options.image_size or SIZE
+    shape = ImageShape(options.channels or 3, size, size)
+    # Whoever changes how faces are drawn gets new ones, without having to remember a version number.
+    state = store.sha256_of(Path(faces.__file__))
+    return pack.open_or_write(pack.Key(NAME, {"set": NAME, "shape": shape}, state), lambda: _contents(shape))
+
+
+def _contents(shape: ImageShape) -> pack.Contents:
+    images, attributes = faces.draw(size=shape.width)
+    return pack.Contents(
+        shape,
+        len(images),
+        pack.converted(images, shape),
+        attributes=attributes,
+        attribute_names=faces.ATTRIBUTES,
+    )

@@ -1,0 +1,405 @@
+"""How are images that took work to make (decoded, resized, drawn) kept, so that the work is done only once?
+
+A pack is a folder `packed/NAME-SOURCE-STATE` in GENKIT_DATA, or in the user's cache where that can't be written:
+
+    images.npy      uint8 (N, C, H, W), memory-mapped (missing where the source is an array that serves as it is)
+    splits.npy      uint8 (N,), an index into PARTS, or LEFT_OUT for a duplicate across the source's own splits
+    labels.npy      int64 (N,), if the source has labels
+    attributes.npy  bool (N, A), if it has attributes
+    pack.json       everything else, and the SHA-256 of each array's elements
+
+It appears whole or not at all, is never changed, and gives way to its successor when the source has changed. The empty
+`.NAME-SOURCE.lock` beside it makes sure that one process at a time packs a source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import torch
+from filelock import FileLock
+from pydantic import BaseModel
+from torch import Tensor
+from tqdm import tqdm
+
+from genkit.data import store
+from genkit.data.dataset import Dataset, Split, as_tensor, divide, fingerprint
+from genkit.data.pixels import conform
+from genkit.data.report import Report
+from genkit.errors import DataError
+from genkit.model import ImageShape
+
+MANIFEST = "pack.json"
+FORMAT = 1
+PARTS = ("train", "val", "test")
+LEFT_OUT = len(PARTS)
+
+#: What a damaged manifest or array raises: pydantic's error is a ValueError, NumPy's for an empty file EOFError.
+DAMAGED = (OSError, ValueError, EOFError)
+
+log = logging.getLogger("genkit")
+
+
+class Chunk(NamedTuple):
+    """Some of the images of a pack that is being written.
+
+    Splits are made by `originals`, so that they are the same whatever size and channels the images are brought to.
+    """
+
+    rows: np.ndarray  # int64 (B,), ascending; a row that no chunk brings is left out
+    images: np.ndarray  # uint8 (B, C, H, W)
+    originals: np.ndarray  # int64 (B,), the images' fingerprints before they were converted
+
+
+@dataclass
+class Contents:
+    """What goes into a pack. Tables have a row for each of `count` images.
+
+    Attributes:
+        shape: of every image.
+        count: how many images there are if none has to be left out.
+        images: one chunk after the other; or the path of a .npy file that holds them all as they are wanted, which the
+            pack then only points to.
+        labels: int64 (count,), or None.
+        attributes: bool (count, A), or None.
+        parts: uint8 (count,), the source's own split as an index into PARTS, or None for "divide them".
+        classes, attribute_names: names of the labels and of the attributes' columns.
+        skipped: file to what is wrong with it, for those that were left out; may grow while the chunks are made.
+    """
+
+    shape: ImageShape
+    count: int
+    images: Iterable[Chunk] | Path
+    labels: np.ndarray | None = None
+    attributes: np.ndarray | None = None
+    parts: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    attribute_names: tuple[str, ...] = ()
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def chunk_length(shape: ImageShape) -> int:
+    """How many images to convert before they are written: some, but not more than 32 MB of them."""
+    return max(1, min(256, (32 << 20) // shape.numbers))
+
+
+def converted(images: np.ndarray, shape: ImageShape) -> Iterator[Chunk]:
+    """uint8 (N, C, H, W) in chunks, every image brought to `shape`."""
+    step = chunk_length(shape)
+    for start in range(0, len(images), step):
+        some = images[start : start + step]
+        yield Chunk(np.arange(start, start + len(some)), conform(some, shape), fingerprint(some))
+
+
+class Manifest(BaseModel, extra="forbid"):
+    """pack.json."""
+
+    format: int
+    source: dict[str, Any]
+    shape: tuple[int, int, int]
+    count: int
+    images: str  # a path; relative to the pack
+    classes: tuple[str, ...]
+    attributes: tuple[str, ...]
+    skipped: dict[str, str]
+    sums: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Key:
+    """Which pack is meant.
+
+    Attributes:
+        name: what the person calls the source.
+        source: JSON values that say which images these are: path or set, size, channels, ...
+        state: JSON values that change when the source does.
+    """
+
+    name: str
+    source: dict[str, Any]
+    state: Any
+
+    @property
+    def stem(self) -> str:
+        """The same for all states of a source."""
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", Path(self.name).resolve().name).strip("-") or "images"
+        return f"{slug[:40]}-{_short_hash([FORMAT, self.source])}"
+
+    @property
+    def folder(self) -> str:
+        return f"{self.stem}-{_short_hash(self.state)}"
+
+
+def _short_hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+class Pack(NamedTuple):
+    """A pack in good shape."""
+
+    folder: Path
+    dataset: Dataset
+    skipped: dict[str, str]  # bad files that were left out, and what is wrong with each
+
+
+def find(key: Key) -> Pack | None:
+    """The pack, if there is one."""
+    for root in store.roots():
+        folder = root / "packed" / key.folder
+        try:
+            if (folder / MANIFEST).is_file():
+                return _open(folder, key.name)
+        except DAMAGED as error:
+            log.warning("%s: the pack is damaged (%s); it isn't used", folder, error)
+    return None
+
+
+def open_or_write(key: Key, make: Callable[[], Contents]) -> Pack:
+    """The pack, which is written first if there is none; `make` is called only then.
+
+    A pack of the same source in another state is removed.
+
+    Raises:
+        DataError: when the images can't be packed. Nothing is left behind.
+    """
+    found = find(key)
+    if found is not None:
+        return found
+    packed = store.writable_root() / "packed"
+    with _disk_errors(packed):
+        packed.mkdir(exist_ok=True)
+        # Where another process packs the same source (a rank of the same run, say), we wait and use its pack.
+        with FileLock(packed / f".{key.stem}.lock"):
+            found = find(key)
+            if found is None:
+                for left_by_a_killed_process in packed.glob(f".{key.stem}.*.part"):
+                    shutil.rmtree(left_by_a_killed_process)
+                _write(packed / key.folder, key, make())
+                found = _open(packed / key.folder, key.name)
+                for superseded in packed.glob(f"{key.stem}-*"):
+                    if superseded.name != key.folder:
+                        log.info("%s has changed; removing its former pack %s", key.name, superseded)
+                        shutil.rmtree(superseded)
+    return found
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{folder}: {error.strerror or error}; make room, or set GENKIT_DATA to another folder"
+        ) from error
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Write
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _write(folder: Path, key: Key, contents: Contents) -> None:
+    """Make the pack under a temporary name and then give it its own."""
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{key.stem}.", suffix=".part"))
+    try:
+        manifest = _fill(temporary, key, contents)
+        for file in temporary.iterdir():
+            file.chmod(0o444)
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
+        temporary.chmod(0o755)
+        if folder.exists():  # damaged, or we wouldn't be here
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    log.info("%s: packed %s images into %s (%.1f MB)", key.name, f"{manifest.count:,}", folder, size / 1e6)
+
+
+def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
+    """Write the arrays, then the manifest."""
+    if isinstance(contents.images, Path):
+        images, rows, originals = str(contents.images), np.arange(contents.count), None
+    else:
+        images = "images.npy"
+        rows, originals = _write_images(folder / images, key.name, contents, contents.images)
+    storage = _map(folder / images, len(rows), contents.shape)
+    tables = {
+        "splits.npy": _divide(key.name, storage, originals, None if contents.parts is None else contents.parts[rows]),
+        "labels.npy": None if contents.labels is None else contents.labels[rows],
+        "attributes.npy": None if contents.attributes is None else contents.attributes[rows],
+    }
+    for file, table in tables.items():
+        if table is not None:
+            np.save(folder / file, table, allow_pickle=False)
+    manifest = Manifest(
+        format=FORMAT,
+        source={"name": key.name, **key.source},
+        shape=contents.shape,
+        count=len(rows),
+        images=images,
+        classes=contents.classes,
+        attributes=contents.attribute_names,
+        skipped=contents.skipped,
+        sums={path.name: _sum_of_elements(path) for path in folder.glob("*.npy")},
+    )
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    return manifest
+
+
+def _write_images(path: Path, name: str, contents: Contents, chunks: Iterable[Chunk]) -> tuple[np.ndarray, np.ndarray]:
+    """Write the chunks one after the other; return the rows that came and their originals, int64 (N,) each.
+
+    A plain sequential write, not a writable memory map: on a full disk that one kills the process.
+    """
+    expected = contents.count * contents.shape.numbers
+    free = shutil.disk_usage(path.parent).free
+    if expected > free:
+        raise DataError(
+            f"{path.parent.parent}: the {expected / 1e9:.1f} GB of images of {name} don't fit, {free / 1e9:.1f} GB are "
+            "free; make room, set GENKIT_DATA to another folder, or give a smaller --image-size"
+        )
+    rows, originals = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    with (
+        path.open("wb") as file,
+        tqdm(total=contents.count, desc=f"packing {name}", unit="images", disable=None) as bar,
+    ):
+        _write_header(file, contents.count, contents.shape)
+        start = file.tell()
+        for chunk in chunks:
+            file.write(np.ascontiguousarray(chunk.images).data)
+            rows.append(chunk.rows)
+            originals.append(chunk.originals)
+            bar.update(len(chunk.rows))
+        kept = np.concatenate(rows)
+        # The header keeps room for a longer number, so that the true count fits where the first guess stood.
+        file.seek(0)
+        _write_header(file, len(kept), contents.shape)
+        assert file.tell() == start
+    return kept, np.concatenate(originals)
+
+
+def _write_header(file: BinaryIO, count: int, shape: ImageShape) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _divide(name: str, storage: Tensor, originals: np.ndarray | None, parts: np.ndarray | None) -> np.ndarray:
+    """The content of splits.npy: divided by the original images, then freed of those that have become the same."""
+    converted_images = Split(storage, torch.arange(len(storage))).fingerprinted()
+    whole = converted_images
+    if originals is not None:
+        whole = replace(whole, fingerprints=torch.from_numpy(originals))
+    if parts is None:
+        given = {"all": whole}
+    else:
+        given = {PARTS[index]: whole.take(torch.from_numpy(parts == index)) for index in np.unique(parts)}
+    splits = divide(name, given)
+    if originals is not None:
+        splits = divide(
+            name, {part: converted_images.take(split.rows) for part, split in zip(PARTS, splits, strict=True)}
+        )
+    codes = np.full(len(storage), LEFT_OUT, np.uint8)
+    for index, split in enumerate(splits):
+        codes[split.rows.numpy()] = index
+    return codes
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Read
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _open(folder: Path, name: str) -> Pack:
+    """Raises one of DAMAGED where files are missing or cut; a flipped bit is for `verify` to find."""
+    manifest = _read_manifest(folder)
+    storage = _map(folder / manifest.images, manifest.count, ImageShape(*manifest.shape))
+    codes, labels, attributes = (
+        np.load(folder / file, allow_pickle=False) if file in manifest.sums else None
+        for file in ("splits.npy", "labels.npy", "attributes.npy")
+    )
+    if codes is None or any(table is not None and len(table) != len(storage) for table in (codes, labels, attributes)):
+        raise ValueError("its tables don't belong together")
+
+    def split(index: int) -> Split:
+        rows = np.flatnonzero(codes == index)
+        return Split(
+            storage,
+            torch.from_numpy(rows),
+            None if labels is None else torch.from_numpy(labels[rows]),
+            None if attributes is None else torch.from_numpy(attributes[rows]),
+        )
+
+    train, val, test = (split(index) for index in range(len(PARTS)))
+    return Pack(folder, Dataset(name, train, val, test, manifest.classes, manifest.attributes), manifest.skipped)
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    """Raises one of DAMAGED where it is missing, damaged, or another version's."""
+    return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+
+
+def _map(path: Path, count: int, shape: ImageShape) -> Tensor:
+    """A file of images as a tensor (count, *shape), memory-mapped. Raises ValueError where it holds anything else."""
+    return as_tensor(np.load(path, mmap_mode="r", allow_pickle=False).reshape(count, *shape))
+
+
+def _sum_of_elements(path: Path) -> str:
+    """SHA-256 of an array's elements in C order, which is hashlib.sha256(numpy.load(path))."""
+    return store.sha256(np.load(path, mmap_mode="r", allow_pickle=False).reshape(-1).view(np.uint8).data)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Verify
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def verify(folder: Path) -> Report:
+    """Hash a pack's arrays anew and hold the sums against its manifest.
+
+    Raises:
+        DataError: when it has no readable manifest.
+    """
+    remedy = f"delete {folder}, and it is packed again when it is next used"
+    try:
+        manifest = _read_manifest(folder)
+    except DAMAGED as error:
+        raise DataError(f"{folder / MANIFEST}: not the manifest of a pack; {remedy}") from error
+    report = Report(source=str(folder), images=manifest.count)
+    for file, expected in manifest.sums.items():
+        report.files += 1
+        try:
+            found = _sum_of_elements(folder / file)
+        except DAMAGED as error:
+            report.problems.append(f"{folder / file}: can't be read ({error}); {remedy}")
+            continue
+        report.sums[file] = found
+        if found != expected:
+            report.problems.append(f"{folder / file}: has changed since it was written; {remedy}")
+    return report
+
+
+def verify_packs_of(source: dict[str, Any], report: Report) -> None:
+    """Enter into a source's report what there is to say of its packs: those whose `Key.source` has these items."""
+    for root in store.roots():
+        for path in sorted(root.glob(f"packed/*/{MANIFEST}")):
+            try:
+                manifest = _read_manifest(path.parent)
+            except DAMAGED:
+                continue  # nobody knows whose it is, and nobody opens it
+            if source.items() <= manifest.source.items():
+                report.include(verify(path.parent))

@@ -1,0 +1,47 @@
+"""What `genkit data verify` found."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+
+class Report(BaseModel, extra="forbid"):
+    """The result of reading every byte of a source anew.
+
+    Attributes:
+        source: what was checked, as it was named.
+        files: how many files were read.
+        images: how many images they hold that can be used.
+        duplicates: how many of these are the exact copy of an earlier one.
+        sizes: "WIDTHxHEIGHT" to the number of images of it.
+        modes: how the pixels are stored ("L", "RGB", "uint8", ...) to the number of images.
+        sums: file to the SHA-256 that was found, for sources whose sums are known.
+        problems: one line a fault, with the file it is in; empty when all is well.
+    """
+
+    source: str
+    files: int = 0
+    images: int = 0
+    duplicates: int = 0
+    sizes: dict[str, int] = Field(default_factory=dict)
+    modes: dict[str, int] = Field(default_factory=dict)
+    sums: dict[str, str] = Field(default_factory=dict)
+    problems: list[str] = Field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def count(self, fingerprints: np.ndarray, size: str, mode: str) -> None:
+        """Enter the images with these fingerprints, int64 (N,), all of one size and mode."""
+        self.images = len(fingerprints)
+        self.duplicates = len(fingerprints) - len(np.unique(fingerprints))
+        self.sizes = {size: len(fingerprints)}
+        self.modes = {mode: len(fingerprints)}
+
+    def include(self, other: Report) -> None:
+        """Enter a pack of the same images."""
+        self.files += other.files
+        self.sums |= {f"{other.source}/{file}": found for file, found in other.sums.items()}
+        self.problems += other.problems

@@ -1,0 +1,126 @@
+"""What do the tables beside a folder's images say: attributes of each image, and which split it belongs to?
+
+Known tables are `attributes.csv` and those that CelebA comes with, in the folder itself. Their names of files are only
+compared with those that were found; nothing is opened by them.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from genkit.errors import DataError
+
+#: The first that lies in a folder is read.
+ATTRIBUTES = ("attributes.csv", "list_attr_celeba.txt", "list_attr_celeba.csv")
+PARTITION = "list_eval_partition.txt"
+
+#: What may stand in a cell.
+VALUES = {"1": True, "true": True, "0": False, "-1": False, "false": False}
+
+log = logging.getLogger("genkit")
+
+
+def read_attributes(path: Path, files: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    """The attributes' names, and bool (N, A) for N files.
+
+    A `.csv` has a line of headings and then a line a file: its path in the folder (or just its name, if no two files
+    have the same one), and for each attribute 0 or 1, -1 or 1, false or true. A `.txt` is CelebA's: a line with the
+    number of files, one with the names, and then the same with blanks for commas.
+
+    Raises:
+        DataError: when a file has no line, or the table isn't as described. Lines without a file are only counted in
+            a warning: a few files out of a large set may keep the large set's table.
+    """
+    lines = _read(path)
+    if path.suffix == ".txt":
+        if len(lines) < 2 or lines[0] != [str(len(lines) - 2)]:
+            raise DataError(f"{path}: the first line isn't the number of lines after the second; is the table whole?")
+        headings, body = lines[1], lines[2:]
+    else:
+        headings, body = (lines[0][1:], lines[1:]) if lines else ([], [])
+    names = attribute_names(path, headings)
+    rows = _match(path, body, files, width=1 + len(names))
+    table = np.empty((len(files), len(names)), bool)
+    for row, (file, cells) in enumerate(zip(files, rows, strict=True)):
+        try:
+            table[row] = [VALUES[cell.strip().lower()] for cell in cells]
+        except KeyError as error:
+            raise DataError(f"{path}: {error} for {file}; write 0 or 1, -1 or 1, false or true") from None
+    return names, table
+
+
+def attribute_names(path: Path, headings: Sequence[str]) -> tuple[str, ...]:
+    """Names that an expression like `male&!wavy-hair` can be made of.
+
+    They become lower case, with `-` for `_` and blanks (`Wavy_Hair` is `wavy-hair`), and may then hold nothing but
+    letters a-z, digits and `-`.
+
+    Raises:
+        DataError: when one can't be a name, there is none, or two are the same.
+    """
+    names = tuple(re.sub(r"[_\s]+", "-", heading.strip().lower()) for heading in headings)
+    for name, heading in zip(names, headings, strict=True):
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+            raise DataError(f"{path}: {heading!r} can't name an attribute; use letters, digits and '-' or '_'")
+    if not names or len(set(names)) < len(names):
+        raise DataError(f"{path}: name at least one attribute, and each only once")
+    return names
+
+
+def read_partition(path: Path, files: Sequence[str]) -> np.ndarray:
+    """CelebA's own splits, in which no person stands in two: uint8 (N,) of 0 for train, 1 for val, 2 for test.
+
+    Raises:
+        DataError: when a file has no line, or one with another number.
+    """
+    codes = []
+    for file, (code,) in zip(files, _match(path, _read(path), files, width=2), strict=True):
+        if code not in ("0", "1", "2"):
+            raise DataError(f"{path}: {code!r} for {file}; write 0 for train, 1 for val or 2 for test")
+        codes.append(int(code))
+    return np.array(codes, np.uint8)
+
+
+def _read(path: Path) -> list[list[str]]:
+    """The cells of each line that isn't empty."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file) if path.suffix == ".csv" else (line.split() for line in file)
+            return [cells for cells in lines if cells]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: can't be read as a table in UTF-8 ({error}); save it again or remove it") from error
+
+
+def _match(path: Path, lines: list[list[str]], files: Sequence[str], width: int) -> list[list[str]]:
+    """The cells that follow each file's name, in the order of `files`; lines are `width` cells long."""
+    for cells in lines:
+        if len(cells) != width:
+            raise DataError(f"{path}: {len(cells)} cells for {cells[0]}, where {width} were expected")
+    if len({cells[0] for cells in lines}) < len(lines):
+        twice = Counter(cells[0] for cells in lines).most_common(1)[0][0]
+        raise DataError(f"{path}: {twice} has more than one line; keep one")
+
+    by_name = {cells[0]: cells[1:] for cells in lines}
+    bare = [file.rpartition("/")[2] for file in files]
+    ambiguous = {name for name, count in Counter(bare).items() if count > 1}
+    rows = [
+        by_name.get(file, None if name in ambiguous else by_name.get(name))
+        for file, name in zip(files, bare, strict=True)
+    ]
+
+    missing = [file for file, row in zip(files, rows, strict=True) if row is None]
+    if missing:
+        raise DataError(
+            f"{path}: {len(missing):,} of {len(files):,} images have no line, for example {missing[0]}; add them"
+        )
+    unknown = by_name.keys() - set(files) - set(bare)
+    if unknown:
+        log.warning("%s: %d lines are about files that aren't here, for example %s", path, len(unknown), min(unknown))
+    return [row for row in rows if row is not None]

@@ -1,0 +1,344 @@
+"""How do tensors become pictures that a person can look at? Grids, captioned sheets, PNG and GIF, and one's own files.
+
+Everywhere else an image is a tensor: uint8, or float in [0, 1], with 1 or 3 channels. Every function here takes both
+kinds, and the same tensors give the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from torch import Tensor
+
+from genkit.data.decode import BadImage, decode, read_header, without_warnings
+from genkit.errors import DataError, GenkitError
+from genkit.model import ImageShape
+
+#: The longer side, in pixels, that a tile has at least, so that small images can be seen without a microscope.
+TILE = 64
+#: The same for the frames of an animation, which is looked at by itself.
+FRAME = 256
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Ranges and sizes
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Floats in [0, 1] (any shape) as uint8, rounded; what lies outside is clamped and NaN is black. uint8 stays."""
+    if images.dtype == torch.uint8:
+        return images
+    return images.detach().nan_to_num(nan=0.0).clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 (any shape) as float32 in [0, 1]; floats stay."""
+    return images if images.is_floating_point() else images.float() / 255
+
+
+def enlarge(images: Tensor, side: int = TILE) -> Tensor:
+    """Repeat each pixel of (..., H, W) until the longer side is at least `side`: 28 to 84, 32 to 64. Never shrinks."""
+    factor = _factor(images, side)
+    return images.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
+
+
+def _factor(images: Tensor, side: int) -> int:
+    return max(1, math.ceil(side / max(images.shape[-2:])))
+
+
+def grid(images: Tensor, columns: int | None = None, gap: int = 2, background: int = 255, side: int = TILE) -> Tensor:
+    """Lay images out row by row, the small ones enlarged.
+
+    Args:
+        images: (B, C, H, W), B at least 1.
+        columns: images a row; as square as possible by default.
+        gap: pixels between neighbours; none at the edges.
+        background: grey of the gaps and of the places that the last row leaves free, 0 to 255.
+        side: see `enlarge`; 1 leaves the images as they are.
+
+    Returns:
+        uint8 (C, H', W') on the CPU.
+    """
+    images = enlarge(to_uint8(images).cpu(), side)
+    count, channels, height, width = images.shape
+    columns = min(count, columns or math.ceil(math.sqrt(count)))
+    rows = math.ceil(count / columns)
+    canvas = torch.full(
+        (channels, rows * (height + gap) - gap, columns * (width + gap) - gap), background, dtype=torch.uint8
+    )
+    for index, image in enumerate(images):
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        canvas[:, top : top + height, left : left + width] = image
+    return canvas
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """(C, H, W) as a Pillow image: mode L for 1 channel, RGB for 3."""
+    pixels = to_uint8(image).cpu()
+    return Image.fromarray((pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)).contiguous().numpy())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sheets: rows of images that say what they are
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Row(NamedTuple):
+    """One row of a sheet.
+
+    Attributes:
+        caption: stands to the left of the images; wrapped where it is long, and at its own newlines.
+        images: (N, C, H, W). Rows of one sheet may differ in all four.
+        labels: under the images, one each; may be fewer.
+    """
+
+    caption: str
+    images: Tensor
+    labels: Sequence[str] = ()
+
+
+MARGIN = 16
+GAP = 4
+ROW_GAP = 10
+CAPTION_WIDTH = 220
+CAPTION_SIZE, LABEL_SIZE, TITLE_SIZE = 16, 13, 20
+INK, FAINT_INK, FRAME_INK = (24, 24, 27), (95, 95, 104), (212, 212, 216)
+
+
+def sheet(rows: Sequence[Row], headings: Sequence[str] = (), title: str = "") -> Image.Image:
+    """Rows of images, each with its caption, on white: reconstructions, interpolations, traversals, sums of codes.
+
+    Args:
+        rows: from top to bottom; small images are enlarged as in `grid`.
+        headings: above the columns, which are those of the first row.
+        title: above everything.
+    """
+    tiles = [enlarge(to_uint8(row.images).cpu()) for row in rows]
+    captions = [_wrap(row.caption, CAPTION_SIZE, CAPTION_WIDTH) for row in rows]
+    text_width = max((_size(caption, CAPTION_SIZE)[0] for caption in captions), default=0)
+    left = MARGIN + (text_width + MARGIN if text_width else 0)
+    right = max((left + len(images) * (images.shape[3] + GAP) - GAP for images in tiles), default=left)
+    title = _wrap(title, TITLE_SIZE, max(right - MARGIN, 2 * CAPTION_WIDTH))
+    width = max(right, MARGIN + _size(title, TITLE_SIZE)[0]) + MARGIN
+
+    page = _Page(width)
+    top = MARGIN
+    if title:
+        top += page.text(title, TITLE_SIZE, INK, (MARGIN, top), "la") + MARGIN
+    if headings and tiles:
+        top += page.under_each(headings, tiles[0], left, top) + GAP
+    for row, caption, images in zip(rows, captions, tiles, strict=True):
+        height = max(images.shape[2] if len(images) else 0, _size(caption, CAPTION_SIZE)[1])
+        page.text(caption, CAPTION_SIZE, INK, (MARGIN, top + height // 2), "lm")
+        image_top = top + (height - images.shape[2]) // 2
+        for column, image in enumerate(images):
+            page.image(image, left + column * (images.shape[3] + GAP), image_top)
+        top += height
+        if row.labels:
+            top += GAP + page.under_each(row.labels, images, left, top + GAP)
+        top += ROW_GAP
+    return page.finish(top - ROW_GAP + MARGIN)
+
+
+def bands(rows: Sequence[Row], columns: int) -> list[Row]:
+    """Rows that belong together (originals above reconstructions), cut into bands of at most `columns` images.
+
+    The rows must be equally long. An empty row keeps two bands apart.
+    """
+    cut: list[Row] = []
+    for start in range(0, max(len(row.images) for row in rows), columns):
+        part = slice(start, start + columns)
+        if cut:
+            cut.append(Row("", rows[0].images[:0]))
+        cut.extend(Row(row.caption, row.images[part], row.labels[part]) for row in rows)
+    return cut
+
+
+class _Page:
+    """What is drawn on a page as long as its height isn't known: the drawing happens in `finish`."""
+
+    def __init__(self, width: int):
+        self.width = width
+        self.texts: list[tuple[str, int, tuple[int, int, int], tuple[int, int], str]] = []
+        self.images: list[tuple[Image.Image, int, int]] = []
+
+    def text(self, text: str, size: int, ink: tuple[int, int, int], place: tuple[int, int], anchor: str) -> int:
+        """Write at `place`, which `anchor` says how to read (Pillow's: l or m, then a or m). Returns its height."""
+        self.texts.append((text, size, ink, place, anchor))
+        return _size(text, size)[1]
+
+    def under_each(self, texts: Sequence[str], tiles: Tensor, left: int, top: int) -> int:
+        """Write small centred texts at the columns of a row of tiles. Returns the height of the tallest."""
+        pitch = tiles.shape[3] + GAP
+        return max(
+            self.text(
+                _wrap(text, LABEL_SIZE, tiles.shape[3]),
+                LABEL_SIZE,
+                FAINT_INK,
+                (left + column * pitch + tiles.shape[3] // 2, top),
+                "ma",
+            )
+            for column, text in enumerate(texts)
+        )
+
+    def image(self, image: Tensor, left: int, top: int) -> None:
+        self.images.append((to_pil(image), left, top))
+
+    def finish(self, height: int) -> Image.Image:
+        page = Image.new("RGB", (self.width, height), "white")
+        draw = ImageDraw.Draw(page)
+        for image, left, top in self.images:
+            # A faint frame, without which a white image would melt into the page.
+            draw.rectangle((left - 1, top - 1, left + image.width, top + image.height), outline=FRAME_INK)
+            page.paste(image, (left, top))
+        for text, size, ink, place, anchor in self.texts:
+            align = "center" if anchor == "ma" else "left"
+            draw.multiline_text(place, text, ink, _font(size), anchor, align=align)
+        return page
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans out of matplotlib: Pillow's own font has neither → nor −, nor any letter with an accent."""
+    import matplotlib
+
+    path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    # The basic layout is in every build of Pillow, so pages look the same everywhere.
+    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def _size(text: str, size: int) -> tuple[int, int]:
+    """Width and height in pixels of a text of several lines; (0, 0) for an empty one."""
+    if not text:
+        return 0, 0
+    _left, _top, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, _font(size))
+    return math.ceil(right), math.ceil(bottom)
+
+
+def _wrap(text: str, size: int, width: int) -> str:
+    """Break lines between words where they would be wider than `width` pixels, and words that are wider themselves."""
+    font = _font(size)
+    lines = []
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in paragraph.split(" "):
+            if line and font.getlength(f"{line} {word}") > width:
+                lines.append(line)
+                line = word
+            else:
+                line = f"{line} {word}" if line else word
+            while font.getlength(line) > width and len(line) > 1:
+                fits = next(
+                    end for end in range(len(line) - 1, 0, -1) if end == 1 or font.getlength(line[:end]) <= width
+                )
+                lines.append(line[:fits])
+                line = line[fits:]
+        lines.append(line)
+    return "\n".join(lines)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; it becomes `path` at the end, or nothing is left.
+
+    Raises:
+        GenkitError: when the file can't be written.
+    """
+    # Not from tempfile, which makes files that only their owner can read.
+    temporary = path.with_name(f".genkit-{uuid.uuid4().hex}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise GenkitError(
+            f"{path}: can't be written ({error.strerror or error}); make room, or name another place"
+        ) from error
+
+
+def read_image(path: Path, shape: ImageShape) -> Tensor:
+    """One image file as float `shape` in [0, 1], brought to it just as a folder of images is.
+
+    Raises:
+        DataError: when it isn't there, or can't be read as an image.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file; give the path of an image")
+    try:
+        with without_warnings():
+            pixels, _ = decode(path, read_header(path), shape)
+    except BadImage as error:
+        raise DataError(f"{path}: {error}; give another image") from error
+    return to_float(torch.tensor(pixels))
+
+
+def save_png(path: Path, image: Tensor | Image.Image) -> None:
+    """Write one image, (C, H, W) or Pillow's, as it is: a grid or a sheet has been made readable before.
+
+    Raises:
+        GenkitError: when the file can't be written.
+    """
+    picture = to_pil(image) if isinstance(image, Tensor) else image
+    with whole_file(path) as temporary:
+        picture.save(temporary, format="PNG")
+
+
+def save_gif(path: Path, frames: Tensor, seconds_per_frame: float = 0.1, boomerang: bool = True) -> None:
+    """Write an animation that loops for ever; small frames are enlarged.
+
+    Args:
+        frames: (T, C, H, W), T at least 1. Grey keeps all its 256 levels; colour gets 256 colours a frame, the best for
+            that frame, undithered, because dithering flickers from frame to frame.
+        seconds_per_frame: rounded to the format's hundredths, at least 0.02 (viewers slow down whatever is faster).
+        boomerang: play it backwards after it has been played forwards, without doubling the ends.
+
+    Raises:
+        GenkitError: when the file can't be written.
+    """
+    # The colours are chosen before the pixels are repeated: the same colours, sooner.
+    factor = _factor(frames, FRAME)
+    pictures = [ImageOps.scale(_indexed(to_pil(frame)), factor, Image.Resampling.NEAREST) for frame in frames]
+    if boomerang:
+        pictures += pictures[-2:0:-1]
+    milliseconds = 10 * max(2, round(100 * seconds_per_frame))
+    with whole_file(path) as temporary:
+        pictures[0].save(
+            temporary, format="GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0
+        )
+
+
+def _indexed(picture: Image.Image) -> Image.Image:
+    """A picture as a GIF can hold it."""
+    if picture.mode == "L":
+        return picture
+    return picture.quantize(256, Image.Quantize.MEDIANCUT, kmeans=1)
+
+
+def save_npz(path: Path, **arrays: Tensor) -> None:
+    """Write tensors under their names, compressed, for `numpy.load`.
+
+    Raises:
+        GenkitError: when the file can't be written.
+    """
+    contents: dict[str, Any] = {name: array.detach().cpu().numpy() for name, array in arrays.items()}
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **contents)

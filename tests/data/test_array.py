@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import zipfile
+
+import numpy as np
+import pytest
+
+from genkit.data import verify
+from genkit.data.array import MAX_INFLATION
+from genkit.errors import DataError
+
+
+def images_of(dataset) -> np.ndarray:
+    """In the order of the file, uint8 (N, C, H, W)."""
+    return dataset.train.storage.numpy()
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Save an array as FOLDER/images.npy."""
+
+    def save(array: np.ndarray):
+        np.save(tmp_path / "images.npy", array)
+        return tmp_path / "images.npy"
+
+    return save
+
+
+@pytest.fixture
+def colour(pictures) -> np.ndarray:
+    """uint8 (20, 3, 28, 28), each channel another digit."""
+    return pictures[:60].reshape(20, 3, 28, 28)
+
+
+@pytest.mark.parametrize("layout", ["HW", "CHW", "HWC"])
+def test_grey_in_each_layout(save, of, pictures, layout):
+    array = {"HW": pictures, "CHW": pictures[:, None], "HWC": pictures[..., None]}[layout]
+    dataset = of(save(array))
+    assert dataset.shape == (1, 28, 28)
+    assert (images_of(dataset)[:, 0] == pictures).all()
+    assert [len(split) for split in dataset.splits().values()] == [80, 10, 10]
+
+
+def test_colour_in_each_layout(save, of, colour):
+    assert (images_of(of(save(colour))) == colour).all()
+    assert (images_of(of(save(colour.transpose(0, 2, 3, 1)))) == colour).all()
+
+
+def test_alpha_over_white(save, of, colour):
+    alpha = np.zeros((20, 1, 28, 28), np.uint8)
+    alpha[:, :, :14] = 255
+    for array in (np.concatenate([colour, alpha], 1), np.concatenate([colour, alpha], 1).transpose(0, 2, 3, 1)):
+        images = images_of(of(save(array)))
+        assert (images[:, :, :14] == colour[:, :, :14]).all()
+        assert (images[:, :, 14:] == 255).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
+def test_floats_from_0_to_1(save, of, pictures, dtype):
+    assert (images_of(of(save((pictures / 255).astype(dtype))))[:, 0] == pictures).all()
+
+
+def test_bits(save, of, pictures):
+    assert (images_of(of(save(pictures > 127)))[:, 0] == (pictures > 127) * 255).all()
+
+
+def test_a_uint8_array_is_used_where_it_lies(save, of, pictures, home, files_in):
+    path = save(pictures)
+    dataset = of(path)
+    assert [name.rpartition("/")[2] for name in files_in(home)] == ["pack.json", "splits.npy"]
+    with path.open("r+b") as file:  # seen through the map, so nothing was copied
+        file.seek(-1, 2)
+        file.write(b"\xab")
+    assert images_of(dataset)[-1, 0, -1, -1] == 0xAB
+
+
+def test_resized_and_recoloured(save, of, pictures):
+    assert of(save(pictures), image_size=45, channels=3).shape == (3, 45, 45)
+
+
+def test_the_same_splits_as_a_folder_of_the_same_images(save, write, of, pictures):
+    from_array, from_folder = of(save(pictures)), of(write(pictures))
+    for part, split in from_array.splits().items():
+        assert split.rows.tolist() == from_folder.splits()[part].rows.tolist()
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_npz_with_labels_and_attributes(tmp_path, of, pictures, compressed):
+    path = tmp_path / "set.npz"
+    (np.savez_compressed if compressed else np.savez)(
+        path,
+        images=pictures,
+        labels=np.repeat([7, 3], 50),
+        attributes=np.stack([np.arange(100) % 2, np.arange(100) > 90], 1),
+        attribute_names=np.array(["Is_Odd", "late"]),
+    )
+    dataset = of(path)
+    assert dataset.classes == ("3", "7")
+    assert dataset.attributes == ("is-odd", "late")
+    assert (images_of(dataset)[:, 0] == pictures).all()
+    for split in dataset.splits().values():
+        assert split.labels.tolist() == [int(row < 50) for row in split.rows]
+        assert split.attributes.tolist() == [[row % 2 == 1, row > 90] for row in split.rows]
+
+
+def test_npz_names(tmp_path, of, pictures):
+    np.savez(tmp_path / "set.npz", x=pictures, y=np.array(["b", "a"] * 50))
+    assert of(tmp_path / "set.npz").classes == ("a", "b")
+    np.savez(tmp_path / "alone.npz", whatever=pictures)
+    assert (images_of(of(tmp_path / "alone.npz"))[:, 0] == pictures).all()
+    np.savez(tmp_path / "two.npz", first=pictures, second=pictures)
+    with pytest.raises(DataError, match=r"two\.npz: holds first, second; call the images 'images'"):
+        of(tmp_path / "two.npz")
+
+
+SQUARE = np.zeros((6, 8, 8), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("array", "problem"),
+    [
+        (SQUARE.astype(np.float32) + 2, "floats from 2 to 2, where 0 to 1 (black to white) is expected"),
+        (SQUARE - np.float32(0.5), "floats from -0.5 to -0.5"),
+        (SQUARE + np.float32("nan"), "floats from nan to nan"),
+        (SQUARE.astype(np.int64), "int64 of shape (6, 8, 8); make it uint8, bool, or floats from 0 to 1"),
+        (SQUARE.astype(complex), "complex128"),
+        (SQUARE.reshape(6, 64), "uint8 of shape (6, 64), which isn't one of images"),
+        (SQUARE.reshape(6, 2, 4, 8), "which isn't one of images"),
+        (np.zeros((6, 3, 8, 3), np.uint8), "which can be read in two ways"),
+        (SQUARE[:0], "it holds no images"),
+        (np.zeros((6, 0, 8), np.uint8), "it holds no images"),
+        (np.uint8(3), "which isn't one of images"),
+        (np.array([{"a": 1}], object), "Python objects"),
+        (np.asfortranarray(np.arange(384, dtype=np.uint8).reshape(6, 8, 8)), "Fortran"),
+        (SQUARE, "too few"),
+    ],
+)
+def test_arrays_that_are_no_images(tmp_path, of, array, problem, home, files_in):
+    path = tmp_path / "images.npy"
+    np.save(path, array, allow_pickle=True)
+    with pytest.raises(DataError) as caught:
+        of(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert problem in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert files_in(home) == []
+
+
+@pytest.mark.parametrize(
+    ("arrays", "problem"),
+    [
+        ({"labels": np.zeros(5, int)}, "labels.npy: int64 of shape (5,); make it 100 integers or strings"),
+        ({"labels": np.zeros(100)}, "labels.npy: float64"),
+        ({"attributes": np.zeros((100, 1), int)}, "attributes.npy: has no names; add 'attribute_names', 1 strings"),
+        ({"attributes": np.zeros(100, int)}, "make it (100, A), of 0 and 1"),
+        ({"attributes": np.full((100, 1), 2), "attribute_names": np.array(["x"])}, "other values than 0 and 1"),
+        ({"attributes": np.ones((100, 1)), "attribute_names": np.array(["!"])}, "'!' can't name an attribute"),
+        ({"attributes": np.ones((100, 1)), "attribute_names": np.array([1])}, "has no names"),
+    ],
+)
+def test_tables_that_do_not_fit(tmp_path, of, pictures, arrays, problem):
+    np.savez(tmp_path / "set.npz", images=pictures, **arrays)
+    with pytest.raises(DataError) as caught:
+        of(tmp_path / "set.npz")
+    assert problem in str(caught.value)
+
+
+def test_a_header_that_claims_more_than_the_file_has(save, of, pictures):
+    path = save(pictures)
+    content = path.read_bytes()
+    assert b"(100, 28, 28), }  " in content
+    path.write_bytes(content.replace(b"(100, 28, 28), }  ", b"(10000, 28, 28), }"))
+    with pytest.raises(
+        DataError, match=r"78,528 bytes, which isn't what an array \(10000, 28, 28\) of uint8 takes; is it whole"
+    ):
+        of(path)
+    path.write_bytes(content[:-1])
+    with pytest.raises(DataError, match="is it whole"):
+        of(path)
+
+
+def test_a_member_that_claims_more_than_it_can_hold(tmp_path, of):
+    """The zip's directory says 1 GiB for a few bytes; the header inside agrees with it."""
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, images=np.zeros((1, 28, 28), np.uint8))
+    with zipfile.ZipFile(path) as archive:
+        size = archive.infolist()[0].file_size
+    content = path.read_bytes()
+    directory = content.rindex(b"PK\x01\x02")
+    lie = content[directory:].replace(size.to_bytes(4, "little"), (1 << 30).to_bytes(4, "little"), 1)
+    path.write_bytes(content[:directory] + lie)
+    with pytest.raises(DataError, match=r"images\.npy claims to be larger than it can be"):
+        of(path)
+
+
+def test_deflate_packs_no_more_than_is_allowed_for(tmp_path):
+    """An array of zeros is as dense as a zip gets, and isn't refused."""
+    path = tmp_path / "zeros.npz"
+    np.savez_compressed(path, images=np.zeros((10_000, 100, 100), np.uint8))
+    with zipfile.ZipFile(path) as archive:
+        (info,) = archive.infolist()
+    assert 1000 < info.file_size / info.compress_size < MAX_INFLATION
+    assert verify(str(path)).images == 10_000
+
+
+def test_other_files(tmp_path, of):
+    (tmp_path / "images.txt").write_text("hello")
+    with pytest.raises(DataError, match=r"images\.txt: give a folder of images, a \.npy or a \.npz file"):
+        of(tmp_path / "images.txt")
+
+
+def test_verify(tmp_path, pictures, of):
+    path = tmp_path / "set.npz"
+    np.savez(path, images=np.concatenate([pictures, pictures[:3]]))
+    of(path)
+    report = verify(str(path))
+    assert report.ok
+    assert (report.images, report.duplicates) == (103, 3)
+    assert report.sizes == {"28x28": 103}
+    assert report.modes == {"uint8": 103}
+    assert report.files == 3  # the array, and the pack's images and splits
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 1
+    path.write_bytes(content)
+    (problem,) = verify(str(path)).problems
+    assert problem.startswith(f"{path}: Bad CRC-32")

@@ -1,0 +1,79 @@
+"""What `genkit.data` itself does: names, options, and which source reads what."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from genkit.data import DataOptions, fetch, names, verify
+from genkit.errors import DataError
+
+
+def test_names_without_torch():
+    """`genkit --help` and `genkit data list` have 0.3 seconds."""
+    program = (
+        "import sys; from genkit.data import names, DataOptions; print(*names()); sys.exit('torch' in sys.modules)"
+    )
+    outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert outcome.returncode == 0
+    assert outcome.stdout.split() == list(names())
+    assert {"mnist", "fashion-mnist", "kmnist", "cifar10", "mnist5k", "faces"} == set(names())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"image_size": 7}, {"image_size": 1025}, {"channels": 2}, {"channels": "4"}, {"skip_bad": -1}, {"size": 28}],
+)
+def test_options_have_bounds(options):
+    with pytest.raises(ValidationError):
+        DataOptions(**options)
+
+
+def test_channels_may_be_a_string_as_variables_are():
+    assert DataOptions(channels="3").channels == 3
+
+
+def test_a_name_goes_before_a_path(of, tmp_path, monkeypatch):
+    (tmp_path / "mnist5k").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert len(of("mnist5k").train) == 4000
+    with pytest.raises(DataError, match=r"^\./mnist5k|mnist5k: no image files"):
+        of("./mnist5k")
+
+
+def test_nothing_of_that_name(of):
+    for call in (of, verify):
+        with pytest.raises(DataError, match="minst: no such file or folder, and no such set; the sets are mnist, "):
+            call("minst")
+    with pytest.raises(DataError, match="minst: there is no such set to fetch"):
+        fetch("minst")
+
+
+def test_faces_are_drawn_once(of, monkeypatch):
+    from genkit.data import faces
+
+    monkeypatch.setattr(faces, "COUNT", 60)
+    monkeypatch.setattr(faces.draw, "__defaults__", (60, *faces.draw.__defaults__[1:]))
+    with pytest.raises(DataError, match="faces haven't been drawn yet; run `genkit data fetch faces`"):
+        verify("faces")
+    files = fetch("faces")
+    assert [path.name for path in files] == ["attributes.npy", "images.npy", "pack.json", "splits.npy"]
+    dataset = of("faces")
+    assert dataset.shape == (3, 32, 32)
+    assert dataset.attributes == faces.ATTRIBUTES
+    images, attributes = faces.draw()
+    for split in dataset.splits().values():
+        assert (split.images().numpy() == images[split.rows]).all()
+        assert (split.attributes.numpy() == attributes[split.rows]).all()
+    assert verify("faces").ok
+
+    def fail(*arguments: object, **options: object) -> None:
+        pytest.fail("drawn twice")
+
+    monkeypatch.setattr(faces, "draw", fail)
+    assert len(of("faces").test) == 6
+    with pytest.raises(pytest.fail.Exception):
+        of("faces", image_size=20, channels=1)

