@@ -1,8 +1,8 @@
 """Deep convolutional GAN, at any image size, with the paper's recipe or a steadier default.
 
 After Radford, Metz and Chintala, "Unsupervised representation learning with deep convolutional generative adversarial
-networks" (ICLR 2016). The default replaces the discriminator's batchnorm by spectral norm (Miyato et al., ICLR 2018)
-and averages the generator's weights.
+networks" (ICLR 2016). The default replaces the discriminator's batchnorm by spectral norm (Miyato et al., ICLR 2018),
+shows it how far the batch spreads, and averages the generator's weights.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from genkit.model import Batch, GenerativeModel, ImageShape, Phase
 #: What `--recipe paper` sets where nothing else is said.
 PAPER = {
     "width": 128,
+    "batch_size": 128,
+    "lr": 2e-4,
     "critic_norm": "batch",
     "latent": "uniform",
     "ema": 0.0,
@@ -45,7 +47,7 @@ class DCGAN(GenerativeModel):
         critic_norm: Annotated[
             Literal["spectral", "batch"], Field(description="What keeps the discriminator in bounds.")
         ] = "spectral"
-        lr: model.LearningRate = 2e-4
+        lr: model.LearningRate = 1e-3
         critic_lr: Annotated[
             float | None,
             Field(
@@ -56,8 +58,9 @@ class DCGAN(GenerativeModel):
             ),
         ] = None
         beta1: model.Beta1 = 0.5
-        batch_size: model.BatchSize = 128
-        ema: model.Ema = 0.999
+        epochs: model.Epochs = 10
+        batch_size: model.BatchSize = 64
+        ema: model.Ema = 0.995
         schedule: model.Schedule = "constant"
         lr_warmup: model.LrWarmup = 0.0
 
@@ -152,7 +155,14 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """Images (B, C, H, W) in [0, 1] to the logits (B,) of being real."""
+    """Images (B, C, H, W) in [0, 1] to the logits (B,) of being real.
+
+    Args:
+        norm: "batch" normalises by the batch, as the paper does. "spectral" normalises the weights; since the
+            discriminator then no longer sees the batch as a whole, each feature's standard deviation over the batch is
+            handed to its last layer (after Karras et al., ICLR 2018, who hand over their mean), or a generator that
+            favours a few classes would go unnoticed.
+    """
 
     def __init__(self, image: ImageShape, width: int, levels: int, norm: str):
         super().__init__()
@@ -164,14 +174,20 @@ class Critic(nn.Module):
             layers += [nn.BatchNorm2d(channels[level + 1])] if batchnorm else []
             layers.append(nn.LeakyReLU(0.2))
         self.layers = nn.Sequential(*layers, nn.Flatten())
-        self.head = nn.Linear(ImageShape(channels[-1], *sizes[-1]).numbers, 1)
+        self.sees_spread = norm == "spectral"
+        features = ImageShape(channels[-1], *sizes[-1]).numbers
+        self.head = nn.Linear(2 * features if self.sees_spread else features, 1)
         if norm == "batch":
             self.apply(normal_init)
         else:
-            for module in self.modules():
+            for module in [*self.layers, self.head]:
                 if isinstance(module, nn.Conv2d | nn.Linear):
                     nn.init.orthogonal_(module.weight)
                     spectral_norm(module)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.layers(2 * images - 1)).flatten()
+        features = self.layers(2 * images - 1)
+        if self.sees_spread:
+            spread = features.std(0, unbiased=False)
+            features = torch.cat([features, spread.expand_as(features)], 1)
+        return self.head(features).flatten()

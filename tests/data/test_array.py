@@ -60,6 +60,11 @@ def test_floats_from_0_to_1(save, of, pictures, dtype):
     assert (images_of(of(save((pictures / 255).astype(dtype))))[:, 0] == pictures).all()
 
 
+def test_floats_are_rounded_not_cut(save, of):
+    images = np.linspace(0, 1, 6 * 64).reshape(6, 8, 8)
+    assert (images_of(of(save(images)))[:, 0] == np.rint(images * 255)).all()
+
+
 def test_bits(save, of, pictures):
     assert (images_of(of(save(pictures > 127)))[:, 0] == (pictures > 127) * 255).all()
 

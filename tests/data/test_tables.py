@@ -34,7 +34,7 @@ def test_as_spreadsheets_save_it(tmp_path):
 
 
 def test_celebas_own_table(tmp_path):
-    text = "3\n5_o_Clock_Shadow Male \na.png -1  1\nb.png  1 -1\nc.png -1 -1\n"
+    text = "\ufeff3\n5_o_Clock_Shadow Male \na.png -1  1\nb.png  1 -1\nc.png -1 -1\n"
     names, values = read_attributes(table(tmp_path, text, "list_attr_celeba.txt"), FILES)
     assert names == ("5-o-clock-shadow", "male")
     assert values.tolist() == [[False, True], [True, False], [False, False]]

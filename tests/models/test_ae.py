@@ -1,0 +1,68 @@
+"""Autoencoders against principal component analysis, on real digits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from genkit.data.batches import TrainingBatches
+from genkit.data.dataset import Dataset
+from genkit.model import Batch, ImageShape
+from genkit.models.ae import AE
+from genkit.models.conv_ae import ConvAE
+from genkit.training import TrainingState, train
+
+CPU = torch.device("cpu")
+
+
+def test_a_linear_autoencoder_spans_pcas_subspace(digits: Dataset) -> None:
+    """Principal angles under 5 degrees, and a squared error within 1 % of PCA's."""
+    codes = 6  # where the spectrum has a gap: the seventh component explains a quarter less than the sixth
+    options = AE.Options(hidden="none", latent_dim=codes, epochs=120, lr=1e-2, batch_size=250, lr_warmup=0)
+    model = AE(digits.shape, options)
+    batches = TrainingBatches(digits.train, options.batch_size, 0, CPU)
+    state = TrainingState(model, options.epochs * len(batches), len(batches))
+    for epoch in range(options.epochs):
+        list(train(state, batches.epoch(epoch)))
+
+    images = digits.train.images().flatten(1).float() / 255
+    centred = images - images.mean(0)
+    _, _, axes = torch.linalg.svd(centred, full_matrices=False)
+    pca = axes[:codes].T
+    learned, _ = torch.linalg.qr(model.decoder[0][0].weight.detach())
+    cosines = torch.linalg.svdvals(pca.T @ learned)
+    angles = torch.rad2deg(torch.acos(cosines.clamp(max=1)))
+    assert float(angles.max()) < 5
+
+    error_of_pca = (centred - centred @ pca @ pca.T).square().sum(1).mean()
+    with torch.no_grad():
+        output = model.decoder(model.encoder(images.unflatten(1, tuple(digits.shape)))).flatten(1)
+    assert float((output - images).square().sum(1).mean()) == pytest.approx(float(error_of_pca), rel=0.01)
+
+
+def test_hidden_layers_mirror() -> None:
+    model = AE(ImageShape(1, 28, 28), AE.Options(hidden="1000,500,250", latent_dim=30))
+    widths = [each.out_features for each in model.modules() if isinstance(each, torch.nn.Linear)]
+    assert widths == [1000, 500, 250, 30, 250, 500, 1000, 784]
+
+
+def test_four_convolutions_down_and_four_up() -> None:
+    model = ConvAE(ImageShape(3, 45, 45), ConvAE.Options(width=4))
+    kinds = [type(each).__name__ for each in model.modules()]
+    assert kinds.count("Conv2d") == 4
+    assert kinds.count("ConvTranspose2d") == 4
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross-entropy"])
+def test_losses_are_summed_over_pixels_and_averaged_over_images(loss: str) -> None:
+    image = ImageShape(1, 4, 3)
+    model = AE(image, AE.Options(hidden=(5,), latent_dim=2, loss=loss))
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    losses = model.losses(Batch(torch.ones(7, *image), None, torch.tensor(0.0)))
+    if loss == "mse":  # an output of 0, where 1 is wanted
+        assert losses["loss"].item() == pytest.approx(12)
+        assert losses["squared_error"].item() == pytest.approx(12)
+    else:  # a logit of 0 is a pixel of ½
+        assert losses["loss"].item() == pytest.approx(12 * 0.693147, rel=1e-5)
+        assert losses["squared_error"].item() == pytest.approx(12 * 0.25)
