@@ -471,7 +471,7 @@ def fitting(corners: NDArray[np.integer], size: NDArray[np.integer], page: tuple
 
 
 def _short(name: str, width: int) -> str:
-    """A class's name on one line; matplotlib would leave one out that begins with an underscore."""
+    """A class's name on one line; before 3.10, matplotlib left one out that begins with an underscore."""
     name = textwrap.shorten(name, width, placeholder="…")
     return f"\u200b{name}" if name.startswith("_") else name
 

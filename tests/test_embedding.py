@@ -315,7 +315,7 @@ def high(columns: object) -> list[float]:
     return [max(column) for column in columns]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", ["_hidden", "$a$b", "a\tb\nc", "", "é σ"])
+@pytest.mark.parametrize("name", ["_hidden", "$a$b", r"$\frac$", "a\tb\nc", "", "é σ"])
 def test_any_class_name_can_be_shown(plot: Plot, name: str) -> None:
     points = np.random.default_rng(0).normal(size=(20, 2))
     _, svg = plot(points, torch.arange(20) % 2, [name, "other"])
@@ -425,7 +425,7 @@ def test_thumbnails_are_framed_in_their_class_colour_upright_and_in_place(plot: 
     upper, lower = torch.tensor([250, 100, 30]), torch.tensor([30, 100, 250])
     images = torch.zeros(3, 3, 20, 20, dtype=torch.uint8)
     images[2, :, :10], images[2, :, 10:] = upper[:, None, None], lower[:, None, None]
-    png, _ = plot(points, torch.tensor([0, 1, 1]), thumbnails=images)
+    png, svg = plot(points, torch.tensor([0, 1, 1]), thumbnails=images)
     pixels = np.asarray(png)
     (top_rows, top_columns), (bottom_rows, bottom_columns) = (
         np.nonzero((pixels == colour.numpy()).all(-1)) for colour in (upper, lower)
@@ -436,10 +436,10 @@ def test_thumbnails_are_framed_in_their_class_colour_upright_and_in_place(plot: 
     red = (pixels == [0xDC, 0x05, 0x0C]).all(-1)
     left, middle = top_columns.min() - 1, bottom_rows.min()
     assert red[middle, left - 2 : left + 1].all()
-    # Third in the data, it lies above the first, which is left of the second.
-    black = (pixels == 0).all(-1) & (np.arange(1600) < 1400)
-    assert black[bottom_rows.max() + 60 :].any()
-    assert not black[: top_rows.min() - 60, 200:].any()
+    # The image lies on its point, which is the highest of the three; an SVG's unit is 1/72 inch.
+    x, y = min(itertools.chain(*map(markers, parts(svg, "PathCollection"))), key=lambda place: place[1])
+    centre = (top_columns.mean(), (top_rows.min() + bottom_rows.max()) / 2)
+    assert centre == pytest.approx((x * embedding.DPI / 72, y * embedding.DPI / 72), abs=1.5)
 
 
 def overlaps(corners: NDArray[np.floating], sizes: NDArray[np.floating]) -> list[tuple[int, int]]:
@@ -456,6 +456,8 @@ def test_thumbnails_keep_the_first_that_fit() -> None:
     size = np.array([30, 20])
     kept = embedding.fitting(corners, size, (200, 150))
     assert kept == sorted(kept)
+    assert (corners[kept] >= 0).all()
+    assert (corners[kept] + size <= (200, 150)).all()
     assert not overlaps(corners[kept], np.tile(size, (len(kept), 1)))
     for index in set(range(300)) - set(kept):
         outside = (corners[index] < 0).any() or (corners[index] + size > (200, 150)).any()

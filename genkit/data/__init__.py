@@ -82,10 +82,10 @@ def load(options: DataOptions) -> Dataset:
 
 
 def fetch(name: str) -> list[Path]:
-    """Make sure that a named set's files are on this machine; return where they are.
+    """Make sure that a named set's files are on this machine, and are the right ones; return where they are.
 
     Raises:
-        DataError: when it has no such set, or can't get it.
+        DataError: when there is no such set, it can't be had, or files that lie there aren't what was published.
     """
     if name not in SOURCES:
         raise DataError(f"{name}: there is no such set to fetch; the sets are {', '.join(SOURCES)}")

@@ -39,8 +39,10 @@ def load(options: DataOptions) -> Dataset:
 
 
 def fetch(name: str) -> list[Path]:
-    """Where the archive is, after fetching it if it wasn't here."""
-    return [_find() or _download()]
+    """Where the archive is, after fetching it if it wasn't here, and checking it."""
+    path = _find() or _download()
+    _read(path)
+    return [path]
 
 
 def verify(name: str) -> Report:

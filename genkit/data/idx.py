@@ -118,8 +118,11 @@ def load(options: DataOptions) -> Dataset:
 
 
 def fetch(name: str) -> list[Path]:
-    """Where the set's four files are, after fetching those that weren't here."""
-    return [_find(name, file) or _download(name, file) for file in FILES]
+    """Where the set's four files are, after fetching those that weren't here and checking the others."""
+    paths = [_find(name, file) or _download(name, file) for file in FILES]
+    for file, path in zip(FILES, paths, strict=True):
+        _read(name, file, path)
+    return paths
 
 
 def verify(name: str) -> Report:

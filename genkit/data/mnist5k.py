@@ -37,8 +37,10 @@ def load(options: DataOptions) -> Dataset:
 
 
 def fetch(name: str) -> list[Path]:
-    """Where the file is."""
-    return [_path()]
+    """Where the file is, after checking it."""
+    path = _path()
+    _read(path)
+    return [path]
 
 
 def verify(name: str) -> Report:

@@ -71,6 +71,8 @@ def test_a_damaged_archive(records, monkeypatch, mirrors, of, home):
     with pytest.raises(DataError, match=r"cifar-10-binary\.tar\.gz: not the published archive .* delete it and run"):
         of("cifar10")
     assert not verify("cifar10").ok
+    with pytest.raises(DataError, match="not the published archive"):
+        fetch("cifar10")
 
 
 def test_an_archive_without_what_it_should_hold(records, monkeypatch, mirrors, of):

@@ -121,6 +121,8 @@ def test_damaged_content_is_refused_in_one_line(small, home, of, how, gz):
     put(home / "mnist", small | {file: damaged(small[file])[how]}, gz)
     with pytest.raises(DataError) as caught:
         of("mnist")
+    with pytest.raises(DataError):
+        fetch("mnist")
     assert str(caught.value).startswith(f"{home}/mnist/{file}{'.gz' if gz else ''}: ")
     assert str(caught.value).endswith("; delete it and run `genkit data fetch mnist`")
 
