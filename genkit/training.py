@@ -34,7 +34,8 @@ class TrainingState:
         self.steps_per_epoch = steps_per_epoch
         self.averaged: AveragedModel | None = None
         if model.options.ema:
-            self.averaged = AveragedModel(model, multi_avg_fn=self._move_average, use_buffers=True)
+            # Weights are averaged and buffers copied: the mean of two spectral-norm vectors is no such vector.
+            self.averaged = AveragedModel(model, multi_avg_fn=self._move_average, use_buffers=False)
 
     @property
     def best_model(self) -> GenerativeModel:
@@ -46,10 +47,7 @@ class TrainingState:
         # A young average forgets fast, or the first random weights would stay in it for 1 / (1 - decay) steps.
         decay = min(self.model.options.ema, (1 + self.step) / (10 + self.step))
         for average, current in zip(averages, currents, strict=True):
-            if average.is_floating_point():
-                average.lerp_(current, 1 - decay)
-            else:
-                average.copy_(current)
+            average.lerp_(current, 1 - decay)
 
 
 def train(state: TrainingState, batches: Iterable[Batch]) -> Iterator[dict[str, Tensor]]:

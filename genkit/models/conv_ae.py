@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from torch import nn
 
-from genkit import nets
+from genkit import model, nets
 from genkit.models._autoencoder import Autoencoder
 
 
 class ConvAE(Autoencoder):
     class Options(Autoencoder.Options):
-        width: nets.ConvWidth = 16
+        epochs: model.Epochs = 10
+        lr: model.LearningRate = 3e-3
+        width: nets.ConvWidth = 32
 
     LEVELS = 4
 
