@@ -299,6 +299,15 @@ def test_legend_names_each_class_beside_all_points(plot: Plot, pixels: Tensor, l
     assert max(x for x, _ in markers(points)) < min(x for x, _ in markers(legend))
 
 
+def test_each_point_has_the_colour_of_its_class(plot: Plot) -> None:
+    numbers = torch.tensor([0, 3, 1, 1, 9, 0, 5])
+    _, svg = plot(np.stack([np.arange(7.0), np.zeros(7)], 1), numbers)
+    uses = [use for use in parts(svg, "PathCollection")[0].iter("{http://www.w3.org/2000/svg}use")]
+    uses.sort(key=lambda use: float(use.attrib["x"]))
+    for use, number in zip(uses, numbers.tolist(), strict=True):
+        assert f"fill: {embedding.COLOURS[number]}" in use.attrib["style"]
+
+
 def test_axes_have_the_same_scale(plot: Plot) -> None:
     points = np.array([[0, 0], [10, 0], [0, 1], [10, 1]], float)
     (left, top), (right, bottom) = (
@@ -486,7 +495,7 @@ def test_names_are_pushed_apart_only_where_they_overlap() -> None:
 def test_csv_gives_rows_of_the_data_set_and_quotes_names(tmp_path: Path) -> None:
     points = np.array([[1 / 3, -2.0], [1e-20, 12345.678]], np.float32)
     embedding.write_csv(tmp_path / "a.csv", points, torch.tensor([1, 0]), ["cat", "dog, old"], torch.tensor([7, 9]))
-    text = (tmp_path / "a.csv").read_text()
+    text = (tmp_path / "a.csv").read_bytes().decode()
     assert text == 'index,x,y,label,class\n7,0.333333343,-2,1,"dog, old"\n9,9.99999968e-21,12345.6777,0,cat\n'
     read = list(csv.DictReader(text.splitlines()))
     assert np.array_equal(np.array([[row["x"], row["y"]] for row in read], np.float32), points)
