@@ -72,7 +72,7 @@ def write(folder: Path, state: TrainingState, description: Mapping[str, Any]) ->
         **description,
     }
     contents = {
-        name: save({key: value.contiguous() for key, value in tensors.items()}) for name, tensors in files.items()
+        name: save({key: value.cpu().clone() for key, value in tensors.items()}) for name, tensors in files.items()
     }
     contents[DESCRIPTION] = to_json(about)
     contents[MANIFEST] = to_json({name: hashlib.sha256(data).hexdigest() for name, data in contents.items()})
@@ -85,12 +85,14 @@ def write(folder: Path, state: TrainingState, description: Mapping[str, Any]) ->
         sync_folder(temporary)
         temporary.rename(folder)
         sync_folder(folder.parent)
+        temporary = None
     except OSError as error:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
             f"the checkpoint {folder} could not be written ({error.strerror}); free some space and try again"
         ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
@@ -123,7 +125,7 @@ def read(folder: Path) -> Checkpoint:
 def read_verified(folder: Path) -> dict[str, bytes]:
     """The contents of every file that the manifest names, each checked against its SHA-256."""
     try:
-        sums = json.loads((folder / MANIFEST).read_bytes())
+        sums = dict(json.loads((folder / MANIFEST).read_bytes()))
         contents = {name: (folder / name).read_bytes() for name in sums if is_plain_name(name)}
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{folder} is no whole checkpoint: {error}") from error

@@ -1,6 +1,9 @@
-"""Which device to compute on."""
+"""Which device to compute on, and its random numbers."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -39,3 +42,14 @@ def describe(device: torch.device) -> str:
     if device.type == "cpu":
         return f"cpu ({torch.get_num_threads()} threads)"
     return str(device)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw from `seed`, on the CPU and on the device, and put the random generators back afterwards."""
+    mps_state = torch.mps.get_rng_state() if device.type == "mps" else None
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+    if mps_state is not None:  # fork_rng knows only the CPU and CUDA
+        torch.mps.set_rng_state(mps_state)

@@ -109,7 +109,8 @@ def principal_components(features: Tensor, count: int, seed: int = 0) -> tuple[T
     coordinates = (centred @ axes).double()
     total = centred.square().sum(dtype=torch.float64).item()
     shares = [energy / total if total else 0.0 for energy in coordinates.square().sum(0).tolist()]
-    return torch.nn.functional.pad(coordinates, (0, count - axes.shape[1])), shares
+    missing = count - axes.shape[1]  # fewer points than axes that were asked for
+    return torch.nn.functional.pad(coordinates, (0, missing)), shares + [0.0] * missing
 
 
 def _leading_axes(centred: Tensor, count: int, seed: int) -> Tensor:

@@ -10,15 +10,21 @@ from torch import Tensor
 
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
-from genkit.model import Encodes, GenerativeModel
+from genkit.device import seeded
+from genkit.model import Encodes, GenerativeModel, ImageShape
 
-#: Images a batch in evaluation.
-EVALUATION_BATCH = 500
-#: Samples, and as many real images, that a sample metric compares during training.
-SAMPLE_COUNT = 1000
+#: Images a batch in evaluation, and numbers a batch where images are large.
+EVALUATION_BATCH, EVALUATION_NUMBERS = 500, 2**22
+#: Samples, and as many real images, that a sample metric compares during training; fewer where images are large.
+SAMPLE_COUNT, SAMPLE_NUMBERS = 1000, 2**27
 #: Side of the patches that `sliced_wasserstein` compares, and how many places of each scale it looks at.
 PATCH = 8
 PLACES = 8
+
+
+def evaluation_batch(image: ImageShape) -> int:
+    """How many images to evaluate at once, so that memory doesn't grow with their size."""
+    return max(1, min(EVALUATION_BATCH, EVALUATION_NUMBERS // image.numbers))
 
 
 @torch.no_grad()
@@ -29,22 +35,25 @@ def validate(model: GenerativeModel, split: Split, device: torch.device, seed: i
     are left as they were.
     """
     model.eval()
-    totals: dict[str, Tensor] = {}
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        for batch in in_order(split, EVALUATION_BATCH, device):
+    collected: dict[str, list[Tensor]] = {}
+    counts = []
+    with seeded(seed, device):
+        for batch in in_order(split, evaluation_batch(model.image), device):
+            counts.append(len(batch.images))
             for phase in model.phases():
                 prefix = f"{phase.name}/" if phase.name else ""
                 for name, value in phase.losses(batch).items():
-                    totals[prefix + name] = totals.get(prefix + name, 0) + value.double() * len(batch.images)
-        metrics = {name: float(total / len(split)) for name, total in totals.items()}
+                    collected.setdefault(prefix + name, []).append(value)
+        shares = torch.tensor(counts, dtype=torch.float64) / len(split)
+        metrics = {name: float(torch.stack(values).cpu().double() @ shares) for name, values in collected.items()}
         if isinstance(model, Encodes):
             metrics["active_units"] = active_units(encode_split(model, split, device))
         if model.monitor in SAMPLE_METRICS:
-            chosen = split.take(split.spread(SAMPLE_COUNT))
-            real = torch.cat([batch.images for batch in in_order(chosen, EVALUATION_BATCH, device)])
+            size = evaluation_batch(model.image)
+            chosen = split.take(split.spread(min(SAMPLE_COUNT, max(2, SAMPLE_NUMBERS // model.image.numbers))))
+            real = torch.cat([batch.images for batch in in_order(chosen, size, device)])
             noise = torch.randn(len(real), model.options.latent_dim, device=device)
-            samples = torch.cat([model.decode(model.prior(part)) for part in noise.split(EVALUATION_BATCH)])
+            samples = torch.cat([model.decode(model.prior(part)) for part in noise.split(size)])
             metrics[model.monitor] = SAMPLE_METRICS[model.monitor](samples, real)
     return metrics
 
@@ -52,13 +61,15 @@ def validate(model: GenerativeModel, split: Split, device: torch.device, seed: i
 @torch.no_grad()
 def encode_split(model: Encodes, split: Split, device: torch.device) -> Tensor:
     """The codes of a split's images, in order: (N, latent_dim), on the CPU."""
-    return torch.cat([model.encode(batch.images).cpu() for batch in in_order(split, EVALUATION_BATCH, device)])
+    size = evaluation_batch(ImageShape(*split.storage.shape[1:]))
+    return torch.cat([model.encode(batch.images).cpu() for batch in in_order(split, size, device)])
 
 
 @torch.no_grad()
 def features_of_split(model: GenerativeModel, split: Split, device: torch.device) -> Tensor:
     """What stands for each of a split's images, in order (`GenerativeModel.features`): (N, F), on the CPU."""
-    return torch.cat([model.features(batch.images).cpu() for batch in in_order(split, EVALUATION_BATCH, device)])
+    size = evaluation_batch(model.image)
+    return torch.cat([model.features(batch.images).cpu() for batch in in_order(split, size, device)])
 
 
 def active_units(codes: Tensor) -> int:
@@ -74,7 +85,8 @@ def sliced_wasserstein(samples: Tensor, real: Tensor, directions: int = 256) -> 
 
     After the sliced Wasserstein distance of Karras et al. (ICLR 2018): at every scale, from the full size down to at
     most 8 pixels a side, small patches at the same places of both sets are projected on random directions, and the
-    sorted projections compared. It needs neither labels nor a network, so it can pick a GAN's best checkpoint on any data.
+    sorted projections compared. It needs neither labels nor a network, so it can pick a GAN's best checkpoint
+    whatever the data.
 
     Args:
         samples, real: (N, C, H, W) in [0, 1], as many of each.

@@ -31,14 +31,15 @@ def _split_commas(value: object) -> object:
     return value
 
 
+WIDTHS_HELP = "Units of the encoder's hidden layers, mirrored in the decoder: `512,256`, or `none`."
+CONV_WIDTH_HELP = "Channels of the outermost convolution; each level inwards doubles them."
+
 Widths = Annotated[
     tuple[Annotated[int, Field(ge=1, le=65536)], ...],
     BeforeValidator(_split_commas),
-    Field(description="Units of the encoder's hidden layers, mirrored in the decoder: `512,256`, or `none`."),
+    Field(description=WIDTHS_HELP),
 ]
-ConvWidth = Annotated[
-    int, Field(ge=1, le=1024, description="Channels of the outermost convolution; each level inwards doubles them.")
-]
+ConvWidth = Annotated[int, Field(ge=1, le=1024, description=CONV_WIDTH_HELP)]
 
 
 def mlp(sizes: Sequence[int], activation: str) -> nn.Sequential:
@@ -159,7 +160,7 @@ class FittedGaussian(nn.Module):
         The square root is taken by eigenvalues, which a singular covariance (fewer codes than dimensions, or a dead
         unit) leaves well defined, where a Cholesky factor would fail.
         """
-        codes = codes.double()
+        codes = codes.cpu().double()  # not every device has doubles, or eigenvalues
         mean = codes.mean(0)
         covariance = (codes - mean).T @ (codes - mean) / max(1, len(codes) - 1)
         values, vectors = torch.linalg.eigh(covariance)

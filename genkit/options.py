@@ -147,7 +147,8 @@ def read_config(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}") from error
     return {
-        key.replace("-", "_"): ",".join(map(str, value)) if isinstance(value, list) else value
+        # As text, so that a value is held to the same rules as the flag's.
+        key.replace("-", "_"): ",".join(map(str, value)) if isinstance(value, list) else str(value)
         for key, value in values.items()
     }
 

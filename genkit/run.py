@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import platform
 import signal
 import sys
@@ -14,14 +15,14 @@ from typing import Annotated, Any, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 import genkit
 from genkit import checkpoint, data, device, evaluate, images, models, sampling
 from genkit.data.batches import TrainingBatches, in_order
 from genkit.data.dataset import Dataset
-from genkit.errors import DivergedError
+from genkit.errors import DivergedError, UsageError
 from genkit.model import Encodes, GenerativeModel, Options
 from genkit.rundir import RunDirectory
 from genkit.training import TrainingState, train
@@ -95,15 +96,15 @@ def start(config: Config) -> Result:
     """
     where = device.pick(config.run.device)
     dataset = data.load(config.data)
-    logger.info("device   %s", device.describe(where))
-    logger.info("data     %s: %s", dataset.name, describe_data(dataset))
     torch.manual_seed(config.run.seed)
     model = build(config, dataset).to(where)
-    logger.info("model    %s: %s weights", config.model, f"{sum(p.numel() for p in model.parameters()):,}")
     directory = RunDirectory.create(Path(config.run.out), f"{config.model}-{file_name(dataset.name)}")
     directory.write_json("config.json", config.as_json())
     directory.write_json("environment.json", environment(where))
     with log_file(directory.path / "log.txt"):
+        logger.info("device   %s", device.describe(where))
+        logger.info("data     %s: %s", dataset.name, describe_data(dataset))
+        logger.info("model    %s: %s weights", config.model, f"{sum(p.numel() for p in model.parameters()):,}")
         logger.info("run      %s", directory.path)
         return Training(config, dataset, model, directory, where).carry_out()
 
@@ -151,6 +152,7 @@ class Training:
                 if last or (epoch + 1) % self.config.run.picture_every == 0:
                     self.draw()
             if stop and not self.directory.checkpoint_path(self.state.step).exists():
+                self.fit_prior()
                 self.save(self.state.step / len(self.batches), {})
         return self.finish(time.perf_counter() - started, stop[0] if stop else None)
 
@@ -169,25 +171,35 @@ class Training:
             bad = int(finite.logical_not().nonzero()[0])
             name = names[int(table[bad].isfinite().logical_not().nonzero()[0])]
             step = self.state.step - len(interval) + bad + 1
-            raise DivergedError(
-                f"{name} is no longer finite at step {step}; try a lower --lr or --grad-clip 1. "
-                f"The run so far: {self.directory.path}"
-            )
+            raise self.diverged(name, step)
         values = dict(zip(names, table.mean(0).tolist(), strict=True))
         self.bar.set_postfix_str(" ".join(f"{name} {value:.4g}" for name, value in list(values.items())[:3]))
         self.record("train", self.state.step / len(self.batches), values)
 
+    def diverged(self, name: str, step: int) -> DivergedError:
+        return DivergedError(
+            f"{name} is no longer finite at step {step}; try a lower --lr or --grad-clip 1. "
+            f"The run so far: {self.directory.path}"
+        )
+
     def record(self, split: str, epoch: float, values: dict[str, float]) -> None:
-        """One line in metrics.jsonl and a point on each TensorBoard curve."""
+        """One line in metrics.jsonl and a point on each TensorBoard curve.
+
+        Raises:
+            DivergedError: for a value that is not finite.
+        """
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise self.diverged(f"{split}/{name}", self.state.step)
         row = {f"{split}/{name}": value for name, value in values.items()}
         self.directory.append_metrics({"step": self.state.step, "epoch": round(epoch, 4), **row})
         for name, value in row.items():
             self.board.add_scalar(name, value, self.state.step)
 
     def validate(self, epoch: int) -> dict[str, float]:
-        self.fit_prior()
         values = evaluate.validate(self.state.best_model, self.dataset.val, self.where)
         self.record("val", epoch, values)
+        self.fit_prior()
         shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
         logger.info("epoch %*d/%d  %s", len(str(self.config.options.epochs)), epoch, self.config.options.epochs, shown)
         return values
@@ -196,16 +208,15 @@ class Training:
     def fit_prior(self) -> None:
         model = self.state.best_model.eval()
         chosen = self.dataset.train.take(self.dataset.train.spread(PRIOR_IMAGES))
-        model.fit_prior(in_order(chosen, evaluate.EVALUATION_BATCH, self.where))
+        model.fit_prior(in_order(chosen, evaluate.evaluation_batch(model.image), self.where))
 
     def save(self, epoch: float, values: dict[str, float]) -> None:
-        self.fit_prior()
         description = {
             "model": self.config.model,
             "monitor": self.state.model.monitor,
             "epoch": round(epoch, 4),
             "metrics": {f"val/{name}": value for name, value in values.items()},
-            "data": self.config.data.model_dump(mode="json"),
+            "data": data.located(self.config.data).model_dump(mode="json"),
             "classes": list(self.dataset.classes),
             "attributes": list(self.dataset.attributes),
         }
@@ -246,8 +257,16 @@ class Training:
 
 
 def build(config: Config, dataset: Dataset) -> GenerativeModel:
-    """The untrained model for these images."""
-    return models.find(config.model)(dataset.shape, config.options)
+    """The untrained model for these images.
+
+    Raises:
+        UsageError: when it would have to normalise a batch of a single image.
+    """
+    model = models.find(config.model)(dataset.shape, config.options)
+    normalises = any(isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) for each in model.modules())
+    if normalises and min(config.options.batch_size, len(dataset.train)) < 2:
+        raise UsageError(f"{config.model} uses batch normalisation, which needs a --batch-size of 2 and as many images")
+    return model
 
 
 def describe_data(dataset: Dataset) -> str:
@@ -317,7 +336,7 @@ def log_file(path: Path) -> Iterator[None]:
 def card(config: Config, dataset: Dataset, result: Result) -> str:
     """The model card: what this run is, how it did, and how to use it."""
     options = "\n".join(
-        f"| {name} | {value} | {config.sources.get(name, 'default')} |" for name, value in options_of(config)
+        f"| {name} | {value} | {config.sources[name.replace('-', '_')]} |" for name, value in options_of(config)
     )
     metrics = "\n".join(f"| {name} | {value:.6g} |" for name, value in result.metrics.items())
     measured = (

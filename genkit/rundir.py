@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from filelock import FileLock
+
 from genkit.errors import CheckpointError, GenkitError
 
 logger = logging.getLogger("genkit")
@@ -57,15 +59,12 @@ class RunDirectory:
         """
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            while True:
+            with FileLock(parent / ".lock"):
                 numbers = [int(match[1]) for entry in parent.iterdir() if (match := RUN_NAME.fullmatch(entry.name))]
                 path = parent / f"{max(numbers, default=-1) + 1:05d}-{name}"
-                try:
-                    path.mkdir()
-                except FileExistsError:
-                    continue
+                path.mkdir()
                 (path / "checkpoints").mkdir()
-                return cls(path)
+            return cls(path)
         except OSError as error:
             raise GenkitError(
                 f"can't make a run in {parent}: {error.strerror}; name another folder with --out"
@@ -74,7 +73,7 @@ class RunDirectory:
     @property
     def checkpoints(self) -> list[Path]:
         """Whole checkpoints, oldest first."""
-        found = (self.path / "checkpoints").glob("[0-9]*")
+        found = [path for path in (self.path / "checkpoints").iterdir() if re.fullmatch("[0-9]+", path.name)]
         return sorted((path for path in found if (path / "manifest.json").exists()), key=lambda path: int(path.name))
 
     def checkpoint_path(self, step: int) -> Path:
@@ -106,7 +105,7 @@ class RunDirectory:
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(row, allow_nan=False) + "\n")
 
 
 def monitored_value(checkpoint: Path) -> float:
@@ -133,7 +132,7 @@ def find(run: str | None) -> Found:
     if run is None:
         return newest(parent)
     path = Path(run)
-    if not path.exists() and run.isdigit():
+    if not path.exists() and re.fullmatch("[0-9]+", run):
         matches = [entry for entry in runs_in(parent) if int(entry.name.partition("-")[0]) == int(run)]
         if not matches:
             raise CheckpointError(f"{parent} has no run number {run}")
@@ -169,9 +168,10 @@ def runs_in(parent: Path) -> list[Path]:
 
 
 def unused(path: Path) -> Path:
-    """`path`, or `path` with -2, -3, … before its suffix where that is taken: nothing is overwritten."""
+    """`path`, or with -2, -3, … before its suffix where a file beside it has that stem: nothing is overwritten."""
+    taken = {entry.name.split(".")[0].removesuffix("-projector") for entry in path.parent.iterdir()}
     candidate, count = path, 1
-    while candidate.exists():
+    while candidate.stem in taken:
         count += 1
         candidate = path.with_name(f"{path.stem}-{count}{path.suffix}")
     return candidate

@@ -174,7 +174,52 @@ def test_a_stopped_run_samples(genkit: Genkit, tmp_path: Path, number: int, code
     assert genkit("sample", tmp_path, "--seeds", "0-3", "--device", "cpu").code == 0
 
 
+def test_divergence_seen_first_in_validation_is_divergence(genkit: Genkit, tmp_path: Path) -> None:
+    """One step an epoch: the loss before the step is finite, the validation after it is not."""
+    outcome = genkit(
+        *["train", "vae", "--dataset", "mnist5k", "--lr", "10", "--batch-size", "65536", "--epochs", "2"],
+        *["--hidden", "16", "--latent-dim", "2", "--lr-warmup", "0", "--out", tmp_path],
+    )
+    assert outcome.code == 3
+    assert "val/" in outcome.err
+    for line in next(tmp_path.glob("*/metrics.jsonl")).read_text().splitlines():
+        json.loads(line, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
+
+
+def test_the_card_says_where_values_came_from(genkit: Genkit, tmp_path: Path) -> None:
+    command = ["train", "ae", "--dataset", "mnist5k", "--hidden", "8", "--epochs", "1", "--batch-size", "500"]
+    card = (Path(genkit(*command, "--out", tmp_path, "--json").json["run"]) / "README.md").read_text()
+    assert "| batch-size | 500 | flag |" in card
+    assert "| lr | 0.001 | default |" in card
+
+
+def test_a_batch_of_one_cannot_be_normalised(genkit: Genkit, tmp_path: Path) -> None:
+    outcome = genkit("train", "conv-ae", "--dataset", "mnist5k", "--batch-size", "1", "--out", tmp_path)
+    assert outcome.code == 2
+    assert "--batch-size" in outcome.err
+    assert not list(tmp_path.iterdir())
+
+
 # Sampling
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--images", "3,17"], "--images goes with"),
+        (["--interpolate", "--dims", "1"], "--dims goes with --traverse"),
+        (["--reconstruct", "--seeds", "1"], "--seeds goes with"),
+        (["--arithmetic", ""], "empty term"),
+        (["--arithmetic", "@1 - @2", "--jitter", "nan"], "not a finite number"),
+    ],
+    ids=str,
+)
+def test_an_option_that_would_be_ignored_is_refused(
+    genkit: Genkit, runs: Path, arguments: list[str], says: str
+) -> None:
+    outcome = genkit("sample", run_of(runs, "vae"), *arguments)
+    assert outcome.code == 2
+    assert says in outcome.err
 
 
 def pictures(outcome: object) -> list[Path]:
@@ -392,6 +437,8 @@ def test_bad_input(genkit: Genkit, tmp_path: Path, arguments: list[str], code: i
         ('model = "ae"\n', "recipe for ae"),
         ("lr = \n", "not TOML"),
         ('model = "vae"\nlr = -1\n', "lr"),
+        ('model = "vae"\nepochs = 1.9\n', "epochs"),
+        ('model = "vae"\nepochs = true\n', "epochs"),
     ],
 )
 def test_bad_recipe(genkit: Genkit, tmp_path: Path, recipe: str, says: str) -> None:

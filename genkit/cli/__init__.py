@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import traceback
 
@@ -45,6 +44,9 @@ def main(arguments: list[str] | None = None) -> None:
     logger.addHandler(handler)
     try:
         code = genkit_command.main([each for each in arguments if each != "--debug"], "genkit", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        code = error.exit_code
     except click.ClickException as error:
         message = error.format_message().replace("\n", " ")
         where = f" (see {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
@@ -55,13 +57,9 @@ def main(arguments: list[str] | None = None) -> None:
             traceback.print_exc()
     except (KeyboardInterrupt, click.Abort):
         code = emit_error("interrupted", 130, as_json)
-    except BrokenPipeError:
-        # The reader (`| head`) went away, which is no error. Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except MemoryError:
-        code = emit_error("out of memory; use a smaller --batch-size or --image-size", 1, as_json)
     except Exception as error:
+        if is_out_of_memory(error):
+            sys.exit(emit_error("out of memory; use a smaller --batch-size or --image-size", 1, as_json))
         reason = (str(error).strip() or "no message").splitlines()[0]
         code = emit_error(f"a fault in genkit, {type(error).__name__}: {reason}; --debug shows where", 1, as_json)
         if debug:
@@ -69,3 +67,9 @@ def main(arguments: list[str] | None = None) -> None:
     finally:
         logger.removeHandler(handler)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """torch says it as a RuntimeError, in other words on every device."""
+    words = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or any(each in str(error).lower() for each in words)

@@ -29,7 +29,7 @@ logger = logging.getLogger("genkit")
 )
 @click.option("--color-by", metavar="ATTRIBUTE", help="Colour by this attribute instead of by class.")
 @click.option("--thumbnails", is_flag=True, help="Draw the images themselves where they don't overlap.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of t-SNE and UMAP.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of t-SNE and UMAP.")
 @click.option("--dataset", metavar="NAME|PATH", help="Other images than those that the run was trained on.")
 @click.option("--device", default="auto", show_default=True, envvar="GENKIT_DEVICE", help=DEVICE_HELP)
 @click.option(

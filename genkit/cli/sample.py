@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,24 @@ class Numbers(click.ParamType):
             self.fail(str(error), parameter, context)
 
 
+#: Which options shape which kind of sample; the others of these would be ignored, and are refused.
+SHAPED_BY = {
+    "samples": {"seeds", "columns"},
+    "reconstruct": {"images", "files", "dataset"},
+    "interpolate": {"seeds", "images", "files", "dataset", "path", "steps"},
+    "arithmetic": {"exemplars", "jitter", "seed", "dataset"},
+    "traverse": {"seeds", "images", "files", "dataset", "dims", "reach", "steps"},
+    "manifold": {"side"},
+}
+
+
+def finite(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    """Refuse NaN and infinity, which pass any bounds."""
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number.", context, parameter)
+    return value
+
+
 @click.command(epilog=RUN_HELP)
 @click.argument("run", required=False)
 @click.option("--seeds", type=Numbers(), help="Seeds of the samples, or of the waypoints.  [default: 0-63; 0-4]")
@@ -67,17 +86,25 @@ class Numbers(click.ParamType):
 @click.option(
     "--jitter",
     type=click.FloatRange(0),
+    callback=finite,
     default=0.433,
     show_default=True,
     help="Of --arithmetic's neighbours, in the prior's standard deviations; the paper's ±0.25 of U(-1, 1).",
 )
 @click.option("--dims", type=Numbers(), help="Dimensions to traverse.  [default: all, or the 16 strongest]")
 @click.option(
-    "--reach", type=click.FloatRange(0, min_open=True), default=3.0, show_default=True, help="Of --traverse, in σ."
+    "--reach",
+    type=click.FloatRange(0, min_open=True),
+    callback=finite,
+    default=3.0,
+    show_default=True,
+    help="Of --traverse, in σ.",
 )
 @click.option("--side", type=click.IntRange(2, 200), default=20, show_default=True, help="Images a side of --manifold.")
 @click.option("--columns", type=click.IntRange(1), help="Of the grid of samples.  [default: as square as possible]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of exemplars.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the choice of exemplars."
+)
 @click.option("--dataset", metavar="NAME|PATH", help="Other images than those that the run was trained on.")
 @click.option("--each", is_flag=True, help="Also save every image as a file of its own, at its own size.")
 @click.option("--npz", is_flag=True, help="Also save images and codes as arrays.")
@@ -86,15 +113,22 @@ class Numbers(click.ParamType):
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files.  [default: in the run]"
 )
 @json_option
-def sample(run: str | None, device: str, out: Path | None, each: bool, npz: bool, as_json: bool, **asked: Any) -> None:
+@click.pass_context
+def sample(
+    context: click.Context,
+    run: str | None,
+    device: str,
+    out: Path | None,
+    each: bool,
+    npz: bool,
+    as_json: bool,
+    **asked: Any,
+) -> None:
     """Sample from a model, reconstruct, walk and calculate in its latent space.
 
     Without a kind, a grid of samples from the prior. Prints the files it wrote.
     """
-    kinds = [kind for kind in ("reconstruct", "interpolate", "arithmetic", "traverse", "manifold") if asked[kind]]
-    if len(kinds) > 1:
-        raise UsageError(f"--{kinds[0]} and --{kinds[1]} are two pictures; ask for one at a time")
-    kind = kinds[0] if kinds else "samples"
+    kind = chosen_kind(context, asked)
     opened = load_run(run, device, out)
     picture = MAKERS[kind](opened, asked)
     for note in picture.notes:
@@ -102,6 +136,24 @@ def sample(run: str | None, device: str, out: Path | None, each: bool, npz: bool
     files = save(opened, kind, picture, each, npz)
     result = {"checkpoint": opened.checkpoint.path, "kind": kind, "n": len(picture.images), "files": files}
     emit(result, map(str, files.values()), as_json)
+
+
+def chosen_kind(context: click.Context, asked: dict[str, Any]) -> str:
+    """The one kind of sample that was asked for.
+
+    Raises:
+        UsageError: for two kinds at once, and for an option that the kind would ignore.
+    """
+    kinds = [kind for kind in SHAPED_BY if asked.get(kind) not in (None, False)]
+    if len(kinds) > 1:
+        raise UsageError(f"--{kinds[0]} and --{kinds[1]} are two pictures; ask for one at a time")
+    kind = kinds[0] if kinds else "samples"
+    for option in set().union(*SHAPED_BY.values()) - SHAPED_BY[kind]:
+        if context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE:
+            flag = "--file" if option == "files" else f"--{option}"
+            others = " or ".join(f"--{each}" for each, options in SHAPED_BY.items() if option in options)
+            raise UsageError(f"{flag} goes with {others.replace('--samples', 'a plain grid')}, not with {kind}")
+    return kind
 
 
 def save(opened: OpenedRun, kind: str, picture: Picture, each: bool, npz: bool) -> dict[str, Path]:
@@ -245,6 +297,8 @@ def exemplars(opened: OpenedRun, term: Term, source: Lazy, count: int, seed: int
     else:
         dataset = source()
         fitting = arithmetic.matching(term.text, dataset, dataset.test)
+        if len(fitting) < count:
+            logger.warning("only %d images of the test split are '%s'", len(fitting), term.text)
         order = torch.randperm(len(fitting), generator=torch.Generator().manual_seed(seed))
         originals = images.to_float(dataset.test.images(fitting[order[:count]]))
     return arithmetic.Exemplars(term, originals, sampling.encode(opened.model, originals))

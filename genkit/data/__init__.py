@@ -81,6 +81,13 @@ def load(options: DataOptions) -> Dataset:
     return _module(options.dataset).load(options)
 
 
+def located(options: DataOptions) -> DataOptions:
+    """The same options with a path made absolute, so that it means the same from any folder."""
+    if options.dataset in SOURCES:
+        return options
+    return options.model_copy(update={"dataset": str(Path(options.dataset).expanduser().resolve())})
+
+
 def fetch(name: str) -> list[Path]:
     """Make sure that a named set's files are on this machine, and are the right ones; return where they are.
 

@@ -14,6 +14,7 @@ from genkit.model import Batch
 
 #: Share of the device's free memory that the images may take before they stay on the CPU and travel batch by batch.
 DEVICE_SHARE = 0.5
+COPIED_AT_ONCE = 4096
 
 
 class TrainingBatches:
@@ -62,7 +63,11 @@ def on_device(split: Split, device: torch.device) -> Split:
     image_bytes = split.storage[0].numel() * len(split)
     if image_bytes > DEVICE_SHARE * free:
         return split
-    return Split(split.images().to(device), torch.arange(len(split), device=device), split.labels, split.attributes)
+    storage = torch.empty(len(split), *split.storage.shape[1:], dtype=torch.uint8, device=device)
+    for start in range(0, len(split), COPIED_AT_ONCE):  # a mapped set may be larger than the CPU's memory
+        part = slice(start, start + COPIED_AT_ONCE)
+        storage[part] = split.images(part).to(device)
+    return Split(storage, torch.arange(len(split), device=device), split.labels, split.attributes)
 
 
 def to_batch(split: Split, positions: Tensor, device: torch.device, epoch: float) -> Batch:

@@ -31,8 +31,8 @@ class VAE(GenerativeModel):
         net: Annotated[
             Literal["mlp", "conv"], Field(description="Encoder and decoder: fully connected or convolutional.")
         ] = "mlp"
-        hidden: nets.Widths = (512, 256)
-        width: nets.ConvWidth = 16
+        hidden: Annotated[nets.Widths, Field(description=f"Of --net mlp. {nets.WIDTHS_HELP}")] = (512, 256)
+        width: Annotated[nets.ConvWidth, Field(description=f"Of --net conv. {nets.CONV_WIDTH_HELP}")] = 16
         activation: nets.Activation = "gelu"
         likelihood: Annotated[
             Literal["bernoulli", "gaussian"],
@@ -43,7 +43,7 @@ class VAE(GenerativeModel):
             Field(
                 gt=0,
                 le=1,
-                description="The Gaussian likelihood's standard deviation.",
+                description="Standard deviation of the Gaussian likelihood.",
                 json_schema_extra={"none": "learned, one for all pixels"},
             ),
         ] = None
