@@ -82,7 +82,8 @@ def of_class(name: str, dataset: Dataset, split: Split) -> Tensor:
         )
     if name not in dataset.classes:
         raise UsageError(
-            f"--arithmetic: {dataset.name} has no class '{name}'; it has {', '.join(dataset.classes[:20])}"
+            f"--arithmetic: {dataset.name} has no class '{name}'; it has {', '.join(dataset.classes[:20])} "
+            "(a sign needs blanks around it)"
         )
     return split.labels == dataset.classes.index(name)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -29,6 +30,7 @@ class Picture(NamedTuple):
         codes: their codes (N, latent_dim).
         frames: images (T, C, H, W) of the animation, where the sample is a path.
         notes: lines for the log.
+        measured: figures about it.
     """
 
     sheet: Image
@@ -36,6 +38,7 @@ class Picture(NamedTuple):
     codes: Tensor
     frames: Tensor | None = None
     notes: Sequence[str] = ()
+    measured: Mapping[str, float] = MappingProxyType({})
 
 
 def samples(model: GenerativeModel, seeds: Sequence[int], columns: int | None) -> Picture:
@@ -52,7 +55,14 @@ def reconstructions(model: GenerativeModel, originals: Tensor, names: Sequence[s
     error = (decoded - originals.cpu()).square().flatten(1).sum(1)
     rows = [Row("original", originals), Row("reconstruction", decoded, names)]
     note = f"squared error {error.mean():.4g} an image, over {len(error)} images"
-    return Picture(images.sheet(images.bands(rows, BAND), title=f"{title}\n{note}"), decoded, codes, notes=[note])
+    return Picture(
+        images.sheet(images.bands(rows, BAND), title=f"{title}\n{note}"),
+        decoded,
+        codes,
+        None,
+        [note],
+        {"squared_error": error.mean().item()},
+    )
 
 
 def interpolation(
@@ -110,7 +120,7 @@ def traversal(
         strongest = decoded.var(1).flatten(1).sum(1).argsort(descending=True, stable=True)[:TRAVERSED]
         chosen, codes, decoded = [chosen[k] for k in strongest.tolist()], codes[strongest], decoded[strongest]
         notes = [f"{TRAVERSED} of {len(z)} dimensions are shown, those that change the image most; --dims names others"]
-    headings = [f"{value:+.1f}σ" for value in torch.linspace(-reach, reach, steps).tolist()]
+    headings = [f"{round(value, 1) + 0.0:+.1f}σ" for value in torch.linspace(-reach, reach, steps).tolist()]
     rows = [Row(f"z[{dim}]", row) for dim, row in zip(chosen, decoded, strict=True)]
     return Picture(
         images.sheet(rows, headings, title), decoded.flatten(0, 1), codes.flatten(0, 1), decoded.flatten(0, 1), notes

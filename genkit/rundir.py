@@ -87,7 +87,7 @@ class RunDirectory:
         """
         checkpoints = self.checkpoints
         if not checkpoints:
-            raise CheckpointError(f"{self.path} has no checkpoint yet; train it for longer")
+            raise CheckpointError(f"{self.path} has no checkpoint: it stopped before its first; see its log.txt")
         return min(reversed(checkpoints), key=monitored_value)
 
     def prune(self) -> None:
@@ -134,8 +134,9 @@ def find(run: str | None) -> Found:
     path = Path(run)
     if not path.exists() and re.fullmatch("[0-9]+", run):
         matches = [entry for entry in runs_in(parent) if int(entry.name.partition("-")[0]) == int(run)]
+        numbers = [str(int(entry.name.partition("-")[0])) for entry in runs_in(parent)]
         if not matches:
-            raise CheckpointError(f"{parent} has no run number {run}")
+            raise CheckpointError(f"{parent} has no run number {run}; it has {', '.join(numbers) or 'none'}")
         path = matches[-1]
     if (path / "manifest.json").is_file():
         inside = path.parent.name == "checkpoints" and (path.parent.parent / "config.json").is_file()

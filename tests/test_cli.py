@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -260,6 +261,8 @@ def test_nothing_is_overwritten(genkit: Genkit, runs: Path, tmp_path: Path) -> N
 
 @every_model
 def test_reconstruct(genkit: Genkit, runs: Path, name: str) -> None:
+    measured = genkit("sample", run_of(runs, name), "--reconstruct", "--images", "3,200", "--npz", "--json").json
+    assert measured["squared_error"] > 0
     (path,) = pictures(genkit("sample", run_of(runs, name), "--reconstruct", "--images", "3,200"))
     assert picture(path).height > 2 * 84
 
@@ -404,6 +407,7 @@ def test_data_fetch_and_verify(genkit: Genkit) -> None:
         (["train", "vae", "--device", "cuda:99", "--dataset", "mnist5k"], 2, "cuda:99"),
         (["train", "vae", "--device", "toaster", "--dataset", "mnist5k"], 2, "toaster"),
         (["train", "vae", "--dataset", "/no/such/folder"], 1, "/no/such/folder"),
+        (["train", "vae", "--dataset", ""], 2, "--dataset"),
         (["train", "vae", "--config", "/no/such.toml"], 2, "/no/such.toml"),
         (["train", "vae", "--learning-rate", "1"], 2, "--learning-rate"),
         (["sample", "/no/such/run"], 1, "/no/such/run"),
@@ -506,3 +510,26 @@ def test_every_command_takes_json() -> None:
             commands += list(command.commands.values()) if isinstance(command, click.Group) else [command]
     for command in commands:
         assert "--json" in [opt for each in command.params for opt in each.opts], f"{command.name} lacks --json"
+
+
+def test_a_broken_model_file_is_named_and_takes_no_other_along(tmp_path: Path) -> None:
+    """In a copy of the package: the model's author is told the file and the line."""
+    shutil.copytree(Path(models.__file__).parent.parent, tmp_path / "genkit")
+    broken = tmp_path / "genkit" / "models" / "broken.py"
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "genkit", "train", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+    broken.write_text('"""Broken."""\nx = (\n')
+    assert "broken.py, line 2" in run("--help").stdout
+    assert run("ae", "-n").returncode == 0
+    failed = run("broken", "-n")
+    assert failed.returncode == 1
+    assert "models/broken.py" in failed.stderr
+    broken.write_text(
+        (tmp_path / "genkit" / "models" / "ae.py").read_text() + "\n    def phases(self):\n        return 1 / 0\n"
+    )
+    failed = run("broken", "--dataset", "mnist5k")
+    assert "a fault in genkit/models/broken.py, line" in failed.stderr
+    assert "Traceback" not in failed.stderr

@@ -58,7 +58,7 @@ def test_find_takes_the_newest_run_that_has_a_checkpoint(tmp_path: Path) -> None
     first, _empty = RunDirectory.create(tmp_path, "a"), RunDirectory.create(tmp_path, "b")
     checkpoint = fake_checkpoint(first, 7, 1.0)
     assert find(str(tmp_path)).checkpoint == checkpoint
-    with pytest.raises(CheckpointError, match="no checkpoint yet"):
+    with pytest.raises(CheckpointError, match="has no checkpoint"):
         find(str(tmp_path / "00001-b"))
 
 

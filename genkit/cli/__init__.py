@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from pathlib import Path
 
 import click
 
@@ -61,12 +62,20 @@ def main(arguments: list[str] | None = None) -> None:
         if is_out_of_memory(error):
             sys.exit(emit_error("out of memory; use a smaller --batch-size or --image-size", 1, as_json))
         reason = (str(error).strip() or "no message").splitlines()[0]
-        code = emit_error(f"a fault in genkit, {type(error).__name__}: {reason}; --debug shows where", 1, as_json)
+        message = f"a fault in {place_of(error)}, {type(error).__name__}: {reason}; --debug shows how it came about"
+        code = emit_error(message, 1, as_json)
         if debug:
             traceback.print_exc()
     finally:
         logger.removeHandler(handler)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def place_of(error: Exception) -> str:
+    """The last line of this package that ran, a model of one's own included: `genkit/models/vae.py, line 12`."""
+    package = Path(genkit.__file__).parent
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if Path(each.filename).is_relative_to(package)]
+    return f"genkit/{Path(frames[-1].filename).relative_to(package)}, line {frames[-1].lineno}" if frames else "genkit"
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -63,6 +63,8 @@ def embed(
     labels, classes = opened.coloring(images, rows, color_by)
     features = evaluate.features_of_split(opened.model, rows, opened.device)
     projection = embedding.project(features, method, seed)  # type: ignore[arg-type]  # click has checked the choice
+    if projection.method == "native":
+        logger.info("these codes have two dimensions already and are shown as they are, whatever the --method")
     scores = embedding.scores(projection.points, labels)
 
     stem = rundir.unused(opened.folder("embeddings") / f"{split}-{projection.method}.png").with_suffix("")

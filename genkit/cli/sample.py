@@ -134,7 +134,13 @@ def sample(
     for note in picture.notes:
         logger.info("%s", note)
     files = save(opened, kind, picture, each, npz)
-    result = {"checkpoint": opened.checkpoint.path, "kind": kind, "n": len(picture.images), "files": files}
+    result = {
+        "checkpoint": opened.checkpoint.path,
+        "kind": kind,
+        "n": len(picture.images),
+        **picture.measured,
+        "files": files,
+    }
     emit(result, map(str, files.values()), as_json)
 
 

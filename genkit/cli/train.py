@@ -129,7 +129,11 @@ def train_model(name: str) -> click.Command:
                     callback=load_config,
                     help="A recipe: TOML with `model` and any of these options.",
                 ),
-                click.Option(["--dry-run", "-n"], is_flag=True, help="Print what would be done, and do nothing."),
+                click.Option(
+                    ["--dry-run", "-n"],
+                    is_flag=True,
+                    help="Print every setting and where it comes from, and do nothing.",
+                ),
                 json_flag(),
             ],
         },

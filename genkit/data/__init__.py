@@ -23,7 +23,9 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
 
     dataset: Annotated[
         str,
-        Field(description="A set that `genkit data list` names, a folder of images, or a .npy or .npz file."),
+        Field(
+            min_length=1, description="A set that `genkit data list` names, a folder of images, or a .npy or .npz file."
+        ),
     ] = "mnist"
     image_size: Annotated[
         int | None,
@@ -56,11 +58,11 @@ class Source(NamedTuple):
 
 
 SOURCES = {
-    "mnist": Source("idx", "handwritten digits, 28x28 grey, 60,000 + 10,000 test (fetched, 12 MB)"),
-    "fashion-mnist": Source("idx", "clothes, 28x28 grey, 60,000 + 10,000 test (fetched, 31 MB)"),
-    "kmnist": Source("idx", "cursive Japanese characters, 28x28 grey, 60,000 + 10,000 test (fetched, 21 MB)"),
+    "mnist": Source("idx", "handwritten digits, 28x28 grey, 60,000 + 10,000 test (a download of 12 MB)"),
+    "fashion-mnist": Source("idx", "clothes, 28x28 grey, 60,000 + 10,000 test (a download of 31 MB)"),
+    "kmnist": Source("idx", "cursive Japanese characters, 28x28 grey, 60,000 + 10,000 test (a download of 21 MB)"),
     "cifar10": Source(
-        "cifar", "photographs of ten kinds of things, 32x32 colour, 50,000 + 10,000 test (fetched, 170 MB)"
+        "cifar", "photographs of ten kinds of things, 32x32 colour, 50,000 + 10,000 test (a download of 170 MB)"
     ),
     "mnist5k": Source("mnist5k", "5,000 of MNIST's digits, without a network (extra: demo)"),
     "faces": Source("drawn", "20,000 drawn faces with attributes, 32x32 colour or --image-size, without a network"),

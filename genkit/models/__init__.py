@@ -7,7 +7,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genkit.errors import UsageError
+from genkit.errors import GenkitError, UsageError
 
 if TYPE_CHECKING:
     from genkit.model import GenerativeModel
@@ -17,7 +17,10 @@ def names() -> dict[str, str]:
     """Every model's name and the first line of its file's docstring, read without importing torch."""
     found = {}
     for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
-        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        try:
+            docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        except SyntaxError as error:  # one broken file must not take the others along
+            docstring = f"(can't be loaded: {path.name}, line {error.lineno}: {error.msg})"
         found[path.stem.replace("_", "-")] = docstring.partition("\n")[0]
     return found
 
@@ -27,12 +30,16 @@ def find(name: str) -> type[GenerativeModel]:
 
     Raises:
         UsageError: when there is no such model.
+        GenkitError: when its file can't be imported.
     """
     from genkit.model import GenerativeModel
 
     if name not in names():
         raise UsageError(f"no model is called '{name}'; there are {', '.join(names())}")
-    module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+    try:
+        module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+    except (SyntaxError, ImportError, NameError, AttributeError) as error:
+        raise GenkitError(f"models/{name.replace('-', '_')}.py can't be loaded: {error}") from error
     (model,) = (
         value
         for value in vars(module).values()
