@@ -1,37 +1,92 @@
 """One checkpoint: written atomically, verified at every load. The only place where weights meet the disk.
 
-A checkpoint is a folder of safetensors (weights, averaged weights, the optimisers' and random generators' state) and
-JSON (everything else), and it opens alone: nothing but the folder is needed to build its model again. `manifest.json`
-holds the SHA-256 of every other file. It is written last, into a folder that still has a temporary name, so a folder
-with its final name is whole; and because both safetensors and pickled files load a flipped bit without a word, every
-load hashes every file. Nothing in it is ever unpickled.
+A checkpoint is a folder that opens alone: nothing else is needed to build its model again, or to go on training.
+
+    model.safetensors      the weights
+    averaged.safetensors   their moving average, where one is kept
+    training.safetensors   the optimisers, the random generators, and the metrics of steps that aren't logged yet
+    checkpoint.json        everything else (`Description`)
+    manifest.json          the SHA-256 of every other file
+
+It is written under a temporary name, so a folder with its final name is whole; and because both safetensors and pickled
+files load a flipped bit without a word, every load hashes every file. Nothing in it is ever unpickled, and no number in
+it makes anything larger than the file itself be allocated.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import shutil
-import tempfile
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from genkit import models
+from genkit.data import DataOptions
 from genkit.errors import CheckpointError, GenkitError
+from genkit.files import from_json, read_plain, sha256_of, to_json, write_folder
 from genkit.model import GenerativeModel, ImageShape
 from genkit.training import TrainingState
 
 FORMAT = 1
-MANIFEST = "manifest.json"
-DESCRIPTION = "checkpoint.json"
+MODEL, AVERAGED, TRAINING = "model.safetensors", "averaged.safetensors", "training.safetensors"
+DESCRIPTION, MANIFEST = "checkpoint.json", "manifest.json"
+#: Bytes. Larger JSON is refused before it is read; the longest real part of it are the names of the classes.
+MAX_JSON = 16 << 20
+
+T = TypeVar("T")
+Side = Annotated[int, Field(ge=1, le=65536)]
+
+
+class Image(BaseModel):
+    """`ImageShape` in checkpoint.json."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channels: Side
+    height: Side
+    width: Side
+
+
+class Description(BaseModel):
+    """checkpoint.json: what a checkpoint is of.
+
+    Attributes:
+        format: of the checkpoint's files.
+        model: the model's name.
+        image: the shape of the images that it is built for.
+        options: the model's, as its own `Options` take them.
+        step, epoch: training steps taken, and passes over the training images.
+        seconds: spent in training so far.
+        monitor: the metric by which the run's checkpoints are compared, without its `val/`.
+        metrics: measured on the validation images at this step; empty for a checkpoint between two validations.
+        data: the images that it was trained on, a path being absolute.
+        data_sum: `Dataset.sum` of them.
+        classes, attributes: the names of the labels, and of the attributes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    format: int = FORMAT
+    model: str
+    image: Image
+    options: dict[str, Any]
+    step: Annotated[int, Field(ge=0)]
+    epoch: Annotated[float, Field(ge=0)] = 0
+    seconds: Annotated[float, Field(ge=0)] = 0
+    monitor: str = "loss"
+    metrics: dict[str, float] = Field(default_factory=dict)
+    data: DataOptions = Field(default_factory=DataOptions)
+    data_sum: str = ""
+    classes: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
 
 
 class Checkpoint(NamedTuple):
@@ -40,60 +95,67 @@ class Checkpoint(NamedTuple):
     Attributes:
         path: its folder.
         model: the trained model (its averaged weights, where it keeps an average), in evaluation mode, on the CPU.
-        description: the rest: model name, image shape, options, data, step, epoch, metrics.
+        description: the rest.
     """
 
     path: Path
     model: GenerativeModel
-    description: dict[str, Any]
+    description: Description
 
 
-def write(folder: Path, state: TrainingState, description: Mapping[str, Any]) -> Path:
+# ---------------------------------------------------------------------------------------------------------------------
+# Write
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def write(folder: Path, state: TrainingState, pending: Mapping[str, Tensor] | None = None, **about: Any) -> Path:
     """Write the state of a training run to `folder`, all of it or nothing.
 
     Args:
         folder: must not exist; its parent must.
-        description: what else a reader needs: `model` (its name), `data`, `epoch`, `metrics`. JSON values only.
+        pending: metrics of the steps since the last that was logged, (steps,) each.
+        about: the fields of `Description` that aren't known from the state.
 
     Raises:
         CheckpointError: when the disk doesn't take it; then nothing is left there.
     """
+    description = Description(
+        image=Image(**state.model.image._asdict()),
+        options=state.model.options.model_dump(mode="json"),
+        step=state.step,
+        **about,
+    )
     files = {
-        "model.safetensors": state.model.state_dict(),
-        "training.safetensors": {**optimizer_tensors(state), **random_tensors()},
+        MODEL: state.model.state_dict(),
+        TRAINING: {**optimizer_tensors(state), **random_tensors(), **prefixed("pending", pending or {})},
     }
     if state.averaged is not None:
-        files["averaged.safetensors"] = state.averaged.module.state_dict()
-    about = {
-        "format": FORMAT,
-        "image": state.model.image._asdict(),
-        "options": state.model.options.model_dump(mode="json"),
-        "step": state.step,
-        **description,
-    }
+        files[AVERAGED] = state.averaged.module.state_dict()
     contents = {
-        name: save({key: value.cpu().clone() for key, value in tensors.items()}) for name, tensors in files.items()
+        name: save({key: value.cpu().contiguous().clone() for key, value in tensors.items()})
+        for name, tensors in files.items()
     }
-    contents[DESCRIPTION] = to_json(about)
+    contents[DESCRIPTION] = to_json(description.model_dump(mode="json"))
     contents[MANIFEST] = to_json({name: hashlib.sha256(data).hexdigest() for name, data in contents.items()})
-    temporary = None
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        temporary.chmod(0o777 & ~current_umask())  # mkdtemp makes it private; a run is as readable as its other files
-        for name, data in contents.items():
-            write_synced(temporary / name, data)
-        sync_folder(temporary)
-        temporary.rename(folder)
-        sync_folder(folder.parent)
-        temporary = None
+        write_folder(folder, contents)
     except OSError as error:
         raise CheckpointError(
-            f"the checkpoint {folder} could not be written ({error.strerror}); free some space and try again"
+            f"the checkpoint {folder} could not be written ({error.strerror}); make room, then go on with "
+            f"genkit train --resume {folder.parent.parent}"
         ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def size(state: TrainingState) -> int:
+    """About how many bytes a checkpoint of this state takes: the weights, two moments of each, and their average."""
+    weights = sum(each.numel() * each.element_size() for each in state.model.state_dict().values())
+    return weights * (4 if state.averaged is not None else 3)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Read
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def read(folder: Path) -> Checkpoint:
@@ -102,48 +164,151 @@ def read(folder: Path) -> Checkpoint:
     Raises:
         CheckpointError: when anything in it is missing, altered, or not what this version writes.
     """
-    contents = read_verified(folder)
+
+    def open_model() -> Checkpoint:
+        contents = read_verified(folder, {DESCRIPTION, MODEL, AVERAGED})
+        description = parse_description(contents[DESCRIPTION])
+        weights = load(contents.get(AVERAGED, contents[MODEL]))
+        del contents
+        return Checkpoint(folder, build_for(description, weights).eval().requires_grad_(False), description)
+
+    return refusing_damage(folder, open_model)
+
+
+def restore(folder: Path, state: TrainingState) -> tuple[Description, dict[str, Tensor]]:
+    """Bring a fresh training state, and all random generators, to where they were when the checkpoint was written.
+
+    Returns:
+        The checkpoint's description, and the metrics of the steps that weren't logged yet, (steps,) each.
+
+    Raises:
+        CheckpointError: when it is damaged or isn't of the same model; then the state is of no more use.
+    """
+
+    def load_all() -> tuple[Description, dict[str, Tensor]]:
+        wanted = {DESCRIPTION, MODEL, TRAINING} | ({AVERAGED} if state.averaged is not None else set())
+        contents = read_verified(folder, wanted)
+        description = parse_description(contents[DESCRIPTION])
+        tensors = load(contents[TRAINING])
+        state.model.load_state_dict(load(contents[MODEL]))
+        state.step = description.step
+        if state.averaged is not None:
+            state.averaged.module.load_state_dict(load(contents[AVERAGED]))
+            state.averaged.n_averaged.fill_(state.step)
+        restore_optimizers(state, tensors)
+        restore_random(tensors)
+        return description, part_of(tensors, "pending")
+
+    return refusing_damage(folder, load_all)
+
+
+def describe(folder: Path) -> Description:
+    """What a checkpoint says of itself, unchecked but for its form: to choose one, not to use it.
+
+    Raises:
+        CheckpointError
+    """
+    return refusing_damage(folder, lambda: parse_description(read_plain(folder / DESCRIPTION, MAX_JSON)))
+
+
+def refusing_damage(folder: Path, action: Callable[[], T]) -> T:
+    """The result of `action`; whatever a strange file makes it stumble over is one CheckpointError."""
     try:
-        description = json.loads(contents[DESCRIPTION])
-        if description["format"] != FORMAT:
-            raise CheckpointError(
-                f"{folder} has checkpoint format {description['format']}, and this genkit reads {FORMAT}; "
-                "use the version that wrote it"
-            )
-        model_class = models.find(description["model"])
-        model = model_class(ImageShape(**description["image"]), model_class.Options(**description["options"]))
-        weights = contents.get("averaged.safetensors", contents["model.safetensors"])
-        model.load_state_dict(load(weights))
+        return action()
     except CheckpointError:
         raise
-    except (KeyError, TypeError, ValueError, RuntimeError, ValidationError, SafetensorError, GenkitError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{folder} is not a checkpoint that this genkit can open: {reason}") from error
-    return Checkpoint(folder, model.eval().requires_grad_(False), description)
+    except (
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        OverflowError,
+        ValidationError,
+        SafetensorError,
+        GenkitError,
+    ) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        reason = " ".join(reason.split())[:300] or type(error).__name__
+        raise CheckpointError(f"{folder} is no checkpoint that this genkit can open: {reason}") from error
 
 
-def read_verified(folder: Path) -> dict[str, bytes]:
-    """The contents of every file that the manifest names, each checked against its SHA-256."""
-    try:
-        sums = dict(json.loads((folder / MANIFEST).read_bytes()))
-        contents = {name: (folder / name).read_bytes() for name in sums if is_plain_name(name)}
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder} is no whole checkpoint: {error}") from error
+def read_verified(folder: Path, wanted: Collection[str]) -> dict[str, bytes]:
+    """The contents of the `wanted` files, once every file that the manifest names has been held against its SHA-256.
+
+    What is returned is what was hashed: a file isn't read twice, so nobody can change it in between.
+    """
+    sums = TypeAdapter(dict[str, str]).validate_python(from_json(read_plain(folder / MANIFEST, MAX_JSON)))
+    contents = {}
     for name, expected in sums.items():
-        if name not in contents or hashlib.sha256(contents[name]).hexdigest() != expected:
-            raise CheckpointError(
-                f"{folder / name} is damaged: its SHA-256 is not the manifest's; use another checkpoint"
-            )
+        if Path(name).name != name or name in (MANIFEST, ".."):
+            raise CheckpointError(f"{folder / MANIFEST} names {name!r}, which is no file of this folder; don't use it")
+        if name in wanted:
+            contents[name] = read_plain(folder / name)
+            found = hashlib.sha256(contents[name]).hexdigest()
+        else:
+            found = sha256_of(folder / name)
+        if found != expected:
+            raise CheckpointError(f"{folder / name} is damaged: its SHA-256 isn't the manifest's")
+    for name in {DESCRIPTION, MODEL, TRAINING} - sums.keys():
+        raise CheckpointError(f"{folder / MANIFEST} doesn't name {name}, so that nothing vouches for it")
     return contents
 
 
-def is_plain_name(name: str) -> bool:
-    """Whether a file name from a manifest stays in its folder."""
-    return Path(name).name == name
+def parse_description(content: bytes) -> Description:
+    if len(content) > MAX_JSON:
+        raise ValueError(f"{DESCRIPTION} has {len(content):,} bytes")
+    value = from_json(content)
+    if isinstance(value, dict) and value.get("format") != FORMAT:
+        raise ValueError(f"its format is {value.get('format')!r}, and this version reads {FORMAT}")
+    return Description.model_validate(value)
+
+
+def build_for(description: Description, weights: Mapping[str, Tensor]) -> GenerativeModel:
+    """The described model with these weights.
+
+    It is built without memory first ("meta" device), and only if it has exactly the weights that the file holds is it
+    built in earnest: else a few bytes of JSON could ask for a model of any size.
+    """
+    kind = models.find(description.model)
+    options = kind.Options.model_validate(description.options)
+    image = ImageShape(**description.image.model_dump())
+    expected = shapes_of(kind, image, options)
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    if expected != found:
+        name = min(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        raise ValueError(f"its weights aren't those of the model that it describes, beginning with {name}")
+    model = kind(image, options)
+    model.load_state_dict(weights)
+    return model
+
+
+def shapes_of(kind: type[GenerativeModel], image: ImageShape, options: Any) -> dict[str, torch.Size]:
+    """The names and shapes of a model's weights, without memory for them.
+
+    Raises:
+        RuntimeError: when its constructor reads the value of a tensor, which has none here.
+    """
+    with torch.device("meta"):
+        return {name: tensor.shape for name, tensor in kind(image, options).state_dict().items()}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Optimisers and random generators as flat, named tensors
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": value for name, value in tensors.items()}
+
+
+def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`/, without it."""
+    return {name.removeprefix(f"{prefix}/"): each for name, each in tensors.items() if name.startswith(f"{prefix}/")}
 
 
 def optimizer_tensors(state: TrainingState) -> dict[str, Tensor]:
-    """The optimisers' state as flat names: `optimizer/critic/3/exp_avg`."""
+    """The optimisers' state: `optimizer/critic/3/exp_avg` is of the critic's fourth parameter."""
     return {
         f"optimizer/{phase.name or 'model'}/{index}/{name}": value
         for phase, optimizer in zip(state.phases, state.optimizers, strict=True)
@@ -152,37 +317,55 @@ def optimizer_tensors(state: TrainingState) -> dict[str, Tensor]:
     }
 
 
+def restore_optimizers(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
+    """Raises ValueError where a moment doesn't belong to a parameter of its phase."""
+    for phase, optimizer in zip(state.phases, state.optimizers, strict=True):
+        shapes = [parameter.shape for parameter in phase.module.parameters()]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in part_of(tensors, f"optimizer/{phase.name or 'model'}").items():
+            index, _, name = key.partition("/")
+            if value.ndim and value.shape != shapes[int(index)]:
+                raise ValueError(f"the optimiser's {key} has the shape {tuple(value.shape)}")
+            moments.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+
+
 def random_tensors() -> dict[str, Tensor]:
-    """The state of torch's random generators: `random/cpu`, `random/cuda/0`, …"""
-    states = {"random/cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
+    """The state of every random generator that a model may draw from: torch's on each device, NumPy's and Python's."""
+    _, numpy_key, numpy_place, has_gauss, gauss = np.random.get_state(legacy=True)  # type: ignore[misc]
+    _, python_state, python_gauss = random.getstate()
+    states = {
+        "random/cpu": torch.get_rng_state(),
+        "random/numpy": torch.tensor([*map(int, numpy_key), numpy_place, has_gauss], dtype=torch.int64),
+        "random/numpy-gauss": torch.tensor(gauss, dtype=torch.float64),
+        "random/python": torch.tensor(python_state, dtype=torch.int64),
+        "random/python-gauss": torch.tensor(
+            float("nan") if python_gauss is None else python_gauss, dtype=torch.float64
+        ),
+    }
+    # Asked for only where CUDA is in use: to ask is to start it, which takes memory on every device.
+    if torch.cuda.is_initialized():
         states |= {f"random/cuda/{index}": value for index, value in enumerate(torch.cuda.get_rng_state_all())}
+    if torch.backends.mps.is_available():
+        states["random/mps"] = torch.mps.get_rng_state()
     return states
 
 
-def to_json(value: Any) -> bytes:
-    """Indented, with a final newline; NaN and infinity, which JSON lacks, as an error."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def current_umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the folder's own entries durable, which fsync of its files doesn't do. Not a thing on Windows."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def restore_random(tensors: Mapping[str, Tensor]) -> None:
+    """Raises ValueError or RuntimeError where a state isn't one."""
+    states = part_of(tensors, "random")
+    torch.set_rng_state(states["cpu"])
+    *numpy_key, numpy_place, has_gauss = states["numpy"].tolist()
+    if not 0 <= numpy_place <= 624 or len(numpy_key) != 624:  # NumPy itself would read beyond its memory
+        raise ValueError("the state of NumPy's random generator is none")
+    np.random.set_state(
+        ("MT19937", np.array(numpy_key, np.uint32), numpy_place, has_gauss, float(states["numpy-gauss"]))
+    )
+    python_gauss = float(states["python-gauss"])
+    random.setstate((3, tuple(states["python"].tolist()), None if python_gauss != python_gauss else python_gauss))
+    if torch.cuda.is_initialized():
+        for index, value in part_of(states, "cuda").items():
+            if int(index) < torch.cuda.device_count():
+                torch.cuda.set_rng_state(value, int(index))
+    if torch.backends.mps.is_available() and "mps" in states:
+        torch.mps.set_rng_state(states["mps"])

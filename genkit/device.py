@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from genkit.errors import UsageError
@@ -44,12 +47,33 @@ def describe(device: torch.device) -> str:
     return str(device)
 
 
+def seed_everything(seed: int) -> None:
+    """Seed every generator that a model may draw from: torch's on all devices, NumPy's and Python's."""
+    torch.manual_seed(seed)
+    np.random.seed(np.random.SeedSequence(seed).generate_state(4))
+    random.seed(seed)
+
+
+def make_deterministic(wanted: bool) -> None:
+    """Ask torch for the same bits every time also where that costs speed, or is an error for want of such an algorithm.
+
+    The CPU's algorithms are so anyway, for a given number of threads. cuBLAS needs its variable before it starts.
+    """
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.benchmark = False
+
+
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Draw from `seed`, on the CPU and on the device, and put the random generators back afterwards."""
+    """Draw from `seed`, whatever the generator, and put all generators back afterwards."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
     mps_state = torch.mps.get_rng_state() if device.type == "mps" else None
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        seed_everything(seed)
         yield
+    np.random.set_state(numpy_state)
+    random.setstate(python_state)
     if mps_state is not None:  # fork_rng knows only the CPU and CUDA
         torch.mps.set_rng_state(mps_state)

@@ -18,7 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from genkit.errors import DataError, UsageError
-from genkit.images import save_png, to_pil, whole_file
+from genkit.files import whole_file
+from genkit.images import save_png, to_pil
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

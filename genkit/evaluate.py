@@ -55,6 +55,7 @@ def validate(model: GenerativeModel, split: Split, device: torch.device, seed: i
             noise = torch.randn(len(real), model.options.latent_dim, device=device)
             samples = torch.cat([model.decode(model.prior(part)) for part in noise.split(size)])
             metrics[model.monitor] = SAMPLE_METRICS[model.monitor](samples, real)
+            metrics["diversity"] = diversity(samples, real)
     return metrics
 
 
@@ -104,6 +105,25 @@ def sliced_wasserstein(samples: Tensor, real: Tensor, directions: int = 256) -> 
         if min(real.shape[2:]) <= PATCH:
             return float(torch.stack(distances).mean())
         samples, real = F.avg_pool2d(samples, 2), F.avg_pool2d(real, 2)
+
+
+def diversity(samples: Tensor, real: Tensor) -> float:
+    """How far a sample is from its nearest other sample, as a share of the same among real images; means of both.
+
+    About 1 for samples as varied as the images, near 0 for a generator that repeats itself (mode collapse).
+
+    Args:
+        samples, real: (N, C, H, W) in [0, 1], as many of each, at least 2. Sides above 32 pixels are halved first.
+    """
+
+    def nearest(images: Tensor) -> Tensor:
+        while min(images.shape[2:]) > 32:
+            images = F.avg_pool2d(images, 2)
+        flat = images.flatten(1)
+        distances = torch.cdist(flat, flat)
+        return distances.fill_diagonal_(torch.inf).min(1).values.mean()
+
+    return float(nearest(samples) / nearest(real).clamp(min=1e-12))
 
 
 def patch_places(height: int, width: int, generator: torch.Generator) -> list[tuple[int, int, int]]:

@@ -7,9 +7,7 @@ kinds, and the same tensors give the same bytes.
 from __future__ import annotations
 
 import math
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +18,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from genkit.data.decode import BadImage, decode, read_header, without_warnings
-from genkit.errors import DataError, GenkitError
+from genkit.errors import DataError
+from genkit.files import whole_file
 from genkit.model import ImageShape
 
 #: The longer side, in pixels, that a tile has at least, so that small images can be seen without a microscope.
@@ -250,29 +249,6 @@ def _wrap(text: str, size: int, width: int) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 # Files
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; it becomes `path` at the end, or nothing is left.
-
-    Raises:
-        GenkitError: when the file can't be written.
-    """
-    # Not from tempfile, which makes files that only their owner can read.
-    temporary = path.with_name(f".genkit-{uuid.uuid4().hex}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise GenkitError(
-            f"{path}: can't be written ({error.strerror or error}); make room, or name another place"
-        ) from error
 
 
 def read_image(path: Path, shape: ImageShape) -> Tensor:

@@ -7,7 +7,7 @@ is the model's name on the command line, the first line of its docstring is its 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -98,6 +98,10 @@ class Options(BaseModel):
         return {"lr": self.lr, "betas": (self.beta1, self.beta2), "weight_decay": self.weight_decay}
 
 
+#: The options that say how a model is trained; all others say what it is.
+TRAINING_FIELDS = Options.model_fields.keys() - {"latent_dim"}
+
+
 class GenerativeModel(nn.Module, ABC):
     """A latent space and the way from it to images.
 
@@ -130,6 +134,14 @@ class GenerativeModel(nn.Module, ABC):
 
     def fit_prior(self, batches: Iterable[Batch]) -> None:
         """Fit what `prior` needs to the training images, for a model whose training doesn't give it a prior."""
+
+    def watch(self, metrics: Mapping[str, float]) -> dict[str, str]:
+        """What has gone wrong in training, by these validation metrics, short of numbers that aren't finite.
+
+        Returns:
+            The field's name for each ailment ("posterior collapse"), with what shows it and what usually helps.
+        """
+        return {}
 
     def features(self, images: Tensor) -> Tensor:
         """What stands for an image (B, C, H, W) when images are compared or plotted: (B, F), by default its code."""

@@ -37,7 +37,7 @@ CONV_WIDTH_HELP = "Channels of the outermost convolution; each level inwards dou
 Widths = Annotated[
     tuple[Annotated[int, Field(ge=1, le=65536)], ...],
     BeforeValidator(_split_commas),
-    Field(description=WIDTHS_HELP),
+    Field(max_length=64, description=WIDTHS_HELP),
 ]
 ConvWidth = Annotated[int, Field(ge=1, le=1024, description=CONV_WIDTH_HELP)]
 

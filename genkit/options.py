@@ -7,6 +7,7 @@ click already resolves in that order once the file's values are its `default_map
 from __future__ import annotations
 
 import difflib
+import stat
 import sys
 import types
 from collections.abc import Mapping
@@ -24,6 +25,12 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+#: Bytes of the largest recipe that is read; real ones have a few hundred.
+MAX_RECIPE = 1 << 16
+#: Dots in a line of a recipe. A key of N dots (`a.a.a = 1`) takes tomllib N^2 steps and bytes: 1 GB for 16,000.
+MAX_DOTS = 100
 
 
 class Flag(click.Option):
@@ -106,16 +113,10 @@ def shown_default(field: FieldInfo) -> str:
     return str(field.default)
 
 
-def given(context: click.Context) -> dict[str, Any]:
-    """The values that somebody gave: by a flag, a variable or the config file, not by a default."""
-    defaults = (click.core.ParameterSource.DEFAULT, None)
-    return {name: value for name, value in context.params.items() if context.get_parameter_source(name) not in defaults}
-
-
-def sources(context: click.Context, names: list[str]) -> dict[str, str]:
-    """Where each value came from, in words: "flag", "variable", "config file" or "default"."""
+def sources(context: click.Context) -> dict[str, str]:
+    """Where the value of each parameter came from, in words: "flag", "variable", "config file" or "default"."""
     words = {"COMMANDLINE": "flag", "ENVIRONMENT": "variable", "DEFAULT_MAP": "config file"}
-    found = {name: context.get_parameter_source(name) for name in names}
+    found = {name: context.get_parameter_source(name) for name in context.params}
     return {name: words.get(source.name, "default") if source else "default" for name, source in found.items()}
 
 
@@ -138,19 +139,52 @@ def read_config(path: Path) -> dict[str, Any]:
     """A recipe: flat TOML, each key a flag's name without the dashes. Returned with underscores.
 
     Raises:
-        UsageError: when the file can't be read or isn't TOML.
+        UsageError: when the file can't be read, is no file or a large one, isn't TOML, or has tables.
     """
+    shown = _printable(str(path))
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"can't read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
-    return {
-        # As text, so that a value is held to the same rules as the flag's.
-        key.replace("-", "_"): ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        for key, value in values.items()
-    }
+        # Looked at before it is opened, for a pipe that nobody writes into would keep us waiting.
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UsageError(f"{shown} is no file; give a recipe in TOML")
+        if status.st_size > MAX_RECIPE:
+            raise UsageError(f"{shown} has {status.st_size:,} bytes, and a recipe at most {MAX_RECIPE:,}; is it one?")
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+        raise UsageError(f"can't read {shown}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        text = content.decode("utf-8")
+        if any(line.count(".") > MAX_DOTS for line in text.split("\n")):
+            raise UsageError(f"{shown} has a line of more than {MAX_DOTS} dots; a recipe is a line for each option")
+        return _flat(tomllib.loads(text), shown)
+    except RecursionError:
+        raise UsageError(f"{shown} is nested too deeply; a recipe is a line for each option") from None
+    except ValueError as error:  # also of a number of too many digits
+        raise UsageError(f"{shown} is not TOML: {' '.join(str(error).split())[:200]}; mend it") from error
+
+
+def _flat(values: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The values as text, so that they are held to the same rules as the flags'.
+
+    Raises:
+        UsageError: where one is a table, or a list of something else than plain values, or two keys mean one option.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        parts = value if isinstance(value, list) else [value]
+        if any(isinstance(part, (dict, list)) for part in parts):
+            kind = "a list of lists or tables" if isinstance(value, list) else "a table"
+            raise UsageError(f"{path}: {_printable(key)} is {kind}; a recipe is a line for each option")
+        name = _printable(key.replace("-", "_"))
+        if name in flat:
+            raise UsageError(f"{path} has {name.replace('_', '-')} twice; keep one")
+        flat[name] = ",".join(map(str, parts))
+    return flat
+
+
+def _printable(text: str) -> str:
+    """What a person wrote, in one line of a message."""
+    return text if text.isprintable() else ascii(text)
 
 
 def check_config_keys(values: Mapping[str, Any], known: list[str], path: Path) -> None:

@@ -1,29 +1,28 @@
-"""One training run, from its configuration to a model on disk: data, model, loop, logs, pictures, checkpoints."""
+"""One training run, from its configuration to a model on disk: data, model, loop, curves, pictures, checkpoints."""
 
 from __future__ import annotations
 
 import logging
 import math
-import platform
-import signal
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from tqdm import tqdm
 
-import genkit
-from genkit import checkpoint, data, device, evaluate, images, models, sampling
+from genkit import checkpoint, data, device, evaluate, images, models, record, rundir, sampling
+from genkit.config import Config
+from genkit.config import read as read_config
+from genkit.curves import Curves
 from genkit.data.batches import TrainingBatches, in_order
 from genkit.data.dataset import Dataset
-from genkit.errors import DivergedError, UsageError
-from genkit.model import Encodes, GenerativeModel, Options
+from genkit.errors import CheckpointError, DivergedError, GenkitError, UsageError
+from genkit.files import to_json, write_file
+from genkit.model import TRAINING_FIELDS, Encodes, GenerativeModel
+from genkit.process import log_file, progress_bar, stop_signals
 from genkit.rundir import RunDirectory
 from genkit.training import TrainingState, train
 
@@ -34,47 +33,13 @@ PICTURE_COUNT = 64
 PRIOR_IMAGES = 10_000
 
 
-class RunOptions(BaseModel):
-    """How a run is carried out, whatever the model and the data."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    out: Annotated[str, Field(description="Folder in which the run's own folder is made.")] = "runs"
-    seed: Annotated[
-        int, Field(ge=0, lt=2**63, description="Of the weights, the order of the images and all noise.")
-    ] = 0
-    device: Annotated[str, Field(description="auto (cuda, then mps, then cpu), cpu, cuda, cuda:1 or mps.")] = "auto"
-    log_every: Annotated[int, Field(ge=1, description="Steps from one logged training loss to the next.")] = 50
-    picture_every: Annotated[int, Field(ge=1, description="Epochs from one drawn picture to the next.")] = 1
-    checkpoint_every: Annotated[int, Field(ge=1, description="Epochs from one checkpoint to the next.")] = 1
-
-
-class Config(NamedTuple):
-    """All that decides a run, resolved and validated."""
-
-    model: str
-    options: Options
-    data: data.DataOptions
-    run: RunOptions
-    sources: dict[str, str]  # option -> where its value came from
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "options": self.options.model_dump(mode="json"),
-            "data": self.data.model_dump(mode="json"),
-            "run": self.run.model_dump(mode="json"),
-            "sources": self.sources,
-        }
-
-
 class Result(NamedTuple):
     """What a run came to.
 
     Attributes:
         run: its folder.
         checkpoint: the checkpoint that RUN stands for from now on (the best).
-        steps, seconds: taken by training.
+        steps, seconds: taken by training, resumed or not.
         metrics: of that checkpoint on the test split (`test/neg_elbo`, …); empty for a run that was stopped.
         stopped: the signal that ended it early, or None.
     """
@@ -88,102 +53,205 @@ class Result(NamedTuple):
 
 
 def start(config: Config) -> Result:
-    """Carry out a run.
+    """Carry out a new run.
 
     Raises:
         DataError, UsageError: before anything is made.
-        DivergedError: when a loss is no longer finite; the last good checkpoint stays.
+        DivergedError: when a loss or a gradient is no longer finite; the last good checkpoint stays.
+        GenkitError: when the disk doesn't take what has to be written; the last checkpoint stays whole.
     """
-    where = device.pick(config.run.device)
-    dataset = data.load(config.data)
-    torch.manual_seed(config.run.seed)
-    model = build(config, dataset).to(where)
-    directory = RunDirectory.create(Path(config.run.out), f"{config.model}-{file_name(dataset.name)}")
-    directory.write_json("config.json", config.as_json())
-    directory.write_json("environment.json", environment(where))
-    with log_file(directory.path / "log.txt"):
-        logger.info("device   %s", device.describe(where))
-        logger.info("data     %s: %s", dataset.name, describe_data(dataset))
-        logger.info("model    %s: %s weights", config.model, f"{sum(p.numel() for p in model.parameters()):,}")
-        logger.info("run      %s", directory.path)
-        return Training(config, dataset, model, directory, where).carry_out()
+    config = located(config)
+    training = Training(config)
+    rundir.require_space(Path(config.run.out), checkpoint.size(training.state))
+    files = {"config.json": config.as_json(), record.ENVIRONMENT: record.environment(training.where)}
+    directory = RunDirectory.create(
+        Path(config.run.out),
+        f"{config.model}-{file_name(training.dataset.name)}",
+        {name: to_json(value) for name, value in files.items()},
+    )
+    with directory.locked():
+        return training.carry_out(directory)
+
+
+def resume(directory: RunDirectory, config: Config) -> Result:
+    """Go on with a run where its newest whole checkpoint leaves it, or at its beginning where it has none.
+
+    On the machine and the versions that it began with, it comes to the same bits as if it had never stopped.
+
+    Args:
+        config: the run's own, from `config.continued`.
+
+    Raises:
+        CheckpointError: when all checkpoints are damaged, or the images aren't those that it was trained on.
+        And what `start` raises.
+    """
+    with directory.locked():
+        directory.tidy()
+        training = Training(config)
+        training.restore(directory)
+        if config != read_config(directory.path):
+            config.save(directory.path)
+        for change in record.changes(directory.path, training.where):
+            logger.warning("the run goes on, but perhaps not to the same bits, with another %s", change)
+        return training.carry_out(directory)
 
 
 class Training:
     """The caller of the loop: between two steps, it logs, draws, validates, saves and stops."""
 
-    def __init__(
-        self, config: Config, dataset: Dataset, model: GenerativeModel, directory: RunDirectory, where: torch.device
-    ):
+    directory: RunDirectory
+    curves: Curves
+
+    def __init__(self, config: Config):
         options = config.options
-        self.config, self.dataset, self.directory, self.where = config, dataset, directory, where
-        self.batches = TrainingBatches(dataset.train, options.batch_size, config.run.seed, where)
+        self.config = config
+        self.where = device.pick(config.run.device)
+        device.make_deterministic(config.run.deterministic)
+        self.dataset = data.load(config.data)
+        self.data_sum = self.dataset.sum()
+        device.seed_everything(config.run.seed)
+        model = build(config, self.dataset).to(self.where)
+        self.batches = TrainingBatches(self.dataset.train, options.batch_size, config.run.seed, self.where)
         self.total_steps = options.epochs * len(self.batches)
         self.state = TrainingState(model, self.total_steps, len(self.batches))
+        # Metrics of the steps since the last that was logged, still on the device.
+        self.pending: list[dict[str, Tensor]] = []
+        self.seconds = 0.0
+        self.saved_at = time.monotonic()
+        self.ailing: set[str] = set()
+        # The step up to which the curves of the run are to be kept.
+        self.curves_until = -1
 
-    def carry_out(self) -> Result:
-        epochs = self.config.options.epochs
-        # Imported here: TensorBoard takes as long as torch to load, and `--help` needs neither.
-        from torch.utils.tensorboard import SummaryWriter
-
-        started = time.perf_counter()
-        with ExitStack() as stack:
-            self.board = stack.enter_context(SummaryWriter(str(self.directory.path / "tb")))
-            self.bar = stack.enter_context(progress_bar(self.total_steps, self.batches.batch_size))
-            stop = stack.enter_context(stop_signals())
-            self.draw_reals()
-            for epoch in range(epochs):
-                interval: list[dict[str, Tensor]] = []
-                for metrics in train(self.state, self.batches.epoch(epoch)):
-                    interval.append(metrics)
-                    self.bar.update(self.batches.batch_size)
-                    if len(interval) == self.config.run.log_every or stop:
-                        self.log_steps(interval)
-                        interval = []
-                    if stop:
-                        break
-                self.log_steps(interval)
-                if stop:
-                    break
-                last = epoch + 1 == epochs
-                values = self.validate(epoch + 1)
-                if last or (epoch + 1) % self.config.run.checkpoint_every == 0:
-                    self.save(epoch + 1, values)
-                if last or (epoch + 1) % self.config.run.picture_every == 0:
-                    self.draw()
-            if stop and not self.directory.checkpoint_path(self.state.step).exists():
-                self.fit_prior()
-                self.save(self.state.step / len(self.batches), {})
-        return self.finish(time.perf_counter() - started, stop[0] if stop else None)
-
-    def log_steps(self, interval: list[dict[str, Tensor]]) -> None:
-        """Read the interval's metrics back from the device, all at once, and log their mean.
+    def restore(self, directory: RunDirectory) -> None:
+        """Take over the state of the newest whole checkpoint; damaged ones are put aside with a warning.
 
         Raises:
-            DivergedError: naming the first step of the interval whose metrics are not all finite.
+            CheckpointError
         """
-        if not interval:
+        damaged: list[Path] = []
+        for path in reversed(directory.checkpoints):
+            try:
+                about, pending = checkpoint.restore(path, self.state)
+            except CheckpointError as error:
+                if path == directory.checkpoints[0]:
+                    raise CheckpointError(
+                        f"{error}; no other is left of {directory.path}: delete its folder checkpoints to begin again, "
+                        "or start a new run"
+                    ) from error
+                logger.warning("%s; going on from the checkpoint before it", error)
+                damaged.append(path)
+                continue
+            if about.data_sum != self.data_sum:
+                raise CheckpointError(
+                    f"{path}: the images of {self.dataset.name} aren't those that the run was trained on; bring them "
+                    f"back, or start a new run with --init-from {directory.path}"
+                )
+            self.seconds = about.seconds
+            self.curves_until = self.state.step
+            steps = len(next(iter(pending.values()), ()))
+            self.pending = [{name: values[index] for name, values in pending.items()} for index in range(steps)]
+            for each in damaged:
+                logger.warning("it is kept as %s", directory.set_aside(each))
             return
-        names = list(interval[0])
-        table = torch.stack([torch.stack([metrics[name] for name in names]) for metrics in interval]).cpu()
-        finite = table.isfinite().all(1)
+
+    def carry_out(self, directory: RunDirectory) -> Result:
+        self.directory = directory
+        with disk_errors(directory.path), log_file(directory.path / "log.txt"):
+            logger.info("device   %s", device.describe(self.where))
+            logger.info("data     %s: %s", self.dataset.name, record.describe_data(self.dataset))
+            weights = sum(each.numel() for each in self.state.model.parameters())
+            logger.info("model    %s: %s weights", self.config.model, f"{weights:,}")
+            logger.info("run      %s", directory.path)
+            if self.state.step:
+                logger.info("resumed  after %s of %s steps", f"{self.state.step:,}", f"{self.total_steps:,}")
+            with ExitStack() as stack:
+                self.curves = stack.enter_context(Curves(directory.path, self.curves_until))
+                stop = stack.enter_context(stop_signals())
+                self.run_epochs(stop)
+                return self.finish(stop[0] if stop else None)
+
+    def run_epochs(self, stop: Sequence[int]) -> None:
+        """Train until the last epoch is done, or a signal arrives: then until the step, or the epoch's end, is done."""
+        if self.curves_until < 0:
+            self.draw_reals()
+        batches, bar_size = len(self.batches), self.batches.batch_size
+        with progress_bar(self.total_steps, self.state.step, bar_size) as self.bar:
+            started = time.monotonic() - self.seconds
+            while self.state.step < self.total_steps and not stop:
+                epoch, done = divmod(self.state.step, batches)
+                for metrics in train(self.state, self.batches.epoch(epoch, done)):
+                    self.pending.append(metrics)
+                    self.bar.update(bar_size)
+                    self.seconds = time.monotonic() - started
+                    ended = self.state.step % batches == 0
+                    if len(self.pending) == self.config.run.log_every or ended:
+                        self.log_pending()
+                    if stop:
+                        break
+                    if not ended and self.save_is_due():
+                        self.save({})
+                if self.state.step % batches == 0:
+                    self.end_epoch(self.state.step // batches)
+                    self.seconds = time.monotonic() - started
+        if stop and not self.directory.checkpoint_path(self.state.step).exists():
+            self.save({})
+
+    def end_epoch(self, epoch: int) -> None:
+        """Validate, draw and save, in this order: a checkpoint vouches for all that came before it."""
+        epochs, every = self.config.options.epochs, self.config.run.checkpoint_epochs
+        last = epoch == epochs
+        values = evaluate.validate(self.state.best_model, self.dataset.val, self.where)
+        self.record("val", values)
+        shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
+        logger.info("epoch %*d/%d  %s", len(str(epochs)), epoch, epochs, shown)
+        self.warn_of(self.state.model.watch(values))
+        if last or epoch % self.config.run.picture_every == 0:
+            self.draw()
+        due = epoch % every == 0 if every else self.save_is_due() or self.is_best(values)
+        if last or due:
+            self.save(values)
+
+    def log_pending(self) -> None:
+        """Log the mean of the metrics of the steps since the last time."""
+        values = self.read_pending()
+        self.pending = []
+        means = {name: value.mean().item() for name, value in values.items()}
+        self.bar.set_postfix_str(" ".join(f"{name} {value:.4g}" for name, value in list(means.items())[:3]))
+        self.record("train", means)
+
+    def read_pending(self) -> dict[str, Tensor]:
+        """The metrics of the steps that aren't logged yet, (steps,) each, read back from the device all at once.
+
+        Raises:
+            DivergedError: naming the first step whose metrics are not all finite.
+        """
+        if not self.pending:
+            return {}
+        names = list(self.pending[0])
+        table = torch.stack([torch.stack([metrics[name] for name in names]) for metrics in self.pending]).cpu()
+        finite = table.isfinite()
         if not finite.all():
-            bad = int(finite.logical_not().nonzero()[0])
-            name = names[int(table[bad].isfinite().logical_not().nonzero()[0])]
-            step = self.state.step - len(interval) + bad + 1
-            raise self.diverged(name, step)
-        values = dict(zip(names, table.mean(0).tolist(), strict=True))
-        self.bar.set_postfix_str(" ".join(f"{name} {value:.4g}" for name, value in list(values.items())[:3]))
-        self.record("train", self.state.step / len(self.batches), values)
+            bad = int(finite.all(1).logical_not().nonzero()[0])
+            name = names[int(finite[bad].logical_not().nonzero()[0])]
+            raise self.diverged(name, self.state.step - len(table) + bad + 1)
+        return dict(zip(names, table.unbind(1), strict=True))
 
     def diverged(self, name: str, step: int) -> DivergedError:
+        phase, _, metric = name.removeprefix("val/").rpartition("/")
+        what = {"grad_norm": "gradient"}.get(metric, f"validation's {metric}" if name.startswith("val/") else metric)
+        options, path = self.config.options, self.directory.path
+        advice = f"a lower --lr (it is {options.lr:g})"
+        advice += "" if options.grad_clip else " or --grad-clip 1"
+        advice += "" if options.lr_warmup else " or --lr-warmup 1"
+        saved = self.directory.checkpoints
+        last = f"the last good checkpoint is {saved[-1]}, for --init-from" if saved else "there was no checkpoint yet"
         return DivergedError(
-            f"{name} is no longer finite at step {step}; try a lower --lr or --grad-clip 1. "
-            f"The run so far: {self.directory.path}"
+            f"the {what} {f'of the phase {phase} ' if phase else ''}is no longer finite at step {step}; "
+            f"what usually helps: {advice}. The run is {path}; {last}"
         )
 
-    def record(self, split: str, epoch: float, values: dict[str, float]) -> None:
-        """One line in metrics.jsonl and a point on each TensorBoard curve.
+    def record(self, split: str, values: dict[str, float]) -> None:
+        """Enter values in the curves.
 
         Raises:
             DivergedError: for a value that is not finite.
@@ -191,46 +259,68 @@ class Training:
         for name, value in values.items():
             if not math.isfinite(value):
                 raise self.diverged(f"{split}/{name}", self.state.step)
-        row = {f"{split}/{name}": value for name, value in values.items()}
-        self.directory.append_metrics({"step": self.state.step, "epoch": round(epoch, 4), **row})
-        for name, value in row.items():
-            self.board.add_scalar(name, value, self.state.step)
+        step = self.state.step
+        self.curves.add(step, step / len(self.batches), {f"{split}/{name}": value for name, value in values.items()})
 
-    def validate(self, epoch: int) -> dict[str, float]:
-        values = evaluate.validate(self.state.best_model, self.dataset.val, self.where)
-        self.record("val", epoch, values)
-        self.fit_prior()
-        shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
-        logger.info("epoch %*d/%d  %s", len(str(self.config.options.epochs)), epoch, self.config.options.epochs, shown)
-        return values
+    def warn_of(self, ailments: dict[str, str]) -> None:
+        """Warn of each ailment by its name when it appears, and not again while it lasts."""
+        for name in ailments.keys() - self.ailing:
+            logger.warning("%s: %s", name, ailments[name])
+        self.ailing = set(ailments)
 
     @torch.no_grad()
     def fit_prior(self) -> None:
         model = self.state.best_model.eval()
         chosen = self.dataset.train.take(self.dataset.train.spread(PRIOR_IMAGES))
-        model.fit_prior(in_order(chosen, evaluate.evaluation_batch(model.image), self.where))
+        # A checkpoint more or less must not change what training draws next.
+        with device.seeded(self.config.run.seed, self.where):
+            model.fit_prior(in_order(chosen, evaluate.evaluation_batch(model.image), self.where))
 
-    def save(self, epoch: float, values: dict[str, float]) -> None:
-        description = {
-            "model": self.config.model,
-            "monitor": self.state.model.monitor,
-            "epoch": round(epoch, 4),
-            "metrics": {f"val/{name}": value for name, value in values.items()},
-            "data": data.located(self.config.data).model_dump(mode="json"),
-            "classes": list(self.dataset.classes),
-            "attributes": list(self.dataset.attributes),
-        }
-        checkpoint.write(self.directory.checkpoint_path(self.state.step), self.state, description)
+    def save_is_due(self) -> bool:
+        """Whether the minutes between two checkpoints have passed."""
+        return time.monotonic() - self.saved_at >= self.config.run.checkpoint_seconds
+
+    def is_best(self, values: dict[str, float]) -> bool:
+        """Whether no checkpoint of the run is better than these validation metrics."""
+        saved = [rundir.monitored_value(path) for path in self.directory.checkpoints]
+        return values.get(self.state.model.monitor, math.inf) < min(saved, default=math.inf)
+
+    def save(self, values: dict[str, float]) -> None:
+        """Write a checkpoint; nothing that isn't finite gets into one, and no curve is behind it.
+
+        Raises:
+            CheckpointError: when the disk doesn't take it.
+            DivergedError
+        """
+        pending = self.read_pending()
+        self.fit_prior()
+        self.curves.sync()
+        checkpoint.write(
+            self.directory.checkpoint_path(self.state.step),
+            self.state,
+            pending,
+            model=self.config.model,
+            monitor=self.state.model.monitor,
+            epoch=round(self.state.step / len(self.batches), 4),
+            seconds=round(self.seconds, 3),
+            metrics={f"val/{name}": value for name, value in values.items()},
+            data=self.config.data,
+            data_sum=self.data_sum,
+            classes=self.dataset.classes,
+            attributes=self.dataset.attributes,
+        )
         self.directory.prune()
+        self.saved_at = time.monotonic()
 
     def draw_reals(self) -> None:
         reals = images.grid(self.dataset.val.images(self.dataset.val.spread(PICTURE_COUNT)))
         images.save_png(self.directory.path / "reals.png", reals)
-        self.board.add_image("reals", reals, 0)
+        self.curves.add_image("reals", reals, 0)
 
     @torch.no_grad()
     def draw(self) -> None:
         """Samples from fixed noise, and fixed validation images with their reconstructions below them."""
+        self.fit_prior()
         model = self.state.best_model.eval()
         pictures = {"samples": images.grid(sampling.decode(model, sampling.seed_codes(model, range(PICTURE_COUNT))))}
         if isinstance(model, Encodes):
@@ -240,132 +330,101 @@ class Training:
             pictures["reconstructions"] = images.grid(torch.cat([row for pair in pairs for row in pair]), columns=8)
         for name, picture in pictures.items():
             images.save_png(self.directory.path / f"{name}-{self.state.step:06d}.png", picture)
-            self.board.add_image(name, picture, self.state.step)
+            self.curves.add_image(name, picture, self.state.step)
 
-    def finish(self, seconds: float, stopped: int | None) -> Result:
-        best = self.directory.best_checkpoint()
+    def finish(self, stopped: int | None) -> Result:
+        """Measure the best checkpoint, as it lies on disk, on the test split, and write the model card."""
+        best = rundir.Found(self.directory.by_merit(), self.directory)
         metrics: dict[str, float] = {}
-        if stopped is None:
-            model = checkpoint.read(best).model.to(self.where)
-            values = evaluate.validate(model, self.dataset.test, self.where)
+        path = best.checkpoints[0]
+        if stopped is not None:
+            done = f"{self.state.step:,} of {self.total_steps:,}"
+            logger.info("stopped  after %s steps; go on with: genkit train --resume %s", done, self.directory.path)
+        else:
+            path, model, about = best.read()
+            values = evaluate.validate(model.to(self.where), self.dataset.test, self.where)
             metrics = {f"test/{name}": value for name, value in values.items()}
-            self.directory.append_metrics({"step": int(best.name), **metrics})
+            self.curves.add_test(about.step, values)
             logger.info("test  %s", "  ".join(f"{name} {value:.5g}" for name, value in values.items()))
-        result = Result(self.directory.path, best, self.state.step, seconds, metrics, stopped)
-        (self.directory.path / "README.md").write_text(card(self.config, self.dataset, result), encoding="utf-8")
+        result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped)
+        write_file(self.directory.path / "README.md", record.card(self.config, self.dataset, result).encode())
         return result
 
 
-def build(config: Config, dataset: Dataset) -> GenerativeModel:
-    """The untrained model for these images.
+def located(config: Config) -> Config:
+    """The same with absolute paths, and one checkpoint in place of the run that --init-from names.
 
     Raises:
-        UsageError: when it would have to normalise a batch of a single image.
+        CheckpointError: when there is no such checkpoint.
     """
-    model = models.find(config.model)(dataset.shape, config.options)
+    if config.run.init_from is not None:
+        weights = rundir.find(config.run.init_from).checkpoints[0]
+        config = config._replace(run=config.run.model_copy(update={"init_from": str(weights)}))
+    return config.located()
+
+
+def build(config: Config, dataset: Dataset) -> GenerativeModel:
+    """The model for these images, untrained or with the weights of `init_from`.
+
+    Raises:
+        UsageError: when it would have to normalise a batch of a single image, or the weights don't fit.
+        GenkitError: when the model's file couldn't be opened again from a checkpoint.
+    """
+    kind = models.find(config.model)
+    try:
+        checkpoint.shapes_of(kind, dataset.shape, config.options)
+    except (RuntimeError, TypeError) as error:
+        raise GenkitError(
+            f"models/{config.model.replace('-', '_')}.py: its __init__ needs the values of tensors ({error}), so that "
+            "its checkpoints couldn't be checked before they are loaded; compute those outside of torch"
+        ) from error
+    model = kind(dataset.shape, config.options)
     normalises = any(isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) for each in model.modules())
     if normalises and min(config.options.batch_size, len(dataset.train)) < 2:
         raise UsageError(f"{config.model} uses batch normalisation, which needs a --batch-size of 2 and as many images")
+    if config.run.init_from is not None:
+        load_weights(model, checkpoint.read(Path(config.run.init_from)), config.model)
     return model
 
 
-def describe_data(dataset: Dataset) -> str:
-    counts = " + ".join(f"{len(split):,} {name}" for name, split in dataset.splits().items())
-    extra = [f"{len(dataset.classes)} classes"] if dataset.classes else []
-    extra += [f"attributes {', '.join(dataset.attributes)}"] if dataset.attributes else []
-    return ", ".join([f"{counts} images of {dataset.shape}", *extra])
+def load_weights(model: GenerativeModel, source: checkpoint.Checkpoint, name: str) -> None:
+    """Give `model` the weights of a checkpoint.
+
+    Raises:
+        UsageError: when they don't fit, with what differs.
+    """
+    weights, own = source.model.state_dict(), model.state_dict()
+    if {key: value.shape for key, value in weights.items()} == {key: value.shape for key, value in own.items()}:
+        model.load_state_dict(weights)
+        return
+    theirs = source.model.options.model_dump()
+    differences = [
+        f"--{key.replace('_', '-')} {value} (there {theirs[key]})"
+        for key, value in model.options.model_dump().items()
+        if key in theirs and theirs[key] != value and key not in TRAINING_FIELDS
+    ]
+    if source.description.model != name:
+        differences = [f"the model {name} (there {source.description.model})"]
+    elif source.model.image != model.image:
+        differences.append(
+            f"images of {model.image} (there {source.model.image}; --image-size and --channels change it)"
+        )
+    raise UsageError(f"--init-from: the weights of {source.path} don't fit {', '.join(differences) or 'this model'}")
+
+
+@contextmanager
+def disk_errors(run: Path) -> Iterator[None]:
+    """One line where a file of the run can't be written."""
+    try:
+        yield
+    except OSError as error:
+        raise GenkitError(
+            f"{error.filename or run}: can't be written ({error.strerror or error}); make room, then go on with "
+            f"genkit train --resume {run}"
+        ) from error
 
 
 def file_name(dataset: str) -> str:
     """A dataset's name, or the last part of its path, fit for a folder's name."""
     stem = Path(dataset).stem if "/" in dataset or "." in dataset else dataset
     return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in stem).strip("-") or "images"
-
-
-def environment(where: torch.device) -> dict[str, Any]:
-    """What else a result depends on: versions, device, command line."""
-    return {
-        "genkit": genkit.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "device": device.describe(where),
-        "platform": platform.platform(),
-        "command": sys.argv,
-    }
-
-
-def progress_bar(steps: int, batch_size: int) -> tqdm:
-    """Counts images on stderr, with their speed and the time left; silent where stderr is no terminal."""
-    return tqdm(total=steps * batch_size, unit=" images", unit_scale=True, dynamic_ncols=True, disable=None)
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM, so that a step is finished first. A second one ends the process at once."""
-    received: list[int] = []
-
-    def receive(number: int, _frame: object) -> None:
-        received.append(number)
-        for each, handler in before.items():
-            signal.signal(each, handler if handler is not None else signal.SIG_DFL)
-        logger.warning("stopping after this step; once more quits at once")
-
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        for each in before:
-            signal.signal(each, receive)
-        yield received
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler if handler is not None else signal.SIG_DFL)
-
-
-@contextmanager
-def log_file(path: Path) -> Iterator[None]:
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
-
-
-def card(config: Config, dataset: Dataset, result: Result) -> str:
-    """The model card: what this run is, how it did, and how to use it."""
-    options = "\n".join(
-        f"| {name} | {value} | {config.sources[name.replace('-', '_')]} |" for name, value in options_of(config)
-    )
-    metrics = "\n".join(f"| {name} | {value:.6g} |" for name, value in result.metrics.items())
-    measured = (
-        f"## Measured on the test split\n\n| metric | value |\n|---|---|\n{metrics}\n"
-        if metrics
-        else ("The run was stopped before its last epoch, so nothing was measured on the test split.\n")
-    )
-    return f"""# {result.run.name}
-
-A `{config.model}` trained by genkit {genkit.__version__} on `{dataset.name}` ({describe_data(dataset)}):
-{result.steps:,} steps in {result.seconds:.0f} s. `checkpoints/{result.checkpoint.name}` is the best by validation.
-
-{measured}
-![real images](reals.png)
-
-## Settings
-
-| option | value | from |
-|---|---|---|
-{options}
-
-## Use
-
-    genkit sample {result.run}
-    genkit sample {result.run} --interpolate
-    genkit embed {result.run}
-"""
-
-
-def options_of(config: Config) -> list[tuple[str, Any]]:
-    parts = (config.data, config.options, config.run)
-    return [(name.replace("_", "-"), value) for part in parts for name, value in part.model_dump().items()]

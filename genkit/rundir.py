@@ -1,4 +1,4 @@
-"""The run directory: created under a fresh number, found again, written to. Nothing in it is ever overwritten.
+"""The run directory: created under a fresh number, found again, locked, pruned. Nothing in it is ever overwritten.
 
 runs/00003-vae-mnist/
     config.json        every value that the run was made with, and where it came from
@@ -10,34 +10,60 @@ runs/00003-vae-mnist/
     samples-000430.png, reconstructions-000430.png   after that many steps, from fixed noise and images
     checkpoints/000430/
     README.md          the model card, written at the end
+    .lock              held by the process that trains
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from genkit import checkpoint
+from genkit.checkpoint import Checkpoint
 from genkit.errors import CheckpointError, GenkitError
+from genkit.files import remove_folder, write_folder
 
 logger = logging.getLogger("genkit")
 
 RUN_NAME = re.compile(r"(\d{5,})-.+")
 #: Newest checkpoints that are kept, besides the best.
 KEPT = 2
+#: What a run needs on disk besides its checkpoints: curves, pictures, logs.
+OTHER_FILES = 64 << 20
 
 
 class Found(NamedTuple):
-    """What a RUN argument stands for: a checkpoint, and the run that it belongs to, if it still lies in one."""
+    """What a RUN argument stands for.
 
-    checkpoint: Path
+    Attributes:
+        checkpoints: the one that is meant, then those that can stand in for it if it is damaged.
+        run: the run that they belong to, if they still lie in one.
+    """
+
+    checkpoints: list[Path]
     run: RunDirectory | None
+
+    def read(self) -> Checkpoint:
+        """Open the checkpoint that is meant, or else, with a warning for each that is damaged, the next one.
+
+        Raises:
+            CheckpointError: when none is whole.
+        """
+        *before, last = self.checkpoints
+        for path in before:
+            try:
+                return checkpoint.read(path)
+            except CheckpointError as error:
+                logger.warning("%s; another checkpoint of the run is used in its place", error)
+        return checkpoint.read(last)
 
 
 class RunDirectory:
@@ -51,75 +77,130 @@ class RunDirectory:
         self.path = path
 
     @classmethod
-    def create(cls, parent: Path, name: str) -> RunDirectory:
-        """Make `parent/NNNNN-name` with the next free number; safe when several runs start at once.
+    def create(cls, parent: Path, name: str, files: Mapping[str, bytes]) -> RunDirectory:
+        """Make `parent/NNNNN-name`, with these files, under the next free number; safe when several runs start at once.
+
+        It appears with its files in it: a run that can be seen can be resumed, whenever its process dies.
 
         Raises:
-            GenkitError: when the folder can't be made.
+            GenkitError: when the folder can't be made; then nothing is left of it.
         """
         try:
             parent.mkdir(parents=True, exist_ok=True)
             with FileLock(parent / ".lock"):
+                for left_by_a_killed_process in parent.glob(".[0-9][0-9][0-9][0-9][0-9]*-*"):
+                    shutil.rmtree(left_by_a_killed_process, ignore_errors=True)
                 numbers = [int(match[1]) for entry in parent.iterdir() if (match := RUN_NAME.fullmatch(entry.name))]
                 path = parent / f"{max(numbers, default=-1) + 1:05d}-{name}"
-                path.mkdir()
-                (path / "checkpoints").mkdir()
+                write_folder(path, files)
+            (path / "checkpoints").mkdir()
             return cls(path)
         except OSError as error:
             raise GenkitError(
                 f"can't make a run in {parent}: {error.strerror}; name another folder with --out"
             ) from error
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the one process that trains this run. The system frees the lock however the process ends.
+
+        Raises:
+            GenkitError: when another process holds it.
+        """
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise GenkitError(
+                f"another process is training {self.path}; wait until it has ended, or stop it first"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
     @property
     def checkpoints(self) -> list[Path]:
-        """Whole checkpoints, oldest first."""
-        found = [path for path in (self.path / "checkpoints").iterdir() if re.fullmatch("[0-9]+", path.name)]
-        return sorted((path for path in found if (path / "manifest.json").exists()), key=lambda path: int(path.name))
+        """The checkpoints, oldest first; whether they are whole is seen when they are read."""
+        try:
+            found = [path for path in (self.path / "checkpoints").iterdir() if re.fullmatch("[0-9]+", path.name)]
+        except FileNotFoundError:
+            return []
+        found = [path for path in found if (path / checkpoint.MANIFEST).exists()]
+        return sorted(found, key=lambda path: int(path.name))
 
     def checkpoint_path(self, step: int) -> Path:
         return self.path / "checkpoints" / f"{step:06d}"
 
-    def best_checkpoint(self) -> Path:
-        """The checkpoint with the lowest value of the metric that its model is monitored by; else the newest.
+    def by_merit(self) -> list[Path]:
+        """The checkpoints, the best first: by the metric that their model is monitored by, and by age where that ties.
 
         Raises:
             CheckpointError: when the run has none.
         """
         checkpoints = self.checkpoints
         if not checkpoints:
-            raise CheckpointError(f"{self.path} has no checkpoint: it stopped before its first; see its log.txt")
-        return min(reversed(checkpoints), key=monitored_value)
+            raise CheckpointError(
+                f"{self.path} has no checkpoint yet; wait for its first, or, if it died before, go on with "
+                f"genkit train --resume {self.path}"
+            )
+        return sorted(checkpoints, key=lambda path: (monitored_value(path), -int(path.name)))
 
     def prune(self) -> None:
         """Delete all checkpoints but the newest two and the best."""
-        keep = {*self.checkpoints[-KEPT:], self.best_checkpoint()}
+        keep = {*self.checkpoints[-KEPT:], self.by_merit()[0]}
         for path in self.checkpoints:
             if path not in keep:
-                # The manifest goes first: a half-deleted folder must not look whole.
-                for file in sorted(path.iterdir(), key=lambda file: file.name != "manifest.json"):
-                    file.unlink()
-                path.rmdir()
+                remove_folder(path)
 
-    def write_json(self, name: str, value: Any) -> None:
-        (self.path / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    def set_aside(self, damaged: Path) -> Path:
+        """Take a damaged checkpoint out of the run, but keep it for whoever wants to know what happened to it."""
+        aside = unused(damaged.with_name(f"damaged-{damaged.name}"))
+        damaged.rename(aside)
+        return aside
 
-    def append_metrics(self, row: Mapping[str, Any]) -> None:
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+    def tidy(self) -> None:
+        """Remove what a killed process has left half-written. Only while `locked`."""
+        (self.path / "checkpoints").mkdir(exist_ok=True)
+        for path in [*self.path.glob(".genkit-*"), *self.path.glob("tb/.genkit-*")]:
+            path.unlink(missing_ok=True)
+        for path in (self.path / "checkpoints").glob(".[0-9]*-*"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def monitored_value(checkpoint: Path) -> float:
-    """The value by which checkpoints of a run are compared; infinite where none was measured."""
+def require_space(parent: Path, checkpoint_size: int) -> None:
+    """Refuse to begin a run whose checkpoints won't fit on the disk.
+
+    Args:
+        parent: where the run's folder is to be; it, or a folder above it, exists.
+        checkpoint_size: bytes of one.
+
+    Raises:
+        GenkitError
+    """
+    place = parent.absolute()
+    while not place.exists():
+        place = place.parent
+    needed = (KEPT + 2) * checkpoint_size + OTHER_FILES  # the newest, the best, and the one that is being written
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise GenkitError(
+            f"{parent}: {free / 1e6:,.0f} MB are free, and a run of this model needs {needed / 1e6:,.0f} MB; "
+            "make room, or name another folder with --out"
+        )
+
+
+def monitored_value(path: Path) -> float:
+    """The value by which checkpoints of a run are compared; infinite where none was measured, or can be read."""
     try:
-        description = json.loads((checkpoint / "checkpoint.json").read_bytes())
-        value = description["metrics"].get(f"val/{description['monitor']}")
-    except (OSError, ValueError, KeyError, AttributeError):
+        description = checkpoint.describe(path)
+    except CheckpointError:
         return float("inf")
-    return float("inf") if value is None else float(value)
+    return description.metrics.get(f"val/{description.monitor}", float("inf"))
 
 
 def find(run: str | None) -> Found:
-    """The checkpoint that a RUN argument means.
+    """The checkpoints that a RUN argument means.
 
     Args:
         run: a run's folder (its best checkpoint is taken), a checkpoint's folder, a folder of runs (the newest is
@@ -128,34 +209,58 @@ def find(run: str | None) -> Found:
     Raises:
         CheckpointError: when there is no such thing.
     """
-    parent = Path(os.environ.get("GENKIT_OUT", "runs"))
-    if run is None:
-        return newest(parent)
-    path = Path(run)
-    if not path.exists() and re.fullmatch("[0-9]+", run):
-        matches = [entry for entry in runs_in(parent) if int(entry.name.partition("-")[0]) == int(run)]
-        numbers = [str(int(entry.name.partition("-")[0])) for entry in runs_in(parent)]
-        if not matches:
-            raise CheckpointError(f"{parent} has no run number {run}; it has {', '.join(numbers) or 'none'}")
-        path = matches[-1]
-    if (path / "manifest.json").is_file():
+    path = path_of(run)
+    if path is not None and (path / checkpoint.MANIFEST).is_file():
         inside = path.parent.name == "checkpoints" and (path.parent.parent / "config.json").is_file()
-        return Found(path, RunDirectory(path.parent.parent) if inside else None)
-    if (path / "checkpoints").is_dir():
-        directory = RunDirectory(path)
-        return Found(directory.best_checkpoint(), directory)
-    if path.is_dir():
-        return newest(path)
-    raise CheckpointError(f"there is no run or checkpoint at {path}; `genkit train` makes one")
-
-
-def newest(parent: Path) -> Found:
-    """The newest run in a folder that has a checkpoint."""
-    for path in reversed(runs_in(parent)):
-        directory = RunDirectory(path)
-        if directory.checkpoints:
-            return Found(directory.best_checkpoint(), directory)
+        return Found([path], RunDirectory(path.parent.parent) if inside else None)
+    if path is not None and is_run(path):
+        return Found(RunDirectory(path).by_merit(), RunDirectory(path))
+    parent = path or default_parent()
+    for each in reversed(runs_in(parent)):
+        if RunDirectory(each).checkpoints:
+            return Found(RunDirectory(each).by_merit(), RunDirectory(each))
     raise CheckpointError(f"no run with a checkpoint lies in {parent}; make one with `genkit train`, or name a run")
+
+
+def find_run(run: str) -> RunDirectory:
+    """The run that is to be resumed: a run's folder or number, or a folder of runs for the newest in it.
+
+    Raises:
+        CheckpointError: when there is no such run.
+    """
+    path = path_of(run)
+    if path is not None and not is_run(path):
+        path = next(reversed(runs_in(path)), path)
+    if path is None or not (path / "config.json").is_file():
+        raise CheckpointError(f"{run} is no run that can be resumed: it has no config.json; give a run's folder")
+    return RunDirectory(path)
+
+
+def path_of(run: str | None) -> Path | None:
+    """The folder that a RUN argument names, be it by its path or by a run's number.
+
+    Raises:
+        CheckpointError: when there is none.
+    """
+    if run is None:
+        return None
+    path, parent = Path(run), default_parent()
+    if not path.exists() and re.fullmatch("[0-9]{1,9}", run):
+        numbered = {number_of(entry): entry for entry in runs_in(parent)}
+        if int(run) not in numbered:
+            raise CheckpointError(f"{parent} has no run number {run}; it has {', '.join(map(str, numbered)) or 'none'}")
+        return numbered[int(run)]
+    if not path.is_dir():
+        raise CheckpointError(f"there is no run or checkpoint at {path}; `genkit train` makes one")
+    return path
+
+
+def default_parent() -> Path:
+    return Path(os.environ.get("GENKIT_OUT", "runs"))
+
+
+def is_run(path: Path) -> bool:
+    return (path / "config.json").is_file() or (path / "checkpoints").is_dir()
 
 
 def runs_in(parent: Path) -> list[Path]:
@@ -163,9 +268,12 @@ def runs_in(parent: Path) -> list[Path]:
     if not parent.is_dir():
         return []
     return sorted(
-        (entry for entry in parent.iterdir() if RUN_NAME.fullmatch(entry.name) and (entry / "checkpoints").is_dir()),
-        key=lambda entry: int(entry.name.partition("-")[0]),
+        (entry for entry in parent.iterdir() if RUN_NAME.fullmatch(entry.name) and is_run(entry)), key=number_of
     )
+
+
+def number_of(run: Path) -> int:
+    return int(run.name.partition("-")[0])
 
 
 def unused(path: Path) -> Path:

@@ -64,7 +64,7 @@ def train(state: TrainingState, batches: Iterable[Batch]) -> Iterator[dict[str, 
             losses = phase.losses(batch)
             optimizer.zero_grad(set_to_none=True)
             losses["loss"].backward()
-            prepare_update(optimizer, phase.optimizer["lr"], state)
+            losses["grad_norm"] = prepare_update(optimizer, phase.optimizer["lr"], state)
             optimizer.step()
             phase.module.requires_grad_(False)
             prefix = f"{phase.name}/" if phase.name else ""
@@ -75,13 +75,17 @@ def train(state: TrainingState, batches: Iterable[Batch]) -> Iterator[dict[str, 
         yield metrics
 
 
-def prepare_update(optimizer: torch.optim.Optimizer, peak_lr: float, state: TrainingState) -> None:
-    """Set this step's learning rate, and clip the gradient where the options ask for it."""
+def prepare_update(optimizer: torch.optim.Optimizer, peak_lr: float, state: TrainingState) -> Tensor:
+    """Set this step's learning rate, clip the gradient where the options ask for it, and return its norm before that.
+
+    The norm tells of a gradient that is no longer finite at the step where it happens, while the loss is still fine.
+    """
     options = state.model.options
-    for group in optimizer.param_groups:
-        group["lr"] = peak_lr * lr_factor(options, state.step, state.total_steps, state.steps_per_epoch)
-        if options.grad_clip:
-            nn.utils.clip_grad_norm_(group["params"], options.grad_clip)
+    (group,) = optimizer.param_groups
+    group["lr"] = peak_lr * lr_factor(options, state.step, state.total_steps, state.steps_per_epoch)
+    if options.grad_clip:
+        return nn.utils.clip_grad_norm_(group["params"], options.grad_clip)
+    return nn.utils.get_total_norm([each.grad for each in group["params"] if each.grad is not None])
 
 
 def lr_factor(options: Options, step: int, total_steps: int, steps_per_epoch: int) -> float:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import random
+import resource
 import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from genkit import checkpoint
+from genkit import checkpoint, files
 from genkit.errors import CheckpointError
 from genkit.model import Batch, ImageShape
 from genkit.models.vae import VAE
@@ -27,7 +32,16 @@ def state() -> TrainingState:
 
 @pytest.fixture
 def folder(state: TrainingState, tmp_path: Path) -> Path:
-    return checkpoint.write(tmp_path / "000001", state, {"model": "vae", "metrics": {}})
+    return checkpoint.write(tmp_path / "000001", state, model="vae")
+
+
+def forge(folder: Path, change: dict) -> None:
+    """Alter the description, and the manifest with it."""
+    data = json.dumps(json.loads((folder / "checkpoint.json").read_text()) | change).encode()
+    (folder / "checkpoint.json").write_bytes(data)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["checkpoint.json"] = hashlib.sha256(data).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def test_no_temporary_file_stays(folder: Path) -> None:
@@ -42,7 +56,7 @@ def test_no_temporary_file_stays(folder: Path) -> None:
 
 
 def test_it_is_as_readable_as_the_umask_says(folder: Path) -> None:
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~checkpoint.current_umask()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~files.current_umask()
 
 
 @pytest.mark.parametrize("name", ["averaged", "checkpoint", "model", "training", "manifest"])
@@ -74,7 +88,7 @@ def test_a_manifest_cannot_lead_out_of_its_folder(folder: Path) -> None:
     secret = folder.parent / "secret"
     secret.write_text("x")
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["../secret"] = checkpoint.hashlib.sha256(b"x").hexdigest()
+    manifest["../secret"] = hashlib.sha256(b"x").hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match="secret"):
         checkpoint.read(folder)
@@ -82,19 +96,104 @@ def test_a_manifest_cannot_lead_out_of_its_folder(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"format": 99}, {"model": "gan"}, {"options": {"latent_dim": -1}}, {"options": {"evil": 1}}, {"image": {}}],
+    [
+        {"format": 99},
+        {"model": "gan"},
+        {"model": ["vae"]},
+        {"options": {"latent_dim": -1}},
+        {"options": {"evil": 1}},
+        {"image": {}},
+        {"image": {"channels": 1, "height": 8, "width": 9}},
+        {"step": -1},
+        {"metrics": {"val/loss": "low"}},
+        {"data": {"dataset": ""}},
+        {"evil": 1},
+    ],
     ids=str,
 )
 def test_a_forged_description_is_refused(folder: Path, change: dict) -> None:
     """With right sums, so that only what they mean is wrong."""
-    description = json.loads((folder / "checkpoint.json").read_text()) | change
-    data = json.dumps(description).encode()
-    (folder / "checkpoint.json").write_bytes(data)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["checkpoint.json"] = checkpoint.hashlib.sha256(data).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    forge(folder, change)
     with pytest.raises(CheckpointError, match="000001"):
         checkpoint.read(folder)
+
+
+@pytest.mark.parametrize("change", [{"options": {"latent_dim": 60_000, "hidden": [60_000, 60_000]}}], ids=["30 GB"])
+def test_a_description_cannot_ask_for_more_than_the_file_holds(folder: Path, change: dict) -> None:
+    forge(folder, change)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match="its weights aren't those of the model"):
+        checkpoint.read(folder)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_only_regular_files_are_read(folder: Path, tmp_path: Path, kind: str) -> None:
+    """A link may lead anywhere, and a pipe would be waited for for ever."""
+    weights = folder / "model.safetensors"
+    weights.rename(tmp_path / "elsewhere")
+    match kind:
+        case "link":
+            weights.symlink_to(tmp_path / "elsewhere")
+        case "pipe":
+            os.mkfifo(weights)
+        case "folder":
+            weights.mkdir()
+    with pytest.raises(CheckpointError, match="is no regular file"):
+        checkpoint.read(folder)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"{", b"[]", b'{"a": 1}', b"\xff", b'{"model.safetensors": NaN}'])
+def test_a_manifest_that_is_none_is_refused(folder: Path, content: bytes) -> None:
+    (folder / "manifest.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match="000001"):
+        checkpoint.read(folder)
+
+
+def test_a_file_that_nothing_vouches_for_is_refused(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["model.safetensors"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match=r"doesn't name model\.safetensors"):
+        checkpoint.read(folder)
+
+
+def test_restoring_gives_the_same_state(folder: Path, state: TrainingState) -> None:
+    """All of it: weights, average, moments, step, and what each random generator draws next."""
+    drawn = torch.rand(3), np.random.rand(3), random.random()
+    torch.manual_seed(9), np.random.seed(9), random.seed(9)
+    fresh = TrainingState(VAE(IMAGE, state.model.options), 2, 2)
+    assert not torch.equal(fresh.model.encoder[1][0].weight, state.model.encoder[1][0].weight)
+    about, pending = checkpoint.restore(folder, fresh)
+    assert about.step == fresh.step == 1
+    assert pending == {}
+    for ours, theirs in ((fresh.model, state.model), (fresh.averaged, state.averaged)):
+        assert ours.state_dict().keys() == theirs.state_dict().keys()
+        assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
+    moments = [optimizer.state_dict()["state"] for optimizer in (fresh.optimizers[0], state.optimizers[0])]
+    assert all(
+        torch.equal(value, moments[1][i][name]) for i, each in moments[0].items() for name, value in each.items()
+    )
+    again = torch.rand(3), np.random.rand(3), random.random()
+    assert torch.equal(again[0], drawn[0])
+    assert (again[1] == drawn[1]).all()
+    assert again[2] == drawn[2]
+
+
+def test_a_normal_deviate_that_is_kept_for_later_is_restored(state: TrainingState, tmp_path: Path) -> None:
+    """NumPy and Python draw normal numbers in pairs, and keep the second."""
+    np.random.randn(), random.gauss(0, 1)
+    folder = checkpoint.write(tmp_path / "000001", state, model="vae")
+    drawn = np.random.randn(), random.gauss(0, 1), random.gauss(0, 1)
+    np.random.randn(), random.gauss(0, 1)
+    checkpoint.restore(folder, TrainingState(VAE(IMAGE, state.model.options), 2, 2))
+    assert (np.random.randn(), random.gauss(0, 1), random.gauss(0, 1)) == drawn
+
+
+def test_another_models_moments_are_refused(folder: Path) -> None:
+    other = TrainingState(VAE(IMAGE, VAE.Options(hidden=(10,), latent_dim=3, ema=0.5)), 2, 2)
+    with pytest.raises(CheckpointError, match=r"size mismatch for encoder"):
+        checkpoint.restore(folder, other)
 
 
 def test_optimizer_and_random_state_are_kept(folder: Path, state: TrainingState) -> None:
@@ -107,5 +206,5 @@ def test_optimizer_and_random_state_are_kept(folder: Path, state: TrainingState)
 def test_a_failed_write_leaves_nothing(state: TrainingState, tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
     with pytest.raises(CheckpointError, match="could not be written"):
-        checkpoint.write(tmp_path / "checkpoints" / "000001", state, {"model": "vae"})
+        checkpoint.write(tmp_path / "checkpoints" / "000001", state, model="vae")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]

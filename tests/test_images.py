@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from genkit import images
+from genkit import files, images
 from genkit.data import faces
 from genkit.data.dataset import Dataset
 from genkit.errors import DataError, GenkitError
@@ -198,7 +198,7 @@ def test_an_interrupted_file_leaves_the_old_one(tmp_path: Path) -> None:
     path.write_text("old")
 
     def write_half() -> None:
-        with images.whole_file(path) as temporary:
+        with files.whole_file(path) as temporary:
             temporary.write_text("ne")
             raise KeyboardInterrupt
 

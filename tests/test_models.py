@@ -107,6 +107,14 @@ def test_an_image_depends_on_its_seed_alone(name: str) -> None:
 
 
 @every_model
+def test_its_shapes_are_known_without_memory(name: str) -> None:
+    """What a checkpoint's weights are held against before anything is allocated for them."""
+    model = build(name, ImageShape(3, 20, 33))
+    shapes = checkpoint.shapes_of(type(model), model.image, model.options)
+    assert shapes == {key: value.shape for key, value in model.state_dict().items()}
+
+
+@every_model
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_checkpoint_opens_alone_and_gives_the_same_images(name: str, ema: float, tmp_path) -> None:
     image = ImageShape(3, 16, 16)
@@ -116,9 +124,9 @@ def test_a_checkpoint_opens_alone_and_gives_the_same_images(name: str, ema: floa
     best = state.best_model.eval()
     with torch.no_grad():
         best.fit_prior(in_order(random_split(image), 4, torch.device("cpu")))
-    checkpoint.write(tmp_path / "000003", state, {"model": name, "metrics": {}})
+    checkpoint.write(tmp_path / "000003", state, model=name)
     opened = checkpoint.read(tmp_path / "000003")
-    assert opened.description["step"] == 3
+    assert opened.description.step == 3
     assert opened.model.options == model.options
     codes = sampling.seed_codes(best, range(5))
     assert torch.equal(sampling.seed_codes(opened.model, range(5)), codes)

@@ -2,50 +2,59 @@
 
 from __future__ import annotations
 
-import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from genkit.errors import CheckpointError
-from genkit.rundir import RunDirectory, find, unused
+from genkit import rundir
+from genkit.checkpoint import Description, Image
+from genkit.errors import CheckpointError, GenkitError
+from genkit.rundir import RunDirectory, find, find_run, unused
 
 
 def fake_checkpoint(run: RunDirectory, step: int, value: float | None) -> Path:
+    """One that says what it is, and holds nothing else."""
     path = run.checkpoint_path(step)
     path.mkdir()
     metrics = {} if value is None else {"val/loss": value}
-    (path / "checkpoint.json").write_text(json.dumps({"monitor": "loss", "metrics": metrics}))
+    about = Description(model="vae", image=Image(channels=1, height=8, width=8), options={}, step=step, metrics=metrics)
+    (path / "checkpoint.json").write_text(about.model_dump_json())
     (path / "manifest.json").write_text("{}")
     return path
 
 
+def create(parent: Path, name: str) -> RunDirectory:
+    return RunDirectory.create(parent, name, {"config.json": b"{}"})
+
+
 def test_numbers_are_unique_when_many_start_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        runs = list(pool.map(lambda k: RunDirectory.create(tmp_path, f"m{k}"), range(24)))
+        runs = list(pool.map(lambda k: create(tmp_path, f"m{k}"), range(24)))
     assert sorted(run.path.name[:5] for run in runs) == [f"{k:05d}" for k in range(24)]
 
 
 def test_the_two_newest_and_the_best_are_kept(tmp_path: Path) -> None:
-    run = RunDirectory.create(tmp_path, "x")
+    run = create(tmp_path, "x")
     for step, value in enumerate([5.0, 1.0, 3.0, 4.0, 2.0], 1):
         fake_checkpoint(run, step, value)
         run.prune()
     assert [path.name for path in run.checkpoints] == ["000002", "000004", "000005"]
-    assert run.best_checkpoint().name == "000002"
+    assert run.by_merit()[0].name == "000002"
     assert sorted(path.name for path in (run.path / "checkpoints").iterdir()) == ["000002", "000004", "000005"]
 
 
 def test_the_newest_is_best_where_nothing_was_measured(tmp_path: Path) -> None:
-    run = RunDirectory.create(tmp_path, "x")
+    run = create(tmp_path, "x")
     for step in (1, 2):
         fake_checkpoint(run, step, None)
-    assert run.best_checkpoint().name == "000002"
+    assert run.by_merit()[0].name == "000002"
 
 
 def test_what_is_no_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    run = RunDirectory.create(tmp_path, "x")
+    run = create(tmp_path, "x")
     fake_checkpoint(run, 2, 1.0)
     for name in ("000002-backup", ".000003-abc"):
         (run.path / "checkpoints" / name).mkdir()
@@ -54,10 +63,81 @@ def test_what_is_no_checkpoint_is_passed_over(tmp_path: Path) -> None:
     assert [path.name for path in run.checkpoints] == ["000002"]
 
 
+def test_the_better_stand_in_for_the_best(tmp_path: Path) -> None:
+    run = create(tmp_path, "x")
+    for step, value in enumerate([2.0, 1.0, None, 3.0, 1.0], 1):
+        fake_checkpoint(run, step, value)
+    assert [int(path.name) for path in find(str(run.path)).checkpoints] == [5, 2, 1, 4, 3]
+
+
+def test_a_run_appears_with_its_files_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(GenkitError, match="can't make a run"):
+        RunDirectory.create(tmp_path, "x", {"config.json": b"{}", "missing/folder": b""})
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    (tmp_path / ".00000-x-abcdef").mkdir()  # as a killed process leaves it
+    assert create(tmp_path, "x").path.name == "00000-x"
+    assert not (tmp_path / ".00000-x-abcdef").exists()
+
+
+def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
+    """Also where the first was killed: the lock must die with its process."""
+    run = create(tmp_path, "x")
+    code = f"""
+import time
+from pathlib import Path
+from genkit.rundir import RunDirectory
+with RunDirectory(Path({str(run.path)!r})).locked():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(GenkitError, match="another process is training"), run.locked():
+        pass
+    holder.kill()
+    holder.communicate()
+    with run.locked():
+        pass
+
+
+def test_what_a_killed_process_left_is_tidied(tmp_path: Path) -> None:
+    run = create(tmp_path, "x")
+    kept = fake_checkpoint(run, 2, 1.0)
+    for name in (".000003-abc", ".000001-0f"):
+        (run.path / "checkpoints" / name).mkdir()
+    (run.path / ".genkit-0f.png").touch()
+    run.tidy()
+    assert list((run.path / "checkpoints").iterdir()) == [kept]
+    assert not list(run.path.glob(".genkit*"))
+
+
+def test_a_disk_that_is_too_small_is_refused_at_the_start(tmp_path: Path) -> None:
+    rundir.require_space(tmp_path / "not" / "there", 1)
+    with pytest.raises(GenkitError, match=r"MB are free, and a run of this model needs 400,000,000,0.. MB"):
+        rundir.require_space(tmp_path, 10**17)
+
+
+def test_only_a_run_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENKIT_OUT", str(tmp_path))
+    with pytest.raises(CheckpointError, match="no run that can be resumed"):
+        find_run(str(tmp_path))
+    run = create(tmp_path, "x")
+    for name in (str(run.path), "0", str(tmp_path)):
+        assert find_run(name).path == run.path
+    with pytest.raises(CheckpointError, match="has no run number 7; it has 0"):
+        find_run("7")
+    with pytest.raises(CheckpointError, match="no run that can be resumed"):
+        find_run(str(fake_checkpoint(run, 2, 1.0)))
+
+
 def test_find_takes_the_newest_run_that_has_a_checkpoint(tmp_path: Path) -> None:
-    first, _empty = RunDirectory.create(tmp_path, "a"), RunDirectory.create(tmp_path, "b")
+    first, _empty = create(tmp_path, "a"), create(tmp_path, "b")
     checkpoint = fake_checkpoint(first, 7, 1.0)
-    assert find(str(tmp_path)).checkpoint == checkpoint
+    assert find(str(tmp_path)).checkpoints == [checkpoint]
     with pytest.raises(CheckpointError, match="has no checkpoint"):
         find(str(tmp_path / "00001-b"))
 

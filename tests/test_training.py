@@ -42,7 +42,7 @@ def test_the_loop_is_plain_adam() -> None:
 
 def test_metrics_are_detached_and_named_by_phase() -> None:
     (metrics,) = train(TrainingState(small(), 1, 1), batches(1))
-    assert metrics.keys() == {"loss", "squared_error"}
+    assert metrics.keys() == {"loss", "squared_error", "grad_norm"}
     assert not any(value.requires_grad for value in metrics.values())
 
 
@@ -77,6 +77,15 @@ def test_gradient_is_clipped_by_its_norm() -> None:
     list(train(TrainingState(model, 1, 1), batches(1)))
     norm = math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters()))
     assert norm == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("clip", [0.0, 1e-3])
+def test_the_gradients_norm_is_that_before_it_is_clipped(clip: float) -> None:
+    ours, theirs = small(grad_clip=clip), small()
+    (metrics,) = train(TrainingState(ours, 1, 1), batches(1))
+    theirs.losses(batches(1)[0])["loss"].backward()
+    expected = torch.cat([parameter.grad.flatten() for parameter in theirs.parameters()]).norm()
+    torch.testing.assert_close(metrics["grad_norm"], expected)
 
 
 def test_average_follows_its_recursion() -> None:

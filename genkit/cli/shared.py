@@ -59,7 +59,7 @@ class OpenedRun(NamedTuple):
         """
         from genkit import data
 
-        options = data.DataOptions(**self.checkpoint.description["data"])
+        options = self.checkpoint.description.data
         if other is not None:
             size = self.model.image
             square = size.height if size.height == size.width else None
@@ -89,20 +89,20 @@ class OpenedRun(NamedTuple):
 
 
 def load_run(run: str | None, device: str, out: Path | None) -> OpenedRun:
-    """Find a run, check and open its checkpoint, and bring its model to the device."""
-    from genkit import checkpoint, rundir
+    """Find a run, check and open its best checkpoint, and bring its model to the device."""
     from genkit import device as devices
+    from genkit import rundir
 
     where = devices.pick(device)
     found = rundir.find(run)
-    opened = checkpoint.read(found.checkpoint)
+    opened = found.read()
     about = opened.description
     logger.info(
         "using %s: %s on %s, %g epochs, on %s",
-        found.checkpoint,
-        about["model"],
-        about["data"]["dataset"],
-        about["epoch"],
+        opened.path,
+        about.model,
+        about.data.dataset,
+        about.epoch,
         devices.describe(where),
     )
     opened.model.to(where)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from genkit import models
 from genkit.cli.output import emit, json_flag
+
+if TYPE_CHECKING:
+    from genkit.config import Config
+    from genkit.rundir import RunDirectory
+
+#: Parameters of the command that a recipe can't set.
+NO_OPTIONS_OF_A_RUN = ("config", "resume", "as_json", "dry_run")
 
 
 class Train(click.Group):
@@ -30,11 +37,12 @@ class Train(click.Group):
         return super().resolve_command(context, arguments)
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        """Let a recipe name the model: `genkit train --config FILE` without MODEL."""
-        if arguments and arguments[0].partition("=")[0] == "--config":
-            return super().parse_args(context, [model_of_recipe(arguments), *arguments])
+        """Let the model go unnamed where a run or a recipe names it: `genkit train --resume RUN`."""
         if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
-            context.fail(f"name the model before its options: genkit train MODEL {arguments[0]} …")
+            name = named_elsewhere(arguments)
+            if name is None:
+                context.fail(f"name the model before its options: genkit train MODEL {arguments[0]} …")
+            arguments = [name, *arguments]
         return super().parse_args(context, arguments)
 
 
@@ -43,19 +51,45 @@ def train() -> None:
     """Train a model on images; prints the run's folder.
 
     `genkit train MODEL --help` shows the model's options. `genkit train --config FILE.toml` takes the model's name and
-    its options from a recipe.
+    its options from a recipe, and `genkit train --resume RUN` goes on with a run that was stopped or killed.
     """
 
 
-def model_of_recipe(arguments: list[str]) -> str:
+def named_elsewhere(arguments: list[str]) -> str | None:
+    """The model that a run or a recipe among the arguments is of; None where there is neither."""
+    for option, model_of in (
+        ("--resume", model_of_run),
+        ("--config", model_of_recipe),
+        ("--init-from", model_of_weights),
+    ):
+        for index, argument in enumerate(arguments):
+            name, equals, value = argument.partition("=")
+            if name == option:
+                value = value if equals else "".join(arguments[index + 1 : index + 2])
+                if not value:
+                    raise click.UsageError(f"{option} needs a value")
+                return model_of(value)
+    return None
+
+
+def model_of_run(run: str) -> str:
+    from genkit import config, rundir
+
+    return config.read(rundir.find_run(run).path).model
+
+
+def model_of_weights(run: str) -> str:
+    from genkit import rundir
+
+    return rundir.find(run).read().description.model
+
+
+def model_of_recipe(path: str) -> str:
     from genkit.options import read_config
 
-    name = arguments[0].partition("=")[2] or "".join(arguments[1:2])
-    if not name:
-        raise click.UsageError("--config needs a file")
-    model = read_config(Path(name)).get("model")
+    model = read_config(Path(path)).get("model")
     if not isinstance(model, str):
-        raise click.UsageError(f'{name} names no model; add a line like model = "vae", or give it: genkit train vae …')
+        raise click.UsageError(f'{path} names no model; add a line like model = "vae", or give it: genkit train vae …')
     return model
 
 
@@ -77,31 +111,25 @@ class SectionedCommand(click.Command):
 def train_model(name: str) -> click.Command:
     """The command that trains one model, with that model's options, the data's and the run's as flags."""
     from genkit import options
+    from genkit.config import RunOptions
     from genkit.data import DataOptions
-    from genkit.model import Options
-    from genkit.run import Config, RunOptions, start
+    from genkit.model import TRAINING_FIELDS
 
     model = models.find(name)
-    training_fields = Options.model_fields.keys() - {"latent_dim"}
     model_flags = options.flags(model.Options)
 
     @click.pass_context
-    def callback(context: click.Context, config: Path | None, dry_run: bool, as_json: bool, **_values: Any) -> int:
-        given = options.given(context)
-        settings = Config(
-            name,
-            options.validate(model.Options, given),
-            options.validate(DataOptions, given),
-            options.validate(RunOptions, given),
-            options.sources(
-                context, [each for part in (model.Options, DataOptions, RunOptions) for each in part.model_fields]
-            ),
-        )
+    def callback(context: click.Context, resume: str | None, dry_run: bool, as_json: bool, **_values: Any) -> int:
+        from genkit import run
+        from genkit.rundir import find_run
+
+        directory = None if resume is None else find_run(resume)
+        settings = new_settings(context, name) if directory is None else settings_of(directory, context, name)
         if dry_run:
             described = settings.as_json()
             emit(described, described_lines(described), as_json)
             return 0
-        result = start(settings)
+        result = run.start(settings) if directory is None else run.resume(directory, settings)
         outcome = {
             "run": result.run,
             "checkpoint": result.checkpoint,
@@ -117,11 +145,17 @@ def train_model(name: str) -> click.Command:
         callback=callback,
         help=f"{models.names()[name]}\n\nPrints the folder of the run on stdout.",
         sections={
-            "Model": [each for each in model_flags if each.name not in training_fields],
-            "Training": [each for each in model_flags if each.name in training_fields],
+            "Model": [each for each in model_flags if each.name not in TRAINING_FIELDS],
+            "Training": [each for each in model_flags if each.name in TRAINING_FIELDS],
             "Data": list(options.flags(DataOptions)),
             "Run": [
                 *options.flags(RunOptions),
+                click.Option(
+                    ["--resume"],
+                    metavar="RUN",
+                    help="Go on with a run where its newest checkpoint leaves it, to the bit. RUN is its folder or "
+                    "number. It needs no other option, and takes none but a larger --epochs.",
+                ),
                 click.Option(
                     ["--config"],
                     type=click.Path(dir_okay=False, path_type=Path),
@@ -140,6 +174,42 @@ def train_model(name: str) -> click.Command:
     )
 
 
+def new_settings(context: click.Context, name: str) -> Config:
+    """The configuration of a new run: flag, then variable, then recipe, then the weights' run, then default."""
+    from genkit import models, options, rundir
+    from genkit.config import Config, RunOptions
+    from genkit.data import DataOptions
+    from genkit.model import TRAINING_FIELDS
+
+    kind = models.find(name).Options
+    sources = options.sources(context)
+    given = {key: value for key, value in context.params.items() if sources[key] != "default"}
+    if "init_from" in given:
+        weights = rundir.find(given["init_from"]).read()
+        if weights.description.model != name:
+            raise click.UsageError(
+                f"--init-from: {weights.path} is of the model {weights.description.model}, not {name}"
+            )
+        own = weights.model.options.model_dump(exclude=set(TRAINING_FIELDS))
+        sources |= dict.fromkeys(own.keys() - given.keys(), "init-from")
+        given = {**own, **given, "init_from": str(weights.path)}
+    model, data, run = (options.validate(part, given) for part in (kind, DataOptions, RunOptions))
+    settings = Config(name, model, data, run, {})
+    return settings._replace(sources={field: sources[field] for field in settings.values()})
+
+
+def settings_of(directory: RunDirectory, context: click.Context, name: str) -> Config:
+    """The configuration of a run that goes on. Variables are for new runs, and are left aside."""
+    from genkit import config, options
+
+    settings = config.read(directory.path)
+    if settings.model != name:
+        raise click.UsageError(f"{directory.path} is a run of {settings.model}, not of {name}")
+    sources = options.sources(context)
+    given = {key: value for key, value in context.params.items() if sources[key] in ("flag", "config file")}
+    return config.continued(settings, given, directory.path)
+
+
 def load_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
     """Make a recipe's values the defaults of all other options."""
     from genkit.options import check_config_keys, read_config
@@ -149,7 +219,7 @@ def load_config(context: click.Context, _parameter: click.Parameter, path: Path 
         model = values.pop("model", context.command.name)
         if model != context.command.name:
             raise click.UsageError(f"{path} is a recipe for {model}, not for {context.command.name}")
-        known = [str(each.name) for each in context.command.params if each.name not in ("config", "as_json", "dry_run")]
+        known = [str(each.name) for each in context.command.params if each.name not in NO_OPTIONS_OF_A_RUN]
         check_config_keys(values, known, path)
         context.default_map = values
     return path

@@ -17,6 +17,8 @@ from genkit.model import ImageShape
 
 #: Share of all images that each held-out split takes where a source brings no split of its own.
 HELD_OUT = 0.1
+#: Images of a split whose pixels go into `Dataset.sum`.
+SUMMED = 1000
 
 log = logging.getLogger("genkit")
 
@@ -101,6 +103,19 @@ class Dataset:
 
     def splits(self) -> dict[str, Split]:
         return {"train": self.train, "val": self.val, "test": self.test}
+
+    def sum(self) -> str:
+        """SHA-256 of the splits: of all rows, labels and attributes, and of the pixels of up to SUMMED images of each.
+
+        To tell whether these are the images of another day; not all pixels, because a set may be larger than memory.
+        """
+        digest = hashlib.sha256()
+        for split in self.splits().values():
+            some = split.images(split.spread(SUMMED))
+            digest.update(repr((len(split), *some.shape)).encode())
+            for column in (split.rows, split.labels, split.attributes, some):
+                digest.update(b"" if column is None else column.numpy().tobytes())
+        return digest.hexdigest()
 
 
 def as_tensor(array: np.ndarray) -> Tensor:

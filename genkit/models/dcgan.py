@@ -8,6 +8,7 @@ shows it how far the batch spreads, and averages the generator's weights.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -31,6 +32,10 @@ PAPER = {
     "lr_warmup": 0.0,
     "epochs": 25,
 }
+
+#: When `watch` speaks: the discriminator's doubt of real images, and of samples; the diversity of samples.
+SATURATED = 0.02
+COLLAPSED = 0.5
 
 
 class DCGAN(GenerativeModel):
@@ -101,6 +106,22 @@ class DCGAN(GenerativeModel):
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
         """The non-saturating loss, −ln D(G(z)); ln 2 when the discriminator is at a loss."""
         return {"loss": F.softplus(-self.critic(self.generator(self.draw(batch)))).mean()}
+
+    def watch(self, metrics: Mapping[str, float]) -> dict[str, str]:
+        """A discriminator that is never fooled teaches nothing; a generator that repeats itself has collapsed."""
+        real, fake, diversity = metrics["critic/real"], metrics["critic/fake"], metrics["diversity"]
+        found = {}
+        if real > 1 - SATURATED and fake < SATURATED:
+            found["saturated discriminator"] = (
+                f"it takes real images for real with {real:.1%}, and samples with {fake:.1%}, which leaves the "
+                "generator no gradient; what usually helps: --critic-norm spectral, or a lower --critic-lr"
+            )
+        if diversity < COLLAPSED:
+            found["mode collapse"] = (
+                f"a sample is on average {diversity:.2f} times as far from its nearest other sample as a real image "
+                "from its nearest; what usually helps: a larger --batch-size, a lower --lr, or --critic-norm spectral"
+            )
+        return found
 
     def draw(self, batch: Batch) -> Tensor:
         """As many fresh codes from the prior as the batch has images."""

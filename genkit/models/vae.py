@@ -8,6 +8,7 @@ training and evaluation.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -101,6 +102,16 @@ class VAE(GenerativeModel):
         if not self.options.kl_warmup:
             return self.options.beta
         return self.options.beta * (epoch / self.options.kl_warmup).clamp(max=1)
+
+    def watch(self, metrics: Mapping[str, float]) -> dict[str, str]:
+        """Posterior collapse: hardly any unit tells images apart, so the decoder has learned to do without the code."""
+        active, latent = metrics["active_units"], self.options.latent_dim
+        if active > latent / 20:
+            return {}
+        return {
+            "posterior collapse": f"{active:.0f} of {latent} latent units are active, so the code says little; "
+            "what usually helps: --kl-warmup 5, a --beta below 1, or a lower --lr"
+        }
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q(z|x), each (B, latent_dim)."""

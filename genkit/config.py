@@ -1,0 +1,163 @@
+"""What decides a run: the model and its options, the images, and how the run is carried out. `config.json` holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from genkit import data, models, options
+from genkit.data import DataOptions
+from genkit.errors import CheckpointError, GenkitError, UsageError
+from genkit.files import from_json, read_plain, to_json, write_file
+from genkit.model import Options
+
+NAME = "config.json"
+MAX_SIZE = 1 << 20
+
+Interval = Annotated[
+    str,
+    BeforeValidator(str),
+    Field(
+        pattern=r"^[1-9][0-9]{0,5}(min)?$",
+        description="Epochs from one checkpoint to the next, or minutes (`10min`), also within an epoch.",
+    ),
+]
+
+
+class RunOptions(BaseModel):
+    """How a run is carried out, whatever the model and the data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    out: Annotated[str, Field(description="Folder in which the run's own folder is made.")] = "runs"
+    init_from: Annotated[
+        str | None,
+        Field(
+            description="Begin with the weights of this run or checkpoint, and with its model's own options.",
+            json_schema_extra={"none": "random weights"},
+        ),
+    ] = None
+    seed: Annotated[
+        int, Field(ge=0, lt=2**63, description="Of the weights, the order of the images and all noise.")
+    ] = 0
+    device: Annotated[str, Field(description="auto (cuda, then mps, then cpu), cpu, cuda, cuda:1 or mps.")] = "auto"
+    deterministic: Annotated[
+        bool, Field(description="Have CUDA compute the same bits every time, too; slower, and some models can't.")
+    ] = False
+    log_every: Annotated[int, Field(ge=1, description="Steps from one logged training loss to the next.")] = 50
+    picture_every: Annotated[int, Field(ge=1, description="Epochs from one drawn picture to the next.")] = 1
+    checkpoint_every: Interval = "1"
+
+    @property
+    def checkpoint_epochs(self) -> int | None:
+        """Epochs between checkpoints, or None where they are counted in minutes."""
+        return None if self.checkpoint_every.endswith("min") else int(self.checkpoint_every)
+
+    @property
+    def checkpoint_seconds(self) -> float:
+        """Seconds between checkpoints; infinite where they are counted in epochs."""
+        return 60 * float(self.checkpoint_every[:-3]) if self.checkpoint_epochs is None else float("inf")
+
+
+class Config(NamedTuple):
+    """All that decides a run, resolved and validated.
+
+    Attributes:
+        model: its name.
+        options: an instance of its own `Options`.
+        data, run: the rest.
+        sources: option -> where its value came from.
+    """
+
+    model: str
+    options: Options
+    data: DataOptions
+    run: RunOptions
+    sources: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "options": self.options.model_dump(mode="json"),
+            "data": self.data.model_dump(mode="json"),
+            "run": self.run.model_dump(mode="json"),
+            "sources": self.sources,
+        }
+
+    def values(self) -> dict[str, Any]:
+        """Every option and its value."""
+        return {
+            name: value for part in (self.data, self.options, self.run) for name, value in part.model_dump().items()
+        }
+
+    def located(self) -> Config:
+        """The same with absolute paths of images and initial weights, so that it can be resumed from anywhere."""
+        init_from = self.run.init_from and str(Path(self.run.init_from).resolve())
+        run = self.run.model_copy(update={"init_from": init_from})
+        return self._replace(data=data.located(self.data), run=run)
+
+    def save(self, run: Path) -> None:
+        """Write or replace a run's config.json."""
+        write_file(run / NAME, to_json(self.as_json()))
+
+
+def read(run: Path) -> Config:
+    """The configuration that a run was made with.
+
+    Raises:
+        CheckpointError: when its config.json is missing or isn't what this version writes.
+    """
+    try:
+        value = TypeAdapter(dict[str, Any]).validate_python(from_json(read_plain(run / NAME, MAX_SIZE)))
+        if value.keys() != {"model", "options", "data", "run", "sources"}:
+            raise ValueError(f"it has the keys {', '.join(value)[:200]}")
+        config = Config(
+            value["model"],
+            models.find(value["model"]).Options.model_validate(value["options"]),
+            DataOptions.model_validate(value["data"]),
+            RunOptions.model_validate(value["run"]),
+            TypeAdapter(dict[str, str]).validate_python(value["sources"]),
+        )
+    except (OSError, ValueError, TypeError, RecursionError, GenkitError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        reason = " ".join(reason.split())[:300]
+        raise CheckpointError(f"{run / NAME} is no configuration of a run: {reason}") from error
+    # An option that this version has added has its default in an older run.
+    return config._replace(sources={**dict.fromkeys(config.values(), "default"), **config.sources})
+
+
+def continued(config: Config, given: Mapping[str, Any], run: Path) -> Config:
+    """The configuration with which a run goes on.
+
+    Args:
+        config: the run's own.
+        given: options that somebody gave together with --resume. They may repeat what the run has; only `epochs` may be
+            more than it was.
+
+    Raises:
+        UsageError: with each option that disagrees.
+    """
+
+    def updated(part: BaseModel) -> Any:
+        return options.validate(type(part), {**part.model_dump(), **given})
+
+    wanted = config._replace(data=updated(config.data), options=updated(config.options), run=updated(config.run))
+    ours, theirs = config.located().values(), wanted.located().values()
+    if Path(ours["out"]).resolve() == Path(theirs["out"]).resolve():
+        theirs["out"] = ours["out"]
+    differences = [
+        f"--{name.replace('_', '-')} {theirs[name]} (the run has {ours[name]})"
+        for name in ours
+        if theirs[name] != ours[name] and not (name == "epochs" and theirs[name] > ours[name])
+    ]
+    if differences:
+        raise UsageError(
+            f"{run} can't go on with {', '.join(differences)}: only --epochs may be raised; "
+            f"for a new run with its weights, give --init-from {run}"
+        )
+    if theirs["epochs"] == ours["epochs"]:
+        return config
+    return config._replace(options=wanted.options, sources={**config.sources, "epochs": "resume"})

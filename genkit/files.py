@@ -1,0 +1,168 @@
+"""How does a file, or a folder of files, get to the disk whole or not at all?
+
+Both are written under a temporary name beside the place where they belong, and renamed when they are complete. A rename
+is atomic on every file system that people train on, so whoever looks sees either nothing or everything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from genkit.errors import GenkitError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; it becomes `path` at the end, or nothing is left.
+
+    Raises:
+        GenkitError: when the file can't be written.
+    """
+    # Not from tempfile, which makes files that only their owner can read.
+    temporary = path.with_name(f".genkit-{uuid.uuid4().hex}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise GenkitError(
+            f"{path}: can't be written ({error.strerror or error}); make room, or name another place"
+        ) from error
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write or replace one file, durably.
+
+    Raises:
+        GenkitError: when it can't be written; what stood there before still does.
+    """
+    with whole_file(path) as temporary:
+        write_synced(temporary, content)
+    sync_folder(path.parent)
+
+
+def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
+    """Write a new folder of files, durably: once it has its name, a loss of power can't take any of it away.
+
+    Args:
+        path: must not exist; its parent must.
+        contents: file name to content, in the order in which they are written.
+
+    Raises:
+        OSError: when the disk doesn't take it; then nothing is left there.
+    """
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        temporary.chmod(0o777 & ~current_umask())  # mkdtemp makes it private; a run is as readable as its other files
+        for name, content in contents.items():
+            write_synced(temporary / name, content)
+        sync_folder(temporary)
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(path.parent)
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder so that nobody ever sees half of it: it loses its name before it loses its files."""
+    doomed = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    path.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a new file and wait until the disk has it."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the folder's own entries durable, which fsync of its files doesn't do. Not a thing on Windows."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def require_plain(path: Path, limit: int | None = None) -> None:
+    """Accept a regular file only: no link, which can lead anywhere, and no pipe or device, which may never end.
+
+    Raises:
+        OSError: when it isn't there.
+        ValueError: when it is something else, or larger than `limit` bytes.
+    """
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path.name} is no regular file")
+    if limit is not None and status.st_size > limit:
+        raise ValueError(f"{path.name} has {status.st_size:,} bytes, where at most {limit:,} were expected")
+
+
+def read_plain(path: Path, limit: int | None = None) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        OSError, ValueError: as `require_plain`.
+    """
+    require_plain(path, limit)
+    return path.read_bytes()
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a regular file, which is read piece by piece.
+
+    Raises:
+        OSError, ValueError: as `require_plain`.
+    """
+    require_plain(path)
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def to_json(value: Any) -> bytes:
+    """Indented, with a final newline; NaN and infinity, which JSON lacks, as an error."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def from_json(content: bytes) -> Any:
+    """The value of strict JSON.
+
+    Raises:
+        ValueError: when it is no JSON, holds NaN or infinity, or is nested beyond all reason.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    try:
+        return json.loads(content, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def current_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,95 @@
+"""What a run says of itself: its model card, its environment, its data in words."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import genkit
+from genkit import device
+from genkit.config import Config
+from genkit.data.dataset import Dataset
+
+if TYPE_CHECKING:
+    from genkit.run import Result
+
+ENVIRONMENT = "environment.json"
+#: What the bits of a result depend on, besides the configuration.
+DECISIVE = ("genkit", "torch", "cuda", "device", "threads", "machine")
+
+
+def environment(where: torch.device) -> dict[str, Any]:
+    """What else a result depends on: versions, device, command line."""
+    return {
+        "genkit": genkit.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "device": device.describe(where),
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "platform": platform.platform(),
+        "command": sys.argv,
+    }
+
+
+def changes(run: Path, where: torch.device) -> list[str]:
+    """What is other here than where the run began, and may change the bits: "torch 2.6.0 (it began with 2.13.0)"."""
+    now = environment(where)
+    try:
+        before = json.loads((run / ENVIRONMENT).read_bytes())
+        return [
+            f"{name} {now[name]} (it began with {before[name]})"
+            for name in DECISIVE
+            if name in before and before[name] != now[name]
+        ]
+    except (OSError, ValueError, TypeError, RecursionError):
+        return [f"{ENVIRONMENT}, which can't be read"]
+
+
+def describe_data(dataset: Dataset) -> str:
+    counts = " + ".join(f"{len(split):,} {name}" for name, split in dataset.splits().items())
+    extra = [f"{len(dataset.classes)} classes"] if dataset.classes else []
+    extra += [f"attributes {', '.join(dataset.attributes)}"] if dataset.attributes else []
+    return ", ".join([f"{counts} images of {dataset.shape}", *extra])
+
+
+def card(config: Config, dataset: Dataset, result: Result) -> str:
+    """The model card: what this run is, how it did, and how to use it."""
+    options = "\n".join(
+        f"| {name.replace('_', '-')} | {value} | {config.sources[name]} |" for name, value in config.values().items()
+    )
+    metrics = "\n".join(f"| {name} | {value:.6g} |" for name, value in result.metrics.items())
+    measured = (
+        f"## Measured on the test split\n\n| metric | value |\n|---|---|\n{metrics}\n"
+        if metrics
+        else (
+            "The run was stopped before its last epoch, so nothing was measured on the test split. It goes on with\n\n"
+            f"    genkit train --resume {result.run}\n"
+        )
+    )
+    return f"""# {result.run.name}
+
+A `{config.model}` trained by genkit {genkit.__version__} on `{dataset.name}` ({describe_data(dataset)}):
+{result.steps:,} steps in {result.seconds:.0f} s. `checkpoints/{result.checkpoint.name}` is the best by validation.
+
+{measured}
+![real images](reals.png)
+
+## Settings
+
+| option | value | from |
+|---|---|---|
+{options}
+
+## Use
+
+    genkit sample {result.run}
+    genkit sample {result.run} --interpolate
+    genkit embed {result.run}
+"""
