@@ -127,7 +127,7 @@ def write(folder: Path, state: TrainingState, pending: Mapping[str, Tensor] | No
     )
     files = {
         MODEL: state.model.state_dict(),
-        TRAINING: {**optimizer_tensors(state), **random_tensors(), **prefixed("pending", pending or {})},
+        TRAINING: {**optimizer_tensors(state), **random_tensors(), **pending_tensors(pending or {})},
     }
     if state.averaged is not None:
         files[AVERAGED] = state.averaged.module.state_dict()
@@ -147,10 +147,14 @@ def write(folder: Path, state: TrainingState, pending: Mapping[str, Tensor] | No
     return folder
 
 
-def size(state: TrainingState) -> int:
-    """About how many bytes a checkpoint of this state takes: the weights, two moments of each, and their average."""
-    weights = sum(each.numel() * each.element_size() for each in state.model.state_dict().values())
-    return weights * (4 if state.averaged is not None else 3)
+def size(kind: type[GenerativeModel], image: ImageShape, options: Any) -> int:
+    """About how many bytes a checkpoint of such a model takes: the weights, two moments of each, and their average.
+
+    Raises:
+        RuntimeError: as `shapes_of`.
+    """
+    weights = sum(shape.numel() for shape in shapes_of(kind, image, options).values())
+    return 4 * weights * (4 if options.ema else 3)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -197,7 +201,7 @@ def restore(folder: Path, state: TrainingState) -> tuple[Description, dict[str, 
             state.averaged.n_averaged.fill_(state.step)
         restore_optimizers(state, tensors)
         restore_random(tensors)
-        return description, part_of(tensors, "pending")
+        return description, restore_pending(tensors)
 
     return refusing_damage(folder, load_all)
 
@@ -238,7 +242,10 @@ def read_verified(folder: Path, wanted: Collection[str]) -> dict[str, bytes]:
 
     What is returned is what was hashed: a file isn't read twice, so nobody can change it in between.
     """
-    sums = TypeAdapter(dict[str, str]).validate_python(from_json(read_plain(folder / MANIFEST, MAX_JSON)))
+    manifest = read_plain(folder / MANIFEST, MAX_JSON)
+    sums = TypeAdapter(dict[str, str]).validate_python(from_json(manifest))
+    if to_json(sums) != manifest:
+        raise CheckpointError(f"{folder / MANIFEST} is damaged: it isn't as it was written")
     contents = {}
     for name, expected in sums.items():
         if Path(name).name != name or name in (MANIFEST, ".."):
@@ -298,8 +305,17 @@ def shapes_of(kind: type[GenerativeModel], image: ImageShape, options: Any) -> d
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}/{name}": value for name, value in tensors.items()}
+def pending_tensors(pending: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """With their order, which safetensors doesn't keep: `pending/0/loss`."""
+    return {f"pending/{index}/{name}": value for index, (name, value) in enumerate(pending.items())}
+
+
+def restore_pending(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    found = {}
+    for key, value in part_of(tensors, "pending").items():
+        index, _, name = key.partition("/")
+        found[int(index)] = (name, value)
+    return dict(found[index] for index in sorted(found))
 
 
 def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

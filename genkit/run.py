@@ -61,8 +61,9 @@ def start(config: Config) -> Result:
         GenkitError: when the disk doesn't take what has to be written; the last checkpoint stays whole.
     """
     config = located(config)
-    training = Training(config)
-    rundir.require_space(Path(config.run.out), checkpoint.size(training.state))
+    dataset = data.load(config.data)
+    require_room(config, dataset)
+    training = Training(config, dataset)
     files = {"config.json": config.as_json(), record.ENVIRONMENT: record.environment(training.where)}
     directory = RunDirectory.create(
         Path(config.run.out),
@@ -87,7 +88,7 @@ def resume(directory: RunDirectory, config: Config) -> Result:
     """
     with directory.locked():
         directory.tidy()
-        training = Training(config)
+        training = Training(config, data.load(config.data))
         training.restore(directory)
         if config != read_config(directory.path):
             config.save(directory.path)
@@ -102,13 +103,11 @@ class Training:
     directory: RunDirectory
     curves: Curves
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, dataset: Dataset):
         options = config.options
-        self.config = config
+        self.config, self.dataset, self.data_sum = config, dataset, dataset.sum()
         self.where = device.pick(config.run.device)
         device.make_deterministic(config.run.deterministic)
-        self.dataset = data.load(config.data)
-        self.data_sum = self.dataset.sum()
         device.seed_everything(config.run.seed)
         model = build(config, self.dataset).to(self.where)
         self.batches = TrainingBatches(self.dataset.train, options.batch_size, config.run.seed, self.where)
@@ -363,22 +362,29 @@ def located(config: Config) -> Config:
     return config.located()
 
 
+def require_room(config: Config, dataset: Dataset) -> None:
+    """Refuse, before anything of its size is allocated, a model whose checkpoints don't fit on the disk.
+
+    Raises:
+        GenkitError: then, and where the model can't be built without memory for its weights.
+    """
+    try:
+        size = checkpoint.size(models.find(config.model), dataset.shape, config.options)
+    except (RuntimeError, TypeError) as error:
+        raise GenkitError(
+            f"models/{config.model.replace('-', '_')}.py: its __init__ needs the values of tensors ({error}), so that "
+            "its checkpoints couldn't be checked before they are loaded; compute those values without torch"
+        ) from error
+    rundir.require_space(Path(config.run.out), size)
+
+
 def build(config: Config, dataset: Dataset) -> GenerativeModel:
     """The model for these images, untrained or with the weights of `init_from`.
 
     Raises:
         UsageError: when it would have to normalise a batch of a single image, or the weights don't fit.
-        GenkitError: when the model's file couldn't be opened again from a checkpoint.
     """
-    kind = models.find(config.model)
-    try:
-        checkpoint.shapes_of(kind, dataset.shape, config.options)
-    except (RuntimeError, TypeError) as error:
-        raise GenkitError(
-            f"models/{config.model.replace('-', '_')}.py: its __init__ needs the values of tensors ({error}), so that "
-            "its checkpoints couldn't be checked before they are loaded; compute those outside of torch"
-        ) from error
-    model = kind(dataset.shape, config.options)
+    model = models.find(config.model)(dataset.shape, config.options)
     normalises = any(isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) for each in model.modules())
     if normalises and min(config.options.batch_size, len(dataset.train)) < 2:
         raise UsageError(f"{config.model} uses batch normalisation, which needs a --batch-size of 2 and as many images")

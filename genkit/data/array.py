@@ -5,7 +5,9 @@ Nobody vouches for the file: nothing is unpickled, and no more is allocated than
 
 from __future__ import annotations
 
+import io
 import math
+import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +34,14 @@ ATTRIBUTE_NAMES = ("attribute_names",)
 
 #: Deflate makes so many bytes of one at most.
 MAX_INFLATION = 1032
+#: How large the directory of a .npz may be, which lists its arrays: four are ours, and whatever else somebody keeps.
+MAX_DIRECTORY = 1 << 16
+#: Bytes of one image, as stored: the largest picture that is read, in three channels.
+MAX_IMAGE = 3 * MAX_PIXELS
+#: Pixels of the smallest image. (Smaller ones would take less room than what is noted of each.)
+MIN_PIXELS = 16
+#: Bytes of all labels, or of all attributes, which are held in memory.
+MAX_TABLE = 1 << 28
 
 
 def load(options: DataOptions) -> Dataset:
@@ -145,8 +155,10 @@ def _layout(images: Stored) -> Layout:
         raise DataError(f"{shown}, which {ways}; make it (N, H, W), or (N, C, H, W) with 1, 3 or 4 channels")
     axes, channels = fitting[0]
     sizes = dict(zip(axes, images.shape[1:], strict=True))
-    if sizes["H"] * sizes["W"] > MAX_PIXELS:
-        raise DataError(f"{shown}; an image may have {MAX_PIXELS:,} pixels at most")
+    if not MIN_PIXELS <= sizes["H"] * sizes["W"] <= MAX_PIXELS:
+        raise DataError(f"{shown}; an image must have {MIN_PIXELS} pixels at least and {MAX_PIXELS:,} at most")
+    if images.row_bytes > MAX_IMAGE:
+        raise DataError(f"{shown}; an image may take {MAX_IMAGE:,} bytes at most, save it as uint8")
     return Layout(axes, channels, ImageShape(1 if channels == 1 else 3, sizes["H"], sizes["W"]))
 
 
@@ -156,7 +168,9 @@ def _blocks(images: Stored, layout: Layout) -> Iterator[np.ndarray]:
     Raises:
         DataError: when the file ends too soon, is damaged, or has floats outside [0, 1].
     """
-    for block in _rows(images, pack.chunk_length(layout.shape)):
+    # Floats take more room than the bytes that they become.
+    step = max(1, pack.chunk_length(layout.shape) // images.dtype.itemsize)
+    for block in _rows(images, step):
         if block.dtype.kind == "f":
             if not (block.min() >= 0 and block.max() <= 1):
                 raise DataError(
@@ -184,8 +198,12 @@ def _labels(arrays: dict[str, Stored], count: int) -> tuple[np.ndarray | None, t
         return None, ()
     if stored.shape not in ((count,), (count, 1)) or stored.dtype.kind not in "iubU":
         raise DataError(f"{stored}: {stored.dtype} of shape {stored.shape}; make it {count} integers or strings")
-    classes, labels = np.unique(_whole(stored).reshape(count), return_inverse=True)
-    return labels.reshape(count).astype(np.int64), tuple(map(str, classes))
+    values, labels = np.unique(_whole(stored).reshape(count), return_inverse=True)
+    classes = tuple(map(str, values))
+    odd = [name for name in classes if not name.isprintable()]
+    if odd:
+        raise DataError(f"{stored}: {odd[0]!a} has a line break or another control character; rename the class")
+    return labels.reshape(count).astype(np.int64), classes
 
 
 def _attributes(arrays: dict[str, Stored], count: int) -> tuple[np.ndarray | None, tuple[str, ...]]:
@@ -217,6 +235,10 @@ class Stored(NamedTuple):
     dtype: np.dtype
     offset: int  # where the elements begin
 
+    @property
+    def row_bytes(self) -> int:
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
     def __str__(self) -> str:
         return str(self.path) if self.member is None else f"{self.path}, {self.member}"
 
@@ -230,28 +252,44 @@ def _arrays(path: Path) -> dict[str, Stored]:
     with _reading(path):
         size = path.stat().st_size
         if path.suffix.lower() == ".npy":
-            return {"images": _header(path, None, size)}
+            with path.open("rb") as file:
+                return {"images": _header(file, path, None, size)}
         if path.suffix.lower() != ".npz":
             raise DataError(f"{path}: give a folder of images, a .npy or a .npz file")
-        with zipfile.ZipFile(path) as archive:
-            members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-        for info in members:
-            # zipfile trusts what the archive says of itself, and other methods than these have no bound.
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError(f"{info.filename} is compressed in a way that NumPy doesn't use")
-            if info.compress_size > size or info.file_size > info.compress_size * MAX_INFLATION + 64:
-                raise ValueError(f"{info.filename} claims to be larger than it can be")
-        return {info.filename.removesuffix(".npy"): _header(path, info.filename, info.file_size) for info in members}
+        with _archive(path) as archive:
+            arrays: dict[str, Stored] = {}
+            for info in archive.infolist():
+                if info.filename.endswith(".npy"):
+                    name = info.filename.removesuffix(".npy")
+                    _check_member(info, size)
+                    if name in arrays:
+                        raise ValueError(f"it holds {name} twice")
+                    with archive.open(info) as file:
+                        arrays[name] = _header(file, path, info.filename, info.file_size)
+            return arrays
 
 
-def _header(path: Path, member: str | None, size: int) -> Stored:
+def _check_member(info: zipfile.ZipInfo, size: int) -> None:
+    """Raises ValueError where an archive of `size` bytes, which zipfile trusts, lies about a member, or hides it."""
+    # The name is only compared, and nothing is written under it; but it is shown.
+    if not info.filename.isprintable():
+        raise ValueError(f"{info.filename!a} is no name for an array")
+    if info.flag_bits & 1:
+        raise ValueError(f"{info.filename} is encrypted, which isn't read")
+    # Other methods than these have no bound.
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{info.filename} is compressed in a way that NumPy doesn't use")
+    if info.compress_size > size or info.file_size > info.compress_size * MAX_INFLATION + 64:
+        raise ValueError(f"{info.filename} claims to be larger than it can be")
+
+
+def _header(file: IO[bytes], path: Path, member: str | None, size: int) -> Stored:
     """Read the header of an array that takes `size` bytes with it. Raises ValueError when they don't agree."""
-    with _opened(path, member) as file:
-        # Later versions differ in allowing headers of up to 4 GB, which no plain array needs.
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError("not in version 1.0 of NumPy's format")
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-        offset = file.tell()
+    # Later versions differ in allowing headers of up to 4 GB, which no plain array needs.
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("not in version 1.0 of NumPy's format")
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+    offset = file.tell()
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which aren't read")
     if fortran_order and len(shape) > 1:
@@ -262,18 +300,26 @@ def _header(path: Path, member: str | None, size: int) -> Stored:
 
 
 def _whole(stored: Stored) -> np.ndarray:
+    """Raises DataError where it is larger than labels and attributes are, or has strings that aren't text."""
+    if math.prod(stored.shape) * stored.dtype.itemsize > MAX_TABLE:
+        raise DataError(f"{stored}: takes more than {MAX_TABLE:,} bytes; save shorter strings or smaller numbers")
     blocks = list(_rows(stored, 1 << 16))
-    return np.concatenate(blocks) if blocks else np.empty(stored.shape, stored.dtype)
+    whole = np.concatenate(blocks) if blocks else np.empty(stored.shape, stored.dtype)
+    if stored.dtype.kind == "U":
+        # NumPy takes any 32 bits for a character, on which Python then fails, and half a pair can't be written.
+        codes = whole.reshape(-1).view(np.dtype(np.uint32).newbyteorder(stored.dtype.byteorder))
+        if ((codes > sys.maxunicode) | ((codes >= 0xD800) & (codes < 0xE000))).any():
+            raise DataError(f"{stored}: holds characters that don't exist; save the strings again")
+    return whole
 
 
 def _rows(stored: Stored, step: int) -> Iterator[np.ndarray]:
     """The array, `step` rows at a time."""
     count, *rest = stored.shape
-    row_bytes = math.prod(rest) * stored.dtype.itemsize
     with _reading(stored.path), _opened(stored.path, stored.member) as file:
         file.read(stored.offset)
         for start in range(0, count, step):
-            wanted = min(step, count - start) * row_bytes
+            wanted = min(step, count - start) * stored.row_bytes
             content = file.read(wanted)
             if len(content) != wanted:
                 raise ValueError("it ends too soon")
@@ -286,8 +332,31 @@ def _opened(path: Path, member: str | None) -> Iterator[IO[bytes]]:
         with path.open("rb") as file:
             yield file
     else:
-        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+        with _archive(path) as archive, archive.open(member) as file:
             yield file
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Raises ValueError when its directory is larger than MAX_DIRECTORY."""
+    with _ArchiveFile(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
+        file.limit = None
+        yield archive
+
+
+class _ArchiveFile(io.BufferedReader):
+    """A file of which zipfile may read no more than `limit` bytes at once.
+
+    It reads the directory in one piece, and makes an object of every 46 bytes of it, before anybody can ask how large
+    it is.
+    """
+
+    limit: int | None = MAX_DIRECTORY
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.limit is not None and size is not None and size > self.limit:
+            raise ValueError(f"its directory takes {size:,} bytes, {self.limit:,} being enough for any arrays")
+        return super().read(size)
 
 
 @contextmanager

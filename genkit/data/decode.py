@@ -6,11 +6,14 @@ that size is allocated, and only formats with a decoder of their own are opened.
 
 from __future__ import annotations
 
+import hashlib
+import io
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -21,12 +24,16 @@ from genkit.model import ImageShape
 
 #: Larger pictures are refused. (Pillow itself warns from here on.)
 MAX_PIXELS = 89_478_485
-#: How many pixels a byte of a file can stand for: deflate packs 1,032 bytes into one, each being eight 1-bit pixels.
-MAX_PIXELS_PER_BYTE = 8 * 1032
+#: How many pixels a byte of a file may stand for: deflate packs at most 1,032 bytes into one, and a pixel is a byte or
+#: more. Denser, and refused beyond SMALL pixels, is only a nearly blank picture of 1 bit a pixel (or of one colour, in
+#: formats that have a code for that); to allow it, any small file would have to be allowed eight times the memory.
+MAX_PIXELS_PER_BYTE = 1032
 #: The same for formats that Pillow decodes pixel by pixel in Python, where a false claim would cost minutes.
 MAX_PIXELS_PER_BYTE_OF = {"DDS": 2, "QOI": 62, "XPM": 2}
 #: Below this, a picture is allowed whatever its file's size.
 SMALL = 1 << 20
+#: Files of up to so many bytes are read only once, into memory.
+READ_AT_ONCE = 16 << 20
 
 TOO_LARGE = f"has more than {MAX_PIXELS:,} pixels, as decompression bombs do; make it smaller"
 
@@ -60,7 +67,7 @@ def read_header(path: Path) -> Header:
     Raises:
         BadImage
     """
-    with _open(path) as image:
+    with _bad_image(), path.open("rb") as file, _open(file) as image:
         width, height = image.size
         if _orientation(image) in (5, 6, 7, 8):
             width, height = height, width
@@ -75,7 +82,17 @@ def decode(path: Path, header: Header, shape: ImageShape) -> tuple[np.ndarray, i
     Raises:
         BadImage
     """
-    with _open(path) as image:
+    pixels, print_of_it, _ = decode_and_hash(path, header, shape)
+    return pixels, print_of_it
+
+
+def decode_and_hash(path: Path, header: Header, shape: ImageShape) -> tuple[np.ndarray, int, str]:
+    """What `decode` gives, and the SHA-256 of the file's bytes.
+
+    Raises:
+        BadImage
+    """
+    with _bad_image(), _hashed(path) as (file, digest), _open(file) as image:
         image.load()
         plain = flatten(image)
         turn = TURNS.get(_orientation(image))
@@ -83,7 +100,7 @@ def decode(path: Path, header: Header, shape: ImageShape) -> tuple[np.ndarray, i
             plain = plain.transpose(turn)
         if plain.size != (header.width, header.height):
             raise BadImage(f"is {plain.width}x{plain.height}, where its header says {header.width}x{header.height}")
-        return prepare(plain, shape), int(fingerprint(np.asarray(plain)[None])[0])
+        return prepare(plain, shape), int(fingerprint(np.asarray(plain)[None])[0]), digest
 
 
 @contextmanager
@@ -95,11 +112,32 @@ def without_warnings() -> Iterator[None]:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
+def _hashed(path: Path) -> Iterator[tuple[BinaryIO, str]]:
+    """A file's content, and the SHA-256 of it. A large one is read a second time, from the system's cache."""
+    with path.open("rb") as opened:
+        file = io.BytesIO(opened.read()) if os.fstat(opened.fileno()).st_size <= READ_AT_ONCE else opened
+        digest = hashlib.sha256()
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+        file.seek(0)
+        yield file, digest.hexdigest()
+
+
+@contextmanager
+def _open(file: BinaryIO) -> Iterator[Image.Image]:
+    """The picture in a file that is open at its beginning, its size checked."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    with Image.open(file, formats=FORMATS) as image:
+        _check_size(image, size)
+        yield image
+
+
+@contextmanager
+def _bad_image() -> Iterator[None]:
+    """Every way to fail on a file as `BadImage`."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            _check_size(image, path.stat().st_size)
-            yield image
+        yield
     except BadImage:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # where Pillow looks before we do

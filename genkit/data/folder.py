@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from genkit.data import DataOptions, pack, tables
 from genkit.data.dataset import Dataset
-from genkit.data.decode import EXTENSIONS, BadImage, Header, decode, read_header, without_warnings
+from genkit.data.decode import EXTENSIONS, BadImage, Header, decode_and_hash, read_header, without_warnings
 from genkit.data.pixels import wanted_shape
 from genkit.data.report import Report
 from genkit.errors import DataError
@@ -57,14 +57,18 @@ def load(options: DataOptions) -> Dataset:
     key = pack.Key(options.dataset, source, [listing.files, listing.stamps])
     with without_warnings():
         packed = pack.open_or_write(key, lambda: _contents(listing, options))
-    _refuse_if_too_many(listing.root, packed.skipped, options.skip_bad)
+    _refuse_if_too_many(listing.root, packed.skipped, options.skip_bad, all_known=True)
     for file, problem in packed.skipped.items():
         log.warning("left out: %s %s", listing.root / file, problem)
     return packed.dataset
 
 
 def verify(name_or_path: str) -> Report:
-    """Decode every picture of a folder, read its table, and check its packs; or check one pack, named by its folder."""
+    """Decode every picture of a folder, read its tables, and check its packs; or check one pack, named by its folder.
+
+    A picture that decodes but whose bytes aren't those that were packed, although its size and time are, has rotted: no
+    program that writes a file leaves its time as it was.
+    """
     path = Path(name_or_path).expanduser()
     if (path / pack.MANIFEST).is_file():
         return pack.verify(path)
@@ -73,12 +77,19 @@ def verify(name_or_path: str) -> Report:
     sizes: Counter[str] = Counter()
     modes: Counter[str] = Counter()
     fingerprints = set()
+    stamps = listing.stamp_of()
+    packed = list(pack.sources_of({"folder": str(listing.root)}))
 
-    def inspect(file: str) -> tuple[Header, int]:
+    def inspect(file: str) -> tuple[Header, int, str]:
         path = listing.root / file
         header = read_header(path)
         shape = ImageShape(1 if header.grey else 3, header.height, header.width)
-        return header, decode(path, header, shape)[1]
+        _, fingerprint, digest = decode_and_hash(path, header, shape)
+        return header, fingerprint, digest
+
+    def rotted(file: str, digest: str) -> bool:
+        before = [sources[file] for sources in packed if file in sources]
+        return any((each.bytes, each.time) == stamps[file] and each.sum != digest for each in before)
 
     with without_warnings(), tqdm(total=len(listing.files), desc="verifying", unit="images", disable=None) as bar:
         for file, result in _attempt_all(inspect, listing.files):
@@ -86,17 +97,19 @@ def verify(name_or_path: str) -> Report:
             if isinstance(result, BadImage):
                 report.problems.append(f"{listing.root / file}: {result}; mend or remove it, or use --skip-bad")
                 continue
-            header, fingerprint = result
+            header, fingerprint, digest = result
+            if rotted(file, digest):
+                report.problems.append(
+                    f"{listing.root / file}: has changed since it was packed although its size and time are the same; "
+                    "restore it from a copy, or `touch` it to accept it as it is"
+                )
             report.images += 1
             report.duplicates += fingerprint in fingerprints
             fingerprints.add(fingerprint)
             sizes[f"{header.width}x{header.height}"] += 1
             modes[header.mode] += 1
     report.sizes, report.modes = dict(sizes.most_common()), dict(modes.most_common())
-    try:
-        _describe(listing)
-    except DataError as error:
-        report.problems.append(str(error))
+    report.problems += _faults_of_tables(listing)
     pack.verify_packs_of({"folder": str(listing.root)}, report)
     return report
 
@@ -112,6 +125,13 @@ class Listing(NamedTuple):
     root: Path  # resolved
     files: list[str]  # the pictures, by their paths from `root` with "/", sorted
     stamps: list[tuple[str, int, int]]  # name, bytes and time (ns) of each picture and table; differs when they do
+
+    def tables(self) -> set[str]:
+        return {name for name, _, _ in self.stamps} - set(self.files)
+
+    def stamp_of(self) -> dict[str, tuple[int, int]]:
+        """Bytes and time by name."""
+        return {name: (size, time) for name, size, time in self.stamps}
 
 
 def scan(folder: Path) -> Listing:
@@ -172,15 +192,35 @@ def _describe(listing: Listing) -> Description:
         paths = [path[1:] for path in paths]
     labels, classes = _labels(listing.root, paths)
 
-    attribute_names: tuple[str, ...] = ()
-    attributes = None
-    tables_here = {name for name, _, _ in listing.stamps} - set(listing.files)
-    table = next((name for name in tables.ATTRIBUTES if name in tables_here), None)
-    if table is not None:
-        attribute_names, attributes = tables.read_attributes(listing.root / table, listing.files)
-    if tables.PARTITION in tables_here:
-        parts = tables.read_partition(listing.root / tables.PARTITION, listing.files)
-    return Description(labels, classes, parts, attributes, attribute_names)
+    attribute_names, attributes = _attributes(listing)
+    partition = _partition(listing)
+    return Description(labels, classes, parts if partition is None else partition, attributes, attribute_names)
+
+
+def _faults_of_tables(listing: Listing) -> list[str]:
+    """What `_describe` would stop at, and what it would then stop at next."""
+    faults = []
+    for read in (_attributes, _partition, _describe):
+        try:
+            read(listing)
+        except tables.BadTable as error:
+            faults += error.faults
+        except DataError as error:
+            faults.append(str(error))
+    return list(dict.fromkeys(faults))
+
+
+def _attributes(listing: Listing) -> tuple[tuple[str, ...], np.ndarray | None]:
+    """The names of the attributes, and bool (N, A) if there is a table of them."""
+    table = next((name for name in tables.ATTRIBUTES if name in listing.tables()), None)
+    return ((), None) if table is None else tables.read_attributes(listing.root / table, listing.files)
+
+
+def _partition(listing: Listing) -> np.ndarray | None:
+    """CelebA's splits, uint8 (N,), if there is a table of them."""
+    if tables.PARTITION not in listing.tables():
+        return None
+    return tables.read_partition(listing.root / tables.PARTITION, listing.files)
 
 
 def _unwrapped(paths: list[list[str]]) -> list[list[str]]:
@@ -225,6 +265,8 @@ def _contents(listing: Listing, options: DataOptions) -> pack.Contents:
     """Read all headers, decide on the shape by them, and be ready to decode."""
     description = _describe(listing)
     skipped: dict[str, str] = {}
+    stamps = listing.stamp_of()
+    sources: dict[str, pack.SourceFile] = {}
     headers: dict[str, Header] = {}
     with tqdm(total=len(listing.files), desc=f"reading {options.dataset}", unit="files", disable=None) as bar:
         for file, header in _attempt_all(lambda file: read_header(listing.root / file), listing.files):
@@ -245,7 +287,8 @@ def _contents(listing: Listing, options: DataOptions) -> pack.Contents:
         for start in range(0, len(good), step):
             rows, images, fingerprints = [], [], []
             some = good[start : start + step]
-            for file, result in _attempt_all(lambda file: decode(listing.root / file, headers[file], shape), some):
+            results = _attempt_all(lambda file: decode_and_hash(listing.root / file, headers[file], shape), some)
+            for file, result in results:
                 if isinstance(result, BadImage):
                     skipped[file] = str(result)
                     _refuse_if_too_many(listing.root, skipped, options.skip_bad)
@@ -253,6 +296,7 @@ def _contents(listing: Listing, options: DataOptions) -> pack.Contents:
                 rows.append(row_of[file])
                 images.append(result[0])
                 fingerprints.append(result[1])
+                sources[file] = pack.SourceFile(*stamps[file], result[2])
             if rows:
                 yield pack.Chunk(np.array(rows), np.stack(images), np.array(fingerprints, np.int64))
 
@@ -266,6 +310,7 @@ def _contents(listing: Listing, options: DataOptions) -> pack.Contents:
         classes=description.classes,
         attribute_names=description.attribute_names,
         skipped=skipped,
+        sources=sources,
     )
 
 
@@ -283,13 +328,15 @@ def _common_shape(root: Path, headers: dict[str, Header], options: DataOptions) 
     return ImageShape(1 if all(header.grey for header in headers.values()) else 3, height, width)
 
 
-def _refuse_if_too_many(root: Path, skipped: dict[str, str], allowed: int) -> None:
+def _refuse_if_too_many(root: Path, skipped: dict[str, str], allowed: int, all_known: bool = False) -> None:
+    """Raises DataError; unless `all_known`, there may be more bad files than have been found so far."""
     if len(skipped) > allowed:
+        number = f"--skip-bad {len(skipped)}" if all_known else f"--skip-bad {len(skipped)} or more"
         file, problem = next(iter(skipped.items()))
         others = f" (and {len(skipped) - 1:,} other files are bad)" if len(skipped) > 1 else ""
         raise DataError(
-            f"{root / file} {problem}{others}; mend or remove it, or leave bad files out with "
-            f"--skip-bad {len(skipped)} (`genkit data verify {root}` names them all)"
+            f"{root / file} {problem}{others}; mend or remove it, or leave bad files out with {number} "
+            f"(`genkit data verify {root}` names them all)"
         )
 
 

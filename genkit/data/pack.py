@@ -6,7 +6,8 @@ A pack is a folder `packed/NAME-SOURCE-STATE` in GENKIT_DATA, or in the user's c
     splits.npy      uint8 (N,), an index into PARTS, or LEFT_OUT for a duplicate across the source's own splits
     labels.npy      int64 (N,), if the source has labels
     attributes.npy  bool (N, A), if it has attributes
-    pack.json       everything else, and the SHA-256 of each array's elements
+    sources.json    of each file that an image was read from: its bytes, its time (ns) and its SHA-256
+    pack.json       everything else, and the SHA-256 of each array's elements and of sources.json
 
 It appears whole or not at all, is never changed, and gives way to its successor when the source has changed. The empty
 `.NAME-SOURCE.lock` beside it makes sure that one process at a time packs a source.
@@ -42,7 +43,8 @@ from genkit.errors import DataError
 from genkit.model import ImageShape
 
 MANIFEST = "pack.json"
-FORMAT = 1
+SOURCES = "sources.json"
+FORMAT = 2  # 1 had no sources.json
 PARTS = ("train", "val", "test")
 LEFT_OUT = len(PARTS)
 
@@ -63,6 +65,14 @@ class Chunk(NamedTuple):
     originals: np.ndarray  # int64 (B,), the images' fingerprints before they were converted
 
 
+class SourceFile(NamedTuple):
+    """A file that an image was read from, as it was then."""
+
+    bytes: int
+    time: int  # of its last change, ns
+    sum: str  # SHA-256
+
+
 @dataclass
 class Contents:
     """What goes into a pack. Tables have a row for each of `count` images.
@@ -77,6 +87,7 @@ class Contents:
         parts: uint8 (count,), the source's own split as an index into PARTS, or None for "divide them".
         classes, attribute_names: names of the labels and of the attributes' columns.
         skipped: file to what is wrong with it, for those that were left out; may grow while the chunks are made.
+        sources: file to what was read, for those that were packed; may grow while the chunks are made.
     """
 
     shape: ImageShape
@@ -88,6 +99,7 @@ class Contents:
     classes: tuple[str, ...] = ()
     attribute_names: tuple[str, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, SourceFile] = field(default_factory=dict)
 
 
 def chunk_length(shape: ImageShape) -> int:
@@ -134,12 +146,20 @@ class Key:
     @property
     def stem(self) -> str:
         """The same for all states of a source."""
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", Path(self.name).resolve().name).strip("-") or "images"
-        return f"{slug[:40]}-{_short_hash([FORMAT, self.source])}"
+        return self._stem(FORMAT)
+
+    @property
+    def former_stems(self) -> list[str]:
+        """What earlier versions called packs of the source."""
+        return [self._stem(format) for format in range(1, FORMAT)]
 
     @property
     def folder(self) -> str:
         return f"{self.stem}-{_short_hash(self.state)}"
+
+    def _stem(self, format: int) -> str:
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", Path(self.name).resolve().name).strip("-") or "images"
+        return f"{slug[:40]}-{_short_hash([format, self.source])}"
 
 
 def _short_hash(value: Any) -> str:
@@ -169,7 +189,7 @@ def find(key: Key) -> Pack | None:
 def open_or_write(key: Key, make: Callable[[], Contents]) -> Pack:
     """The pack, which is written first if there is none; `make` is called only then.
 
-    A pack of the same source in another state is removed.
+    A pack of the same source in another state, or from an earlier version, is removed.
 
     Raises:
         DataError: when the images can't be packed. Nothing is left behind.
@@ -188,10 +208,11 @@ def open_or_write(key: Key, make: Callable[[], Contents]) -> Pack:
                     shutil.rmtree(left_by_a_killed_process)
                 _write(packed / key.folder, key, make())
                 found = _open(packed / key.folder, key.name)
-                for superseded in packed.glob(f"{key.stem}-*"):
-                    if superseded.name != key.folder:
-                        log.info("%s has changed; removing its former pack %s", key.name, superseded)
-                        shutil.rmtree(superseded)
+                for stem in [key.stem, *key.former_stems]:
+                    for superseded in packed.glob(f"{stem}-*"):
+                        if superseded.name != key.folder:
+                            log.info("%s was packed anew; removing its former pack %s", key.name, superseded)
+                            shutil.rmtree(superseded)
     return found
 
 
@@ -246,6 +267,9 @@ def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
     for file, table in tables.items():
         if table is not None:
             np.save(folder / file, table, allow_pickle=False)
+    if contents.sources:
+        lines = (f"{json.dumps(file)}: {json.dumps(known)}" for file, known in contents.sources.items())
+        (folder / SOURCES).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     manifest = Manifest(
         format=FORMAT,
         source={"name": key.name, **key.source},
@@ -255,7 +279,7 @@ def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
         classes=contents.classes,
         attributes=contents.attribute_names,
         skipped=contents.skipped,
-        sums={path.name: _sum_of_elements(path) for path in folder.glob("*.npy")},
+        sums={path.name: _sum(path) for path in sorted(folder.iterdir())},
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     return manifest
@@ -358,8 +382,10 @@ def _map(path: Path, count: int, shape: ImageShape) -> Tensor:
     return as_tensor(np.load(path, mmap_mode="r", allow_pickle=False).reshape(count, *shape))
 
 
-def _sum_of_elements(path: Path) -> str:
-    """SHA-256 of an array's elements in C order, which is hashlib.sha256(numpy.load(path))."""
+def _sum(path: Path) -> str:
+    """SHA-256 of a file; of an array's elements in C order, which is hashlib.sha256(numpy.load(path))."""
+    if path.suffix != ".npy":
+        return store.sha256_of(path)
     return store.sha256(np.load(path, mmap_mode="r", allow_pickle=False).reshape(-1).view(np.uint8).data)
 
 
@@ -369,7 +395,7 @@ def _sum_of_elements(path: Path) -> str:
 
 
 def verify(folder: Path) -> Report:
-    """Hash a pack's arrays anew and hold the sums against its manifest.
+    """Hash a pack's files anew and hold the sums against its manifest.
 
     Raises:
         DataError: when it has no readable manifest.
@@ -383,7 +409,7 @@ def verify(folder: Path) -> Report:
     for file, expected in manifest.sums.items():
         report.files += 1
         try:
-            found = _sum_of_elements(folder / file)
+            found = _sum(folder / file)
         except DAMAGED as error:
             report.problems.append(f"{folder / file}: can't be read ({error}); {remedy}")
             continue
@@ -395,6 +421,25 @@ def verify(folder: Path) -> Report:
 
 def verify_packs_of(source: dict[str, Any], report: Report) -> None:
     """Enter into a source's report what there is to say of its packs: those whose `Key.source` has these items."""
+    for folder in _packs_of(source):
+        report.include(verify(folder))
+
+
+def sources_of(source: dict[str, Any]) -> Iterator[dict[str, SourceFile]]:
+    """What each pack of a source, as in `verify_packs_of`, was read from; packs that don't say, or are damaged, aside.
+
+    Nothing of a damaged `sources.json` is believed: it is `verify` that complains of it.
+    """
+    for folder in _packs_of(source):
+        try:
+            content = (folder / SOURCES).read_bytes()
+            if store.sha256(content) == _read_manifest(folder).sums.get(SOURCES):
+                yield {file: SourceFile(*known) for file, known in json.loads(content).items()}
+        except DAMAGED:
+            continue
+
+
+def _packs_of(source: dict[str, Any]) -> Iterator[Path]:
     for root in store.roots():
         for path in sorted(root.glob(f"packed/*/{MANIFEST}")):
             try:
@@ -402,4 +447,4 @@ def verify_packs_of(source: dict[str, Any], report: Report) -> None:
             except DAMAGED:
                 continue  # nobody knows whose it is, and nobody opens it
             if source.items() <= manifest.source.items():
-                report.include(verify(path.parent))
+                yield path.parent

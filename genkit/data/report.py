@@ -41,7 +41,6 @@ class Report(BaseModel, extra="forbid"):
         self.modes = {mode: len(fingerprints)}
 
     def include(self, other: Report) -> None:
-        """Enter a pack of the same images."""
-        self.files += other.files
+        """Enter a pack of the same images; its files aren't the source's, and aren't counted among them."""
         self.sums |= {f"{other.source}/{file}": found for file, found in other.sums.items()}
         self.problems += other.problems

@@ -156,6 +156,16 @@ def test_arrays_that_are_no_images(tmp_path, of, array, problem, home, files_in)
     [
         ({"labels": np.zeros(5, int)}, "labels.npy: int64 of shape (5,); make it 100 integers or strings"),
         ({"labels": np.zeros(100)}, "labels.npy: float64"),
+        (
+            {"labels": np.full(100, 0x110000, np.uint32).view("<U1")},
+            "labels.npy: holds characters that don't exist; save the strings again",
+        ),
+        ({"labels": np.full(100, 0xD800, ">u4").view(">U1")}, "labels.npy: holds characters that don't exist"),
+        ({"labels": np.array(["a\nb"] * 100)}, r"labels.npy: 'a\nb' has a line break or another control character"),
+        (
+            {"attributes": np.ones((100, 1)), "attribute_names": np.full(1, 0xFFFFFFFF, np.uint32).view("<U1")},
+            "attribute_names.npy: holds characters that don't exist",
+        ),
         ({"attributes": np.zeros((100, 1), int)}, "attributes.npy: has no names; add 'attribute_names', 1 strings"),
         ({"attributes": np.zeros(100, int)}, "make it (100, A), of 0 and 1"),
         ({"attributes": np.full((100, 1), 2), "attribute_names": np.array(["x"])}, "other values than 0 and 1"),
@@ -223,7 +233,7 @@ def test_verify(tmp_path, pictures, of):
     assert (report.images, report.duplicates) == (103, 3)
     assert report.sizes == {"28x28": 103}
     assert report.modes == {"uint8": 103}
-    assert report.files == 3  # the array, and the pack's images and splits
+    assert report.files == 1  # the pack's aren't the person's
     content = bytearray(path.read_bytes())
     content[5000] ^= 1
     path.write_bytes(content)

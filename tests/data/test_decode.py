@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import zlib
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genkit.data.decode import MAX_PIXELS, BadImage, decode, read_header, without_warnings
+from genkit.data import decode as decode_module
+from genkit.data.decode import MAX_PIXELS, MAX_PIXELS_PER_BYTE, BadImage, decode, read_header, without_warnings
 from genkit.model import ImageShape
 
 #: Neither square nor symmetric, so that a wrong turn shows.
@@ -152,10 +154,33 @@ def test_a_bomb_is_known_by_its_header(tmp_path):
 
 
 def test_a_flat_picture_is_no_bomb(tmp_path):
-    """The most that PNG can compress."""
-    Image.new("1", (4000, 4000)).save(tmp_path / "flat.png", optimize=True)
-    assert (tmp_path / "flat.png").stat().st_size < 3000
+    """As much as deflate can compress, a byte a pixel."""
+    Image.new("L", (4000, 4000), 255).save(tmp_path / "flat.png", optimize=True)
+    assert 700 < 4000 * 4000 / (tmp_path / "flat.png").stat().st_size < MAX_PIXELS_PER_BYTE
     assert read_header(tmp_path / "flat.png").width == 4000
+    Image.new("1", (1024, 1024)).save(tmp_path / "bits.png", optimize=True)
+    assert 1024 * 1024 / (tmp_path / "bits.png").stat().st_size > MAX_PIXELS_PER_BYTE
+    assert (read(tmp_path / "bits.png") == 0).all(), "small enough to be allowed whatever its file's size"
+
+
+def test_a_flat_picture_of_bits_might_be_one(tmp_path):
+    """What the bound costs: its file is eight times as dense as any of a byte a pixel."""
+    Image.new("1", (4000, 4000)).save(tmp_path / "flat.png", optimize=True)
+    with pytest.raises(BadImage, match=r"claims 4000x4000 pixels in 2,\d\d\d bytes: damaged, or a decompression bomb"):
+        read_header(tmp_path / "flat.png")
+
+
+def test_the_sum_is_that_of_the_file(tmp_path, monkeypatch):
+    """Read once, or, where it is large, twice."""
+    path = tmp_path / "picture.png"
+    Image.fromarray(COLOUR).save(path)
+    header, shape = read_header(path), ImageShape(3, 4, 6)
+    for limit in (decode_module.READ_AT_ONCE, 10):
+        monkeypatch.setattr(decode_module, "READ_AT_ONCE", limit)
+        pixels, fingerprint, digest = decode_module.decode_and_hash(path, header, shape)
+        assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert (pixels == COLOUR.transpose(2, 0, 1)).all()
+        assert fingerprint == decode(path, header, shape)[1]
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import logging
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from genkit.data import verify
+from genkit.data import pack, verify
 from genkit.data.dataset import Dataset
 from genkit.errors import DataError
 
@@ -54,7 +58,7 @@ def test_decoded_once(write, of, pictures, home, files_in):
     folder = write(pictures[:20])
     first = of(folder)
     packs = files_in(home)
-    assert [name.rpartition("/")[2] for name in packs] == ["images.npy", "pack.json", "splits.npy"]
+    assert [name.rpartition("/")[2] for name in packs] == ["images.npy", "pack.json", "sources.json", "splits.npy"]
     for path in folder.iterdir():
         status = path.stat()
         path.write_bytes(b"x" * status.st_size)  # no image any more, but it looks unchanged
@@ -227,7 +231,7 @@ def test_a_bad_file_is_named_with_the_remedy(with_bad_files, of, home, files_in)
         of(with_bad_files)
     assert str(caught.value) == (
         f"{with_bad_files}/004.png is no image, or of a format that isn't read; mend or remove it, or leave bad files "
-        f"out with --skip-bad 1 (`genkit data verify {with_bad_files}` names them all)"
+        f"out with --skip-bad 1 or more (`genkit data verify {with_bad_files}` names them all)"
     )
     with pytest.raises(DataError, match=r"004\.png .* \(and 1 other files are bad\); .* --skip-bad 2"):
         of(with_bad_files, skip_bad=1)
@@ -303,11 +307,137 @@ def test_verify_checks_the_pack_too(write, of, pictures, home):
     folder = write(pictures[:20])
     of(folder)
     assert verify(str(folder)).ok
-    (pack,) = home.glob("packed/*/images.npy")
-    pack.chmod(0o644)
-    content = bytearray(pack.read_bytes())
+    (images,) = home.glob("packed/*/images.npy")
+    images.chmod(0o644)
+    content = bytearray(images.read_bytes())
     content[-1] ^= 1
-    pack.write_bytes(content)
-    for target in (folder, pack.parent):
+    images.write_bytes(content)
+    for target in (folder, images.parent):
         (problem,) = verify(str(target)).problems
-        assert problem.startswith(f"{pack}: has changed since it was written; delete {pack.parent}")
+        assert problem.startswith(f"{images}: has changed since it was written; delete {images.parent}")
+
+
+@pytest.fixture
+def photographs(tmp_path, pictures) -> Path:
+    """Ten JPEG files, each of sixteen real digits."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for number in range(10):
+        digits = pictures[number * 9 : number * 9 + 16].reshape(4, 4, 28, 28).transpose(0, 2, 1, 3).reshape(112, 112)
+        Image.fromarray(digits).save(folder / f"{number}.jpg", quality=90)
+    return folder
+
+
+def with_a_flipped_bit(content: bytes) -> bytes:
+    """A JPEG with one bit of its pixels' codes flipped, which still decodes, to other pixels."""
+    before = np.asarray(Image.open(io.BytesIO(content)))
+    for place in range(content.index(b"\xff\xda") + 20, len(content) - 2):
+        flipped = bytearray(content)
+        flipped[place] ^= 16
+        picture = Image.open(io.BytesIO(flipped))
+        try:
+            picture.load()
+        except OSError:
+            continue
+        if picture.size == (112, 112) and (np.asarray(picture) != before).any():
+            return bytes(flipped)
+    raise AssertionError("no such bit")
+
+
+def rot(path: Path) -> None:
+    """Flip a bit as a failing disk does: neither the size nor the time tells."""
+    status = path.stat()
+    path.write_bytes(with_a_flipped_bit(path.read_bytes()))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_a_pack_knows_the_files_it_was_made_of(photographs, of, home):
+    (photographs / "3.jpg").write_bytes(b"bad")
+    of(photographs, skip_bad=1)
+    (path,) = home.glob("packed/*/sources.json")
+    assert json.loads(path.read_text()) == {
+        file.name: [file.stat().st_size, file.stat().st_mtime_ns, hashlib.sha256(file.read_bytes()).hexdigest()]
+        for file in sorted(photographs.iterdir())
+        if file.name != "3.jpg"
+    }
+    assert json.loads((path.parent / "pack.json").read_text())["sums"]["sources.json"] == (
+        hashlib.sha256(path.read_bytes()).hexdigest()
+    )
+
+
+def test_rot_in_a_source_is_found(photographs, of):
+    of(photographs)
+    of(photographs, image_size=28)
+    assert verify(str(photographs)).problems == []
+    rot(photographs / "4.jpg")
+    problem = (
+        f"{photographs}/4.jpg: has changed since it was packed although its size and time are the same; restore it "
+        "from a copy, or `touch` it to accept it as it is"
+    )
+    report = verify(str(photographs))
+    assert report.problems == [problem]
+    assert (report.files, report.images) == (10, 10)
+    # Also once the folder has changed otherwise, and isn't packed as it is now.
+    shutil.copy(photographs / "0.jpg", photographs / "new.jpg")
+    assert verify(str(photographs)).problems == [problem]
+    (photographs / "4.jpg").touch()
+    assert verify(str(photographs)).problems == []
+
+
+def test_a_file_that_was_written_anew_has_not_rotted(photographs, of):
+    of(photographs)
+    path = photographs / "4.jpg"
+    path.write_bytes(with_a_flipped_bit(path.read_bytes()))
+    assert verify(str(photographs)).ok
+
+
+def test_a_damaged_list_of_sources_is_not_believed(photographs, of, home):
+    of(photographs)
+    (path,) = home.glob("packed/*/sources.json")
+    path.chmod(0o644)
+    digest = hashlib.sha256((photographs / "4.jpg").read_bytes()).hexdigest()
+    path.write_text(path.read_text().replace(digest, digest[::-1]))
+    (problem,) = verify(str(photographs)).problems
+    assert problem.startswith(f"{path}: has changed since it was written; delete {path.parent}")
+
+
+def test_a_pack_of_an_earlier_version_gives_way(photographs, of, home, monkeypatch):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(pack, "FORMAT", 1)
+        of(photographs)
+    (before,) = home.glob("packed/*/pack.json")
+    of(photographs)
+    (after,) = home.glob("packed/*/pack.json")
+    assert before.parent != after.parent
+
+
+def test_verify_lists_every_fault_of_the_tables(write, pictures):
+    folder = write(pictures[:10])
+    lines = ["file,x,y!", "000.png,1,1", "001.png,2,1", "002.png,3,1", "003.png,1", "004.png,1,1", "004.png,1,1"]
+    (folder / "attributes.csv").write_text("\n".join(lines))
+    (folder / "list_eval_partition.txt").write_text("".join(f"{number:03}.png {number}\n" for number in range(10)))
+    report = verify(str(folder))
+    assert report.problems == [
+        f"{folder}/attributes.csv: 'y!' can't name an attribute; use letters, digits and '-' or '_'",
+        f"{folder}/attributes.csv: 2 cells for 003.png, where 3 were expected; mend the line",
+        f"{folder}/attributes.csv: 004.png has more than one line; keep one",
+        f"{folder}/attributes.csv: 5 of 10 images have no line, for example 005.png; add them",
+        f"{folder}/attributes.csv: '2' for 001.png (and 1 more like it); write 0 or 1, -1 or 1, false or true",
+        f"{folder}/list_eval_partition.txt: '3' for 003.png (and 6 more like it); "
+        "write 0 for train, 1 for val or 2 for test",
+    ]
+
+
+def test_files_are_the_persons_not_the_packs(write, of, pictures):
+    folder = write(pictures[:10])
+    of(folder)
+    assert verify(str(folder)).files == 10
+
+
+def test_advice_that_is_sure_of_the_number(with_bad_files, of):
+    """Found while decoding, there may be more; read from a pack, these are all."""
+    with pytest.raises(DataError, match=r"--skip-bad 2 or more \("):
+        of(with_bad_files, skip_bad=1)
+    of(with_bad_files, skip_bad=2)
+    with pytest.raises(DataError, match=r"--skip-bad 2 \("):
+        of(with_bad_files, skip_bad=1)

@@ -6,7 +6,10 @@ import io
 import random
 import resource
 import tracemalloc
+import warnings
+import zipfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -130,3 +133,95 @@ def test_a_slow_format_may_not_claim_much(tmp_path):
     path.write_bytes(content)
     with pytest.raises(BadImage, match="claims 7000x7000 pixels in 49,280 bytes"):
         read_header(path)
+
+
+def zip_of(path: Path, members: list[tuple[str, bytes]], **changes: int) -> None:
+    """A zip of these members, in whose entries of the directory `changes` are made (flag_bits, file_size, ...)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile's, of a name that it writes twice
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members:
+                archive.writestr(name, content)
+            for info in archive.infolist():
+                for field, value in changes.items():
+                    setattr(info, field, value)
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    return buffer.getvalue()
+
+
+DIGITS = npy(np.zeros((6, 28, 28), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("members", "changes", "problem"),
+    [
+        ([("images.npy", DIGITS), ("images.npy", DIGITS)], {}, "it holds images twice"),
+        ([("images.npy", DIGITS), ("a\nb.npy", DIGITS)], {}, r"'a\nb.npy' is no name for an array"),
+        ([("images.npy", DIGITS)], {"flag_bits": 1}, "images.npy is encrypted, which isn't read"),
+        ([("images.npy", DIGITS)], {"file_size": 1 << 30}, "images.npy claims to be larger than it can be"),
+        ([("images.npy", DIGITS)], {"compress_size": 1 << 30}, "images.npy claims to be larger than it can be"),
+        ([("images.npy", DIGITS)], {"file_size": len(DIGITS) - 1}, "is it whole"),
+        ([("images.npy", DIGITS)], {"CRC": 1}, "Bad CRC-32"),
+        ([("images.npy", DIGITS)], {"compress_type": zipfile.ZIP_LZMA}, "compressed in a way that NumPy doesn't use"),
+        ([("images.npy", DIGITS), ("labels.npy", npy(np.array([{}], object)))], {}, "Python objects"),
+        ([("images.npy", npy(np.array([1, [2]], object)))], {}, "Python objects"),
+        ([(f"{number}.npy", b"") for number in range(2000)], {}, "bytes, 65,536 being enough for any arrays"),
+    ],
+)
+def test_archives(tmp_path, of, home, files_in, members, changes, problem):
+    path = tmp_path / "array.npz"
+    zip_of(path, members, **changes)
+    with pytest.raises(DataError) as caught:
+        of(path)
+    assert problem in str(caught.value)
+    assert str(caught.value).isprintable(), "one line"
+    assert files_in(home) == []
+
+
+def test_nothing_of_an_archive_is_written_under_its_own_name(tmp_path, of, files_in):
+    folder = tmp_path / "here"
+    folder.mkdir()
+    pictures = np.arange(6 * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(6, 28, 28)
+    pictures[:, 0, 0] = range(6)
+    zip_of(folder / "a.npz", [("images.npy", npy(pictures)), ("../out.npy", DIGITS), (f"{tmp_path}/abs.npy", DIGITS)])
+    assert len(of(folder / "a.npz").train) == 4
+    assert [name for name in files_in(tmp_path) if name.endswith((".npy", ".npz")) and "packed" not in name] == [
+        "here/a.npz"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "problem"),
+    [
+        ({"images": np.broadcast_to(np.float64(0), (1, 4000, 3000, 3))}, "an image may take 268,435,455 bytes at most"),
+        ({"images": np.broadcast_to(np.uint8(0), (60_000_000, 1, 1))}, "an image must have 16 pixels at least"),
+        (
+            {"images": np.zeros((100_000, 4, 4), np.uint8), "labels": np.broadcast_to(np.array("a" * 800), (100_000,))},
+            "labels.npy: takes more than 268,435,456 bytes",
+        ),
+    ],
+)
+def test_arrays_that_would_take_more_than_they_deserve(tmp_path, of, arrays, problem):
+    """Each is at most 1 MB of zip, and would take GBs of memory."""
+    path = tmp_path / "large.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array_header_1_0(
+                    member, {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
+                )
+                element = array[(0,) * array.ndim].tobytes()
+                for start in range(0, array.size, 1 << 16):
+                    member.write(element * min(1 << 16, array.size - start))
+    assert path.stat().st_size < 1 << 20
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=problem):
+            of(path)
+        assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    finally:
+        tracemalloc.stop()

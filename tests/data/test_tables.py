@@ -97,3 +97,10 @@ def test_celebas_partition(tmp_path):
     assert read_partition(path, FILES).tolist() == [0, 1, 2]
     with pytest.raises(DataError, match=r"'3' for a\.png; write 0 for train"):
         read_partition(table(tmp_path, "a.png 3\nb.png 1\nc.png 2\n", "list_eval_partition.txt"), FILES)
+
+
+def test_a_name_with_a_line_break_stays_in_one_line(tmp_path):
+    path = table(tmp_path, 'file,x\n"a\nb",1,1\n')
+    with pytest.raises(DataError) as caught:
+        read_attributes(path, FILES)
+    assert str(caught.value) == f"{path}: 3 cells for 'a\\nb', where 2 were expected; mend the line"

@@ -1,0 +1,91 @@
+"""The endurance tests: what a run survives, counted. `make endurance` counts in full and writes docs/endurance.md.
+
+Within `make test` each count is a tenth. Every test enters its row of the table with `table.row`, after its assertions.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from endurance.harness import SMALL, Zygote, only_run, result_of, training
+
+from genkit.data.dataset import Dataset
+
+FULL = os.environ.get("GENKIT_ENDURANCE") == "full"
+PAGE = Path(__file__).parents[2] / "docs" / "endurance.md"
+
+
+def scaled(count: int) -> int:
+    """`count` in full; a tenth of it, but at least one, in a short run."""
+    return count if FULL else max(1, count // 10)
+
+
+class Table:
+    """The rows that the tests of this session have entered, in the order of the page."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, tuple[str, str]] = {}
+
+    def row(self, place: int, what: str, figure: str) -> None:
+        self.rows[place] = (what, figure)
+
+    def page(self) -> str:
+        rows = "\n".join(f"| {what} | {figure} |" for _, (what, figure) in sorted(self.rows.items()))
+        revision = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=PAGE.parent, check=False
+        ).stdout.strip()
+        machine = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
+        return f"""# Endurance
+
+What a run survives, as counted by `make endurance`, which writes this page. [Trust](trust.md) says what is promised.
+
+| what was done | what came of it |
+|---|---|
+{rows}
+
+Counted on {date.today()} at revision {revision or "unknown"}: Python {platform.python_version()}, torch
+{torch.__version__}, {machine}.
+"""
+
+
+@pytest.fixture(scope="session")
+def table(request: pytest.FixtureRequest) -> Iterator[Table]:
+    table = Table()
+    yield table
+    if FULL and not request.session.testsfailed:
+        PAGE.write_text(table.page(), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """600 real digits of 12x12 as a .npy, which is memory-mapped: 480 for training."""
+    path = tmp_path_factory.mktemp("digits") / "digits.npy"
+    small = torch.nn.functional.interpolate(digits.train.images(slice(0, 600)).float(), size=12, mode="area")
+    np.save(path, small.round().byte().numpy()[:, 0])
+    return path
+
+
+@pytest.fixture(scope="module")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    zygote = Zygote(tmp_path_factory.mktemp("zygote"))
+    yield zygote
+    zygote.close()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    zygote: Zygote, few_digits: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, str]]:
+    """What each model's small run comes to when nothing happens to it: model -> `result_of`."""
+    out = tmp_path_factory.mktemp("uninterrupted")
+    for model in SMALL:
+        assert zygote.run(training(model, out / model, few_digits)).status == 0
+    return {model: result_of(only_run(out / model)) for model in SMALL}

@@ -1,0 +1,623 @@
+"""What the readers make of damaged files: a documented error or a result, in little memory, ten thousand times a kind.
+
+Each kind runs in a process of its own, whose peak memory is its own and whose death is seen:
+`python -m endurance.test_fuzz KIND COUNT FOLDER`, tests/ being on PYTHONPATH.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import faulthandler
+import gc
+import gzip
+import hashlib
+import io
+import json
+import logging
+import math
+import os
+import re
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from endurance.conftest import Table, scaled
+from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
+from PIL import Image
+
+from genkit.data import DataOptions, load
+from genkit.errors import CheckpointError, DataError, UsageError
+
+#: What is fuzzed, with its place in the table.
+KINDS = {
+    "idx": (40, "IDX files"),
+    "png": (41, "PNG files"),
+    "jpeg": (42, "JPEG files"),
+    "npz": (43, ".npz files of fuzzed arrays"),
+    "zip": (44, ".npz files, fuzzed as zip archives"),
+    "toml": (45, "recipes"),
+    "checkpoint": (46, "checkpoints whose hashes are right"),
+    "config": (47, "config.json of a run to be resumed"),
+}
+#: Seconds that one file may take before the process is ended: no test of speed, but the end of a hang.
+PATIENCE = 60
+#: Hypothesis remembers every file of a run, which would count as memory that the readers take.
+BATCH = 500
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak memory of one process")
+@pytest.mark.parametrize("kind", KINDS)
+def test_fuzzed_files(kind: str, tmp_path: Path, table: Table) -> None:
+    child = subprocess.run(
+        [sys.executable, "-m", "endurance.test_fuzz", kind, str(scaled(10_000)), str(tmp_path)],
+        cwd=tmp_path,  # where Hypothesis may leave its notes
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 0, f"{child.stdout}\n{child.stderr}"
+    result = Result(**json.loads(child.stdout.splitlines()[-1]))
+    count = result.refused + result.read
+    assert count == scaled(10_000)
+    assert result.refused > count / 4
+    assert result.read > 0
+    assert result.grown < 2 * result.largest + (200 << 20)
+    place, name = KINDS[kind]
+    table.row(
+        place,
+        f"{count:,} fuzzed {name}",
+        f"{result.refused:,} refused with a documented error, {result.read:,} read; 0 other errors; "
+        f"peak memory +{result.grown / 1e6:.0f} MB",
+    )
+
+
+class Result(NamedTuple):
+    refused: int  # with a documented error, whose message is one line
+    read: int
+    largest: int  # bytes of the largest file
+    grown: int  # bytes of memory that the process took at its peak, beyond what it had taken for undamaged files
+
+
+class Reader(NamedTuple):
+    """One kind of files, and how the commands read them."""
+
+    files: st.SearchStrategy[bytes]
+    undamaged: list[bytes]
+    read: Callable[[bytes], object]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The process that reads them
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def main(kind: str, count: int, folder: Path) -> Result:
+    """Read `count` files of a kind.
+
+    Raises:
+        Exception: whatever a reader raised beyond the documented errors, and AssertionError for a message of several
+            lines. The file that caused it, made as small as could be, is left in the folder.
+    """
+    os.environ |= {"GENKIT_DATA": str(folder / "home"), "XDG_CACHE_HOME": str(folder / "cache"), "GENKIT_OFFLINE": "1"}
+    logging.disable()
+    files, undamaged, read = {
+        "idx": idx,
+        "png": png,
+        "jpeg": jpeg,
+        "npz": npz,
+        "zip": zip_container,
+        "toml": toml,
+        "checkpoint": checkpoint,
+        "config": config,
+    }[kind](folder)
+    for content in undamaged:
+        read(content)
+    counts: Counter[str] = Counter()
+    largest = 0
+
+    def attempt(content: bytes) -> None:
+        nonlocal largest
+        largest = max(largest, len(content))
+        # Also ends what hangs within a C library, where no signal handler of Python's would run.
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)
+        try:
+            read(content)
+        except (CheckpointError, DataError, UsageError) as error:
+            if len(str(error).splitlines()) != 1:
+                raise AssertionError("a message of several lines") from error
+            counts["refused"] += 1
+        else:
+            counts["read"] += 1
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    def batch(function: Callable[[bytes], None], number: int, size: int) -> None:
+        run = settings(
+            max_examples=size,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate, Phase.shrink],
+            verbosity=Verbosity.quiet,  # the smallest file that fails lies in the folder, and would fill the screen
+        )
+        run(seed(number)(given(files)(function)))()
+        gc.collect()
+
+    # Without reading any: for values to try, Hypothesis parses the source of all modules, which takes 200 MB.
+    batch(lambda content: None, 0, BATCH)
+    with contextlib.suppress(PermissionError):  # where it isn't allowed, the bound is a little harder to exceed
+        Path("/proc/self/clear_refs").write_text("5")  # forgets that peak, proc(5)
+    before = peak_memory()
+    for number in range(0, count, BATCH):
+        batch(attempt, number, min(BATCH, count - number))
+    return Result(counts["refused"], counts["read"], largest, peak_memory() - before)
+
+
+def peak_memory() -> int:
+    """Bytes. (Not getrusage's figure, which a process inherits from the one that started it.)"""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) << 10
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Damage
+# ---------------------------------------------------------------------------------------------------------------------
+
+#: Numbers at which arithmetic goes wrong.
+EXTREMES = [0, 1, 2, *(2**bits + more for bits in (7, 8, 15, 16, 31, 32, 63, 64) for more in (-1, 0))]
+
+
+@st.composite
+def damaged(draw: st.DrawFn, files: list[bytes]) -> bytes:
+    """One of `files` with up to four faults: mostly in front, where headers are, and at the end."""
+    content = bytearray(draw(st.sampled_from(files)))
+    for _ in range(draw(st.integers(1, 4))):
+        length = len(content)
+        first, last = draw(st.sampled_from([(0, 64), (0, length), (length - 128, length)]))
+        place = draw(st.integers(max(0, first), min(last, length)))
+        match draw(st.integers(0, 6)):
+            case 0 if place < length:
+                content[place] ^= 1 << draw(st.integers(0, 7))
+            case 1:
+                new = draw(st.binary(min_size=1, max_size=4))
+                content[place : place + len(new)] = new
+            case 2:
+                size = draw(st.sampled_from([1, 2, 4, 8]))
+                number = draw(st.sampled_from(EXTREMES)) % (1 << 8 * size)
+                content[place : place + size] = number.to_bytes(size, draw(st.sampled_from(["big", "little"])))
+            case 3:
+                del content[place : place + draw(st.sampled_from([1, 2, 4, 64, 1024]))]
+            case 4:
+                content[place:place] = draw(st.binary(min_size=1, max_size=64))
+            case 5:
+                other = draw(st.integers(0, length))
+                content[place:place] = content[other : other + draw(st.sampled_from([1, 4, 64, 1024]))]
+            case _:
+                del content[place:]
+    return bytes(content)
+
+
+def anything(*better: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    """`better` in equal shares, and some wholly random bytes."""
+    return st.integers(0, 15).flatmap(lambda n: better[n % len(better)] if n else st.binary(max_size=4096))
+
+
+def digits() -> np.ndarray:
+    """Real ones, uint8 (100, 28, 28)."""
+    return load(DataOptions(dataset="mnist5k")).test.images(slice(100))[:, 0].numpy()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The kinds
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def idx(folder: Path) -> Reader:
+    """A set of its own that has no published sums, which nothing damaged would get past; plain and gzipped."""
+    from genkit.data import idx as module
+
+    name = "digits-idx3-ubyte"
+    module.FILES[name] = (20, 28, 28)
+    module.SETS["fuzzed"] = module.IdxSet(mirrors=(), classes=())
+    plain = struct.pack(">BBBB3I", 0, 0, 8, 3, 20, 28, 28) + digits()[:20].tobytes()
+
+    def read(content: bytes) -> None:
+        path = folder / (f"{name}.gz" if content[:2] == module.GZIP else name)
+        path.write_bytes(content)
+        images = module._read("fuzzed", name, path)
+        assert images.shape == (20, 28, 28)
+        if path.name == name:
+            assert images.tobytes() == content[16:]
+
+    packed = damaged([plain]).map(lambda content: gzip.compress(content, 1))
+    bomb = st.integers(0, 2**22).map(lambda size: gzip.compress(plain[:16] + bytes(size), 1))
+    files = anything(damaged([plain]), damaged([gzip.compress(plain)]), packed, bomb)
+    return Reader(files, [plain, gzip.compress(plain)], read)
+
+
+def picture(folder: Path) -> Callable[[bytes], None]:
+    """As a folder of pictures is read: the header, then the pixels."""
+    from genkit.data.decode import BadImage, decode_and_hash, read_header, without_warnings
+    from genkit.model import ImageShape
+
+    path = folder / "picture"
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        try:
+            with without_warnings():
+                header = read_header(path)
+                pixels, _, _ = decode_and_hash(path, header, ImageShape(1 if header.grey else 3, 28, 28))
+        except BadImage as error:
+            raise DataError(str(error)) from error
+        assert pixels.dtype == np.uint8
+        assert pixels.shape == (1 if header.grey else 3, 28, 28)
+
+    return read
+
+
+def sheet(side: int) -> Image.Image:
+    """`side` x `side` digits, in grey."""
+    pictures = digits()[: side * side].reshape(side, side, 28, 28)
+    return Image.fromarray(pictures.transpose(0, 2, 1, 3).reshape(side * 28, side * 28))
+
+
+def saved(image: Image.Image, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def png(folder: Path) -> Reader:
+    grey = sheet(3)
+    whole = [
+        saved(grey, "png"),
+        saved(grey.convert("RGB"), "png"),
+        saved(grey.convert("RGBA"), "png", pnginfo=None),
+        saved(grey.convert("P"), "png", transparency=0),
+        saved(grey.convert("1"), "png"),
+        saved(Image.fromarray(np.asarray(grey).astype(np.uint16) * 257), "png"),
+        saved(grey, "png", save_all=True, append_images=[grey.rotate(90)]),
+    ]
+
+    def with_sums(content: bytes) -> bytes:
+        """Each chunk with the sum that it should have, so that damage gets further than to the first sum."""
+        parts, place = [content[:8]], 8
+        while place + 12 <= len(content):
+            end = place + 8 + int.from_bytes(content[place : place + 4], "big")
+            if end + 4 > len(content):
+                break
+            parts += [content[place:end], zlib.crc32(content[place + 4 : end]).to_bytes(4, "big")]
+            place = end + 4
+        return b"".join([*parts, content[place:]])
+
+    sides = st.sampled_from([0, 1, 28, 84, 1024, 5000, 9000, 30_000, 2**16, 2**31 - 1, 2**31, 2**32 - 1])
+    header = st.tuples(
+        sides,
+        sides,
+        st.sampled_from([0, 1, 2, 4, 8, 16, 17]),
+        st.integers(0, 8),
+        st.integers(0, 1),
+        st.integers(0, 1),
+        st.integers(0, 2),
+    )
+
+    def claiming(content: bytes, fields: tuple[int, ...]) -> bytes:
+        return content[:16] + struct.pack(">IIBBBBB", *fields) + content[29:]
+
+    headers = st.builds(claiming, st.sampled_from(whole), header).map(with_sums)
+    files = anything(damaged(whole), damaged(whole).map(with_sums), damaged(whole).map(with_sums), headers)
+    return Reader(files, whole, picture(folder))
+
+
+def jpeg(folder: Path) -> Reader:
+    grey = sheet(3)
+    exif = Image.Exif()
+    exif[0x112] = 6
+    whole = [
+        saved(grey, "jpeg"),
+        saved(grey.convert("RGB"), "jpeg", exif=exif),
+        saved(grey.convert("RGB"), "jpeg", progressive=True, subsampling=0),
+        saved(grey.convert("CMYK"), "jpeg", restart_marker_rows=1),
+        saved(grey.convert("RGB"), "jpeg", progressive=True, optimize=True, icc_profile=bytes(200)),
+    ]
+
+    @st.composite
+    def claiming(draw: st.DrawFn) -> bytes:
+        """With another size, precision or number of components in the frame's header."""
+        content = bytearray(draw(st.sampled_from(whole)))
+        frame = re.search(rb"\xff[\xc0\xc2]", content)
+        assert frame
+        place = frame.start() + draw(st.integers(4, 9))
+        number = draw(st.sampled_from(EXTREMES)) % 65536
+        content[place : place + 2] = number.to_bytes(2, "big")
+        return bytes(content)
+
+    return Reader(anything(damaged(whole), damaged(whole), damaged(whole), claiming()), whole, picture(folder))
+
+
+def array(folder: Path) -> Callable[[bytes], None]:
+    """As `--dataset FILE.npz` is read: whole, into a pack."""
+    path = folder / "array.npz"
+    times = iter(range(1, 2**62))
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        # Two files within one tick of the clock would pass for the same, which is packed already.
+        time = next(times)
+        os.utime(path, ns=(time, time))
+        dataset = load(DataOptions(dataset=str(path)))
+        for split in dataset.splits().values():
+            assert len(split.images()) == len(split) > 0
+
+    return read
+
+
+def arrays() -> list[dict[str, np.ndarray]]:
+    """What a .npz may hold, in several types."""
+    images = digits()[:12]
+    return [
+        {"images": images, "labels": np.arange(12) % 3},
+        {"x": (images / 255).astype(np.float32)[..., None], "y": np.array(list("abcabcabcabc"))},
+        {"images": images > 127},
+        {
+            "images": images[:, None].repeat(3, 1),
+            "attributes": np.stack([np.arange(12) % 2, np.arange(12) > 5], 1),
+            "attribute_names": np.array(["odd", "late"]),
+        },
+    ]
+
+
+def zipped(members: Iterable[tuple[str, bytes]], method: int) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method, compresslevel=1) as archive:
+        for name, content in members:
+            archive.writestr(f"{name}.npy", content)
+    return buffer.getvalue()
+
+
+METHODS = st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+
+
+def npz(folder: Path) -> Reader:
+    """Sound archives of damaged arrays."""
+
+    def npy(array: np.ndarray) -> bytes:
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        return buffer.getvalue()
+
+    sets = [{name: npy(each) for name, each in these.items()} for these in arrays()]
+
+    @st.composite
+    def with_damage(draw: st.DrawFn) -> bytes:
+        """One array of a set damaged anywhere."""
+        members = dict(draw(st.sampled_from(sets)))
+        name = draw(st.sampled_from(sorted(members)))
+        members[name] = draw(damaged([members[name]]))
+        return zipped(members.items(), draw(METHODS))
+
+    sizes = st.one_of(st.sampled_from([*EXTREMES, -1, 3, 4, 12, 28]), st.integers(0, 100))
+    plain = ["|u1", "|b1", "<f4", ">f8", "<f2", "<f16", "<c8", "|O", "<U1", ">U1", "<U0", "<U300", "|S4", "|V8", "<i8"]
+    types = st.sampled_from([*plain, "<M8[s]", "x", "<u1,<u1", ("|u1", (2,)), [("a", "|u1")]])
+
+    @st.composite
+    def claiming(draw: st.DrawFn) -> bytes:
+        """One array of a set with another header, perhaps of a size that fits it."""
+        members = dict(draw(st.sampled_from(sets)))
+        name = draw(st.sampled_from(sorted(members)))
+        shape = tuple(draw(st.lists(sizes, max_size=5)))
+        header = {"descr": draw(types), "fortran_order": draw(st.booleans()), "shape": shape}
+        body = draw(st.integers(0, 1 << 16))
+        with contextlib.suppress(TypeError, ValueError):
+            needed = math.prod(shape) * np.dtype(header["descr"]).itemsize
+            body = needed if 0 <= needed < 1 << 20 else body
+        text = repr(header).encode() + b"\n"
+        content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+        members[name] = content + draw(st.sampled_from([b"\0", b"\1", b"\xff"])) * body
+        return zipped(members.items(), draw(METHODS))
+
+    whole = [zipped(these.items(), zipfile.ZIP_DEFLATED) for these in sets]
+    return Reader(anything(with_damage(), with_damage(), claiming()), whole, array(folder))
+
+
+def zip_container(folder: Path) -> Reader:
+    """Sound arrays in damaged archives."""
+    whole = []
+    for these in arrays():
+        for save in (np.savez, np.savez_compressed):
+            buffer = io.BytesIO()
+            save(buffer, **these)
+            whole.append(buffer.getvalue())
+
+    @st.composite
+    def claiming(draw: st.DrawFn) -> bytes:
+        """Another number in the records of the directory, of the members, or of the end."""
+        content = bytearray(draw(st.sampled_from(whole)))
+        for _ in range(draw(st.integers(1, 3))):
+            signature, length = draw(st.sampled_from([(b"PK\1\2", 46), (b"PK\3\4", 30), (b"PK\5\6", 22)]))
+            places = [found.start() for found in re.finditer(re.escape(signature), content)]
+            if not places:
+                break
+            place = draw(st.sampled_from(places)) + draw(st.integers(4, length - 2))
+            size = draw(st.sampled_from([2, 4]))
+            number = draw(st.one_of(st.sampled_from([*EXTREMES, len(content)]), st.integers(0, 4096)))
+            content[place : place + size] = (number % (1 << 8 * size)).to_bytes(size, "little")
+        return bytes(content)
+
+    return Reader(anything(claiming(), damaged(whole), claiming(), damaged(whole)), whole, array(folder))
+
+
+def toml(folder: Path) -> Reader:
+    """Recipes, as `genkit train --config FILE --dry-run` takes them: read, and held against the model's options."""
+    from genkit.cli.train import train
+    from genkit.models import names
+    from genkit.options import read_config
+
+    path = folder / "recipe.toml"
+    commands = {name: train.get_command(click.Context(train), name) for name in names()}
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        with contextlib.redirect_stdout(io.StringIO()):
+            try:
+                command = commands.get(read_config(path).get("model", ""))
+                if command is None:
+                    raise UsageError("no such model")
+                command.main(["--config", str(path), "--dry-run"], "genkit train", standalone_mode=False)
+            except click.ClickException as error:  # as the command line shows it
+                raise UsageError(error.format_message().replace("\n", " ")) from error
+
+    recipes = Path(__file__).parents[2] / "experiments"
+    whole = [each.read_bytes() for each in sorted(recipes.glob("*.toml"))]
+    keys = ["lr", "epochs", "batch-size", "latent-dim", "dataset", "image-size", "channels", "seed", "model", "out"]
+    keys += ["a.b", '"a b"', '"\\n"', "''", "batch_size", "no-such", "é", "hidden", "device", "skip-bad"]
+    good = ["1", "2", "8", "16", "0.5", '"1"', '"2"', '"cpu"', '"mnist"', *(f'"{name}"' for name in names())]
+    bad = ["-1", "0", "1e-3", "1e400", "inf", "nan", "true", '"x"', '"\\u0000"', "[1, 2]", "[[1]]", "{a = 1}", "[]"]
+    bad += ["1979-05-27T07:32:00Z", "07:32:00", '"""\nx\n"""', "9" * 30, "0x" + "f" * 4000, "9" * 5000, "[" * 2000]
+    bad += ["{a = " * 2000, "'\x1b[2J'", '"\\r\\n"', '[""]', "1_000", "0b1", "[1, [2]]", '"' + "x" * 3000 + '"']
+    line = st.builds("{} = {}\n".format, st.sampled_from(keys), st.sampled_from([*good, *good, *bad]))
+    lines = st.builds(
+        lambda model, lines: f'model = "{model}"\n{"".join(lines)}'.encode(),
+        st.sampled_from(sorted(names())),
+        st.lists(line, min_size=1, max_size=5),
+    )
+    longer = st.builds(
+        lambda content, line: content + b"\n" + line.encode(),
+        st.sampled_from(whole),
+        st.one_of(line, st.text(max_size=80)),
+    )
+    return Reader(anything(damaged(whole), lines, longer), whole, read)
+
+
+def checkpoint(folder: Path) -> Reader:
+    """One file of a checkpoint is damaged, and the manifest vouches for it: what the hashes don't catch.
+
+    A fuzzed file is the name of the one that is damaged, a NUL, and its content.
+    """
+    import torch
+
+    from genkit import checkpoint as module
+    from genkit import models
+    from genkit.files import to_json
+    from genkit.model import Batch, ImageShape
+    from genkit.training import TrainingState, train
+
+    kinds = {"vae": {"hidden": (5,), "latent_dim": 2, "ema": 0.5}, "ae": {"hidden": (5,), "latent_dim": 2}}
+    shape = ImageShape(1, 8, 8)
+    whole: dict[str, dict[str, bytes]] = {}
+
+    def fresh(name: str) -> TrainingState:
+        kind = models.find(name)
+        return TrainingState(kind(shape, kind.Options(**kinds[name])), 2, 2)
+
+    for name in kinds:
+        state = fresh(name)
+        list(train(state, [Batch(torch.rand(4, *shape), None, torch.tensor(0.0))]))
+        pending = {"loss": torch.rand(3), "kl": torch.rand(3)}
+        path = module.write(folder / name, state, pending, model=name, metrics={"val/loss": 1.0}, classes=("a", "b"))
+        whole[name] = {file.name: file.read_bytes() for file in path.iterdir()}
+
+    def read(content: bytes) -> None:
+        head, _, damaged_content = content.partition(b"\0")
+        name, _, file = head.decode("latin-1").partition("/")
+        name, file = (name, file) if name in whole else ("vae", module.MANIFEST)
+        path = folder / "fuzzed"
+        path.mkdir(exist_ok=True)
+        contents = {**whole[name], file: damaged_content}
+        if file != module.MANIFEST:
+            sums = {
+                each: hashlib.sha256(data).hexdigest() for each, data in contents.items() if each != module.MANIFEST
+            }
+            contents[module.MANIFEST] = to_json(sums)
+        for each in path.iterdir():
+            each.unlink()
+        for each, data in contents.items():
+            (path / each).write_bytes(data)
+        module.read(path)
+        module.restore(path, fresh(name))
+
+    def named(name: str, file: str, content: bytes) -> bytes:
+        return f"{name}/{file}\0".encode() + content
+
+    undamaged = [named(name, file, content) for name, files in whole.items() for file, content in files.items()]
+    some = st.sampled_from([(name, file) for name, files in whole.items() for file in files])
+    bytes_of_one = some.flatmap(lambda one: damaged([whole[one[0]][one[1]]]).map(lambda content: named(*one, content)))
+    of_name = {name: json.loads(files[module.DESCRIPTION]) for name, files in whole.items()}
+    values_of_one = st.sampled_from(sorted(whole)).flatmap(
+        lambda name: altered(of_name[name]).map(lambda value: named(name, module.DESCRIPTION, value))
+    )
+    return Reader(anything(bytes_of_one, values_of_one), undamaged, read)
+
+
+def config(folder: Path) -> Reader:
+    """As `genkit train --resume RUN` reads it."""
+    from genkit import config as module
+    from genkit import models
+
+    whole = []
+    for name in models.names():
+        options = models.find(name).Options()
+        settings_ = module.Config(name, options, DataOptions(), module.RunOptions(), {})
+        settings_ = settings_._replace(sources=dict.fromkeys(settings_.values(), "default"))
+        whole.append(json.dumps(settings_.as_json()).encode())
+
+    def read(content: bytes) -> None:
+        (folder / module.NAME).write_bytes(content)
+        module.read(folder)
+
+    values = st.sampled_from(whole).flatmap(lambda content: altered(json.loads(content)))
+    return Reader(anything(damaged(whole), values), whole, read)
+
+
+#: Any JSON value, of sizes and kinds that nobody expects.
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.sampled_from([*EXTREMES, *(-number for number in EXTREMES), 10**400, 1e308, 1e-320])
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["vae", "../vae", "/dev/zero", "\0", "x" * 5000]),
+    lambda value: st.lists(value, max_size=4) | st.dictionaries(st.text(max_size=8), value, max_size=4),
+    max_leaves=8,
+)
+
+
+@st.composite
+def altered(draw: st.DrawFn, value: Any) -> bytes:
+    """A JSON value with some of its parts replaced, taken out or added, and sometimes far too deep."""
+    value = copy.deepcopy(value)
+    for _ in range(draw(st.integers(1, 3))):
+        place = value
+        while True:
+            key = (
+                draw(st.sampled_from(sorted(place))) if place and draw(st.integers(0, 9)) else draw(st.text(max_size=8))
+            )
+            if not isinstance(place.get(key), dict) or draw(st.integers(0, 3)) == 0:
+                break
+            place = place[key]
+        if draw(st.integers(0, 3)) == 0:
+            place.pop(key, None)
+        else:
+            place[key] = draw(JSON)
+    content = json.dumps(value).encode()
+    return content.replace(b"null", b"[" * 5000 + b"]" * 5000, 1) if draw(st.integers(0, 49)) == 0 else content
+
+
+if __name__ == "__main__":
+    outcome = main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    print(json.dumps(outcome._asdict()))

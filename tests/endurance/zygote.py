@@ -1,0 +1,182 @@
+"""A process that has torch loaded and runs genkit's commands in forks of itself, with faults where they are asked for.
+
+    python -m endurance.zygote        (within tests/)
+
+reads one job a line on stdin, as JSON: `arguments`, `err` (the file for stdout and stderr) and `fault`. It answers with
+a line when the fork has begun (`pid`) and one when it has ended (`status`: the exit code, or minus the signal).
+
+Loading torch takes longer than the runs that are killed here; a fork of this process begins at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import os
+import resource
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import genkit.cli
+import genkit.data.dataset
+import genkit.run
+import genkit.training
+from genkit import models
+
+
+def main() -> None:
+    torch.set_num_threads(1)  # threads of this process would be missing in its forks
+    for name in models.names():
+        models.find(name)
+    torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # its first one imports for two seconds
+    print("ready", flush=True)
+    for line in sys.stdin:
+        job = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            carry_out(job)
+        print(json.dumps({"pid": pid}), flush=True)
+        _, status = os.waitpid(pid, 0)
+        print(json.dumps({"status": os.waitstatus_to_exitcode(status)}), flush=True)
+
+
+def carry_out(job: dict[str, Any]) -> None:
+    """Be the process of one command."""
+    code = 70
+    try:
+        target = os.open(job["err"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        for descriptor, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, target), (2, target)):
+            os.dup2(source, descriptor)
+        for name, value in (job.get("fault") or {}).items():
+            FAULTS[name](value)
+        genkit.cli.main(job["arguments"])
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Faults
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def at_step(step: int, action: Any) -> None:
+    """Call `action` once that many steps are taken, before anybody looks at the last one."""
+    train = genkit.run.train
+
+    def watched(state: genkit.training.TrainingState, batches: Any) -> Iterator[Any]:
+        for metrics in train(state, batches):
+            if state.step == step:
+                action()
+            yield metrics
+
+    genkit.run.train = watched
+
+
+def signal_at(value: list[int]) -> None:
+    """[signal, step]"""
+    number, step = value
+    at_step(step, lambda: os.kill(os.getpid(), number))
+
+
+def kill_at_operation(value: list[Any]) -> None:
+    """[folder, n]: kill -9 right before the n-th operation on files below the folder."""
+    folder, left = value
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal left
+        known = event.startswith(("os.", "shutil.")) or event == "open"
+        if known and arguments and isinstance(arguments[0], str) and arguments[0].startswith(folder):
+            left -= 1
+            if left <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+def file_limit_at(value: list[int]) -> None:
+    """[bytes, step]: from then on, no file can grow beyond that many bytes."""
+    size, step = value
+    at_step(step, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
+
+
+def fill_at(value: list[Any]) -> None:
+    """[file, bytes, step]: then the file takes all room of its file system but that many bytes."""
+    file, left, step = value
+
+    def fill() -> None:
+        system = os.statvfs(Path(file).parent)
+        with open(file, "wb") as ballast:  # noqa: PTH123
+            os.posix_fallocate(ballast.fileno(), 0, max(1, system.f_bavail * system.f_frsize - left))
+
+    at_step(step, fill)
+
+
+def not_finite_at(value: list[Any]) -> None:
+    """[what, phase, step]: the "loss" or the "gradient" of that phase becomes NaN in that step (the first is 1)."""
+    what, wanted, step = value
+    prepare = genkit.training.prepare_update
+
+    def poisoned(optimizer: torch.optim.Optimizer, peak_lr: float, state: genkit.training.TrainingState) -> Any:
+        phase = state.phases[state.optimizers.index(optimizer)]
+        if what == "gradient" and phase.name == wanted and state.step + 1 == step:
+            optimizer.param_groups[0]["params"][0].grad.view(-1)[0] = math.nan
+        return prepare(optimizer, peak_lr, state)
+
+    genkit.training.prepare_update = poisoned
+    if what == "loss":
+        init = genkit.training.TrainingState.__init__
+
+        def __init__(self: genkit.training.TrainingState, *arguments: Any) -> None:
+            init(self, *arguments)
+
+            def losses(original: Any, batch: Any) -> dict[str, torch.Tensor]:
+                values = original(batch)
+                return {**values, "loss": values["loss"] * math.nan} if self.step + 1 == step else values
+
+            self.phases = [
+                phase._replace(losses=functools.partial(losses, phase.losses)) if phase.name == wanted else phase
+                for phase in self.phases
+            ]
+
+        genkit.training.TrainingState.__init__ = __init__
+
+
+def in_memory(_value: bool) -> None:
+    """No fault: the images are copied into memory instead of being mapped from their file."""
+    load = genkit.data.load
+
+    def copied(options: genkit.data.DataOptions) -> genkit.data.dataset.Dataset:
+        dataset = load(options)
+        splits = {
+            name: dataclasses.replace(split, storage=split.storage.clone()) for name, split in dataset.splits().items()
+        }
+        return dataclasses.replace(dataset, **splits)
+
+    genkit.data.load = copied
+
+
+FAULTS = {
+    "in_memory": in_memory,
+    "signal_at": signal_at,
+    "kill_at_operation": kill_at_operation,
+    "file_limit_at": file_limit_at,
+    "fill_at": fill_at,
+    "not_finite_at": not_finite_at,
+}
+
+if __name__ == "__main__":
+    main()
