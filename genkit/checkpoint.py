@@ -108,16 +108,24 @@ class Checkpoint(NamedTuple):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def write(folder: Path, state: TrainingState, pending: Mapping[str, Tensor] | None = None, **about: Any) -> Path:
-    """Write the state of a training run to `folder`, all of it or nothing.
+class Snapshot(NamedTuple):
+    """What a checkpoint is to hold: a copy on the CPU, which training no longer changes.
+
+    Attributes:
+        tensors: file name -> name -> tensor.
+        description: the rest.
+    """
+
+    tensors: dict[str, dict[str, Tensor]]
+    description: Description
+
+
+def snapshot(state: TrainingState, pending: Mapping[str, Tensor] | None = None, **about: Any) -> Snapshot:
+    """Copy the state of a training run.
 
     Args:
-        folder: must not exist; its parent must.
         pending: metrics of the steps since the last that was logged, (steps,) each.
         about: the fields of `Description` that aren't known from the state.
-
-    Raises:
-        CheckpointError: when the disk doesn't take it; then nothing is left there.
     """
     description = Description(
         image=Image(**state.model.image._asdict()),
@@ -131,11 +139,26 @@ def write(folder: Path, state: TrainingState, pending: Mapping[str, Tensor] | No
     }
     if state.averaged is not None:
         files[AVERAGED] = state.averaged.module.state_dict()
-    contents = {
-        name: save({key: value.cpu().contiguous().clone() for key, value in tensors.items()})
-        for name, tensors in files.items()
-    }
-    contents[DESCRIPTION] = to_json(description.model_dump(mode="json"))
+    copies = {name: {key: copied(value) for key, value in tensors.items()} for name, tensors in files.items()}
+    return Snapshot(copies, description)
+
+
+def copied(tensor: Tensor) -> Tensor:
+    """On the CPU, in memory of its own."""
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def write(folder: Path, snapshot: Snapshot) -> Path:
+    """Write a checkpoint to `folder`, all of it or nothing.
+
+    Args:
+        folder: must not exist; its parent must.
+
+    Raises:
+        CheckpointError: when the disk doesn't take it; then nothing is left there.
+    """
+    contents = {name: save(tensors) for name, tensors in snapshot.tensors.items()}
+    contents[DESCRIPTION] = to_json(snapshot.description.model_dump(mode="json"))
     contents[MANIFEST] = to_json({name: hashlib.sha256(data).hexdigest() for name, data in contents.items()})
     try:
         write_folder(folder, contents)

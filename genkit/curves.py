@@ -60,9 +60,8 @@ class Curves:
         self.file.flush()
 
     def sync(self) -> None:
-        """Wait until all of it is on the disk: a checkpoint must not be ahead of the curves that led to it."""
+        """Wait until all that has been added is on the disk. Other threads may add to it meanwhile."""
         for file in (self.file, self.board.file):
-            file.flush()
             os.fsync(file.fileno())
 
     def close(self) -> None:

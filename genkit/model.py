@@ -135,8 +135,11 @@ class GenerativeModel(nn.Module, ABC):
     def fit_prior(self, batches: Iterable[Batch]) -> None:
         """Fit what `prior` needs to the training images, for a model whose training doesn't give it a prior."""
 
-    def watch(self, metrics: Mapping[str, float]) -> dict[str, str]:
-        """What has gone wrong in training, by these validation metrics, short of numbers that aren't finite.
+    def watch(self, history: Sequence[Mapping[str, float]]) -> dict[str, str]:
+        """What has gone wrong in training, short of numbers that aren't finite.
+
+        Args:
+            history: the metrics of each validation so far, the newest last; at least one.
 
         Returns:
             The field's name for each ailment ("posterior collapse"), with what shows it and what usually helps.

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -102,6 +103,9 @@ class Training:
 
     directory: RunDirectory
     curves: Curves
+    writer: Executor
+    #: The checkpoint that is on its way to the disk, while training goes on.
+    writing: Future[None] | None = None
 
     def __init__(self, config: Config, dataset: Dataset):
         options = config.options
@@ -117,7 +121,10 @@ class Training:
         self.pending: list[dict[str, Tensor]] = []
         self.seconds = 0.0
         self.saved_at = time.monotonic()
+        # Of this process: what is watched is a trend, and a resumed run soon shows it again.
+        self.validations: list[dict[str, float]] = []
         self.ailing: set[str] = set()
+        self.prior_of_step: int | None = None
         # The step up to which the curves of the run are to be kept.
         self.curves_until = -1
 
@@ -165,6 +172,7 @@ class Training:
                 logger.info("resumed  after %s of %s steps", f"{self.state.step:,}", f"{self.total_steps:,}")
             with ExitStack() as stack:
                 self.curves = stack.enter_context(Curves(directory.path, self.curves_until))
+                self.writer = stack.enter_context(ThreadPoolExecutor(1))
                 stop = stack.enter_context(stop_signals())
                 self.run_epochs(stop)
                 return self.finish(stop[0] if stop else None)
@@ -192,8 +200,10 @@ class Training:
                 if self.state.step % batches == 0:
                     self.end_epoch(self.state.step // batches)
                     self.seconds = time.monotonic() - started
+        self.settle()
         if stop and not self.directory.checkpoint_path(self.state.step).exists():
             self.save({})
+            self.settle()
 
     def end_epoch(self, epoch: int) -> None:
         """Validate, draw and save, in this order: a checkpoint vouches for all that came before it."""
@@ -203,7 +213,8 @@ class Training:
         self.record("val", values)
         shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
         logger.info("epoch %*d/%d  %s", len(str(epochs)), epoch, epochs, shown)
-        self.warn_of(self.state.model.watch(values))
+        self.validations.append(values)
+        self.warn_of(self.state.model.watch(self.validations))
         if last or epoch % self.config.run.picture_every == 0:
             self.draw()
         due = epoch % every == 0 if every else self.save_is_due() or self.is_best(values)
@@ -212,6 +223,8 @@ class Training:
 
     def log_pending(self) -> None:
         """Log the mean of the metrics of the steps since the last time."""
+        if self.writing is not None and self.writing.done():
+            self.settle()
         values = self.read_pending()
         self.pending = []
         means = {name: value.mean().item() for name, value in values.items()}
@@ -242,6 +255,7 @@ class Training:
         advice = f"a lower --lr (it is {options.lr:g})"
         advice += "" if options.grad_clip else " or --grad-clip 1"
         advice += "" if options.lr_warmup else " or --lr-warmup 1"
+        self.settle()
         saved = self.directory.checkpoints
         last = f"the last good checkpoint is {saved[-1]}, for --init-from" if saved else "there was no checkpoint yet"
         return DivergedError(
@@ -269,6 +283,10 @@ class Training:
 
     @torch.no_grad()
     def fit_prior(self) -> None:
+        """Fit the prior to the model as it is now, once a step."""
+        if self.prior_of_step == self.state.step:
+            return
+        self.prior_of_step = self.state.step
         model = self.state.best_model.eval()
         chosen = self.dataset.train.take(self.dataset.train.spread(PRIOR_IMAGES))
         # A checkpoint more or less must not change what training draws next.
@@ -281,21 +299,21 @@ class Training:
 
     def is_best(self, values: dict[str, float]) -> bool:
         """Whether no checkpoint of the run is better than these validation metrics."""
+        self.settle()
         saved = [rundir.monitored_value(path) for path in self.directory.checkpoints]
         return values.get(self.state.model.monitor, math.inf) < min(saved, default=math.inf)
 
     def save(self, values: dict[str, float]) -> None:
-        """Write a checkpoint; nothing that isn't finite gets into one, and no curve is behind it.
+        """Copy the state, and have it written while training goes on; nothing that isn't finite gets into it.
 
         Raises:
-            CheckpointError: when the disk doesn't take it.
+            CheckpointError: when the disk didn't take the one before.
             DivergedError
         """
         pending = self.read_pending()
         self.fit_prior()
-        self.curves.sync()
-        checkpoint.write(
-            self.directory.checkpoint_path(self.state.step),
+        self.settle()
+        snapshot = checkpoint.snapshot(
             self.state,
             pending,
             model=self.config.model,
@@ -308,8 +326,23 @@ class Training:
             classes=self.dataset.classes,
             attributes=self.dataset.attributes,
         )
-        self.directory.prune()
+        self.writing = self.writer.submit(self.write, self.directory.checkpoint_path(self.state.step), snapshot)
         self.saved_at = time.monotonic()
+
+    def write(self, path: Path, snapshot: checkpoint.Snapshot) -> None:
+        self.curves.sync()  # no checkpoint is ahead of the curves that led to it
+        checkpoint.write(path, snapshot)
+        self.directory.prune()
+
+    def settle(self) -> None:
+        """Wait for the checkpoint that is being written.
+
+        Raises:
+            CheckpointError, OSError: when the disk doesn't take it.
+        """
+        writing, self.writing = self.writing, None
+        if writing is not None:
+            writing.result()
 
     def draw_reals(self) -> None:
         reals = images.grid(self.dataset.val.images(self.dataset.val.spread(PICTURE_COUNT)))

@@ -32,7 +32,7 @@ def state() -> TrainingState:
 
 @pytest.fixture
 def folder(state: TrainingState, tmp_path: Path) -> Path:
-    return checkpoint.write(tmp_path / "000001", state, model="vae")
+    return checkpoint.write(tmp_path / "000001", checkpoint.snapshot(state, model="vae"))
 
 
 def forge(folder: Path, change: dict) -> None:
@@ -183,7 +183,7 @@ def test_restoring_gives_the_same_state(folder: Path, state: TrainingState) -> N
 def test_a_normal_deviate_that_is_kept_for_later_is_restored(state: TrainingState, tmp_path: Path) -> None:
     """NumPy and Python draw normal numbers in pairs, and keep the second."""
     np.random.randn(), random.gauss(0, 1)
-    folder = checkpoint.write(tmp_path / "000001", state, model="vae")
+    folder = checkpoint.write(tmp_path / "000001", checkpoint.snapshot(state, model="vae"))
     drawn = np.random.randn(), random.gauss(0, 1), random.gauss(0, 1)
     np.random.randn(), random.gauss(0, 1)
     checkpoint.restore(folder, TrainingState(VAE(IMAGE, state.model.options), 2, 2))
@@ -206,5 +206,5 @@ def test_optimizer_and_random_state_are_kept(folder: Path, state: TrainingState)
 def test_a_failed_write_leaves_nothing(state: TrainingState, tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
     with pytest.raises(CheckpointError, match="could not be written"):
-        checkpoint.write(tmp_path / "checkpoints" / "000001", state, model="vae")
+        checkpoint.write(tmp_path / "checkpoints" / "000001", checkpoint.snapshot(state, model="vae"))
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]

@@ -86,3 +86,14 @@ def test_sliced_wasserstein_at_any_size(shape: ImageShape) -> None:
     images = torch.rand(6, *shape)
     assert evaluate.sliced_wasserstein(images, images) == 0
     assert evaluate.sliced_wasserstein(images, 1 - images) > 0
+
+
+def test_diversity_is_a_ratio_of_nearest_distances(digits: Dataset) -> None:
+    real = digits.test.images(slice(0, 200)).float() / 255
+    assert evaluate.diversity(real, real) == 1
+    assert evaluate.diversity(real / 2, real) == pytest.approx(0.5, rel=1e-4)
+    assert evaluate.diversity(real[:1].expand(200, -1, -1, -1), real) == pytest.approx(0, abs=5e-3)
+    few = real[:4].repeat(50, 1, 1, 1)  # four images, over and over
+    assert evaluate.diversity(few, real) == pytest.approx(0, abs=5e-3)
+    corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]]).reshape(3, 1, 1, 2)
+    assert evaluate.diversity(corners, 2 * corners) == pytest.approx(0.5)

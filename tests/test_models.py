@@ -124,7 +124,7 @@ def test_a_checkpoint_opens_alone_and_gives_the_same_images(name: str, ema: floa
     best = state.best_model.eval()
     with torch.no_grad():
         best.fit_prior(in_order(random_split(image), 4, torch.device("cpu")))
-    checkpoint.write(tmp_path / "000003", state, model=name)
+    checkpoint.write(tmp_path / "000003", checkpoint.snapshot(state, model=name))
     opened = checkpoint.read(tmp_path / "000003")
     assert opened.description.step == 3
     assert opened.model.options == model.options

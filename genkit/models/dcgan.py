@@ -8,7 +8,7 @@ shows it how far the batch spreads, and averages the generator's weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -33,7 +33,8 @@ PAPER = {
     "epochs": 25,
 }
 
-#: When `watch` speaks: the discriminator's doubt of real images, and of samples; the diversity of samples.
+#: When `watch` speaks: the discriminator's doubt of real images, and its belief in samples; the diversity of samples,
+#: of what it was and of what it is in three validations.
 SATURATED = 0.02
 COLLAPSED = 0.5
 
@@ -107,19 +108,24 @@ class DCGAN(GenerativeModel):
         """The non-saturating loss, −ln D(G(z)); ln 2 when the discriminator is at a loss."""
         return {"loss": F.softplus(-self.critic(self.generator(self.draw(batch)))).mean()}
 
-    def watch(self, metrics: Mapping[str, float]) -> dict[str, str]:
-        """A discriminator that is never fooled teaches nothing; a generator that repeats itself has collapsed."""
-        real, fake, diversity = metrics["critic/real"], metrics["critic/fake"], metrics["diversity"]
+    def watch(self, history: Sequence[Mapping[str, float]]) -> dict[str, str]:
+        """A discriminator that is never fooled teaches nothing; a generator that repeats itself has collapsed.
+
+        Samples are alike before the generator has learned much: a collapse is diversity that falls, or never comes.
+        """
+        real, fake = history[-1]["critic/real"], history[-1]["critic/fake"]
+        diversity = [metrics["diversity"] for metrics in history]
         found = {}
         if real > 1 - SATURATED and fake < SATURATED:
             found["saturated discriminator"] = (
                 f"it takes real images for real with {real:.1%}, and samples with {fake:.1%}, which leaves the "
                 "generator no gradient; what usually helps: --critic-norm spectral, or a lower --critic-lr"
             )
-        if diversity < COLLAPSED:
+        if diversity[-1] < COLLAPSED * max(diversity) or (len(diversity) >= 3 and max(diversity[-3:]) < COLLAPSED):
             found["mode collapse"] = (
-                f"a sample is on average {diversity:.2f} times as far from its nearest other sample as a real image "
-                "from its nearest; what usually helps: a larger --batch-size, a lower --lr, or --critic-norm spectral"
+                f"a sample is {diversity[-1]:.2f} times as far from its nearest other sample as a real image from its "
+                f"nearest (it was up to {max(diversity):.2f} times); what usually helps: a larger --batch-size, "
+                "a lower --lr, or --critic-norm spectral"
             )
         return found
 

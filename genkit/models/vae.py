@@ -8,7 +8,7 @@ training and evaluation.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -103,9 +103,9 @@ class VAE(GenerativeModel):
             return self.options.beta
         return self.options.beta * (epoch / self.options.kl_warmup).clamp(max=1)
 
-    def watch(self, metrics: Mapping[str, float]) -> dict[str, str]:
+    def watch(self, history: Sequence[Mapping[str, float]]) -> dict[str, str]:
         """Posterior collapse: hardly any unit tells images apart, so the decoder has learned to do without the code."""
-        active, latent = metrics["active_units"], self.options.latent_dim
+        active, latent = history[-1]["active_units"], self.options.latent_dim
         if active > latent / 20:
             return {}
         return {

@@ -39,7 +39,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Pat
         written = []
         for step in (1, 2):
             list(train(state, [Batch(torch.rand(8, *IMAGE), None, torch.tensor(0.0))]))
-            written.append(checkpoint.write(folder / f"{step:06d}", state, model=name, metrics={"val/loss": 1.0}))
+            written.append(
+                checkpoint.write(
+                    folder / f"{step:06d}", checkpoint.snapshot(state, model=name, metrics={"val/loss": 1.0})
+                )
+            )
         found[name] = (written[0], written[1])
     return found
 
@@ -146,7 +150,7 @@ import sys, torch
 from pathlib import Path
 from endurance.test_damage import checkpoint, state_of
 torch.set_num_threads(1)
-checkpoint.write(Path({str(tmp_path)!r}) / "000001", state_of("vae"), model="vae")
+checkpoint.write(Path({str(tmp_path)!r}) / "000001", checkpoint.snapshot(state_of("vae"), model="vae"))
 """
     log = tmp_path / "strace.txt"
     traced = subprocess.run(

@@ -529,7 +529,9 @@ def checkpoint(folder: Path) -> Reader:
         state = fresh(name)
         list(train(state, [Batch(torch.rand(4, *shape), None, torch.tensor(0.0))]))
         pending = {"loss": torch.rand(3), "kl": torch.rand(3)}
-        path = module.write(folder / name, state, pending, model=name, metrics={"val/loss": 1.0}, classes=("a", "b"))
+        path = module.write(
+            folder / name, module.snapshot(state, pending, model=name, metrics={"val/loss": 1.0}, classes=("a", "b"))
+        )
         whole[name] = {file.name: file.read_bytes() for file in path.iterdir()}
 
     def read(content: bytes) -> None:

@@ -86,3 +86,20 @@ def test_the_averaged_critic_still_judges() -> None:
         for layer in critic.layers:
             if isinstance(layer, nn.Conv2d):
                 assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("diversities", "collapsed"),
+    [([0.2], False), ([0.2, 0.4], False), ([0.2, 0.3, 0.4], True), ([0.2, 0.9, 1.0, 0.6], False), ([1.0, 0.4], True)],
+)
+def test_mode_collapse_is_diversity_that_falls_or_never_comes(diversities: list[float], collapsed: bool) -> None:
+    model = DCGAN(ImageShape(1, 8, 8), DCGAN.Options(width=1))
+    history = [{"critic/real": 0.6, "critic/fake": 0.4, "diversity": each} for each in diversities]
+    assert (model.watch(history).keys() == {"mode collapse"}) == collapsed
+
+
+@pytest.mark.parametrize(("real", "fake", "saturated"), [(0.99, 0.01, True), (0.99, 0.3, False), (0.7, 0.01, False)])
+def test_a_saturated_discriminator_is_named(real: float, fake: float, saturated: bool) -> None:
+    model = DCGAN(ImageShape(1, 8, 8), DCGAN.Options(width=1))
+    found = model.watch([{"critic/real": real, "critic/fake": fake, "diversity": 1.0}])
+    assert (found.keys() == {"saturated discriminator"}) == saturated

@@ -90,3 +90,11 @@ def test_posterior_is_reparameterised() -> None:
     model.losses(batch(torch.rand(7, *IMAGE)))["reconstruction"].backward()
     last = [module for module in model.encoder.modules() if isinstance(module, torch.nn.Linear)][-1]
     assert float(last.weight.grad[model.options.latent_dim :].abs().sum()) > 0
+
+
+@pytest.mark.parametrize(
+    ("active", "latent", "collapsed"), [(0, 2, True), (1, 2, False), (1, 20, True), (2, 20, False)]
+)
+def test_posterior_collapse_is_named(active: int, latent: int, collapsed: bool) -> None:
+    model = VAE(ImageShape(1, 8, 8), VAE.Options(latent_dim=latent, hidden=(8,)))
+    assert (model.watch([{"active_units": 9}, {"active_units": active}]).keys() == {"posterior collapse"}) == collapsed

@@ -1,0 +1,173 @@
+"""`--resume` and `--init-from` at the command line. That nothing is lost in between is counted in tests/endurance."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Genkit
+from endurance.harness import result_of
+
+from genkit import checkpoint, config, rundir
+from genkit.data.dataset import Dataset
+from genkit.rundir import RunDirectory
+
+
+@pytest.fixture(scope="module")
+def images(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("images") / "digits.npy"
+    np.save(path, digits.train.images(slice(0, 300)).numpy())
+    return path
+
+
+@pytest.fixture
+def command(images: Path, tmp_path: Path) -> list[object]:
+    small = ["--hidden", "16", "--latent-dim", "3", "--batch-size", "60", "--device", "cpu", "--out", tmp_path / "runs"]
+    return ["train", "vae", "--dataset", images, *small]
+
+
+@pytest.fixture
+def run(genkit: Genkit, command: list[object]) -> Path:
+    return Path(genkit(*command, "--epochs", "2", "--json").json["run"])
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.read(path).model.state_dict()
+
+
+def test_the_same_command_gives_the_same_bits(genkit: Genkit, command: list[object], run: Path) -> None:
+    again = Path(genkit(*command, "--epochs", "2", "--json").json["run"])
+    other = Path(genkit(*command, "--epochs", "2", "--seed", "1", "--json").json["run"])
+    assert again != run
+    assert result_of(again) == result_of(run)
+    assert result_of(other)["model.safetensors"] != result_of(run)["model.safetensors"]
+
+
+def test_a_finished_run_is_left_as_it_is(genkit: Genkit, run: Path) -> None:
+    """So that a script may resume until it is done."""
+    before = result_of(run)
+    outcome = genkit("train", "--resume", run, "--json")
+    assert outcome.code == 0
+    assert outcome.json["steps"] == 8
+    assert result_of(run) == before
+
+
+def test_a_run_is_resumed_by_its_number_and_from_anywhere(
+    genkit: Genkit, run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GENKIT_OUT", str(run.parent))
+    monkeypatch.chdir(tmp_path)
+    outcome = genkit("train", "vae", "--resume", "0", "--epochs", "3", "--json")
+    assert outcome.json["steps"] == 12
+    assert config.read(run).options.epochs == 3
+    assert "| epochs | 3 | resume |" in (run / "README.md").read_text()
+
+
+def test_flags_that_disagree_are_refused_with_a_diff(genkit: Genkit, run: Path, tmp_path: Path) -> None:
+    before = sorted(run.rglob("*"))
+    outcome = genkit("train", "--resume", run, "--lr", "0.5", "--hidden", "16", "--latent-dim", "7", "--epochs", "9")
+    assert outcome.code == 2
+    assert "--latent-dim 7 (the run has 3)" in outcome.err
+    assert "--lr 0.5 (the run has 0.002)" in outcome.err
+    assert "--hidden" not in outcome.err
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("lr = 0.5")
+    assert "--lr 0.5" in genkit("train", "vae", "--resume", run, "--config", recipe).err
+    assert "is a run of vae, not of ae" in genkit("train", "ae", "--resume", run).err
+    assert sorted(run.rglob("*")) == before
+
+
+def test_variables_are_for_new_runs(genkit: Genkit, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENKIT_LR", "0.5")
+    assert genkit("train", "--resume", run).code == 0
+
+
+def test_other_images_are_refused(genkit: Genkit, command: list[object], run: Path, digits: Dataset) -> None:
+    path = Path(str(command[3]))
+    whole = path.read_bytes()
+    try:
+        np.save(path, digits.train.images(slice(1, 301)).numpy())
+        outcome = genkit("train", "--resume", run, "--epochs", "3")
+    finally:
+        path.write_bytes(whole)
+    assert outcome.code == 1
+    assert "aren't those that the run was trained on" in outcome.err
+    assert genkit("train", "--resume", run, "--epochs", "3").code == 0
+
+
+def test_a_second_writer_is_refused(genkit: Genkit, run: Path) -> None:
+    with RunDirectory(run).locked():
+        outcome = genkit("train", "--resume", run)
+    assert outcome.code == 1
+    assert "another process is training" in outcome.err
+
+
+def test_another_machine_is_warned_of(genkit: Genkit, run: Path) -> None:
+    path = run / "environment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"torch": "1.0"}))
+    outcome = genkit("train", "--resume", run)
+    assert outcome.code == 0
+    assert f"warning: the run goes on, but perhaps not to the same bits, with another torch {torch.__version__}" in (
+        outcome.err
+    )
+
+
+@pytest.mark.parametrize("what", ["nothing", "a checkpoint", "a folder without a run"])
+def test_what_cannot_be_resumed_is_refused(genkit: Genkit, run: Path, tmp_path: Path, what: str) -> None:
+    path = {"nothing": tmp_path / "x", "a checkpoint": run / "checkpoints" / "000008"}.get(what, tmp_path / "y")
+    (tmp_path / "y").mkdir()
+    outcome = genkit("train", "--resume", path)
+    assert outcome.code == 1
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_init_from_begins_with_the_weights_alone(genkit: Genkit, command: list[object], run: Path) -> None:
+    """At a learning rate of almost nothing they are still there in the end, and so are the architecture's options."""
+    new = genkit("train", *command[2:4], *command[8:], "--init-from", run, "--epochs", "1", "--lr", "1e-12", "--json")
+    assert new.code == 0, new.err
+    theirs, ours = weights_of(rundir.find(str(run)).checkpoints[0]), weights_of(Path(new.json["checkpoint"]))
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=0, atol=1e-9)
+    settings = config.read(Path(new.json["run"]))
+    assert settings.options.hidden == (16,)
+    assert settings.sources["hidden"] == "init-from"
+    assert settings.options.epochs == 1
+    assert new.json["steps"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["vae", "--latent-dim", "4"], "--latent-dim 4 (there 3)"),
+        (["vae", "--image-size", "16"], "images of 1×16×16 (there 1×28×28"),
+        (["ae"], "is of the model vae, not ae"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(
+    genkit: Genkit, images: Path, run: Path, arguments: list[str], says: str
+) -> None:
+    outcome = genkit("train", *arguments, "--dataset", images, "--init-from", run, "--out", run.parent)
+    assert outcome.code == 2
+    assert says in outcome.err
+    assert len(list(run.parent.glob("0*"))) == 1
+
+
+def test_initial_weights_survive_a_kill_before_the_first_checkpoint(
+    genkit: Genkit, command: list[object], run: Path
+) -> None:
+    """Resumed without any checkpoint, a run begins again, from the same weights."""
+    new = Path(genkit(*command, "--init-from", run, "--epochs", "1", "--json").json["run"])
+    before = result_of(new)
+    for path in (new / "checkpoints").iterdir():
+        rundir.remove_folder(path)
+    assert genkit("train", "--resume", new).code == 0
+    assert result_of(new) == before
+
+
+def test_a_collapse_is_named_once(genkit: Genkit, command: list[object]) -> None:
+    outcome = genkit(*command, "--beta", "500", "--epochs", "3")
+    assert outcome.code == 0
+    assert outcome.err.count("warning: posterior collapse: 0 of 3 latent units are active") == 1
