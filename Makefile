@@ -1,11 +1,12 @@
 # make demo: install, train on the bundled digits, and draw every kind of picture. make test, make lint: what CI runs.
+# make endurance: what a run survives, counted in full; takes about half an hour and writes docs/endurance.md.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 GENKIT := $(BIN)/genkit
 DEMO := demo
 
-.PHONY: install demo test lint format clean
+.PHONY: install demo test endurance lint format clean
 
 install: $(VENV)/installed
 
@@ -20,6 +21,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+endurance: install
+	GENKIT_ENDURANCE=full $(BIN)/python -m pytest tests/endurance
 
 lint: install
 	$(BIN)/ruff check .

@@ -41,7 +41,7 @@ def forge(folder: Path, change: dict) -> None:
     (folder / "checkpoint.json").write_bytes(data)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["checkpoint.json"] = hashlib.sha256(data).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_bytes(files.to_json(manifest))
 
 
 def test_no_temporary_file_stays(folder: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_manifest_cannot_lead_out_of_its_folder(folder: Path) -> None:
     secret.write_text("x")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["../secret"] = hashlib.sha256(b"x").hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_bytes(files.to_json(manifest))
     with pytest.raises(CheckpointError, match="secret"):
         checkpoint.read(folder)
 
@@ -153,7 +153,7 @@ def test_a_manifest_that_is_none_is_refused(folder: Path, content: bytes) -> Non
 def test_a_file_that_nothing_vouches_for_is_refused(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["model.safetensors"]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_bytes(files.to_json(manifest))
     with pytest.raises(CheckpointError, match=r"doesn't name model\.safetensors"):
         checkpoint.read(folder)
 
