@@ -150,6 +150,14 @@ def test_a_manifest_that_is_none_is_refused(folder: Path, content: bytes) -> Non
         checkpoint.read(folder)
 
 
+def test_a_manifest_that_lost_its_last_byte_is_refused(folder: Path) -> None:
+    """It would still be JSON, and its sums would still be right."""
+    path = folder / "manifest.json"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="it isn't as it was written"):
+        checkpoint.read(folder)
+
+
 def test_a_file_that_nothing_vouches_for_is_refused(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["model.safetensors"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import time
@@ -74,6 +75,23 @@ def test_at_any_instant(
     table.row(21, f"SIGINT or SIGTERM at random instants: {stopped} runs", f"{stopped} of {stopped} resume to the bit")
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_second_signal_quits_at_once(
+    zygote: Zygote,
+    few_digits: Path,
+    uninterrupted: dict[str, dict[str, str]],
+    tmp_path: Path,
+    number: int,
+    status: int,
+) -> None:
+    """Without the checkpoint of the step that was being taken; and the run is none the worse for it."""
+    ended = zygote.run(training("vae", tmp_path, few_digits), signal_at=[number, 23, 2])
+    assert ended.status == status
+    assert "stopping after this step; once more quits at once" in ended.printed
+    assert max(int(path.name) for path in (only_run(tmp_path) / "checkpoints").glob("[0-9]*")) <= 20
+    assert resumed(zygote, tmp_path) == uninterrupted["vae"]
+
+
 @pytest.mark.parametrize("model", SMALL)
 def test_epochs_may_be_raised(zygote: Zygote, few_digits: Path, tmp_path: Path, model: str) -> None:
     """With a schedule that doesn't look ahead, three epochs and then two more are five epochs."""
@@ -94,7 +112,21 @@ def test_minutes(zygote: Zygote, few_digits: Path, tmp_path: Path) -> None:
     command = training("vae", tmp_path, few_digits, "--checkpoint-every", "1min", "--lr", "0.02")
     assert zygote.run(command).status == 0
     run = only_run(tmp_path)
-    rows = [eval(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     values = [row["val/neg_elbo"] for row in rows if "val/neg_elbo" in row]
     saved = [10 * (epoch + 1) for epoch, value in enumerate(values) if value == min(values[: epoch + 1])]
     assert {int(path.name) for path in (run / "checkpoints").iterdir()} <= {*saved, STEPS}
+
+
+def test_minutes_pass_within_an_epoch(
+    zygote: Zygote, few_digits: Path, uninterrupted: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    """With a clock on which a step takes minutes. Checkpoints within an epoch change nothing, and can be resumed."""
+    for model in SMALL:
+        command = training(model, tmp_path / model, few_digits, "--checkpoint-every", "1min")
+        ended = zygote.run(command, fast_clock=100_000, signal_at=[signal.SIGKILL, 26])
+        assert ended.status == -signal.SIGKILL
+        saved = [int(path.name) for path in (only_run(tmp_path / model) / "checkpoints").glob("[0-9]*")]
+        assert max(saved) > 20
+        assert any(step % 10 for step in saved)
+        assert resumed(zygote, tmp_path / model, fast_clock=100_000) == uninterrupted[model]

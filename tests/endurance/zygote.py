@@ -18,7 +18,9 @@ import os
 import resource
 import signal
 import sys
+import time
 import traceback
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,9 +89,14 @@ def at_step(step: int, action: Any) -> None:
 
 
 def signal_at(value: list[int]) -> None:
-    """[signal, step]"""
-    number, step = value
-    at_step(step, lambda: os.kill(os.getpid(), number))
+    """[signal, step], or [signal, step, times]"""
+    number, step, times = (*value, 1)[:3]
+
+    def send() -> None:
+        for _ in range(times):
+            os.kill(os.getpid(), number)
+
+    at_step(step, send)
 
 
 def kill_at_operation(value: list[Any]) -> None:
@@ -155,6 +162,11 @@ def not_finite_at(value: list[Any]) -> None:
         genkit.training.TrainingState.__init__ = __init__
 
 
+def fast_clock(factor: float) -> None:
+    """The training run's clock goes that much faster: a minute passes in no time."""
+    genkit.run.time = types.SimpleNamespace(monotonic=lambda: factor * time.monotonic())  # type: ignore[assignment]
+
+
 def in_memory(_value: bool) -> None:
     """No fault: the images are copied into memory instead of being mapped from their file."""
     load = genkit.data.load
@@ -170,6 +182,7 @@ def in_memory(_value: bool) -> None:
 
 
 FAULTS = {
+    "fast_clock": fast_clock,
     "in_memory": in_memory,
     "signal_at": signal_at,
     "kill_at_operation": kill_at_operation,
