@@ -7,6 +7,7 @@ import logging
 import math
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -45,7 +46,8 @@ def finite(value: Any) -> Any:
 
 def emit_error(message: str, code: int, as_json: bool) -> int:
     """Say what went wrong, on stderr and, for a program, on stdout; returns the exit code."""
-    click.echo(f"genkit: {message}", err=True)
+    with suppress(OSError):  # where stderr is a file on the full disk that is the error
+        click.echo(f"genkit: {message}", err=True)
     if as_json:
         click.echo(json.dumps({"schema_version": SCHEMA_VERSION, "error": message, "exit_code": code}))
     return code

@@ -74,8 +74,8 @@ def few_digits(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="module")
-def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
-    zygote = Zygote(tmp_path_factory.mktemp("zygote"))
+def zygote() -> Iterator[Zygote]:
+    zygote = Zygote()
     yield zygote
     zygote.close()
 

@@ -20,10 +20,10 @@ TESTS = Path(__file__).parents[1]
 #: Runs of STEPS steps, 10 an epoch, of all four models.
 STEPS = 30
 SMALL = {
-    "ae": ["--hidden", "16", "--latent-dim", "4"],
+    "ae": ["--hidden", "64", "--latent-dim", "4"],
     "conv-ae": ["--width", "1", "--latent-dim", "4"],
     "dcgan": ["--width", "1", "--latent-dim", "4"],
-    "vae": ["--hidden", "16", "--latent-dim", "4", "--binarize", "dynamic"],
+    "vae": ["--hidden", "64", "--latent-dim", "4", "--binarize", "dynamic"],
 }
 COMMON = ["--batch-size", "48", "--epochs", "3", "--log-every", "4", "--picture-every", "2", "--device", "cpu"]
 
@@ -43,8 +43,7 @@ class Ended(NamedTuple):
 class Zygote:
     """See zygote.py. `prefix` is put before its command line (`unshare …`)."""
 
-    def __init__(self, folder: Path, prefix: Sequence[str] = ()):
-        self.err = folder / "printed.txt"
+    def __init__(self, prefix: Sequence[str] = ()):
         self.process = subprocess.Popen(
             [*prefix, sys.executable, "-m", "endurance.zygote"],
             cwd=TESTS,
@@ -67,7 +66,7 @@ class Zygote:
             fault: of those in zygote.FAULTS.
         """
         assert self.process.stdin is not None
-        job = {"arguments": arguments, "err": str(self.err), "fault": fault}
+        job = {"arguments": arguments, "fault": fault}
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
         pid = json.loads(self.answer())["pid"]
@@ -75,12 +74,11 @@ class Zygote:
         if after is not None:
             timer = threading.Timer(after[1], lambda: os.kill(pid, after[0]))
             timer.start()
-        status = json.loads(self.answer())["status"]
+        ended = Ended(**json.loads(self.answer()))
         if timer is not None:
             timer.cancel()
-        printed = self.err.read_text() if self.err.exists() else ""
-        assert "Traceback" not in printed, printed
-        return Ended(status, printed)
+        assert "Traceback" not in ended.printed, ended.printed
+        return ended
 
     def close(self) -> None:
         self.process.communicate()

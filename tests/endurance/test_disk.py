@@ -39,7 +39,7 @@ def small_disk(tmp_path: Path) -> Iterator[tuple[Zygote, Path] | None]:
         yield None
         return
     mount[-1] = mount[-1].replace('"$@"', 'exec "$@"')
-    zygote = Zygote(tmp_path, [*mount, "sh"])
+    zygote = Zygote([*mount, "sh"])
     yield zygote, Path(f"/proc/{zygote.process.pid}/root{place}")
     zygote.close()
 
@@ -67,21 +67,28 @@ def test_full_disks(
 ) -> None:
     """Every second run is on a disk that fills up, the others under a limit for each file, from a random step on."""
     random_ = random.Random(2)
+    largest, together = {}, {}
+    for model in SMALL:
+        assert zygote.run(training(model, tmp_path / model, few_digits)).status == 0
+        sizes = [path.stat().st_size for path in (tmp_path / model).glob("*/checkpoints/000030/*")]
+        largest[model], together[model] = max(sizes), sum(sizes)
     on_disk = 0
     for count in range(COUNT):
-        model = random_.choice(list(SMALL))
+        model = list(SMALL)[count // 2 % len(SMALL)]
         step = random_.randrange(20, 30)
+        # From a byte, where the first line of a log doesn't fit, up to a whole checkpoint: evenly on a scale of powers.
+        power = (count + random_.random()) / COUNT
         if small_disk is not None and count % 2 == 0:
             runner, seen = small_disk
             out, place = tmp_path / "disk" / str(count), seen / str(count)
             ballast = tmp_path / "disk" / "ballast"
-            fault = {"fill_at": [str(ballast), random_.randrange(0, 30_000), step]}
+            fault = {"fill_at": [str(ballast), int(together[model] ** power), step]}
             remove = seen / "ballast"
             on_disk += 1
         else:
             runner, out = zygote, tmp_path / str(count)
             place, remove = out, out / "no ballast"
-            fault = {"file_limit_at": [random_.randrange(0, 30_000), step]}
+            fault = {"file_limit_at": [int(largest[model] ** power), step]}
         ended = runner.run(training(model, out, few_digits), **fault)
         run = only_run(place)
         assert run is not None, ended

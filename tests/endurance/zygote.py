@@ -2,8 +2,8 @@
 
     python -m endurance.zygote        (within tests/)
 
-reads one job a line on stdin, as JSON: `arguments`, `err` (the file for stdout and stderr) and `fault`. It answers with
-a line when the fork has begun (`pid`) and one when it has ended (`status`: the exit code, or minus the signal).
+reads one job a line on stdin, as JSON: `arguments` and `fault`. It answers with a line when the fork has begun (`pid`) and
+one when it has ended (`status`: the exit code, or minus the signal; `printed`: on stdout and stderr).
 
 Loading torch takes longer than the runs that are killed here; a fork of this process begins at once.
 """
@@ -42,19 +42,23 @@ def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         job = json.loads(line)
+        ours, theirs = os.pipe()  # not a file, which a full disk would cut short
         pid = os.fork()
         if pid == 0:
-            carry_out(job)
+            os.close(ours)
+            carry_out(job, theirs)
+        os.close(theirs)
         print(json.dumps({"pid": pid}), flush=True)
+        with open(ours, errors="replace") as pipe:  # noqa: PTH123
+            printed = pipe.read()
         _, status = os.waitpid(pid, 0)
-        print(json.dumps({"status": os.waitstatus_to_exitcode(status)}), flush=True)
+        print(json.dumps({"status": os.waitstatus_to_exitcode(status), "printed": printed}), flush=True)
 
 
-def carry_out(job: dict[str, Any]) -> None:
-    """Be the process of one command."""
+def carry_out(job: dict[str, Any], target: int) -> None:
+    """Be the process of one command, whose output goes to the file descriptor `target`."""
     code = 70
     try:
-        target = os.open(job["err"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         for descriptor, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, target), (2, target)):
             os.dup2(source, descriptor)
         for name, value in (job.get("fault") or {}).items():
