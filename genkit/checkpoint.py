@@ -30,7 +30,7 @@ from torch import Tensor
 
 from genkit import models
 from genkit.data import DataOptions
-from genkit.errors import CheckpointError, GenkitError
+from genkit.errors import CheckpointError, GenkitError, in_one_line
 from genkit.files import from_json, read_plain, sha256_of, to_json, write_folder
 from genkit.model import GenerativeModel, ImageShape
 from genkit.training import TrainingState
@@ -38,6 +38,9 @@ from genkit.training import TrainingState
 FORMAT = 1
 MODEL, AVERAGED, TRAINING = "model.safetensors", "averaged.safetensors", "training.safetensors"
 DESCRIPTION, MANIFEST = "checkpoint.json", "manifest.json"
+FILES = (MODEL, AVERAGED, TRAINING, DESCRIPTION)
+#: What AdamW keeps of a parameter: a count, and two moments of the parameter's shape.
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 #: Bytes. Larger JSON is refused before it is read; the longest real part of it are the names of the classes.
 MAX_JSON = 16 << 20
 
@@ -176,8 +179,16 @@ def size(kind: type[GenerativeModel], image: ImageShape, options: Any) -> int:
     Raises:
         RuntimeError: as `shapes_of`.
     """
-    weights = sum(shape.numel() for shape in shapes_of(kind, image, options).values())
-    return 4 * weights * (4 if options.ema else 3)
+    return weights_size(kind, image, options) * (4 if options.ema else 3)
+
+
+def weights_size(kind: type[GenerativeModel], image: ImageShape, options: Any) -> int:
+    """Bytes of such a model's weights.
+
+    Raises:
+        RuntimeError: as `shapes_of`.
+    """
+    return 4 * sum(shape.numel() for shape in shapes_of(kind, image, options).values())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -195,7 +206,7 @@ def read(folder: Path) -> Checkpoint:
     def open_model() -> Checkpoint:
         contents = read_verified(folder, {DESCRIPTION, MODEL, AVERAGED})
         description = parse_description(contents[DESCRIPTION])
-        weights = load(contents.get(AVERAGED, contents[MODEL]))
+        weights = load(contents[AVERAGED if description.options.get("ema") else MODEL])
         del contents
         return Checkpoint(folder, build_for(description, weights).eval().requires_grad_(False), description)
 
@@ -251,12 +262,12 @@ def refusing_damage(folder: Path, action: Callable[[], T]) -> T:
         ValueError,
         RuntimeError,
         OverflowError,
+        MemoryError,
         ValidationError,
         SafetensorError,
         GenkitError,
     ) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        reason = " ".join(reason.split())[:300] or type(error).__name__
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else in_one_line(error)
         raise CheckpointError(f"{folder} is no checkpoint that this genkit can open: {reason}") from error
 
 
@@ -271,8 +282,8 @@ def read_verified(folder: Path, wanted: Collection[str]) -> dict[str, bytes]:
         raise CheckpointError(f"{folder / MANIFEST} is damaged: it isn't as it was written")
     contents = {}
     for name, expected in sums.items():
-        if Path(name).name != name or name in (MANIFEST, ".."):
-            raise CheckpointError(f"{folder / MANIFEST} names {name!r}, which is no file of this folder; don't use it")
+        if name not in FILES:
+            raise CheckpointError(f"{folder / MANIFEST} names {ascii(name)[:80]}, which is no file of a checkpoint")
         if name in wanted:
             contents[name] = read_plain(folder / name)
             found = hashlib.sha256(contents[name]).hexdigest()
@@ -334,10 +345,15 @@ def pending_tensors(pending: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def restore_pending(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Raises ValueError where they aren't as many of each."""
     found = {}
     for key, value in part_of(tensors, "pending").items():
         index, _, name = key.partition("/")
         found[int(index)] = (name, value)
+    if any(value.dtype != torch.float32 or value.ndim != 1 for _, value in found.values()) or (
+        len({len(value) for _, value in found.values()}) > 1
+    ):
+        raise ValueError("the metrics that aren't logged yet aren't as many of each")
     return dict(found[index] for index in sorted(found))
 
 
@@ -357,15 +373,28 @@ def optimizer_tensors(state: TrainingState) -> dict[str, Tensor]:
 
 
 def restore_optimizers(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
-    """Raises ValueError where a moment doesn't belong to a parameter of its phase."""
+    """Give each parameter its moments.
+
+    The fused kernel trusts their sizes: it would read and write beyond a moment that is smaller than its parameter.
+
+    Raises:
+        ValueError: when there are others than the parameters', or of another shape or type.
+    """
     for phase, optimizer in zip(state.phases, state.optimizers, strict=True):
-        shapes = [parameter.shape for parameter in phase.module.parameters()]
+        found = part_of(tensors, f"optimizer/{phase.name or 'model'}")
         moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in part_of(tensors, f"optimizer/{phase.name or 'model'}").items():
-            index, _, name = key.partition("/")
-            if value.ndim and value.shape != shapes[int(index)]:
-                raise ValueError(f"the optimiser's {key} has the shape {tuple(value.shape)}")
-            moments.setdefault(int(index), {})[name] = value
+        for index, parameter in enumerate(phase.module.parameters()):
+            own = {name: found.pop(f"{index}/{name}") for name in MOMENTS if f"{index}/{name}" in found}
+            if not own:
+                continue  # of the first step, or a parameter that no loss depends on
+            expected = dict.fromkeys(MOMENTS, parameter.shape) | {"step": torch.Size()}
+            if {name: value.shape for name, value in own.items()} != expected or any(
+                value.dtype != torch.float32 for value in own.values()
+            ):
+                raise ValueError(f"the optimiser's state of parameter {index} isn't of its shape and type")
+            moments[index] = own
+        if found:
+            raise ValueError(f"the optimiser has a state of {min(found)}, which is no parameter")
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
 
 

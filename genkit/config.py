@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 
 from genkit import data, models, options
 from genkit.data import DataOptions
-from genkit.errors import CheckpointError, GenkitError, UsageError
+from genkit.errors import CheckpointError, GenkitError, UsageError, in_one_line
 from genkit.files import from_json, read_plain, to_json, write_file
 from genkit.model import Options
 
@@ -122,8 +122,7 @@ def read(run: Path) -> Config:
             TypeAdapter(dict[str, str]).validate_python(value["sources"]),
         )
     except (OSError, ValueError, TypeError, RecursionError, GenkitError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        reason = " ".join(reason.split())[:300]
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else in_one_line(error)
         raise CheckpointError(f"{run / NAME} is no configuration of a run: {reason}") from error
     # An option that this version has added has its default in an older run.
     return config._replace(sources={**dict.fromkeys(config.values(), "default"), **config.sources})

@@ -17,7 +17,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
 from torch.utils.tensorboard.summary import image, scalar
 
-from genkit.files import whole_file, write_file
+from genkit.errors import GenkitError, in_one_line
+from genkit.files import from_json, read_plain, require_plain, sync_folder, whole_file, write_file
 
 logger = logging.getLogger("genkit")
 
@@ -36,6 +37,7 @@ class Curves:
     """
 
     def __init__(self, run: Path, step: int):
+        self.run = run
         cut_metrics(run / METRICS, step)
         cut_board(run / BOARD, step)
         self.file = (run / METRICS).open("a", encoding="utf-8")
@@ -63,6 +65,8 @@ class Curves:
         """Wait until all that has been added is on the disk. Other threads may add to it meanwhile."""
         for file in (self.file, self.board.file):
             os.fsync(file.fileno())
+        sync_folder(self.run)
+        sync_folder(self.run / BOARD)
 
     def close(self) -> None:
         self.file.close()
@@ -100,10 +104,10 @@ class Board:
 
 def cut_metrics(path: Path, step: int) -> None:
     """Drop the lines of later steps, of the test split, and the half line that a killed process may have left."""
-    if not path.exists():
+    if not path.is_symlink() and not path.exists():
         return
     kept = []
-    for line in path.read_bytes().splitlines(keepends=True):
+    for line in plain(path).splitlines(keepends=True):
         row = row_of(line)
         if row is not None and row["step"] <= step and not any(name.startswith(TEST) for name in row):
             kept.append(line)
@@ -113,7 +117,7 @@ def cut_metrics(path: Path, step: int) -> None:
 def row_of(line: bytes) -> dict[str, Any] | None:
     """One line of metrics.jsonl, or None where it isn't whole."""
     try:
-        row = json.loads(line)
+        row = from_json(line)
     except ValueError:
         return None
     whole = line.endswith(b"\n") and isinstance(row, dict) and isinstance(row.get("step"), int)
@@ -126,17 +130,26 @@ def cut_board(folder: Path, step: int) -> None:
     TensorBoard itself could only be told to hide them (`purge_step`); every other reader would see them doubled.
     """
     for path in sorted(folder.glob(EVENTS)):
-        with whole_file(path) as temporary, temporary.open("xb") as file:
+        with whole_file(path, durable=True) as temporary, temporary.open("xb") as file:
             writer = RecordWriter(file)
-            for record in readable_records(path):
-                event = Event.FromString(record)
+            for event in readable_events(path):
                 if event.HasField("file_version") or event.step <= step:
-                    writer.write(record)
+                    writer.write(event.SerializeToString())
+            file.flush()
 
 
-def readable_records(path: Path) -> Iterator[bytes]:
-    """An event file's records up to the first that is damaged or cut short."""
+def readable_events(path: Path) -> Iterator[Event]:
+    """An event file's events up to the first that is damaged or cut short."""
     try:
-        yield from RawEventFileLoader(str(path)).Load()
+        require_plain(path)
+        yield from map(Event.FromString, RawEventFileLoader(str(path)).Load())
     except Exception as error:  # TensorFlow's where that is installed, else TensorBoard's imitation of it
-        logger.warning("%s is damaged, and what follows in it is left out: %s", path, str(error).splitlines()[0])
+        logger.warning("%s is damaged, and what follows in it is left out: %s", path, in_one_line(error))
+
+
+def plain(path: Path) -> bytes:
+    """Raises GenkitError where it is no regular file."""
+    try:
+        return read_plain(path)
+    except ValueError as error:
+        raise GenkitError(f"{path}: {error}; remove it") from error

@@ -70,10 +70,12 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Draw from `seed`, whatever the generator, and put all generators back afterwards."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
     mps_state = torch.mps.get_rng_state() if device.type == "mps" else None
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        seed_everything(seed)
-        yield
-    np.random.set_state(numpy_state)
-    random.setstate(python_state)
-    if mps_state is not None:  # fork_rng knows only the CPU and CUDA
-        torch.mps.set_rng_state(mps_state)
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            seed_everything(seed)
+            yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+        if mps_state is not None:  # fork_rng knows only the CPU and CUDA
+            torch.mps.set_rng_state(mps_state)

@@ -5,6 +5,12 @@ command line prints the message without a traceback (`--debug` shows it) and exi
 """
 
 
+def in_one_line(error: Exception) -> str:
+    """What an error says, if it says anything, without line breaks and control characters."""
+    words = " ".join(str(error).split())[:300]
+    return "".join(letter if letter.isprintable() else "?" for letter in words) or type(error).__name__
+
+
 class GenkitError(Exception):
     """Failed: bad data, a missing file, a broken checkpoint."""
 

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,8 +21,11 @@ from genkit.errors import GenkitError
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, durable: bool = False) -> Iterator[Path]:
     """A temporary name beside `path` to write to; it becomes `path` at the end, or nothing is left.
+
+    Args:
+        durable: wait until the disk has it, so that a loss of power leaves the old file or the new one.
 
     Raises:
         GenkitError: when the file can't be written.
@@ -34,7 +36,11 @@ def whole_file(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
+            if durable:
+                sync_file(temporary)
             temporary.replace(path)
+            if durable:
+                sync_folder(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -50,9 +56,8 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
         GenkitError: when it can't be written; what stood there before still does.
     """
-    with whole_file(path) as temporary:
-        write_synced(temporary, content)
-    sync_folder(path.parent)
+    with whole_file(path, durable=True) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
@@ -65,9 +70,9 @@ def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
     Raises:
         OSError: when the disk doesn't take it; then nothing is left there.
     """
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    temporary.mkdir()  # not from tempfile, whose folders only their owner can read
     try:
-        temporary.chmod(0o777 & ~current_umask())  # mkdtemp makes it private; a run is as readable as its other files
         for name, content in contents.items():
             write_synced(temporary / name, content)
         sync_folder(temporary)
@@ -90,6 +95,12 @@ def write_synced(path: Path, content: bytes) -> None:
     with path.open("xb") as file:
         file.write(content)
         file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the disk has a file as it is now."""
+    with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
@@ -160,9 +171,3 @@ def from_json(content: bytes) -> Any:
         return json.loads(content, parse_constant=refuse)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-
-
-def current_umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from genkit.errors import GenkitError
+from genkit.files import require_plain
 
 logger = logging.getLogger("genkit")
 
@@ -26,7 +28,8 @@ def stop_signals() -> Iterator[list[int]]:
     def receive(number: int, _frame: object) -> None:
         received.append(number)
         restore()
-        logger.warning("stopping after this step; once more quits at once")
+        with suppress(OSError):  # not by logging, in the middle of which the signal may have come
+            os.write(2, b"\nwarning: stopping after this step; once more quits at once\n")
 
     def restore() -> None:
         for each, handler in before.items():
@@ -56,6 +59,11 @@ class LogFile(logging.FileHandler):
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """Write what is logged to `path` too, and the error that ends the run, which is printed elsewhere."""
+    if path.is_symlink() or path.exists():
+        try:
+            require_plain(path)
+        except ValueError as error:
+            raise GenkitError(f"{path}: {error}; remove it") from error
     handler = LogFile(path)
     logger.addHandler(handler)
     try:

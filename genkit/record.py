@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 from pathlib import Path
@@ -12,8 +11,9 @@ import torch
 
 import genkit
 from genkit import device
-from genkit.config import Config
+from genkit.config import MAX_SIZE, Config
 from genkit.data.dataset import Dataset
+from genkit.files import from_json, read_plain
 
 if TYPE_CHECKING:
     from genkit.run import Result
@@ -42,13 +42,13 @@ def changes(run: Path, where: torch.device) -> list[str]:
     """What is other here than where the run began, and may change the bits: "torch 2.6.0 (it began with 2.13.0)"."""
     now = environment(where)
     try:
-        before = json.loads((run / ENVIRONMENT).read_bytes())
+        before = from_json(read_plain(run / ENVIRONMENT, MAX_SIZE))
         return [
             f"{name} {now[name]} (it began with {before[name]})"
             for name in DECISIVE
             if name in before and before[name] != now[name]
         ]
-    except (OSError, ValueError, TypeError, RecursionError):
+    except (OSError, ValueError, TypeError):
         return [f"{ENVIRONMENT}, which can't be read"]
 
 

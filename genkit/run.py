@@ -5,23 +5,23 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from genkit import checkpoint, data, device, evaluate, images, models, record, rundir, sampling
-from genkit.config import Config
+from genkit.config import Config, continued
 from genkit.config import read as read_config
 from genkit.curves import Curves
 from genkit.data.batches import TrainingBatches, in_order
 from genkit.data.dataset import Dataset
 from genkit.errors import CheckpointError, DivergedError, GenkitError, UsageError
-from genkit.files import to_json, write_file
+from genkit.files import sync_file, to_json, write_file
 from genkit.model import TRAINING_FIELDS, Encodes, GenerativeModel
 from genkit.process import log_file, progress_bar, stop_signals
 from genkit.rundir import RunDirectory
@@ -65,6 +65,7 @@ def start(config: Config) -> Result:
     dataset = data.load(config.data)
     require_room(config, dataset)
     training = Training(config, dataset)
+    training.take_initial_weights()
     files = {"config.json": config.as_json(), record.ENVIRONMENT: record.environment(training.where)}
     directory = RunDirectory.create(
         Path(config.run.out),
@@ -75,23 +76,29 @@ def start(config: Config) -> Result:
         return training.carry_out(directory)
 
 
-def resume(directory: RunDirectory, config: Config) -> Result:
+def resume(directory: RunDirectory, given: Mapping[str, Any]) -> Result:
     """Go on with a run where its newest whole checkpoint leaves it, or at its beginning where it has none.
 
-    On the machine and the versions that it began with, it comes to the same bits as if it had never stopped.
+    On the machine and the versions that it began with, it comes to the same bits as if it had never stopped (on CUDA,
+    with `deterministic`).
 
     Args:
-        config: the run's own, from `config.continued`.
+        given: options that somebody gave with it, as in `config.continued`.
 
     Raises:
+        UsageError: when they disagree with the run's.
         CheckpointError: when all checkpoints are damaged, or the images aren't those that it was trained on.
         And what `start` raises.
     """
-    with directory.locked():
+    with disk_errors(directory.path), directory.locked():
         directory.tidy()
-        training = Training(config, data.load(config.data))
+        before = read_config(directory.path)
+        config = continued(before, given, directory.path)
+        dataset = data.load(config.data)
+        require_likely_size(config, dataset, directory)
+        training = Training(config, dataset)
         training.restore(directory)
-        if config != read_config(directory.path):
+        if config != before:
             config.save(directory.path)
         for change in record.changes(directory.path, training.where):
             logger.warning("the run goes on, but perhaps not to the same bits, with another %s", change)
@@ -152,13 +159,30 @@ class Training:
                     f"{path}: the images of {self.dataset.name} aren't those that the run was trained on; bring them "
                     f"back, or start a new run with --init-from {directory.path}"
                 )
+            steps = len(next(iter(pending.values()), ()))
+            if steps >= self.config.run.log_every:
+                raise CheckpointError(f"{path}: its metrics of {steps:,} steps should have been logged; use another")
             self.seconds = about.seconds
             self.curves_until = self.state.step
-            steps = len(next(iter(pending.values()), ()))
+            pending = {name: values.to(self.where) for name, values in pending.items()}
             self.pending = [{name: values[index] for name, values in pending.items()} for index in range(steps)]
             for each in damaged:
                 logger.warning("it is kept as %s", directory.set_aside(each))
             return
+        self.take_initial_weights()
+
+    def take_initial_weights(self) -> None:
+        """Those of `init_from`, if that is given.
+
+        Raises:
+            CheckpointError: when they are gone or damaged.
+            UsageError: when they don't fit.
+        """
+        if self.config.run.init_from is not None:
+            source = checkpoint.read(Path(self.config.run.init_from))
+            load_weights(self.state.model, source, self.config.model)
+            if self.state.averaged is not None:
+                load_weights(self.state.averaged.module, source, self.config.model)  # type: ignore[arg-type]
 
     def carry_out(self, directory: RunDirectory) -> Result:
         self.directory = directory
@@ -173,8 +197,8 @@ class Training:
             with ExitStack() as stack:
                 self.curves = stack.enter_context(Curves(directory.path, self.curves_until))
                 self.writer = stack.enter_context(ThreadPoolExecutor(1))
-                stop = stack.enter_context(stop_signals())
-                self.run_epochs(stop)
+                with stop_signals() as stop:
+                    self.run_epochs(stop)
                 return self.finish(stop[0] if stop else None)
 
     def run_epochs(self, stop: Sequence[int]) -> None:
@@ -210,7 +234,7 @@ class Training:
         epochs, every = self.config.options.epochs, self.config.run.checkpoint_epochs
         last = epoch == epochs
         values = evaluate.validate(self.state.best_model, self.dataset.val, self.where)
-        self.record("val", values)
+        self.enter("val", values)
         shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
         logger.info("epoch %*d/%d  %s", len(str(epochs)), epoch, epochs, shown)
         self.validations.append(values)
@@ -229,7 +253,7 @@ class Training:
         self.pending = []
         means = {name: value.mean().item() for name, value in values.items()}
         self.bar.set_postfix_str(" ".join(f"{name} {value:.4g}" for name, value in list(means.items())[:3]))
-        self.record("train", means)
+        self.enter("train", means)
 
     def read_pending(self) -> dict[str, Tensor]:
         """The metrics of the steps that aren't logged yet, (steps,) each, read back from the device all at once.
@@ -240,6 +264,8 @@ class Training:
         if not self.pending:
             return {}
         names = list(self.pending[0])
+        if any(metrics.keys() != self.pending[0].keys() for metrics in self.pending):
+            raise CheckpointError(f"{self.directory.path}: its checkpoint holds metrics that this model doesn't have")
         table = torch.stack([torch.stack([metrics[name] for name in names]) for metrics in self.pending]).cpu()
         finite = table.isfinite()
         if not finite.all():
@@ -255,7 +281,8 @@ class Training:
         advice = f"a lower --lr (it is {options.lr:g})"
         advice += "" if options.grad_clip else " or --grad-clip 1"
         advice += "" if options.lr_warmup else " or --lr-warmup 1"
-        self.settle()
+        with suppress(CheckpointError, OSError):  # the worse news goes first
+            self.settle()
         saved = self.directory.checkpoints
         last = f"the last good checkpoint is {saved[-1]}, for --init-from" if saved else "there was no checkpoint yet"
         return DivergedError(
@@ -263,7 +290,7 @@ class Training:
             f"what usually helps: {advice}. The run is {path}; {last}"
         )
 
-    def record(self, split: str, values: dict[str, float]) -> None:
+    def enter(self, split: str, values: dict[str, float]) -> None:
         """Enter values in the curves.
 
         Raises:
@@ -330,7 +357,10 @@ class Training:
         self.saved_at = time.monotonic()
 
     def write(self, path: Path, snapshot: checkpoint.Snapshot) -> None:
-        self.curves.sync()  # no checkpoint is ahead of the curves that led to it
+        """All that led to a checkpoint, then the checkpoint."""
+        for picture in self.directory.path.glob(f"*-{path.name}.png"):
+            sync_file(picture)
+        self.curves.sync()
         checkpoint.write(path, snapshot)
         self.directory.prune()
 
@@ -409,20 +439,36 @@ def require_room(config: Config, dataset: Dataset) -> None:
             "its checkpoints couldn't be checked before they are loaded; compute those values without torch"
         ) from error
     rundir.require_space(Path(config.run.out), size)
+    names = len(to_json([*dataset.classes, *dataset.attributes]))
+    if names > checkpoint.MAX_JSON // 2:
+        raise GenkitError(f"{dataset.name}: the names of its classes take {names:,} bytes; give it fewer classes")
+
+
+def require_likely_size(config: Config, dataset: Dataset, directory: RunDirectory) -> None:
+    """Before a run's model is built: a few bytes of config.json must not ask for one of any size.
+
+    Raises:
+        CheckpointError: when it would be larger than the weights in the run's checkpoints.
+        GenkitError: when there are none, as `require_room`.
+    """
+    files = [path / checkpoint.MODEL for path in directory.checkpoints]
+    largest = max((file.stat().st_size for file in files if file.is_file()), default=None)
+    if largest is None:
+        require_room(config, dataset)
+    elif checkpoint.weights_size(models.find(config.model), dataset.shape, config.options) > largest:
+        raise CheckpointError(f"{directory.path}: its config.json is of a larger model than its checkpoints")
 
 
 def build(config: Config, dataset: Dataset) -> GenerativeModel:
-    """The model for these images, untrained or with the weights of `init_from`.
+    """The untrained model for these images.
 
     Raises:
-        UsageError: when it would have to normalise a batch of a single image, or the weights don't fit.
+        UsageError: when it would have to normalise a batch of a single image.
     """
     model = models.find(config.model)(dataset.shape, config.options)
     normalises = any(isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) for each in model.modules())
     if normalises and min(config.options.batch_size, len(dataset.train)) < 2:
         raise UsageError(f"{config.model} uses batch normalisation, which needs a --batch-size of 2 and as many images")
-    if config.run.init_from is not None:
-        load_weights(model, checkpoint.read(Path(config.run.init_from)), config.model)
     return model
 
 

@@ -34,6 +34,7 @@ from genkit.files import remove_folder, write_folder
 logger = logging.getLogger("genkit")
 
 RUN_NAME = re.compile(r"(\d{5,})-.+")
+STEP = re.compile(r"\d{6,12}")
 #: Newest checkpoints that are kept, besides the best.
 KEPT = 2
 #: What a run needs on disk besides its checkpoints: curves, pictures, logs.
@@ -122,12 +123,8 @@ class RunDirectory:
     @property
     def checkpoints(self) -> list[Path]:
         """The checkpoints, oldest first; whether they are whole is seen when they are read."""
-        try:
-            found = [path for path in (self.path / "checkpoints").iterdir() if re.fullmatch("[0-9]+", path.name)]
-        except FileNotFoundError:
-            return []
-        found = [path for path in found if (path / checkpoint.MANIFEST).exists()]
-        return sorted(found, key=lambda path: int(path.name))
+        found = (self.path / "checkpoints").glob("[0-9]*")
+        return sorted((path for path in found if STEP.fullmatch(path.name)), key=lambda path: int(path.name))
 
     def checkpoint_path(self, step: int) -> Path:
         return self.path / "checkpoints" / f"{step:06d}"

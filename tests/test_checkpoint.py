@@ -39,8 +39,13 @@ def forge(folder: Path, change: dict) -> None:
     """Alter the description, and the manifest with it."""
     data = json.dumps(json.loads((folder / "checkpoint.json").read_text()) | change).encode()
     (folder / "checkpoint.json").write_bytes(data)
+    vouch(folder, "checkpoint.json")
+
+
+def vouch(folder: Path, name: str) -> None:
+    """Give the manifest the sum of a file as it is now."""
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["checkpoint.json"] = hashlib.sha256(data).hexdigest()
+    manifest[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     (folder / "manifest.json").write_bytes(files.to_json(manifest))
 
 
@@ -56,7 +61,8 @@ def test_no_temporary_file_stays(folder: Path) -> None:
 
 
 def test_it_is_as_readable_as_the_umask_says(folder: Path) -> None:
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~files.current_umask()
+    os.umask(umask := os.umask(0))
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~umask
 
 
 @pytest.mark.parametrize("name", ["averaged", "checkpoint", "model", "training", "manifest"])
@@ -202,6 +208,42 @@ def test_another_models_moments_are_refused(folder: Path) -> None:
     other = TrainingState(VAE(IMAGE, VAE.Options(hidden=(10,), latent_dim=3, ema=0.5)), 2, 2)
     with pytest.raises(CheckpointError, match=r"size mismatch for encoder"):
         checkpoint.restore(folder, other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer/model/0/exp_avg": torch.tensor(0.0)},
+        {"optimizer/model/0/exp_avg": None},
+        {"optimizer/model/0/exp_avg_sq": torch.zeros(9, 64, dtype=torch.float64)},
+        {"optimizer/model/0/step": torch.ones(2)},
+        {"optimizer/model/-1/step": torch.tensor(1.0)},
+        {"optimizer/model/99/step": torch.tensor(1.0)},
+        {"pending/0/loss": torch.zeros(2, 2)},
+        {"pending/0/loss": torch.zeros(2), "pending/1/kl": torch.zeros(3)},
+        {"pending/x/loss": torch.zeros(2)},
+        {"random/cpu": torch.zeros(4, dtype=torch.uint8)},
+        {"random/numpy": torch.full((626,), 700)},
+        {"random/python": None},
+    ],
+    ids=str,
+)
+def test_a_forged_training_state_is_refused(folder: Path, state: TrainingState, change: dict) -> None:
+    """The fused optimiser would write beyond a moment that is too small."""
+    tensors = checkpoint.load((folder / "training.safetensors").read_bytes()) | change
+    data = checkpoint.save({name: value for name, value in tensors.items() if value is not None})
+    (folder / "training.safetensors").write_bytes(data)
+    vouch(folder, "training.safetensors")
+    with pytest.raises(CheckpointError, match="000001"):
+        checkpoint.restore(folder, TrainingState(VAE(IMAGE, state.model.options), 2, 2))
+
+
+def test_an_average_that_is_missing_is_not_replaced_by_the_weights(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["averaged.safetensors"]
+    (folder / "manifest.json").write_bytes(files.to_json(manifest))
+    with pytest.raises(CheckpointError, match="averaged"):
+        checkpoint.read(folder)
 
 
 def test_optimizer_and_random_state_are_kept(folder: Path, state: TrainingState) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +173,46 @@ def test_a_collapse_is_named_once(genkit: Genkit, command: list[object]) -> None
     outcome = genkit(*command, "--beta", "500", "--epochs", "3")
     assert outcome.code == 0
     assert outcome.err.count("warning: posterior collapse: 0 of 3 latent units are active") == 1
+
+
+def test_once_it_has_a_checkpoint_a_run_needs_its_initial_weights_no_more(
+    genkit: Genkit, command: list[object], run: Path
+) -> None:
+    """Their run may have pruned them."""
+    new = Path(genkit(*command, "--init-from", run, "--epochs", "1", "--json").json["run"])
+    shutil.rmtree(run)
+    assert genkit("train", "--resume", new, "--epochs", "2").code == 0
+
+
+def test_a_checkpoint_that_lost_its_manifest_gives_way(genkit: Genkit, run: Path) -> None:
+    before = result_of(run)
+    (run / "checkpoints" / "000008" / "manifest.json").unlink()
+    assert "another checkpoint of the run is used" in genkit("info", run).err
+    outcome = genkit("train", "--resume", run)
+    assert outcome.code == 0, outcome.err
+    assert (run / "checkpoints" / "damaged-000008").is_dir()
+    assert result_of(run) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics.jsonl", "log.txt", "config.json", "environment.json", "tb/events.out.tfevents.0"]
+)
+def test_a_pipe_or_a_link_in_a_run_is_not_followed(genkit: Genkit, run: Path, tmp_path: Path, name: str) -> None:
+    """A pipe would be waited for for ever; a link could lead to any file of ours."""
+    for kind in ("pipe", "link"):
+        (run / name).unlink(missing_ok=True)
+        (tmp_path / "elsewhere").write_text("mine")
+        os.mkfifo(run / name) if kind == "pipe" else (run / name).symlink_to(tmp_path / "elsewhere")
+        outcome = genkit("train", "--resume", run)
+        assert outcome.code == (1 if name in ("metrics.jsonl", "log.txt", "config.json") else 0)
+        assert "a fault" not in outcome.err
+        assert (tmp_path / "elsewhere").read_text() == "mine"
+
+
+def test_a_small_config_cannot_ask_for_a_large_model(genkit: Genkit, run: Path) -> None:
+    settings = json.loads((run / "config.json").read_text())
+    settings["options"]["hidden"] = [65536, 65536]
+    (run / "config.json").write_text(json.dumps(settings))
+    outcome = genkit("train", "--resume", run)
+    assert outcome.code == 1
+    assert "its config.json is of a larger model than its checkpoints" in outcome.err

@@ -59,7 +59,7 @@ def test_what_is_no_checkpoint_is_passed_over(tmp_path: Path) -> None:
     for name in ("000002-backup", ".000003-abc"):
         (run.path / "checkpoints" / name).mkdir()
         (run.path / "checkpoints" / name / "manifest.json").write_text("{}")
-    (run.path / "checkpoints" / "000004").mkdir()
+    (run.path / "checkpoints" / "readme.txt").touch()
     assert [path.name for path in run.checkpoints] == ["000002"]
 
 

@@ -129,7 +129,7 @@ def train_model(name: str) -> click.Command:
             described = settings.as_json()
             emit(described, described_lines(described), as_json)
             return 0
-        result = run.start(settings) if directory is None else run.resume(directory, settings)
+        result = run.start(settings) if directory is None else run.resume(directory, given_to_resume(context))
         outcome = {
             "run": result.run,
             "checkpoint": result.checkpoint,
@@ -200,14 +200,19 @@ def new_settings(context: click.Context, name: str) -> Config:
 
 def settings_of(directory: RunDirectory, context: click.Context, name: str) -> Config:
     """The configuration of a run that goes on. Variables are for new runs, and are left aside."""
-    from genkit import config, options
+    from genkit import config
 
     settings = config.read(directory.path)
     if settings.model != name:
         raise click.UsageError(f"{directory.path} is a run of {settings.model}, not of {name}")
+    return config.continued(settings, given_to_resume(context), directory.path)
+
+
+def given_to_resume(context: click.Context) -> dict[str, Any]:
+    from genkit import options
+
     sources = options.sources(context)
-    given = {key: value for key, value in context.params.items() if sources[key] in ("flag", "config file")}
-    return config.continued(settings, given, directory.path)
+    return {key: value for key, value in context.params.items() if sources[key] in ("flag", "config file")}
 
 
 def load_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:

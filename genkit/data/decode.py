@@ -20,6 +20,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from genkit.data.dataset import fingerprint
 from genkit.data.pixels import prepare
+from genkit.errors import in_one_line
 from genkit.model import ImageShape
 
 #: Larger pictures are refused. (Pillow itself warns from here on.)
@@ -148,11 +149,6 @@ def _bad_image() -> Iterator[None]:
         raise BadImage("is no image, or of a format that isn't read") from None
     except Exception as error:  # whatever a damaged file makes a decoder stumble over
         raise BadImage(f"can't be decoded ({in_one_line(error)})") from error
-
-
-def in_one_line(error: Exception) -> str:
-    """What an error says, if it says anything, without line breaks."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _check_size(image: Image.Image, size: int) -> None:

@@ -2,8 +2,8 @@
 
     python -m endurance.zygote        (within tests/)
 
-reads one job a line on stdin, as JSON: `arguments` and `fault`. It answers with a line when the fork has begun (`pid`) and
-one when it has ended (`status`: the exit code, or minus the signal; `printed`: on stdout and stderr).
+reads one job a line on stdin, as JSON: `arguments` and `fault`. It answers with a line when the fork has begun (`pid`)
+and one when it has ended (`status`: the exit code, or minus the signal; `printed`: on stdout and stderr).
 
 Loading torch takes longer than the runs that are killed here; a fork of this process begins at once.
 """
