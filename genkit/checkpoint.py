@@ -240,6 +240,15 @@ def restore(folder: Path, state: TrainingState) -> tuple[Description, dict[str, 
     return refusing_damage(folder, load_all)
 
 
+def verify(folder: Path) -> None:
+    """Hold every file of a checkpoint against its SHA-256.
+
+    Raises:
+        CheckpointError: when one is missing or altered.
+    """
+    refusing_damage(folder, lambda: read_verified(folder, ()))
+
+
 def describe(folder: Path) -> Description:
     """What a checkpoint says of itself, unchecked but for its form: to choose one, not to use it.
 
@@ -267,8 +276,7 @@ def refusing_damage(folder: Path, action: Callable[[], T]) -> T:
         SafetensorError,
         GenkitError,
     ) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else in_one_line(error)
-        raise CheckpointError(f"{folder} is no checkpoint that this genkit can open: {reason}") from error
+        raise CheckpointError(f"{folder} is no checkpoint that this genkit can open: {in_one_line(error)}") from error
 
 
 def read_verified(folder: Path, wanted: Collection[str]) -> dict[str, bytes]:

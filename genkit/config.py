@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from genkit import data, models, options
 from genkit.data import DataOptions
@@ -17,11 +18,17 @@ from genkit.model import Options
 NAME = "config.json"
 MAX_SIZE = 1 << 20
 
+
+def _interval(value: object) -> str:
+    if not re.fullmatch("[1-9][0-9]{0,5}(min)?", str(value)):
+        raise ValueError("give epochs, like 2, or whole minutes, like 10min")
+    return str(value)
+
+
 Interval = Annotated[
     str,
-    BeforeValidator(str),
+    BeforeValidator(_interval),
     Field(
-        pattern=r"^[1-9][0-9]{0,5}(min)?$",
         description="Epochs from one checkpoint to the next, or minutes (`10min`), also within an epoch.",
     ),
 ]
@@ -122,8 +129,10 @@ def read(run: Path) -> Config:
             TypeAdapter(dict[str, str]).validate_python(value["sources"]),
         )
     except (OSError, ValueError, TypeError, RecursionError, GenkitError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else in_one_line(error)
-        raise CheckpointError(f"{run / NAME} is no configuration of a run: {reason}") from error
+        raise CheckpointError(
+            f"{run / NAME} is no configuration of a run: {in_one_line(error)}; mend it, or start a new run with "
+            f"--init-from {run}"
+        ) from error
     # An option that this version has added has its default in an older run.
     return config._replace(sources={**dict.fromkeys(config.values(), "default"), **config.sources})
 
@@ -148,7 +157,7 @@ def continued(config: Config, given: Mapping[str, Any], run: Path) -> Config:
     if Path(ours["out"]).resolve() == Path(theirs["out"]).resolve():
         theirs["out"] = ours["out"]
     differences = [
-        f"--{name.replace('_', '-')} {theirs[name]} (the run has {ours[name]})"
+        f"--{name.replace('_', '-')} {options.as_text(theirs[name])} (the run has {options.as_text(ours[name])})"
         for name in ours
         if theirs[name] != ours[name] and not (name == "epochs" and theirs[name] > ours[name])
     ]

@@ -7,7 +7,13 @@ command line prints the message without a traceback (`--debug` shows it) and exi
 
 def in_one_line(error: Exception) -> str:
     """What an error says, if it says anything, without line breaks and control characters."""
-    words = " ".join(str(error).split())[:300]
+    said = str(error)
+    if hasattr(error, "errors"):  # pydantic's, of several lines: the first fault with its place
+        fault = error.errors()[0]
+        said = ": ".join([".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")])
+    elif isinstance(error, OSError) and error.strerror and error.filename:
+        said = f"{error.filename}: {error.strerror}"
+    words = " ".join(said.split())[:300]
     return "".join(letter if letter.isprintable() else "?" for letter in words) or type(error).__name__
 
 

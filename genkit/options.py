@@ -120,6 +120,13 @@ def sources(context: click.Context) -> dict[str, str]:
     return {name: words.get(source.name, "default") if source else "default" for name, source in found.items()}
 
 
+def as_text(value: object) -> str:
+    """A value as a flag would take it: `512,256`, `none`, `true`."""
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, value)) or "none"
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
 def validate(options: type[BaseModel], values: Mapping[str, Any]) -> Any:
     """An instance of `options` from those of the values that it knows; what is missing takes its default.
 
@@ -132,7 +139,7 @@ def validate(options: type[BaseModel], values: Mapping[str, Any]) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         where = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "the options"
-        raise UsageError(f"{where}: {first['msg']} (got {first['input']!r})") from error
+        raise UsageError(f"{where}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r})") from error
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from genkit import device
 from genkit.config import MAX_SIZE, Config
 from genkit.data.dataset import Dataset
 from genkit.files import from_json, read_plain
+from genkit.options import as_text
 
 if TYPE_CHECKING:
     from genkit.run import Result
@@ -62,7 +63,8 @@ def describe_data(dataset: Dataset) -> str:
 def card(config: Config, dataset: Dataset, result: Result) -> str:
     """The model card: what this run is, how it did, and how to use it."""
     options = "\n".join(
-        f"| {name.replace('_', '-')} | {value} | {config.sources[name]} |" for name, value in config.values().items()
+        f"| {name.replace('_', '-')} | {as_text(value)} | {config.sources[name]} |"
+        for name, value in config.values().items()
     )
     metrics = "\n".join(f"| {name} | {value:.6g} |" for name, value in result.metrics.items())
     measured = (

@@ -23,6 +23,7 @@ from genkit.data.dataset import Dataset
 from genkit.errors import CheckpointError, DivergedError, GenkitError, UsageError
 from genkit.files import sync_file, to_json, write_file
 from genkit.model import TRAINING_FIELDS, Encodes, GenerativeModel
+from genkit.options import as_text
 from genkit.process import log_file, progress_bar, stop_signals
 from genkit.rundir import RunDirectory
 from genkit.training import TrainingState, train
@@ -192,6 +193,8 @@ class Training:
             weights = sum(each.numel() for each in self.state.model.parameters())
             logger.info("model    %s: %s weights", self.config.model, f"{weights:,}")
             logger.info("run      %s", directory.path)
+            if self.config.run.init_from is not None and self.curves_until < 0:
+                logger.info("weights  from %s", self.config.run.init_from)
             if self.state.step:
                 logger.info("resumed  after %s of %s steps", f"{self.state.step:,}", f"{self.total_steps:,}")
             with ExitStack() as stack:
@@ -284,10 +287,10 @@ class Training:
         with suppress(CheckpointError, OSError):  # the worse news goes first
             self.settle()
         saved = self.directory.checkpoints
-        last = f"the last good checkpoint is {saved[-1]}, for --init-from" if saved else "there was no checkpoint yet"
+        again = f"genkit train {self.config.model}" + (f" --init-from {saved[-1]}" if saved else "")
         return DivergedError(
             f"the {what} {f'of the phase {phase} ' if phase else ''}is no longer finite at step {step}; "
-            f"what usually helps: {advice}. The run is {path}; {last}"
+            f"what usually helps is a new run with {advice}: {again} … (what there is of this one: {path})"
         )
 
     def enter(self, split: str, values: dict[str, float]) -> None:
@@ -484,7 +487,7 @@ def load_weights(model: GenerativeModel, source: checkpoint.Checkpoint, name: st
         return
     theirs = source.model.options.model_dump()
     differences = [
-        f"--{key.replace('_', '-')} {value} (there {theirs[key]})"
+        f"--{key.replace('_', '-')} {as_text(value)} (there {as_text(theirs[key])})"
         for key, value in model.options.model_dump().items()
         if key in theirs and theirs[key] != value and key not in TRAINING_FIELDS
     ]

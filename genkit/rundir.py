@@ -220,17 +220,15 @@ def find(run: str | None) -> Found:
 
 
 def find_run(run: str) -> RunDirectory:
-    """The run that is to be resumed: a run's folder or number, or a folder of runs for the newest in it.
+    """The run that is to be resumed, by its folder or number. (Not the newest of several: to go on changes a run.)
 
     Raises:
         CheckpointError: when there is no such run.
     """
     path = path_of(run)
-    if path is not None and not is_run(path):
-        path = next(reversed(runs_in(path)), path)
-    if path is None or not (path / "config.json").is_file():
-        raise CheckpointError(f"{run} is no run that can be resumed: it has no config.json; give a run's folder")
-    return RunDirectory(path)
+    if path is not None and (path / "config.json").is_file():
+        return RunDirectory(path)
+    raise CheckpointError(f"{run} is no run that can be resumed: it has no config.json; give the folder of one run")
 
 
 def path_of(run: str | None) -> Path | None:
@@ -245,7 +243,8 @@ def path_of(run: str | None) -> Path | None:
     if not path.exists() and re.fullmatch("[0-9]{1,9}", run):
         numbered = {number_of(entry): entry for entry in runs_in(parent)}
         if int(run) not in numbered:
-            raise CheckpointError(f"{parent} has no run number {run}; it has {', '.join(map(str, numbered)) or 'none'}")
+            numbers = ", ".join(map(str, numbered)) or "none"
+            raise CheckpointError(f"{parent.resolve()} has no run number {run} (it has {numbers}); give a run's folder")
         return numbered[int(run)]
     if not path.is_dir():
         raise CheckpointError(f"there is no run or checkpoint at {path}; `genkit train` makes one")

@@ -84,5 +84,5 @@ def test_intervals_of_checkpoints(text: str, epochs: int | None, seconds: float)
 
 @pytest.mark.parametrize("text", ["0", "0min", "1.5", "min", "-1", "1 min", "1min\n", "1h"])
 def test_what_is_no_interval_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="pattern"):
+    with pytest.raises(ValueError, match="give epochs, like 2, or whole minutes"):
         RunOptions(checkpoint_every=text)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Genkit
+from endurance.harness import result_of
 
 from genkit import models
 
@@ -32,3 +33,17 @@ def test_train_there_and_sample_on_both(genkit: Genkit, tmp_path: Path, name: st
             pixels.append(arrays["images"].astype(int))
     assert np.abs(pixels[0] - pixels[1]).max() <= 2
     assert genkit("embed", trained.json["run"], "--device", "cuda").code == 0
+
+
+@pytest.mark.parametrize("name", list(models.names()))
+def test_a_run_resumes_to_the_bit_there(genkit: Genkit, tmp_path: Path, name: str) -> None:
+    """An epoch, and then one more, against two; `--log-every 7` leaves metrics that aren't logged yet."""
+    common = ["--dataset", "mnist5k", "--batch-size", "256", "--schedule", "constant", "--device", "cuda"]
+    command = ["train", name, *common, "--deterministic", "--log-every", "7", "--json"]
+    whole = genkit(*command, "--epochs", "2", "--out", tmp_path / "whole").json["run"]
+    again = genkit(*command, "--epochs", "2", "--out", tmp_path / "again").json["run"]
+    begun = genkit(*command, "--epochs", "1", "--out", tmp_path / "begun").json["run"]
+    assert genkit("train", "--resume", begun, "--epochs", "2").code == 0
+    expected = result_of(Path(whole))["training.safetensors"]
+    assert result_of(Path(again))["training.safetensors"] == expected
+    assert result_of(Path(begun))["training.safetensors"] == expected

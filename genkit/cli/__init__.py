@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+import threading
 import traceback
 from pathlib import Path
 
@@ -43,6 +45,9 @@ def main(arguments: list[str] | None = None) -> None:
     logger.setLevel(logging.INFO)
     handler = LogHandler()
     logger.addHandler(handler)
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers[signal.SIGTERM] = signal.signal(signal.SIGTERM, terminate)
     try:
         code = genkit_command.main([each for each in arguments if each != "--debug"], "genkit", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -58,6 +63,8 @@ def main(arguments: list[str] | None = None) -> None:
             traceback.print_exc()
     except (KeyboardInterrupt, click.Abort):
         code = emit_error("interrupted", 130, as_json)
+    except Terminated:
+        code = emit_error("terminated", 143, as_json)
     except Exception as error:
         if is_out_of_memory(error):
             sys.exit(emit_error("out of memory; use a smaller --batch-size or --image-size", 1, as_json))
@@ -68,7 +75,17 @@ def main(arguments: list[str] | None = None) -> None:
             traceback.print_exc()
     finally:
         logger.removeHandler(handler)
+        for number, former in handlers.items():
+            signal.signal(number, former)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+class Terminated(BaseException):
+    """SIGTERM, as KeyboardInterrupt is SIGINT: what is half-written is cleaned up on the way out."""
+
+
+def terminate(_number: int, _frame: object) -> None:
+    raise Terminated
 
 
 def place_of(error: Exception) -> str:

@@ -5,19 +5,26 @@ from __future__ import annotations
 import click
 
 from genkit.cli.output import emit, json_option
+from genkit.errors import CheckpointError
 
 
 @click.command()
 @click.argument("run", required=False)
 @json_option
-def info(run: str | None, as_json: bool) -> None:
-    """Describe a run or a checkpoint, after checking every byte of it.
+def info(run: str | None, as_json: bool) -> int:
+    """Describe a run or a checkpoint, after checking every byte of it and of the run's other checkpoints.
 
     RUN is a run's folder or number, a checkpoint's folder, or a folder of runs; left out, it is the newest run.
     """
-    from genkit import rundir
+    from genkit import checkpoint, rundir
 
     found = rundir.find(run)
+    damaged = {}
+    for path in found.checkpoints:
+        try:
+            checkpoint.verify(path)
+        except CheckpointError as error:
+            damaged[path] = str(error)
     opened = found.read()
     about = opened.description
     weights = sum(each.numel() for each in opened.model.parameters())
@@ -25,6 +32,7 @@ def info(run: str | None, as_json: bool) -> None:
         "run": found.run.path if found.run else None,
         "checkpoint": opened.path,
         "checkpoints": [path.name for path in found.run.checkpoints] if found.run else [],
+        "damaged": [path.name for path in damaged],
         "weights": weights,
         **about.model_dump(mode="json"),
     }
@@ -37,4 +45,6 @@ def info(run: str | None, as_json: bool) -> None:
         *(f"{name:11} {value:.6g}" for name, value in about.metrics.items()),
         "options     " + ", ".join(f"{name.replace('_', '-')} {value}" for name, value in about.options.items()),
     ]
+    lines += [f"damaged     {problem}" for problem in damaged.values()]
     emit(result, lines, as_json)
+    return 1 if damaged else 0

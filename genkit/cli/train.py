@@ -136,6 +136,7 @@ def train_model(name: str) -> click.Command:
             "steps": result.steps,
             "seconds": round(result.seconds, 3),
             "metrics": result.metrics,
+            "stopped": result.stopped is not None,
         }
         emit(outcome, [str(result.run)], as_json)
         return 128 + result.stopped if result.stopped else 0
@@ -232,8 +233,10 @@ def load_config(context: click.Context, _parameter: click.Parameter, path: Path 
 
 def described_lines(described: dict[str, Any]) -> list[str]:
     """A resolved configuration as a table: option, value, where it came from."""
+    from genkit.options import as_text
+
     rows = [("model", described["model"], "")]
     for part in ("options", "data", "run"):
         for option, value in described[part].items():
-            rows.append((option.replace("_", "-"), str(value), described["sources"][option]))
+            rows.append((option.replace("_", "-"), as_text(value), described["sources"][option]))
     return [f"{option:20} {value:24} {source}".rstrip() for option, value, source in rows]

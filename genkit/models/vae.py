@@ -53,7 +53,9 @@ class VAE(GenerativeModel):
             Field(description="`dynamic` draws each pixel as 0 or 1 with its grey value's odds, afresh at every use."),
         ] = "none"
         beta: Annotated[float, Field(ge=0, description="Weight of the KL term; 1 is the ELBO.")] = 1.0
-        kl_warmup: Annotated[float, Field(ge=0, description="Epochs over which the KL term's weight rises from 0.")] = 0
+        kl_warmup: Annotated[float, Field(ge=0, description="Epochs over which the KL term's weight rises from 0.")] = (
+            0.0
+        )
 
     LEVELS = 3
     monitor = "neg_elbo"

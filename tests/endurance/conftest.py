@@ -21,6 +21,9 @@ from genkit.data.dataset import Dataset
 
 FULL = os.environ.get("GENKIT_ENDURANCE") == "full"
 PAGE = Path(__file__).parents[2] / "docs" / "endurance.md"
+ROW = "endurance row"
+#: Those that the tests of this session have entered: place, what, figure.
+rows: list[list] = []
 
 
 def scaled(count: int) -> int:
@@ -29,39 +32,49 @@ def scaled(count: int) -> int:
 
 
 class Table:
-    """The rows that the tests of this session have entered, in the order of the page."""
+    """What a test found out, on its way to the page: pytest carries it, from another process too."""
 
-    def __init__(self) -> None:
-        self.rows: dict[int, tuple[str, str]] = {}
+    def __init__(self, properties: list[tuple[str, object]]):
+        self.properties = properties
 
     def row(self, place: int, what: str, figure: str) -> None:
-        self.rows[place] = (what, figure)
+        """One row of the page, `place` being its order."""
+        self.properties.append((ROW, [place, what, figure]))
 
-    def page(self) -> str:
-        rows = "\n".join(f"| {what} | {figure} |" for _, (what, figure) in sorted(self.rows.items()))
-        revision = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=PAGE.parent, check=False
-        ).stdout.strip()
-        machine = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
-        return f"""# Endurance
+
+@pytest.fixture
+def table(request: pytest.FixtureRequest) -> Table:
+    return Table(request.node.user_properties)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call":
+        rows.extend(value for name, value in report.user_properties if name == ROW)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the page, if everything was counted in full, nothing failed, and this isn't a worker of xdist's."""
+    if FULL and rows and not session.testsfailed and not hasattr(session.config, "workerinput"):
+        PAGE.write_text(page(), encoding="utf-8")
+
+
+def page() -> str:
+    lines = "\n".join(f"| {what} | {figure} |" for _, what, figure in sorted(rows))
+    revision = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=PAGE.parent, check=False
+    ).stdout.strip()
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
+    return f"""# Endurance
 
 What a run survives, as counted by `make endurance`, which writes this page. [Trust](trust.md) says what is promised.
 
 | what was done | what came of it |
 |---|---|
-{rows}
+{lines}
 
 Counted on {date.today()} at revision {revision or "unknown"}: Python {platform.python_version()}, torch
 {torch.__version__}, {machine}.
 """
-
-
-@pytest.fixture(scope="session")
-def table(request: pytest.FixtureRequest) -> Iterator[Table]:
-    table = Table()
-    yield table
-    if FULL and not request.session.testsfailed:
-        PAGE.write_text(table.page(), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

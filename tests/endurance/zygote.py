@@ -58,6 +58,7 @@ def main() -> None:
 def carry_out(job: dict[str, Any], target: int) -> None:
     """Be the process of one command, whose output goes to the file descriptor `target`."""
     code = 70
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a script's background job ignores
     try:
         for descriptor, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, target), (2, target)):
             os.dup2(source, descriptor)
