@@ -161,7 +161,11 @@ def test_divergence_names_the_step_and_exits_with_3(genkit: Genkit, tmp_path: Pa
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_samples(genkit: Genkit, tmp_path: Path, number: int, code: int) -> None:
     command = [sys.executable, "-m", "genkit", "train", "ae", "--dataset", "mnist5k", "--hidden", "16"]
-    process = subprocess.Popen([*command, "--epochs", "10000", "--out", str(tmp_path)], stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*command, "--epochs", "10000", "--out", str(tmp_path)],
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a script's background job ignores
+    )
     try:
         while not list(tmp_path.glob("*/samples-*.png")):
             assert process.poll() is None, process.stderr.read()
