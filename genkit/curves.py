@@ -89,7 +89,7 @@ class Board:
         folder.mkdir(exist_ok=True)
         # TensorBoard reads the files of a folder in the order of these names.
         taken = len(list(folder.glob(EVENTS)))
-        self.file = (folder / f"events.out.tfevents.{int(time.time()):010d}.{os.getpid()}.{taken}").open("xb")
+        self.file = (folder / f"events.out.tfevents.{int(time.time()):010d}.{taken:06d}.{os.getpid()}").open("xb")
         self.writer = RecordWriter(self.file)
         self.write(Event(file_version="brain.Event:2"))
 
