@@ -23,7 +23,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -31,7 +31,7 @@ from torch import Tensor
 from genkit import models
 from genkit.data import DataOptions
 from genkit.errors import CheckpointError, GenkitError, in_one_line
-from genkit.files import from_json, read_plain, sha256_of, to_json, write_folder
+from genkit.files import from_json, read_plain, require_plain, sha256_of, to_json, write_folder
 from genkit.model import GenerativeModel, ImageShape
 from genkit.training import TrainingState
 
@@ -272,7 +272,6 @@ def refusing_damage(folder: Path, action: Callable[[], T]) -> T:
         RuntimeError,
         OverflowError,
         MemoryError,
-        ValidationError,
         SafetensorError,
         GenkitError,
     ) as error:
@@ -292,8 +291,9 @@ def read_verified(folder: Path, wanted: Collection[str]) -> dict[str, bytes]:
     for name, expected in sums.items():
         if name not in FILES:
             raise CheckpointError(f"{folder / MANIFEST} names {ascii(name)[:80]}, which is no file of a checkpoint")
+        require_plain(folder / name)
         if name in wanted:
-            contents[name] = read_plain(folder / name)
+            contents[name] = (folder / name).read_bytes()
             found = hashlib.sha256(contents[name]).hexdigest()
         else:
             found = sha256_of(folder / name)

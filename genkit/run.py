@@ -62,9 +62,10 @@ def start(config: Config) -> Result:
         DivergedError: when a loss or a gradient is no longer finite; the last good checkpoint stays.
         GenkitError: when the disk doesn't take what has to be written; the last checkpoint stays whole.
     """
-    config = located(config)
+    config = config.located()
     dataset = data.load(config.data)
     require_room(config, dataset)
+    require_short_names(dataset)
     training = Training(config, dataset)
     training.take_initial_weights()
     files = {"config.json": config.as_json(), record.ENVIRONMENT: record.environment(training.where)}
@@ -416,18 +417,6 @@ class Training:
         return result
 
 
-def located(config: Config) -> Config:
-    """The same with absolute paths, and one checkpoint in place of the run that --init-from names.
-
-    Raises:
-        CheckpointError: when there is no such checkpoint.
-    """
-    if config.run.init_from is not None:
-        weights = rundir.find(config.run.init_from).checkpoints[0]
-        config = config._replace(run=config.run.model_copy(update={"init_from": str(weights)}))
-    return config.located()
-
-
 def require_room(config: Config, dataset: Dataset) -> None:
     """Refuse, before anything of its size is allocated, a model whose checkpoints don't fit on the disk.
 
@@ -442,6 +431,14 @@ def require_room(config: Config, dataset: Dataset) -> None:
             "its checkpoints couldn't be checked before they are loaded; compute those values without torch"
         ) from error
     rundir.require_space(Path(config.run.out), size)
+
+
+def require_short_names(dataset: Dataset) -> None:
+    """Refuse, before training, a dataset whose checkpoints couldn't be read again for the length of its names.
+
+    Raises:
+        GenkitError
+    """
     names = len(to_json([*dataset.classes, *dataset.attributes]))
     if names > checkpoint.MAX_JSON // 2:
         raise GenkitError(f"{dataset.name}: the names of its classes take {names:,} bytes; give it fewer classes")

@@ -74,6 +74,7 @@ def test_all_that_disagrees_is_named(settings: Config, tmp_path: Path) -> None:
     named = {part.split()[0] for part in str(refusal.value).split("--")[1:]}
     assert named == {"epochs", "lr", "hidden", "seed", "dataset", "init-from"}
     assert "--lr 0.1 (the run has 0.002)" in str(refusal.value)
+    assert "--epochs 4 (the run has 5)" in str(refusal.value)
 
 
 @pytest.mark.parametrize(("text", "epochs", "seconds"), [("3", 3, float("inf")), ("10min", None, 600.0)])

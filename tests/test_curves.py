@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from endurance.harness import curves as points
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from genkit.curves import Curves
@@ -48,6 +49,16 @@ def test_a_step_stands_in_the_curves_once(tmp_path: Path) -> None:
     write(tmp_path, range(9, 11), keep=8)
     assert scalars(tmp_path) == [(step, 1 / step) for step in range(1, 11)]
     assert steps_in(tmp_path) == [*range(1, 11), 10]  # the last is of the test split, which was measured once
+
+
+def test_files_of_one_second_are_read_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the numbers of the processes that wrote them."""
+    monkeypatch.setattr("genkit.curves.time.time", lambda: 1_800_000_000.0)
+    for step, process in ((1, 1000), (2, 999), (3, 99)):
+        monkeypatch.setattr("genkit.curves.os.getpid", lambda process=process: process)
+        with Curves(tmp_path, step) as curves:
+            curves.add(step, step / 10, {"train/loss": 1 / step})
+    assert [step for step, _, _ in points(tmp_path)] == [1, 2, 3]
 
 
 def test_a_run_that_begins_again_begins_with_empty_curves(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug, as_json = "--debug" in arguments, "--json" in arguments
     logger = logging.getLogger("genkit")
+    level = logger.level
     logger.setLevel(logging.INFO)
     handler = LogHandler()
     logger.addHandler(handler)
@@ -75,6 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
             traceback.print_exc()
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(level)
         for number, former in handlers.items():
             signal.signal(number, former)
     sys.exit(code if isinstance(code, int) else 0)

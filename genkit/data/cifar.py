@@ -13,6 +13,7 @@ from genkit.data.dataset import Dataset, fingerprint
 from genkit.data.pixels import wanted_shape
 from genkit.data.report import Report
 from genkit.errors import DataError
+from genkit.files import sha256_of
 from genkit.model import ImageShape
 
 NAME = "cifar10"
@@ -50,7 +51,7 @@ def verify(name: str) -> Report:
     path = _find()
     if path is None:
         raise DataError(f"{ARCHIVE} isn't here; run `genkit data fetch {NAME}`")
-    report = Report(source=NAME, files=1, sums={str(path): store.sha256_of(path)})
+    report = Report(source=NAME, files=1, sums={str(path): sha256_of(path)})
     try:
         images, _ = _read(path)
         report.count(fingerprint(images), "32x32", "RGB")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from genkit.data import DataOptions, faces, pack, store
+from genkit.data import DataOptions, faces, pack
 from genkit.data.dataset import Dataset
 from genkit.data.report import Report
 from genkit.errors import DataError
+from genkit.files import sha256_of
 from genkit.model import ImageShape
 
 NAME = "faces"
@@ -38,7 +39,7 @@ def _pack(options: DataOptions) -> pack.Pack:
     size = options.image_size or SIZE
     shape = ImageShape(options.channels or 3, size, size)
     # Whoever changes how faces are drawn gets new ones, without having to remember a version number.
-    state = store.sha256_of(Path(faces.__file__))
+    state = sha256_of(Path(faces.__file__))
     return pack.open_or_write(pack.Key(NAME, {"set": NAME, "shape": shape}, state), lambda: _contents(shape))
 
 

@@ -16,6 +16,7 @@ from genkit.data.dataset import Dataset, Split, as_tensor, divide, fingerprint
 from genkit.data.pixels import wanted_shape
 from genkit.data.report import Report
 from genkit.errors import DataError
+from genkit.files import sha256_of
 from genkit.model import ImageShape
 
 #: The files of a set and the shape of what they hold (uint8).
@@ -139,7 +140,7 @@ def verify(name: str) -> Report:
         except DataError as error:
             report.problems.append(str(error))
             continue
-        report.sums[str(path)] = store.sha256_of(path)
+        report.sums[str(path)] = sha256_of(path)
         if content.ndim == 3:
             fingerprints.append(fingerprint(content))
     report.count(np.concatenate(fingerprints or [np.empty(0, np.int64)]), "28x28", "L")

@@ -13,6 +13,7 @@ from genkit.data.dataset import Dataset, Split, divide, fingerprint
 from genkit.data.pixels import wanted_shape
 from genkit.data.report import Report
 from genkit.errors import DataError
+from genkit.files import sha256_of
 from genkit.model import ImageShape
 
 NAME = "mnist5k"
@@ -52,7 +53,7 @@ def verify(name: str) -> Report:
     except DataError as error:
         report.problems.append(str(error))
     else:
-        report.sums[str(path)] = store.sha256_of(path)
+        report.sums[str(path)] = sha256_of(path)
         report.count(fingerprint(images), "28x28", "L")
     pack.verify_packs_of({"set": NAME}, report)
     return report

@@ -40,6 +40,7 @@ from genkit.data.dataset import Dataset, Split, as_tensor, divide, fingerprint
 from genkit.data.pixels import conform
 from genkit.data.report import Report
 from genkit.errors import DataError
+from genkit.files import sha256_of
 from genkit.model import ImageShape
 
 MANIFEST = "pack.json"
@@ -385,7 +386,7 @@ def _map(path: Path, count: int, shape: ImageShape) -> Tensor:
 def _sum(path: Path) -> str:
     """SHA-256 of a file; of an array's elements in C order, which is hashlib.sha256(numpy.load(path))."""
     if path.suffix != ".npy":
-        return store.sha256_of(path)
+        return sha256_of(path)
     return store.sha256(np.load(path, mmap_mode="r", allow_pickle=False).reshape(-1).view(np.uint8).data)
 
 

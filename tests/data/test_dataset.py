@@ -110,3 +110,21 @@ def test_no_image_for_training():
 def test_every_image_for_training_is_also_for_test():
     with pytest.raises(DataError, match="mine: every image of train also stands in test"):
         divide("mine", {"train": block(1, 2), "test": block(2, 1)})
+
+
+@pytest.mark.parametrize("column", ["storage", "rows", "labels", "attributes"])
+def test_the_sum_changes_with_a_single_value_of_any_column(column: str):
+    def split(changed: str) -> Split:
+        columns = {
+            "storage": torch.arange(24, dtype=torch.uint8).reshape(6, 1, 2, 2),
+            "rows": torch.tensor([1, 3, 4]),
+            "labels": torch.tensor([10, 30, 50]),
+            "attributes": torch.tensor([[True], [False], [True]]),
+        }
+        if changed:
+            columns[changed].view(-1)[-5 if changed == "storage" else -1] ^= True
+        return Split(**columns)
+
+    whole, other = (Dataset("x", split(""), split(""), split(changed)) for changed in ("", column))
+    assert whole.sum() == Dataset("y", split(""), split(""), split("")).sum()
+    assert whole.sum() != other.sum()

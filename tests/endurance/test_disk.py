@@ -74,7 +74,7 @@ def test_full_disks(
         largest[model], together[model] = max(sizes), sum(sizes)
     on_disk = 0
     for count in range(COUNT):
-        model = list(SMALL)[count // 2 % len(SMALL)]
+        model = list(SMALL)[(count // 2 + 1) % len(SMALL)]  # a large one with the last, also in a short run
         step = random_.randrange(20, 30)
         # From a byte, where the first line of a log doesn't fit, up to a whole checkpoint: evenly on a scale of powers.
         power = (count + random_.random()) / COUNT
