@@ -19,13 +19,15 @@ $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 demo: install
 	GENKIT=$(GENKIT) OUT=$(DEMO) sh experiments/demo.sh
 
-# The endurance tests are processes of one thread each, so two at a time take half the time.
+# Two tests at a time, of one thread each, take less than one with two.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
 test: install
-	$(BIN)/python -m pytest --ignore tests/endurance
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/endurance
+	$(PYTEST) --dist worksteal --ignore tests/endurance
+	$(PYTEST) --dist loadfile tests/endurance
 
 endurance: install
-	GENKIT_ENDURANCE=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/endurance
+	GENKIT_ENDURANCE=full $(PYTEST) --dist loadfile tests/endurance
 
 lint: install
 	$(BIN)/ruff check .

@@ -105,13 +105,13 @@ def signal_at(value: list[int]) -> None:
 
 
 def kill_at_operation(value: list[Any]) -> None:
-    """[folder, n]: kill -9 right before the n-th operation on files below the folder."""
-    folder, left = value
+    """[part, n]: kill -9 right before the n-th operation on a file whose path has that part."""
+    part, left = value
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal left
         known = event.startswith(("os.", "shutil.")) or event == "open"
-        if known and arguments and isinstance(arguments[0], str) and arguments[0].startswith(folder):
+        if known and arguments and isinstance(arguments[0], str) and part in arguments[0]:
             left -= 1
             if left <= 0:
                 os.kill(os.getpid(), signal.SIGKILL)
