@@ -33,6 +33,7 @@ from genkit.data import DataOptions
 from genkit.errors import CheckpointError, GenkitError, in_one_line
 from genkit.files import from_json, read_plain, require_plain, sha256_of, to_json, write_folder
 from genkit.model import GenerativeModel, ImageShape
+from genkit.optim import fresh_state
 from genkit.training import TrainingState
 
 FORMAT = 1
@@ -375,7 +376,7 @@ def optimizer_tensors(state: TrainingState) -> dict[str, Tensor]:
     return {
         f"optimizer/{phase.name or 'model'}/{index}/{name}": value
         for phase, optimizer in zip(state.phases, state.optimizers, strict=True)
-        for index, values in optimizer.state_dict()["state"].items()
+        for index, values in optimizer.state.items()
         for name, value in values.items()
     }
 
@@ -391,7 +392,7 @@ def restore_optimizers(state: TrainingState, tensors: Mapping[str, Tensor]) -> N
     for phase, optimizer in zip(state.phases, state.optimizers, strict=True):
         found = part_of(tensors, f"optimizer/{phase.name or 'model'}")
         moments: dict[int, dict[str, Tensor]] = {}
-        for index, parameter in enumerate(phase.module.parameters()):
+        for index, parameter in enumerate(optimizer.parameters):
             own = {name: found.pop(f"{index}/{name}") for name in MOMENTS if f"{index}/{name}" in found}
             if not own:
                 continue  # of the first step, or a parameter that no loss depends on
@@ -400,10 +401,12 @@ def restore_optimizers(state: TrainingState, tensors: Mapping[str, Tensor]) -> N
                 value.dtype != torch.float32 for value in own.values()
             ):
                 raise ValueError(f"the optimiser's state of parameter {index} isn't of its shape and type")
-            moments[index] = own
+            moments[index] = fresh_state(parameter)
+            for name, value in own.items():
+                moments[index][name].copy_(value)
         if found:
             raise ValueError(f"the optimiser has a state of {min(found)}, which is no parameter")
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        optimizer.state = moments
 
 
 def random_tensors() -> dict[str, Tensor]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +65,20 @@ def make_deterministic(wanted: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(wanted)
     torch.backends.cudnn.benchmark = False
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep freed memory for the next step instead of giving it back to the kernel.
+
+    Every step allocates the same large activations again. By default each comes from the kernel, page by page: some
+    10,000 page faults a step in a convolutional net, for up to a third of the step's time.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    trim_threshold, mmap_threshold = -1, -3  # their numbers in malloc.h
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25)  # older versions take at most 32 MiB
 
 
 @contextmanager

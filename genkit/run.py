@@ -121,6 +121,7 @@ class Training:
         self.config, self.dataset, self.data_sum = config, dataset, dataset.sum()
         self.where = device.pick(config.run.device)
         device.make_deterministic(config.run.deterministic)
+        device.keep_freed_memory()
         device.seed_everything(config.run.seed)
         model = build(config, self.dataset).to(self.where)
         self.batches = TrainingBatches(self.dataset.train, options.batch_size, config.run.seed, self.where)

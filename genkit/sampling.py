@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from genkit.errors import UsageError
 from genkit.model import Encodes, GenerativeModel
+from genkit.optim import AdamW
 
 Path = Literal["slerp", "lerp"]
 
@@ -86,7 +87,7 @@ def invert(model: GenerativeModel, images: Tensor, *, steps: int = 300, draws: i
     nearest = torch.cdist(images.flatten(1).cpu(), pictures).argmin(1)
     found = candidates[nearest].to(images.device).requires_grad_(True)
     # Adam treats every number by itself and the loss is a sum over images, so a batch is a row of separate searches.
-    optimizer = torch.optim.Adam([found], lr=lr)
+    optimizer = AdamW([found], lr=lr)
     with torch.enable_grad():
         for _ in tqdm(range(steps), desc="searching codes", unit="step", disable=None, leave=False):
             loss = (model.decode(model.prior(found)) - images).square().sum()

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from genkit.model import Batch, GenerativeModel, Options
+from genkit.optim import AdamW
 
 
 class TrainingState:
@@ -25,10 +26,7 @@ class TrainingState:
     def __init__(self, model: GenerativeModel, total_steps: int, steps_per_epoch: int):
         self.model = model.requires_grad_(False)
         self.phases = list(model.phases())
-        # The fused kernel takes one pass over each weight where the plain one takes ten.
-        self.optimizers = [
-            torch.optim.AdamW(phase.module.parameters(), **phase.optimizer, fused=True) for phase in self.phases
-        ]
+        self.optimizers = [AdamW(phase.module.parameters(), **phase.optimizer) for phase in self.phases]
         self.step = 0
         self.total_steps = total_steps
         self.steps_per_epoch = steps_per_epoch
@@ -41,6 +39,11 @@ class TrainingState:
     def best_model(self) -> GenerativeModel:
         """The model to validate and to sample from: the averaged one where an average is kept."""
         return self.model if self.averaged is None else self.averaged.module  # type: ignore[return-value]
+
+    @property
+    def lr_factor(self) -> float:
+        """Of the step that comes next, as a share of the peak learning rate."""
+        return lr_factor(self.model.options, self.step, self.total_steps, self.steps_per_epoch)
 
     @torch.no_grad()
     def _move_average(self, averages: Sequence[Tensor], currents: Sequence[Tensor], _count: object) -> None:
@@ -62,10 +65,10 @@ def train(state: TrainingState, batches: Iterable[Batch]) -> Iterator[dict[str, 
         for phase, optimizer in zip(state.phases, state.optimizers, strict=True):
             phase.module.requires_grad_(True)
             losses = phase.losses(batch)
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
             losses["loss"].backward()
-            losses["grad_norm"] = prepare_update(optimizer, phase.optimizer["lr"], state)
-            optimizer.step()
+            losses["grad_norm"] = clip_gradients(optimizer.gradients, state.model.options.grad_clip)
+            optimizer.step(state.lr_factor)
             phase.module.requires_grad_(False)
             prefix = f"{phase.name}/" if phase.name else ""
             metrics.update({prefix + name: value.detach() for name, value in losses.items()})
@@ -75,17 +78,16 @@ def train(state: TrainingState, batches: Iterable[Batch]) -> Iterator[dict[str, 
         yield metrics
 
 
-def prepare_update(optimizer: torch.optim.Optimizer, peak_lr: float, state: TrainingState) -> Tensor:
-    """Set this step's learning rate, clip the gradient where the options ask for it, and return its norm before that.
+@torch.no_grad()
+def clip_gradients(gradients: Sequence[Tensor], largest: float) -> Tensor:
+    """Scale the gradients so that their common norm is `largest` at most (0: don't), and return what it was before.
 
     The norm tells of a gradient that is no longer finite at the step where it happens, while the loss is still fine.
     """
-    options = state.model.options
-    (group,) = optimizer.param_groups
-    group["lr"] = peak_lr * lr_factor(options, state.step, state.total_steps, state.steps_per_epoch)
-    if options.grad_clip:
-        return nn.utils.clip_grad_norm_(group["params"], options.grad_clip)
-    return nn.utils.get_total_norm([each.grad for each in group["params"] if each.grad is not None])
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    if largest:
+        torch._foreach_mul_(gradients, (largest / (norm + 1e-6)).clamp(max=1))
+    return norm
 
 
 def lr_factor(options: Options, step: int, total_steps: int, steps_per_epoch: int) -> float:

@@ -184,7 +184,7 @@ def test_restoring_gives_the_same_state(folder: Path, state: TrainingState) -> N
     for ours, theirs in ((fresh.model, state.model), (fresh.averaged, state.averaged)):
         assert ours.state_dict().keys() == theirs.state_dict().keys()
         assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
-    moments = [optimizer.state_dict()["state"] for optimizer in (fresh.optimizers[0], state.optimizers[0])]
+    moments = [optimizer.state for optimizer in (fresh.optimizers[0], state.optimizers[0])]
     assert all(
         torch.equal(value, moments[1][i][name]) for i, each in moments[0].items() for name, value in each.items()
     )
@@ -248,7 +248,7 @@ def test_an_average_that_is_missing_is_not_replaced_by_the_weights(folder: Path)
 
 def test_optimizer_and_random_state_are_kept(folder: Path, state: TrainingState) -> None:
     tensors = checkpoint.load((folder / "training.safetensors").read_bytes())
-    moments = state.optimizers[0].state_dict()["state"][0]["exp_avg"]
+    moments = state.optimizers[0].state[0]["exp_avg"]
     assert torch.equal(tensors["optimizer/model/0/exp_avg"], moments)
     assert "random/cpu" in tensors
 

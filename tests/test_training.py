@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -125,3 +128,24 @@ def test_batches_are_floats_from_0_to_1_with_their_labels(digits: Dataset) -> No
     assert (float(batch.images.min()), float(batch.images.max())) == (0.0, 1.0)
     assert torch.equal(batch.labels, digits.test.labels[:500])
     assert math.isinf(float(batch.epoch))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="sets glibc's allocator")
+def test_a_warm_step_faults_no_pages() -> None:
+    """In a process of its own: what the allocator is told holds for all of it."""
+    code = """
+import resource, statistics, torch
+from genkit import device, models
+from genkit.model import Batch, ImageShape
+from genkit.training import TrainingState, train
+device.keep_freed_memory()
+image = ImageShape(1, 28, 28)
+kind = models.find("dcgan")
+batch = Batch(torch.rand(64, *image), None, torch.zeros(()))
+faults = []
+for _ in train(TrainingState(kind(image, kind.Options()), 40, 40), [batch] * 40):
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(statistics.median(after - before for before, after in zip(faults[-21:], faults[-20:])))
+"""
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert float(printed) <= 5

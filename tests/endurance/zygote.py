@@ -38,7 +38,6 @@ def main() -> None:
     torch.set_num_threads(1)  # threads of this process would be missing in its forks
     for name in models.names():
         models.find(name)
-    torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # its first one imports for two seconds
     print("ready", flush=True)
     for line in sys.stdin:
         job = json.loads(line)
@@ -140,31 +139,31 @@ def fill_at(value: list[Any]) -> None:
 def not_finite_at(value: list[Any]) -> None:
     """[what, phase, step]: the "loss" or the "gradient" of that phase becomes NaN in that step (the first is 1)."""
     what, wanted, step = value
-    prepare = genkit.training.prepare_update
+    init = genkit.training.TrainingState.__init__
 
-    def poisoned(optimizer: torch.optim.Optimizer, peak_lr: float, state: genkit.training.TrainingState) -> Any:
-        phase = state.phases[state.optimizers.index(optimizer)]
-        if what == "gradient" and phase.name == wanted and state.step + 1 == step:
-            optimizer.param_groups[0]["params"][0].grad.view(-1)[0] = math.nan
-        return prepare(optimizer, peak_lr, state)
+    def __init__(self: genkit.training.TrainingState, *arguments: Any) -> None:
+        init(self, *arguments)
 
-    genkit.training.prepare_update = poisoned
-    if what == "loss":
-        init = genkit.training.TrainingState.__init__
+        def losses(phase: Any, batch: Any) -> dict[str, torch.Tensor]:
+            values = phase.losses(batch)
+            if self.step + 1 == step:
+                if what == "loss":
+                    return {**values, "loss": values["loss"] * math.nan}
+                next(phase.module.parameters()).register_hook(one_nan)
+            return values
 
-        def __init__(self: genkit.training.TrainingState, *arguments: Any) -> None:
-            init(self, *arguments)
+        self.phases = [
+            phase._replace(losses=functools.partial(losses, phase)) if phase.name == wanted else phase
+            for phase in self.phases
+        ]
 
-            def losses(original: Any, batch: Any) -> dict[str, torch.Tensor]:
-                values = original(batch)
-                return {**values, "loss": values["loss"] * math.nan} if self.step + 1 == step else values
+    genkit.training.TrainingState.__init__ = __init__
 
-            self.phases = [
-                phase._replace(losses=functools.partial(losses, phase.losses)) if phase.name == wanted else phase
-                for phase in self.phases
-            ]
 
-        genkit.training.TrainingState.__init__ = __init__
+def one_nan(gradient: torch.Tensor) -> torch.Tensor:
+    gradient = gradient.clone()
+    gradient.view(-1)[0] = math.nan
+    return gradient
 
 
 def fast_clock(factor: float) -> None:
