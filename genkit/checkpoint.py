@@ -142,7 +142,7 @@ def snapshot(state: TrainingState, pending: Mapping[str, Tensor] | None = None, 
         TRAINING: {**optimizer_tensors(state), **random_tensors(), **pending_tensors(pending or {})},
     }
     if state.averaged is not None:
-        files[AVERAGED] = state.averaged.module.state_dict()
+        files[AVERAGED] = state.averaged.state_dict()
     copies = {name: {key: copied(value) for key, value in tensors.items()} for name, tensors in files.items()}
     return Snapshot(copies, description)
 
@@ -232,8 +232,7 @@ def restore(folder: Path, state: TrainingState) -> tuple[Description, dict[str, 
         state.model.load_state_dict(load(contents[MODEL]))
         state.step = description.step
         if state.averaged is not None:
-            state.averaged.module.load_state_dict(load(contents[AVERAGED]))
-            state.averaged.n_averaged.fill_(state.step)
+            state.averaged.load_state_dict(load(contents[AVERAGED]))
         restore_optimizers(state, tensors)
         restore_random(tensors)
         return description, restore_pending(tensors)

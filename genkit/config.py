@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
@@ -54,6 +54,14 @@ class RunOptions(BaseModel):
     deterministic: Annotated[
         bool, Field(description="Have CUDA compute the same bits every time, too; slower, and some models can't.")
     ] = False
+    amp: Annotated[
+        Literal["none", "bf16"],
+        Field(description="Mixed precision: bf16 where it is safe. For GPUs; on most CPUs it is many times slower."),
+    ] = "none"
+    compile: Annotated[
+        Literal["auto", "on", "off"],
+        Field(description="Compile the losses with torch.compile; auto: on CUDA, in runs long enough to gain by it."),
+    ] = "auto"
     log_every: Annotated[int, Field(ge=1, description="Steps from one logged training loss to the next.")] = 50
     picture_every: Annotated[int, Field(ge=1, description="Epochs from one drawn picture to the next.")] = 1
     checkpoint_every: Interval = "1"

@@ -7,9 +7,10 @@ every step spends longer in Python than a small model's update takes.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 #: What stands beside a small second moment's root, as in torch.
 EPSILON = 1e-8
@@ -33,7 +34,7 @@ class AdamW:
 
     def __init__(
         self,
-        parameters: Iterable[nn.Parameter],
+        parameters: Iterable[Tensor],
         lr: float,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
@@ -83,7 +84,7 @@ def fresh_state(parameter: Tensor) -> dict[str, Tensor]:
 
 
 def fused_adamw(
-    parameters: list[nn.Parameter],
+    parameters: list[Tensor],
     gradients: list[Tensor],
     exp_avgs: list[Tensor],
     exp_avg_sqs: list[Tensor],
@@ -94,7 +95,13 @@ def fused_adamw(
     weight_decay: float,
 ) -> None:
     """Update parameters, moments and steps in place. All lists are equally long."""
-    arguments = {"lr": lr, "beta1": betas[0], "beta2": betas[1], "weight_decay": weight_decay, "eps": EPSILON}
+    arguments: dict[str, Any] = {
+        "lr": lr,
+        "beta1": betas[0],
+        "beta2": betas[1],
+        "weight_decay": weight_decay,
+        "eps": EPSILON,
+    }
     if KERNEL is not None:
         torch._foreach_add_(steps, 1)
         KERNEL(parameters, gradients, exp_avgs, exp_avg_sqs, [], steps, **arguments, amsgrad=False, maximize=False)
@@ -102,7 +109,7 @@ def fused_adamw(
         from torch.optim.adamw import adamw
 
         adamw(
-            parameters,  # type: ignore[arg-type]
+            parameters,
             gradients,
             exp_avgs,
             exp_avg_sqs,

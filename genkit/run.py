@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from genkit import checkpoint, data, device, evaluate, images, models, record, rundir, sampling
+from genkit.accelerate import accelerated
 from genkit.config import Config, continued
 from genkit.config import read as read_config
 from genkit.curves import Curves
@@ -123,10 +124,13 @@ class Training:
         device.make_deterministic(config.run.deterministic)
         device.keep_freed_memory()
         device.seed_everything(config.run.seed)
-        model = build(config, self.dataset).to(self.where)
+        model = build(config, self.dataset)
+        # Convolutions take less time where the channels of a pixel lie side by side: up to a third on a CPU.
+        model.to(self.where, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batches = TrainingBatches(self.dataset.train, options.batch_size, config.run.seed, self.where)
         self.total_steps = options.epochs * len(self.batches)
         self.state = TrainingState(model, self.total_steps, len(self.batches))
+        self.state.phases = accelerated(self.state.phases, self.where, config.run, self.total_steps)
         # Metrics of the steps since the last that was logged, still on the device.
         self.pending: list[dict[str, Tensor]] = []
         self.seconds = 0.0
@@ -185,7 +189,7 @@ class Training:
             source = checkpoint.read(Path(self.config.run.init_from))
             load_weights(self.state.model, source, self.config.model)
             if self.state.averaged is not None:
-                load_weights(self.state.averaged.module, source, self.config.model)  # type: ignore[arg-type]
+                load_weights(self.state.averaged, source, self.config.model)
 
     def carry_out(self, directory: RunDirectory) -> Result:
         self.directory = directory

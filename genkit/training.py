@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from genkit.model import Batch, GenerativeModel, Options
 from genkit.optim import AdamW
@@ -30,15 +30,12 @@ class TrainingState:
         self.step = 0
         self.total_steps = total_steps
         self.steps_per_epoch = steps_per_epoch
-        self.averaged: AveragedModel | None = None
-        if model.options.ema:
-            # Weights are averaged and buffers copied: the mean of two spectral-norm vectors is no such vector.
-            self.averaged = AveragedModel(model, multi_avg_fn=self._move_average, use_buffers=False)
+        self.averaged = copy.deepcopy(model) if model.options.ema else None
 
     @property
     def best_model(self) -> GenerativeModel:
         """The model to validate and to sample from: the averaged one where an average is kept."""
-        return self.model if self.averaged is None else self.averaged.module  # type: ignore[return-value]
+        return self.model if self.averaged is None else self.averaged
 
     @property
     def lr_factor(self) -> float:
@@ -46,11 +43,19 @@ class TrainingState:
         return lr_factor(self.model.options, self.step, self.total_steps, self.steps_per_epoch)
 
     @torch.no_grad()
-    def _move_average(self, averages: Sequence[Tensor], currents: Sequence[Tensor], _count: object) -> None:
+    def move_average(self) -> None:
+        """Bring the average, if there is one, up to the step that has just been taken.
+
+        Weights are averaged and buffers copied: the mean of two spectral-norm vectors is no such vector.
+        """
+        if self.averaged is None:
+            return
         # A young average forgets fast, or the first random weights would stay in it for 1 / (1 - decay) steps.
-        decay = min(self.model.options.ema, (1 + self.step) / (10 + self.step))
-        for average, current in zip(averages, currents, strict=True):
-            average.lerp_(current, 1 - decay)
+        decay = min(self.model.options.ema, (1 + self.step) / (10 + self.step)) if self.step > 1 else 0
+        weights: list[Tensor] = list(self.averaged.parameters())
+        torch._foreach_lerp_(weights, list(self.model.parameters()), 1 - decay)
+        for average, current in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+            average.copy_(current)
 
 
 def train(state: TrainingState, batches: Iterable[Batch]) -> Iterator[dict[str, Tensor]]:
@@ -73,13 +78,12 @@ def train(state: TrainingState, batches: Iterable[Batch]) -> Iterator[dict[str, 
             prefix = f"{phase.name}/" if phase.name else ""
             metrics.update({prefix + name: value.detach() for name, value in losses.items()})
         state.step += 1
-        if state.averaged is not None:
-            state.averaged.update_parameters(state.model)
+        state.move_average()
         yield metrics
 
 
 @torch.no_grad()
-def clip_gradients(gradients: Sequence[Tensor], largest: float) -> Tensor:
+def clip_gradients(gradients: list[Tensor], largest: float) -> Tensor:
     """Scale the gradients so that their common norm is `largest` at most (0: don't), and return what it was before.
 
     The norm tells of a gradient that is no longer finite at the step where it happens, while the loss is still fine.

@@ -5,12 +5,17 @@ from __future__ import annotations
 import copy
 import math
 import platform
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from genkit import models
+from genkit.accelerate import LONG_RUN, accelerated, compiles
+from genkit.config import RunOptions
 from genkit.data.batches import TrainingBatches, in_order
 from genkit.data.dataset import Dataset
 from genkit.model import Batch, ImageShape, Options
@@ -149,3 +154,86 @@ print(statistics.median(after - before for before, after in zip(faults[-21:], fa
 """
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert float(printed) <= 5
+
+
+@pytest.mark.parametrize("model", models.names())
+def test_the_fast_step_gives_the_plain_steps_weights(model: str) -> None:
+    """The plain step freezes nothing, keeps channels apart, and is torch's own AdamW over each phase's weights.
+
+    In double precision, where another order of sums differs by 1e-16: Adam makes a full step of any gradient, so that
+    in float32 the noise in a gradient near zero would decide where its weight goes.
+    """
+    torch.set_default_dtype(torch.float64)
+    try:
+        image = ImageShape(3, 12, 12)
+        kind = models.find(model)
+        options = kind.Options(latent_dim=4, weight_decay=0.1, grad_clip=2.0, schedule="constant", lr_warmup=0)
+        torch.manual_seed(0)
+        plain = kind(image, options)
+        fast = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+        steps = [Batch(torch.rand(8, *image), None, torch.tensor(0.0)) for _ in range(4)]
+
+        torch.manual_seed(1)
+        list(train(TrainingState(fast, 4, 4), steps))
+        torch.manual_seed(1)
+        optimizers = [torch.optim.AdamW(phase.module.parameters(), **phase.optimizer) for phase in plain.phases()]
+        for batch in steps:
+            for phase, optimizer in zip(plain.phases(), optimizers, strict=True):
+                plain.zero_grad()
+                phase.losses(batch)["loss"].backward()
+                torch.nn.utils.clip_grad_norm_(phase.module.parameters(), options.grad_clip)
+                optimizer.step()
+        for (name, ours), theirs in zip(fast.named_parameters(), plain.parameters(), strict=True):
+            assert torch.allclose(ours, theirs, rtol=1e-8, atol=1e-8), name
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+class NoReadBack(TorchDispatchMode):
+    """Refuses to bring a number from a tensor to Python, for which a GPU would have to be waited for."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        assert function is not torch.ops.aten._local_scalar_dense.default, "a step reads a tensor back"
+        assert function is not torch.ops.aten.nonzero.default, "a step waits for a size that the device decides"
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("model", models.names())
+def test_a_step_reads_nothing_back(model: str) -> None:
+    image = ImageShape(1, 12, 12)
+    kind = models.find(model)
+    state = TrainingState(kind(image, kind.Options(latent_dim=4, grad_clip=1.0, ema=0.9)), 2, 2)
+    steps = [Batch(torch.rand(8, *image), None, torch.tensor(0.0)) for _ in range(2)]
+    with NoReadBack(), pytest.raises(AssertionError, match="reads a tensor back"):
+        torch.zeros(()).item()
+    with NoReadBack():
+        assert len(list(train(state, steps))) == 2
+
+
+@pytest.mark.parametrize("change", [{"amp": "bf16"}, {"compile": "on"}], ids=str)
+def test_accelerated_losses_are_the_same_within_their_precision(change: dict[str, str]) -> None:
+    if "compile" in change and shutil.which("g++") is None:
+        pytest.skip("needs a compiler")
+    model = small()
+    plain = model.phases()
+    (phase,) = accelerated(plain, CPU, RunOptions(**change), total_steps=10)
+    batch = batches(1)[0]
+    expected, found = plain[0].losses(batch), phase.losses(batch)
+    assert phase.losses is not plain[0].losses
+    gradients = []
+    for losses in (expected, found):
+        assert {value.dtype for value in losses.values()} == {torch.float32}
+        gradients.append(torch.autograd.grad(losses["loss"], model.decoder.parameters()))
+    precision = 0.05 if "amp" in change else 1e-5
+    torch.testing.assert_close(found["loss"], expected["loss"], rtol=precision, atol=0)
+    for ours, theirs in zip(*gradients, strict=True):
+        assert (ours - theirs).norm() <= precision * theirs.norm()
+
+
+def test_auto_compiles_only_where_it_pays() -> None:
+    cuda = torch.device("cuda")
+    assert not compiles("auto", CPU, 10**9)
+    assert not compiles("auto", cuda, LONG_RUN - 1)
+    assert compiles("auto", cuda, LONG_RUN)
+    assert not compiles("off", cuda, LONG_RUN)
+    assert compiles("on", cuda, 1)
