@@ -485,6 +485,23 @@ def test_help_never_imports_torch(arguments: list[str]) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
 
 
+def test_training_never_imports_torchs_compiler(tmp_path: Path) -> None:
+    """Which takes longer than torch itself."""
+    few = tmp_path / "few.npy"
+    np.save(few, np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8))
+    arguments = ["train", "dcgan", "--dataset", str(few), "--batch-size", "8", "--width", "1", "--epochs", "1", "--out"]
+    arguments.append(str(tmp_path))
+    code = (
+        "import sys\nfrom genkit.cli import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit as e:\n    assert not e.code\n"
+        "assert 'torch' in sys.modules\n"
+        "found = [name for name in sys.modules if name.startswith(('torch._dynamo', 'torch._inductor'))]\n"
+        "assert not found, found[0]"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+
+
 @every_model
 def test_every_option_shows_help_and_default(genkit: Genkit, name: str) -> None:
     import click

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import nn
@@ -52,19 +49,3 @@ def test_it_gives_torchs_bits(kernel: str, monkeypatch: pytest.MonkeyPatch) -> N
     moments = reference.state_dict()["state"]
     assert mine.state.keys() == moments.keys() == {0, 1, 2, 3}
     assert all(torch.equal(mine.state[i][name], moments[i][name]) for i in moments for name in moments[i])
-
-
-def test_no_step_imports_torchs_compiler() -> None:
-    """Which takes as long as torch itself."""
-    code = """
-import sys, torch
-from genkit.model import Batch, ImageShape
-from genkit.models.dcgan import DCGAN
-from genkit.training import TrainingState, train
-image = ImageShape(1, 8, 8)
-model = DCGAN(image, DCGAN.Options(width=2, grad_clip=1.0))
-list(train(TrainingState(model, 1, 1), [Batch(torch.rand(4, *image), None, torch.zeros(()))]))
-print([name for name in sys.modules if name.startswith(("torch._dynamo", "torch._inductor"))])
-"""
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed == "[]\n"
