@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from genkit import models
 from genkit.data import DataOptions
@@ -338,8 +339,27 @@ def shapes_of(kind: type[GenerativeModel], image: ImageShape, options: Any) -> d
     Raises:
         RuntimeError: when its constructor reads the value of a tensor, which has none here.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), Valueless():
         return {name: tensor.shape for name, tensor in kind(image, options).state_dict().items()}
+
+
+class Valueless(TorchFunctionMode):
+    """Knows what some functions of "meta" tensors return, for which torch would import its compiler to find it out.
+
+    They are those of the initial weights of a DCGAN; anything else works as well, two seconds later.
+    """
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function in (torch.nn.init.normal_, Tensor.normal_, torch.nn.functional.normalize):
+            return args[0] if args else next(iter(kwargs.values()))
+        if function is Tensor.div and isinstance(args[1], Tensor) and args[1].ndim == 0:
+            return args[0]
+        if function in (torch.mv, torch.vdot):
+            return args[0].new_empty(args[0].shape[:-1])
+        return function(*args, **kwargs)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
