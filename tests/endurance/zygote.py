@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 import genkit.cli
 import genkit.data.dataset
@@ -167,6 +168,25 @@ def not_finite_at(value: list[Any]) -> None:
         genkit.training.TrainingState.__init__ = __init__
 
 
+def environment(variables: dict[str, str]) -> None:
+    """No fault: variables of this process alone."""
+    os.environ.update(variables)
+
+
+def keep_weights_at(value: list[Any]) -> None:
+    """[file, step]: no fault: the weights that this process has after that many steps are written to a file."""
+    file, step = value
+    train = genkit.run.train
+
+    def watched(state: genkit.training.TrainingState, batches: Any) -> Iterator[Any]:
+        for metrics in train(state, batches):
+            if state.step == step:
+                save_file({name: each.detach().clone() for name, each in state.model.named_parameters()}, file)
+            yield metrics
+
+    genkit.run.train = watched
+
+
 def fast_clock(factor: float) -> None:
     """The training run's clock goes that much faster: a minute passes in no time."""
     genkit.run.time = types.SimpleNamespace(monotonic=lambda: factor * time.monotonic())  # type: ignore[assignment]
@@ -187,6 +207,8 @@ def in_memory(_value: bool) -> None:
 
 
 FAULTS = {
+    "environment": environment,
+    "keep_weights_at": keep_weights_at,
     "fast_clock": fast_clock,
     "in_memory": in_memory,
     "signal_at": signal_at,
