@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -264,7 +265,7 @@ class LostProcessError(GenkitError):
 
 
 @contextmanager
-def lost_process(run: object = "RUN") -> Iterator[None]:
+def lost_process(run: Path | None = None) -> Iterator[None]:
     """One line where another process has ended, in place of the error of whatever this one was waiting in."""
     try:
         yield
@@ -272,7 +273,8 @@ def lost_process(run: object = "RUN") -> Iterator[None]:
         said = str(error).lower()
         if not isinstance(error, dist.DistError) and "connection" not in said and "gloo" not in said:
             raise
+        advice = "" if run is None else f"; then go on with genkit train --resume {run}"
         raise LostProcessError(
             "another process of this training has ended, and so this one does; what it says, or torchrun of it, tells "
-            f"why; then go on with: genkit train --resume {run}"
+            f"why{advice}"
         ) from error

@@ -1,7 +1,7 @@
-"""Training in two processes: that it is the training of one, that the two agree, and that neither waits in vain.
+"""Training in several processes: that it is the training of one, that they agree, and that none waits in vain.
 
-The processes are forks with what torchrun would tell them, which begin at once; torchrun itself starts those of the last
-test.
+The processes are forks with what torchrun would tell them, which begin at once; torchrun itself starts those of the
+last test.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +26,8 @@ from safetensors.torch import load_file
 from genkit.data.dataset import Dataset
 from genkit.rundir import RunDirectory
 
-#: A command in two processes; the keywords are faults of the second, `leader=` those of the first.
-Pair = Callable[..., tuple[Ended, Ended]]
+#: Runs a command in `size` processes (two), with the `faults` of each rank (none); the leader's end comes first.
+Team = Callable[..., list[Ended]]
 
 SMALL = ["--hidden", "16", "--latent-dim", "3"]
 COMMON = ["--batch-size", "60", "--device", "cpu", "--log-every", "3"]
@@ -43,28 +42,21 @@ def images(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def zygotes() -> Iterator[list[Zygote]]:
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as threads:
+def zygote() -> Iterator[Zygote]:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCH_CPP_LOG_LEVEL", "ERROR")  # which the command sets before it loads torch
-        started = list(threads.map(lambda _: Zygote(), range(2)))
-        yield started
-    for each in started:
-        each.close()
+        zygote = Zygote()
+    yield zygote
+    zygote.close()
 
 
 @pytest.fixture
-def pair(zygotes: list[Zygote]) -> Pair:
-    def run(*arguments: object, leader: dict | None = None, **follower: object) -> tuple[Ended, Ended]:
-        common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-
-        def one(rank: int) -> Ended:
-            variables = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            faults = follower if rank else leader or {}
-            return zygotes[rank].run([str(each) for each in arguments], environment=variables, **faults)
-
-        with ThreadPoolExecutor() as threads:
-            first, second = threads.map(one, range(2))
-        return first, second
+def team(zygote: Zygote) -> Team:
+    def run(*arguments: object, size: int = 2, faults: dict[int, dict] | None = None) -> list[Ended]:
+        common = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        ranks = [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
+        each = [{"environment": variables, **(faults or {}).get(rank, {})} for rank, variables in enumerate(ranks)]
+        return zygote.run_together([str(each) for each in arguments], each)
 
     return run
 
@@ -83,10 +75,10 @@ def training_tensors(run: Path) -> dict[str, torch.Tensor]:
     return load_file(RunDirectory(run).checkpoints[-1] / "training.safetensors")
 
 
-def test_two_processes_at_half_the_batch_are_one(genkit: Genkit, pair: Pair, images: Path, tmp_path: Path) -> None:
+def test_two_processes_at_half_the_batch_are_one(genkit: Genkit, team: Team, images: Path, tmp_path: Path) -> None:
     command = ["train", "ae", "--dataset", images, *SMALL, *COMMON, "--epochs", "2", "--json", "--out"]
     alone = Path(genkit(*command, tmp_path / "alone").json["run"])
-    leader, follower = pair(*command, tmp_path / "pair")
+    leader, follower = team(*command, tmp_path / "pair")
     assert (leader.status, follower) == (0, Ended(0, "")), leader
     together = only_run(tmp_path / "pair")
     assert together is not None
@@ -99,14 +91,13 @@ def test_two_processes_at_half_the_batch_are_one(genkit: Genkit, pair: Pair, ima
     assert sorted(path.name for path in together.iterdir()) == sorted(path.name for path in alone.iterdir())
 
 
-def test_a_gan_with_batchnorm_stays_in_step(pair: Pair, images: Path, tmp_path: Path) -> None:
+def test_a_gan_with_batchnorm_stays_in_step(team: Team, images: Path, tmp_path: Path) -> None:
     """Its critic runs twice before one backward, and each process's batchnorm sees its own share."""
     files = [tmp_path / "0.safetensors", tmp_path / "1.safetensors"]
-    leader, follower = pair(
+    leader, follower = team(
         *("train", "dcgan", "--dataset", images, "--width", "4", "--latent-dim", "3", "--critic-norm", "batch"),
         *(*COMMON, "--epochs", "2", "--out", tmp_path / "runs"),
-        leader={"keep_weights_at": [str(files[0]), 7]},
-        keep_weights_at=[str(files[1]), 7],
+        faults={rank: {"keep_weights_at": [str(file), 7]} for rank, file in enumerate(files)},
     )
     assert (leader.status, follower.status) == (0, 0), leader
     ours, theirs = map(load_file, files)
@@ -118,37 +109,38 @@ def test_a_gan_with_batchnorm_stays_in_step(pair: Pair, images: Path, tmp_path: 
 
 
 def test_interrupted_and_resumed_is_the_same_to_the_bit(
-    genkit: Genkit, pair: Pair, images: Path, tmp_path: Path
+    genkit: Genkit, team: Team, images: Path, tmp_path: Path
 ) -> None:
-    """Only one of the two receives the signal. Then one process, and two again, go on with what two have left."""
-    command = ["train", "vae", "--dataset", images, *SMALL, *COMMON, "--epochs", "2", "--out"]
-    leader, _ = pair(*command, tmp_path / "whole")
+    """Of three, because two numbers have the same sum in any order. Only one of them receives the signal."""
+    wide = ["--hidden", "512,256", "--latent-dim", "3"]
+    command = ["train", "vae", "--dataset", images, *wide, *COMMON, "--epochs", "2", "--out"]
+    leader, *_ = team(*command, tmp_path / "whole", size=3)
     assert leader.status == 0, leader
-    whole = only_run(tmp_path / "whole")
-    leader, follower = pair(*command, tmp_path / "parts", signal_at=[signal.SIGTERM, 2, 2])
-    assert (leader.status, follower) == (143, Ended(143, "")), leader
-    parts = only_run(tmp_path / "parts")
+    stopped = {"signal_at": [signal.SIGTERM, 2, 2]}
+    leader, *followers = team(*command, tmp_path / "parts", size=3, faults={1: stopped})
+    assert (leader.status, followers) == (143, [Ended(143, "")] * 2), leader
+    whole, parts = only_run(tmp_path / "whole"), only_run(tmp_path / "parts")
     assert whole is not None
     assert parts is not None
     assert [path.name for path in RunDirectory(parts).checkpoints] == ["000002"]
-    leader, follower = pair("train", "--resume", parts)
-    assert (leader.status, follower) == (0, Ended(0, "")), leader
+    leader, *followers = team("train", "--resume", parts, size=3)
+    assert (leader.status, followers) == (0, [Ended(0, "")] * 2), leader
     assert result_of(parts) == result_of(whole)
 
-    alone = genkit("train", "--resume", parts, "--epochs", "3", "--json")
-    assert (alone.code, alone.json["steps"]) == (0, 12)
-    assert "the run goes on with 1 process, from a checkpoint of 2" in alone.err
-    leader, follower = pair("train", "--resume", parts, "--epochs", "4")
+    outcome = genkit("train", "--resume", parts, "--epochs", "3", "--json")
+    assert (outcome.code, outcome.json["steps"]) == (0, 12)
+    assert "the run goes on with 1 process, from a checkpoint of 3" in outcome.err
+    leader, follower = team("train", "--resume", parts, "--epochs", "4")
     assert (leader.status, follower) == (0, Ended(0, "")), leader
     assert "the run goes on with 2 processes, from a checkpoint of 1" in leader.printed
     assert "rank-1/random/cpu" in training_tensors(parts)
-    new, _ = pair(*command, tmp_path / "new", "--init-from", parts, "--epochs", "1")
-    assert new.status == 0, new
+    leader, _ = team(*command, tmp_path / "new", "--init-from", parts, "--epochs", "1")
+    assert leader.status == 0, leader
 
 
-def test_shares_that_are_not_equal_are_refused(pair: Pair, images: Path, tmp_path: Path) -> None:
+def test_shares_that_are_not_equal_are_refused(team: Team, images: Path, tmp_path: Path) -> None:
     command = ["train", "ae", "--dataset", images, *SMALL, *COMMON, "--batch-size", "61", "--out", tmp_path / "runs"]
-    leader, follower = pair(*command)
+    leader, follower = team(*command)
     assert leader.status == follower.status == 2
     assert leader.printed.splitlines() == [
         "genkit: --batch-size 61 can't be shared equally by 2 processes; give a --batch-size of 60, or start as many "
@@ -158,24 +150,23 @@ def test_shares_that_are_not_equal_are_refused(pair: Pair, images: Path, tmp_pat
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_loss_that_is_not_finite_in_one_process_ends_both(pair: Pair, images: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_in_one_process_ends_both(team: Team, images: Path, tmp_path: Path) -> None:
     command = ["train", "ae", "--dataset", images, *SMALL, *COMMON, "--epochs", "2", "--out", tmp_path / "runs"]
-    leader, follower = pair(*command, not_finite_at=["loss", "", 2])
+    leader, follower = team(*command, faults={1: {"not_finite_at": ["loss", "", 2]}})
     assert (leader.status, follower) == (3, Ended(3, "")), leader
     assert "genkit: the loss is no longer finite at step 2" in leader.printed
 
 
-@pytest.mark.parametrize("dies", ["leader", "follower"])
-def test_a_process_that_dies_takes_the_other_along(pair: Pair, images: Path, tmp_path: Path, dies: str) -> None:
+@pytest.mark.parametrize("dies", [0, 1])
+def test_a_process_that_dies_takes_the_other_along(team: Team, images: Path, tmp_path: Path, dies: int) -> None:
     command = ["train", "ae", "--dataset", images, *SMALL, *COMMON, "--epochs", "2", "--out", tmp_path / "runs"]
-    fault = {"signal_at": [signal.SIGKILL, 2]}
-    leader, follower = pair(*command, leader=fault) if dies == "leader" else pair(*command, **fault)
-    survivor = follower if dies == "leader" else leader
-    assert {leader.status, follower.status} == {-signal.SIGKILL, 1}
-    assert "another process of this training has ended" in survivor.printed.splitlines()[-1]
+    ended = team(*command, faults={dies: {"signal_at": [signal.SIGKILL, 2]}})
+    assert ended[dies].status == -signal.SIGKILL
+    assert ended[1 - dies].status == 1
+    assert "another process of this training has ended" in ended[1 - dies].printed.splitlines()[-1]
 
 
-def test_torchrun_passes_a_signal_on(pair: Pair, images: Path, tmp_path: Path) -> None:
+def test_torchrun_passes_a_signal_on(team: Team, images: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
@@ -200,6 +191,6 @@ def test_torchrun_passes_a_signal_on(pair: Pair, images: Path, tmp_path: Path) -
     run = only_run(tmp_path / "runs")
     assert run is not None
     (before,) = RunDirectory(run).checkpoints
-    leader, follower = pair("train", "--resume", run, signal_at=[signal.SIGINT, int(before.name) + 2])
+    leader, follower = team("train", "--resume", run, faults={0: {"signal_at": [signal.SIGINT, int(before.name) + 2]}})
     assert (leader.status, follower.status) == (130, 130), leader
     assert int(RunDirectory(run).checkpoints[-1].name) == int(before.name) + 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,9 +110,6 @@ class SectionedCommand(click.Command):
 
 def train_model(name: str) -> click.Command:
     """The command that trains one model, with that model's options, the data's and the run's as flags."""
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        # Read when torch is loaded. In each process it would warn that `distributed.in_parallel` is careful.
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from genkit import options
     from genkit.config import RunOptions
     from genkit.data import DataOptions

@@ -2,8 +2,9 @@
 
     python -m endurance.zygote        (within tests/)
 
-reads one job a line on stdin, as JSON: `arguments` and `fault`. It answers with a line when the fork has begun (`pid`)
-and one when it has ended (`status`: the exit code, or minus the signal; `printed`: on stdout and stderr).
+reads a list of jobs a line on stdin, as JSON: `arguments` and `fault`. They run at once, each in its fork. It answers
+with a line for each that has begun (`pid`), and then for each that has ended (`status`: the exit code, or minus the
+signal; `printed`: on stdout and stderr).
 
 Loading torch takes longer than the runs that are killed here; a fork of this process begins at once.
 """
@@ -42,18 +43,23 @@ def main() -> None:
     torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # its first one imports for two seconds
     print("ready", flush=True)
     for line in sys.stdin:
-        job = json.loads(line)
-        ours, theirs = os.pipe()  # not a file, which a full disk would cut short
-        pid = os.fork()
-        if pid == 0:
-            os.close(ours)
-            carry_out(job, theirs)
-        os.close(theirs)
-        print(json.dumps({"pid": pid}), flush=True)
-        with open(ours, errors="replace") as pipe:  # noqa: PTH123
-            printed = pipe.read()
-        _, status = os.waitpid(pid, 0)
-        print(json.dumps({"status": os.waitstatus_to_exitcode(status), "printed": printed}), flush=True)
+        for pid, output in [begin(job) for job in json.loads(line)]:
+            with open(output, errors="replace") as pipe:  # noqa: PTH123
+                printed = pipe.read()
+            _, status = os.waitpid(pid, 0)
+            print(json.dumps({"status": os.waitstatus_to_exitcode(status), "printed": printed}), flush=True)
+
+
+def begin(job: dict[str, Any]) -> tuple[int, int]:
+    """The fork that carries out a job, and the file descriptor from which its output can be read."""
+    ours, theirs = os.pipe()  # not a file, which a full disk would cut short
+    pid = os.fork()
+    if pid == 0:
+        os.close(ours)
+        carry_out(job, theirs)
+    os.close(theirs)
+    print(json.dumps({"pid": pid}), flush=True)
+    return pid, ours
 
 
 def carry_out(job: dict[str, Any], target: int) -> None:
