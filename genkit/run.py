@@ -74,7 +74,7 @@ def start(config: Config, team: Team | None = None) -> Result:
     training.take_initial_weights()
     if not team.leads:
         return training.carry_out(None)
-    files = {"config.json": config.as_json(), record.ENVIRONMENT: record.environment(training.where)}
+    files = {"config.json": config.as_json(), record.ENVIRONMENT: record.environment(training.where, team.size)}
     directory = RunDirectory.create(
         Path(config.run.out),
         f"{config.model}-{file_name(training.dataset.name)}",

@@ -183,7 +183,7 @@ def test_torchrun_passes_a_signal_on(team: Team, images: Path, tmp_path: Path) -
             assert process.poll() is None, process.stderr and process.stderr.read()
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=120)
     finally:
         process.kill()
     assert said.count("warning: stopping after this step") == 1
