@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -75,6 +75,7 @@ class Description(BaseModel):
         data: the images that it was trained on, a path being absolute.
         data_sum: `Dataset.sum` of them.
         classes, attributes: the names of the labels, and of the attributes.
+        processes: that trained together; the state of each one's random generators is kept.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -92,6 +93,7 @@ class Description(BaseModel):
     data_sum: str = ""
     classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
+    processes: Annotated[int, Field(ge=1)] = 1
 
 
 class Checkpoint(NamedTuple):
@@ -125,22 +127,35 @@ class Snapshot(NamedTuple):
     description: Description
 
 
-def snapshot(state: TrainingState, pending: Mapping[str, Tensor] | None = None, **about: Any) -> Snapshot:
+def snapshot(
+    state: TrainingState,
+    pending: Mapping[str, Tensor] | None = None,
+    random: Sequence[Mapping[str, Tensor]] | None = None,
+    **about: Any,
+) -> Snapshot:
     """Copy the state of a training run.
 
     Args:
         pending: metrics of the steps since the last that was logged, (steps,) each.
+        random: `random_tensors` of each of the processes that train together, by rank; by default of this one alone.
         about: the fields of `Description` that aren't known from the state.
     """
+    own, *others = [random_tensors()] if random is None else random
     description = Description(
         image=Image(**state.model.image._asdict()),
         options=state.model.options.model_dump(mode="json"),
         step=state.step,
+        processes=1 + len(others),
         **about,
     )
     files = {
         MODEL: state.model.state_dict(),
-        TRAINING: {**optimizer_tensors(state), **random_tensors(), **pending_tensors(pending or {})},
+        TRAINING: {
+            **optimizer_tensors(state),
+            **own,
+            **{f"rank-{rank}/{name}": value for rank, each in enumerate(others, 1) for name, value in each.items()},
+            **pending_tensors(pending or {}),
+        },
     }
     if state.averaged is not None:
         files[AVERAGED] = state.averaged.state_dict()
@@ -215,8 +230,15 @@ def read(folder: Path) -> Checkpoint:
     return refusing_damage(folder, open_model)
 
 
-def restore(folder: Path, state: TrainingState) -> tuple[Description, dict[str, Tensor]]:
+def restore(
+    folder: Path, state: TrainingState, rank: int = 0, device: torch.device | None = None
+) -> tuple[Description, dict[str, Tensor]]:
     """Bring a fresh training state, and all random generators, to where they were when the checkpoint was written.
+
+    Args:
+        rank: of this process among those that train together. Where the checkpoint is of fewer, its random generators
+            stay as they are.
+        device: the one whose random generator is this process's, where there are several.
 
     Returns:
         The checkpoint's description, and the metrics of the steps that weren't logged yet, (steps,) each.
@@ -235,7 +257,8 @@ def restore(folder: Path, state: TrainingState) -> tuple[Description, dict[str, 
         if state.averaged is not None:
             state.averaged.load_state_dict(load(contents[AVERAGED]))
         restore_optimizers(state, tensors)
-        restore_random(tensors)
+        if rank < description.processes:
+            restore_random(part_of(tensors, f"rank-{rank}") if rank else tensors, device)
         return description, restore_pending(tensors)
 
     return refusing_damage(folder, load_all)
@@ -428,8 +451,12 @@ def restore_optimizers(state: TrainingState, tensors: Mapping[str, Tensor]) -> N
         optimizer.state = moments
 
 
-def random_tensors() -> dict[str, Tensor]:
-    """The state of every random generator that a model may draw from: torch's on each device, NumPy's and Python's."""
+def random_tensors(device: torch.device | None = None) -> dict[str, Tensor]:
+    """The state of every random generator that a model may draw from: torch's on each device, NumPy's and Python's.
+
+    Args:
+        device: the only one that is this process's, where several train together.
+    """
     _, numpy_key, numpy_place, has_gauss, gauss = np.random.get_state(legacy=True)  # type: ignore[misc]
     _, python_state, python_gauss = random.getstate()
     states = {
@@ -442,15 +469,17 @@ def random_tensors() -> dict[str, Tensor]:
         ),
     }
     # Asked for only where CUDA is in use: to ask is to start it, which takes memory on every device.
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized() and device is not None:
+        states["random/cuda/0"] = torch.cuda.get_rng_state(device)
+    elif torch.cuda.is_initialized():
         states |= {f"random/cuda/{index}": value for index, value in enumerate(torch.cuda.get_rng_state_all())}
     if torch.backends.mps.is_available():
         states["random/mps"] = torch.mps.get_rng_state()
     return states
 
 
-def restore_random(tensors: Mapping[str, Tensor]) -> None:
-    """Raises ValueError or RuntimeError where a state isn't one."""
+def restore_random(tensors: Mapping[str, Tensor], device: torch.device | None = None) -> None:
+    """The way back from `random_tensors`. Raises ValueError or RuntimeError where a state isn't one."""
     states = part_of(tensors, "random")
     torch.set_rng_state(states["cpu"])
     *numpy_key, numpy_place, has_gauss = states["numpy"].tolist()
@@ -461,7 +490,10 @@ def restore_random(tensors: Mapping[str, Tensor]) -> None:
     )
     python_gauss = float(states["python-gauss"])
     random.setstate((3, tuple(states["python"].tolist()), None if python_gauss != python_gauss else python_gauss))
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized() and device is not None:
+        if "cuda/0" in states:
+            torch.cuda.set_rng_state(states["cuda/0"], device)
+    elif torch.cuda.is_initialized():
         for index, value in part_of(states, "cuda").items():
             if int(index) < torch.cuda.device_count():
                 torch.cuda.set_rng_state(value, int(index))

@@ -18,18 +18,27 @@ logger = logging.getLogger("genkit")
 
 
 @contextmanager
-def stop_signals() -> Iterator[list[int]]:
+def stop_signals(alone: bool = True, speaks: bool = True) -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM, so that a step is finished first. A second one ends the process at once.
 
     A signal that the process was started to ignore (SIGINT of a job in a script's background) stays ignored.
+
+    Args:
+        alone: False for one of several processes: a second signal is left aside there, because a cluster and torchrun
+            may both pass on the same one. torchrun itself ends those that take too long.
+        speaks: whether to say so on stderr.
     """
     received: list[int] = []
 
     def receive(number: int, _frame: object) -> None:
+        first = not received
         received.append(number)
-        restore()
-        with suppress(OSError):  # not by logging, in the middle of which the signal may have come
-            os.write(2, b"\nwarning: stopping after this step; once more quits at once\n")
+        if alone:
+            restore()
+        if speaks and first:
+            again = b"; once more quits at once" if alone else b""
+            with suppress(OSError):  # not by logging, in the middle of which the signal may have come
+                os.write(2, b"\nwarning: stopping after this step" + again + b"\n")
 
     def restore() -> None:
         for each, handler in before.items():
@@ -79,7 +88,7 @@ def log_file(path: Path) -> Iterator[None]:
             handler.close()
 
 
-def progress_bar(steps: int, done: int, batch_size: int) -> tqdm:
+def progress_bar(steps: int, done: int, batch_size: int, shown: bool = True) -> tqdm:
     """Counts images on stderr, with their speed and the time left; silent where stderr is no terminal."""
     return tqdm(
         total=steps * batch_size,
@@ -87,5 +96,5 @@ def progress_bar(steps: int, done: int, batch_size: int) -> tqdm:
         unit=" images",
         unit_scale=True,
         dynamic_ncols=True,
-        disable=None,
+        disable=None if shown else True,
     )

@@ -24,7 +24,7 @@ ENVIRONMENT = "environment.json"
 DECISIVE = ("genkit", "torch", "cuda", "device", "threads", "machine")
 
 
-def environment(where: torch.device) -> dict[str, Any]:
+def environment(where: torch.device, processes: int = 1) -> dict[str, Any]:
     """What else a result depends on: versions, device, command line."""
     return {
         "genkit": genkit.__version__,
@@ -33,6 +33,7 @@ def environment(where: torch.device) -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "device": device.describe(where),
         "threads": torch.get_num_threads(),
+        "processes": processes,
         "machine": platform.machine(),
         "platform": platform.platform(),
         "command": sys.argv,

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from genkit.config import read as read_config
 from genkit.curves import Curves
 from genkit.data.batches import TrainingBatches, in_order
 from genkit.data.dataset import Dataset
+from genkit.distributed import Team, lost_process
 from genkit.errors import CheckpointError, DivergedError, GenkitError, UsageError
 from genkit.files import sync_file, to_json, write_file
 from genkit.model import TRAINING_FIELDS, Encodes, GenerativeModel
@@ -40,7 +41,7 @@ class Result(NamedTuple):
     """What a run came to.
 
     Attributes:
-        run: its folder.
+        run: its folder, and below: all that a follower in a team of processes doesn't know is left empty.
         checkpoint: the checkpoint that RUN stands for from now on (the best).
         steps, seconds: taken by training, resumed or not.
         metrics: of that checkpoint on the test split (`test/neg_elbo`, …); empty for a run that was stopped.
@@ -55,21 +56,26 @@ class Result(NamedTuple):
     stopped: int | None
 
 
-def start(config: Config) -> Result:
+def start(config: Config, team: Team | None = None) -> Result:
     """Carry out a new run.
+
+    Args:
+        team: the processes that carry it out together, each of which calls this; by default this one is alone.
 
     Raises:
         DataError, UsageError: before anything is made.
         DivergedError: when a loss or a gradient is no longer finite; the last good checkpoint stays.
         GenkitError: when the disk doesn't take what has to be written; the last checkpoint stays whole.
     """
-    config = config.located()
-    dataset = data.load(config.data)
+    config, team = config.located(), team or Team(device.pick(config.run.device))
+    dataset = team.one_a_machine_first(lambda: data.load(config.data))
     require_room(config, dataset)
     require_short_names(dataset)
-    training = Training(config, dataset)
+    training = Training(config, dataset, team)
     training.take_initial_weights()
-    files = {"config.json": config.as_json(), record.ENVIRONMENT: record.environment(training.where)}
+    if not team.leads:
+        return training.carry_out(None)
+    files = {"config.json": config.as_json(), record.ENVIRONMENT: record.environment(training.where, team.size)}
     directory = RunDirectory.create(
         Path(config.run.out),
         f"{config.model}-{file_name(training.dataset.name)}",
@@ -79,7 +85,7 @@ def start(config: Config) -> Result:
         return training.carry_out(directory)
 
 
-def resume(directory: RunDirectory, given: Mapping[str, Any]) -> Result:
+def resume(directory: RunDirectory, given: Mapping[str, Any], team: Team | None = None) -> Result:
     """Go on with a run where its newest whole checkpoint leaves it, or at its beginning where it has none.
 
     On the machine and the versions that it began with, it comes to the same bits as if it had never stopped (on CUDA,
@@ -87,20 +93,26 @@ def resume(directory: RunDirectory, given: Mapping[str, Any]) -> Result:
 
     Args:
         given: options that somebody gave with it, as in `config.continued`.
+        team: as in `start`.
 
     Raises:
         UsageError: when they disagree with the run's.
         CheckpointError: when all checkpoints are damaged, or the images aren't those that it was trained on.
         And what `start` raises.
     """
-    with disk_errors(directory.path), directory.locked():
-        directory.tidy()
+    leads = team is None or team.leads
+    with disk_errors(directory.path), directory.locked() if leads else nullcontext():
+        if leads:
+            directory.tidy()
         before = read_config(directory.path)
         config = continued(before, given, directory.path)
-        dataset = data.load(config.data)
+        team = team or Team(device.pick(config.run.device))
+        dataset = team.one_a_machine_first(lambda: data.load(config.data))
         require_likely_size(config, dataset, directory)
-        training = Training(config, dataset)
+        training = Training(config, dataset, team)
         training.restore(directory)
+        if not leads:
+            return training.carry_out(None)
         if config != before:
             config.save(directory.path)
         for change in record.changes(directory.path, training.where):
@@ -109,7 +121,11 @@ def resume(directory: RunDirectory, given: Mapping[str, Any]) -> Result:
 
 
 class Training:
-    """The caller of the loop: between two steps, it logs, draws, validates, saves and stops."""
+    """The caller of the loop: between two steps, it logs, draws, validates, saves and stops.
+
+    Where several processes train together, only the one that leads has a directory and does all this. The others go
+    through the same steps, and meet it where the description of a method says that all call it.
+    """
 
     directory: RunDirectory
     curves: Curves
@@ -117,17 +133,20 @@ class Training:
     #: The checkpoint that is on its way to the disk, while training goes on.
     writing: Future[None] | None = None
 
-    def __init__(self, config: Config, dataset: Dataset):
+    def __init__(self, config: Config, dataset: Dataset, team: Team):
         options = config.options
         self.config, self.dataset, self.data_sum = config, dataset, dataset.sum()
-        self.where = device.pick(config.run.device)
+        self.team, self.where = team, team.device
         device.make_deterministic(config.run.deterministic)
         device.keep_freed_memory()
         device.seed_everything(config.run.seed)
-        model = build(config, self.dataset)
+        require_equal_shares(config, dataset, team.size)
+        model = team.normalising(build(config, dataset, team.size))
         # Convolutions take less time where the channels of a pixel lie side by side: up to a third on a CPU.
         model.to(self.where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.batches = TrainingBatches(self.dataset.train, options.batch_size, config.run.seed, self.where)
+        seed = config.run.seed
+        self.batches = TrainingBatches(dataset.train, options.batch_size, seed, self.where, team.rank, team.size)
+        team.seed_noise(seed)
         self.total_steps = options.epochs * len(self.batches)
         self.state = TrainingState(model, self.total_steps, len(self.batches))
         self.state.phases = accelerated(self.state.phases, self.where, config.run, self.total_steps)
@@ -143,17 +162,32 @@ class Training:
         self.curves_until = -1
 
     def restore(self, directory: RunDirectory) -> None:
-        """Take over the state of the newest whole checkpoint; damaged ones are put aside with a warning.
+        """Take over the state of the newest whole checkpoint; damaged ones are put aside with a warning. All call it.
+
+        Raises:
+            CheckpointError
+        """
+        if self.team.leads:
+            restored = self.restore_newest(directory, directory.checkpoints)
+            self.team.told(self.state.step if restored else -1)
+        else:
+            step = self.team.told(-1)
+            restored = step >= 0 and self.restore_newest(directory, [directory.checkpoint_path(step)])
+        if not restored:
+            self.take_initial_weights()
+
+    def restore_newest(self, directory: RunDirectory, checkpoints: Sequence[Path]) -> bool:
+        """Take over the state of the last of these that is whole; False where there is none.
 
         Raises:
             CheckpointError
         """
         damaged: list[Path] = []
-        for path in reversed(directory.checkpoints):
+        for path in reversed(checkpoints):
             try:
-                about, pending = checkpoint.restore(path, self.state)
+                about, pending = checkpoint.restore(path, self.state, self.team.rank, self.team.own_device)
             except CheckpointError as error:
-                if path == directory.checkpoints[0]:
+                if path == checkpoints[0]:
                     raise CheckpointError(
                         f"{error}; no other is left of {directory.path}: delete its folder checkpoints to begin again, "
                         "or start a new run"
@@ -169,14 +203,24 @@ class Training:
             steps = len(next(iter(pending.values()), ()))
             if steps >= self.config.run.log_every:
                 raise CheckpointError(f"{path}: its metrics of {steps:,} steps should have been logged; use another")
+            if about.processes != self.team.size:
+                logger.warning(
+                    "the run goes on with %d process%s, from a checkpoint of %d: the order of the images stays, but "
+                    "the noise that further steps draw is other, and so is rounding",
+                    self.team.size,
+                    "" if self.team.size == 1 else "es",
+                    about.processes,
+                )
+            if self.team.rank >= about.processes:
+                self.team.seed_noise(self.config.run.seed, self.state.step)
             self.seconds = about.seconds
             self.curves_until = self.state.step
             pending = {name: values.to(self.where) for name, values in pending.items()}
             self.pending = [{name: values[index] for name, values in pending.items()} for index in range(steps)]
             for each in damaged:
                 logger.warning("it is kept as %s", directory.set_aside(each))
-            return
-        self.take_initial_weights()
+            return True
+        return False
 
     def take_initial_weights(self) -> None:
         """Those of `init_from`, if that is given.
@@ -191,10 +235,18 @@ class Training:
             if self.state.averaged is not None:
                 load_weights(self.state.averaged, source, self.config.model)
 
-    def carry_out(self, directory: RunDirectory) -> Result:
+    def carry_out(self, directory: RunDirectory | None) -> Result:
+        """Train to the end. All call it, the followers without a directory."""
+        if directory is None:
+            self.state.phases = self.team.distribute(self.state.phases)
+            with stop_signals(alone=False, speaks=False) as received:
+                stopped = self.run_epochs(received)
+            return Result(Path(), Path(), self.state.step, self.seconds, {}, stopped)
         self.directory = directory
-        with disk_errors(directory.path), log_file(directory.path / "log.txt"):
-            logger.info("device   %s", device.describe(self.where))
+        with disk_errors(directory.path), log_file(directory.path / "log.txt"), lost_process(directory.path):
+            self.state.phases = self.team.distribute(self.state.phases)
+            together = f", one of {self.team.size} processes" if self.team.size > 1 else ""
+            logger.info("device   %s%s", device.describe(self.where), together)
             logger.info("data     %s: %s", self.dataset.name, record.describe_data(self.dataset))
             weights = sum(each.numel() for each in self.state.model.parameters())
             logger.info("model    %s: %s weights", self.config.model, f"{weights:,}")
@@ -206,16 +258,23 @@ class Training:
             with ExitStack() as stack:
                 self.curves = stack.enter_context(Curves(directory.path, self.curves_until))
                 self.writer = stack.enter_context(ThreadPoolExecutor(1))
-                with stop_signals() as stop:
-                    self.run_epochs(stop)
-                return self.finish(stop[0] if stop else None)
+                with stop_signals(alone=self.team.size == 1) as received:
+                    stopped = self.run_epochs(received)
+                return self.finish(stopped)
 
-    def run_epochs(self, stop: Sequence[int]) -> None:
-        """Train until the last epoch is done, or a signal arrives: then until the step, or the epoch's end, is done."""
-        if self.curves_until < 0:
+    def run_epochs(self, received: Sequence[int]) -> int | None:
+        """Train until the last epoch is done, or a signal arrives: then until the step, or the epoch's end, is done.
+
+        All call it, and stop at the same step, whoever received the signal.
+
+        Returns:
+            The signal.
+        """
+        if self.curves_until < 0 and self.team.leads:
             self.draw_reals()
         batches, bar_size = len(self.batches), self.batches.batch_size
-        with progress_bar(self.total_steps, self.state.step, bar_size) as self.bar:
+        with progress_bar(self.total_steps, self.state.step, bar_size, shown=self.team.leads) as self.bar:
+            stop, _ = self.team.agree(received, False)
             started = time.monotonic() - self.seconds
             while self.state.step < self.total_steps and not stop:
                 epoch, done = divmod(self.state.step, batches)
@@ -226,20 +285,31 @@ class Training:
                     ended = self.state.step % batches == 0
                     if len(self.pending) == self.config.run.log_every or ended:
                         self.log_pending()
+                    stop, due = self.team.agree(received, self.save_is_due())
                     if stop:
                         break
-                    if not ended and self.save_is_due():
+                    if not ended and due:
                         self.save({})
                 if self.state.step % batches == 0:
                     self.end_epoch(self.state.step // batches)
                     self.seconds = time.monotonic() - started
+                    stop, _ = self.team.agree(received, False)
         self.settle()
-        if stop and not self.directory.checkpoint_path(self.state.step).exists():
+        missing = self.team.leads and not self.directory.checkpoint_path(self.state.step).exists()
+        stop, missing = self.team.agree(received, missing)
+        if stop and missing:
             self.save({})
             self.settle()
+        return stop[0] if stop else None
 
     def end_epoch(self, epoch: int) -> None:
-        """Validate, draw and save, in this order: a checkpoint vouches for all that came before it."""
+        """Validate, draw and save, in this order: a checkpoint vouches for all that came before it. All call it."""
+        values, due = self.judge(epoch) if self.team.leads else ({}, False)
+        if self.team.agree([], due)[1]:
+            self.save(values)
+
+    def judge(self, epoch: int) -> tuple[dict[str, float], bool]:
+        """Validate and draw; returns the metrics, and whether a checkpoint is due."""
         epochs, every = self.config.options.epochs, self.config.run.checkpoint_epochs
         last = epoch == epochs
         values = evaluate.validate(self.state.best_model, self.dataset.val, self.where)
@@ -251,21 +321,24 @@ class Training:
         if last or epoch % self.config.run.picture_every == 0:
             self.draw()
         due = epoch % every == 0 if every else self.save_is_due() or self.is_best(values)
-        if last or due:
-            self.save(values)
+        return values, last or due
 
     def log_pending(self) -> None:
-        """Log the mean of the metrics of the steps since the last time."""
+        """Log the mean of the metrics of the steps since the last time, and over the processes. All call it."""
         if self.writing is not None and self.writing.done():
             self.settle()
         values = self.read_pending()
         self.pending = []
+        if not self.team.leads:
+            return
         means = {name: value.mean().item() for name, value in values.items()}
         self.bar.set_postfix_str(" ".join(f"{name} {value:.4g}" for name, value in list(means.items())[:3]))
         self.enter("train", means)
 
     def read_pending(self) -> dict[str, Tensor]:
         """The metrics of the steps that aren't logged yet, (steps,) each, read back from the device all at once.
+
+        They are means over the processes, so that what isn't finite in one is so in all. All call it.
 
         Raises:
             DivergedError: naming the first step whose metrics are not all finite.
@@ -274,8 +347,9 @@ class Training:
             return {}
         names = list(self.pending[0])
         if any(metrics.keys() != self.pending[0].keys() for metrics in self.pending):
-            raise CheckpointError(f"{self.directory.path}: its checkpoint holds metrics that this model doesn't have")
+            raise CheckpointError("the run's checkpoint holds metrics that this model doesn't have; start a new run")
         table = torch.stack([torch.stack([metrics[name] for name in names]) for metrics in self.pending]).cpu()
+        table = self.team.mean(table)
         finite = table.isfinite()
         if not finite.all():
             bad = int(finite.all(1).logical_not().nonzero()[0])
@@ -284,6 +358,8 @@ class Training:
         return dict(zip(names, table.unbind(1), strict=True))
 
     def diverged(self, name: str, step: int) -> DivergedError:
+        if not self.team.leads:
+            return DivergedError("the training has diverged")
         phase, _, metric = name.removeprefix("val/").rpartition("/")
         what = {"grad_norm": "gradient"}.get(metric, f"validation's {metric}" if name.startswith("val/") else metric)
         options, path = self.config.options, self.directory.path
@@ -330,8 +406,8 @@ class Training:
             model.fit_prior(in_order(chosen, evaluate.evaluation_batch(model.image), self.where))
 
     def save_is_due(self) -> bool:
-        """Whether the minutes between two checkpoints have passed."""
-        return time.monotonic() - self.saved_at >= self.config.run.checkpoint_seconds
+        """Whether the minutes between two checkpoints have passed, by the leader's clock."""
+        return self.team.leads and time.monotonic() - self.saved_at >= self.config.run.checkpoint_seconds
 
     def is_best(self, values: dict[str, float]) -> bool:
         """Whether no checkpoint of the run is better than these validation metrics."""
@@ -342,16 +418,22 @@ class Training:
     def save(self, values: dict[str, float]) -> None:
         """Copy the state, and have it written while training goes on; nothing that isn't finite gets into it.
 
+        All call it: each one's random generators are in it.
+
         Raises:
             CheckpointError: when the disk didn't take the one before.
             DivergedError
         """
         pending = self.read_pending()
+        random = self.team.gather(checkpoint.random_tensors(self.team.own_device))
+        if not self.team.leads:
+            return
         self.fit_prior()
         self.settle()
         snapshot = checkpoint.snapshot(
             self.state,
             pending,
+            random,
             model=self.config.model,
             monitor=self.state.model.monitor,
             epoch=round(self.state.step / len(self.batches), 4),
@@ -464,16 +546,32 @@ def require_likely_size(config: Config, dataset: Dataset, directory: RunDirector
         raise CheckpointError(f"{directory.path}: its config.json is of a larger model than its checkpoints")
 
 
-def build(config: Config, dataset: Dataset) -> GenerativeModel:
+def require_equal_shares(config: Config, dataset: Dataset, processes: int) -> None:
+    """Refuse batches that the processes can't share equally: their gradients couldn't just be averaged.
+
+    Raises:
+        UsageError
+    """
+    size = min(config.options.batch_size, len(dataset.train))
+    if size % processes:
+        what = "--batch-size" if size == config.options.batch_size else "there are few training images: a batch of"
+        raise UsageError(
+            f"{what} {size} can't be shared equally by {processes} processes; give a --batch-size of "
+            f"{max(1, size // processes) * processes}, or start as many processes as divide it"
+        )
+
+
+def build(config: Config, dataset: Dataset, processes: int = 1) -> GenerativeModel:
     """The untrained model for these images.
 
     Raises:
-        UsageError: when it would have to normalise a batch of a single image.
+        UsageError: when a process would have to normalise a batch of a single image.
     """
     model = models.find(config.model)(dataset.shape, config.options)
     normalises = any(isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) for each in model.modules())
-    if normalises and min(config.options.batch_size, len(dataset.train)) < 2:
-        raise UsageError(f"{config.model} uses batch normalisation, which needs a --batch-size of 2 and as many images")
+    if normalises and min(config.options.batch_size, len(dataset.train)) < 2 * processes:
+        needs = f"a --batch-size of {2 * processes}"
+        raise UsageError(f"{config.model} uses batch normalisation, which needs {needs} and as many images")
     return model
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -41,6 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exits. Any error becomes one line on stderr and the exit code that errors.py gives it."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug, as_json = "--debug" in arguments, "--json" in arguments
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        # Read when torch is loaded; each process would warn of what `distributed.in_parallel` does on purpose.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     logger = logging.getLogger("genkit")
     level = logger.level
     logger.setLevel(logging.INFO)

@@ -45,7 +45,12 @@ def finite(value: Any) -> Any:
 
 
 def emit_error(message: str, code: int, as_json: bool) -> int:
-    """Say what went wrong, on stderr and, for a program, on stdout; returns the exit code."""
+    """Say what went wrong, on stderr and, for a program, on stdout; returns the exit code.
+
+    Nothing is said where there is no message, because another process has said it (`distributed.joined`).
+    """
+    if not message:
+        return code
     with suppress(OSError):  # where stderr is a file on the full disk that is the error
         click.echo(f"genkit: {message}", err=True)
     if as_json:

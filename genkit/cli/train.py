@@ -120,25 +120,29 @@ def train_model(name: str) -> click.Command:
 
     @click.pass_context
     def callback(context: click.Context, resume: str | None, dry_run: bool, as_json: bool, **_values: Any) -> int:
-        from genkit import run
+        from genkit import distributed, run
         from genkit.rundir import find_run
 
         directory = None if resume is None else find_run(resume)
         settings = new_settings(context, name) if directory is None else settings_of(directory, context, name)
         if dry_run:
             described = settings.as_json()
-            emit(described, described_lines(described), as_json)
+            if distributed.leads():
+                emit(described, described_lines(described), as_json)
             return 0
-        result = run.start(settings) if directory is None else run.resume(directory, given_to_resume(context))
-        outcome = {
-            "run": result.run,
-            "checkpoint": result.checkpoint,
-            "steps": result.steps,
-            "seconds": round(result.seconds, 3),
-            "metrics": result.metrics,
-            "stopped": result.stopped is not None,
-        }
-        emit(outcome, [str(result.run)], as_json)
+        with distributed.joined(settings.run.device) as team:
+            given = given_to_resume(context)
+            result = run.start(settings, team) if directory is None else run.resume(directory, given, team)
+            outcome = {
+                "run": result.run,
+                "checkpoint": result.checkpoint,
+                "steps": result.steps,
+                "seconds": round(result.seconds, 3),
+                "metrics": result.metrics,
+                "stopped": result.stopped is not None,
+            }
+            if team.leads:
+                emit(outcome, [str(result.run)], as_json)
         return 128 + result.stopped if result.stopped else 0
 
     return SectionedCommand(

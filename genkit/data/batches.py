@@ -28,13 +28,16 @@ class TrainingBatches:
         batch_size: images a batch.
         seed: of the order.
         device: where the batches are wanted.
+        rank, size: of the processes that share each batch, where there are several: each takes an equal, contiguous
+            part of it. `size` divides the batch.
     """
 
-    def __init__(self, split: Split, batch_size: int, seed: int, device: torch.device):
+    def __init__(self, split: Split, batch_size: int, seed: int, device: torch.device, rank: int = 0, size: int = 1):
         self.split = on_device(split, device)
         self.batch_size = min(batch_size, len(split))
         self.seed = seed
         self.device = device
+        self.rank, self.size = rank, size
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -45,7 +48,7 @@ class TrainingBatches:
         seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
         order = torch.randperm(len(self.split), generator=torch.Generator().manual_seed(seed))
         for index in range(start, len(self)):
-            positions = order[index * self.batch_size : (index + 1) * self.batch_size]
+            positions = order[index * self.batch_size : (index + 1) * self.batch_size].chunk(self.size)[self.rank]
             yield to_batch(self.split, positions, self.device, epoch + index / len(self))
 
 

@@ -65,18 +65,31 @@ class Zygote:
             after: (signal, seconds): send it that signal after so long.
             fault: of those in zygote.FAULTS.
         """
-        assert self.process.stdin is not None
-        job = {"arguments": arguments, "fault": fault}
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
+        self.ask([{"arguments": arguments, "fault": fault}])
         pid = json.loads(self.answer())["pid"]
         timer = None
         if after is not None:
             timer = threading.Timer(after[1], lambda: os.kill(pid, after[0]))
             timer.start()
-        ended = Ended(**json.loads(self.answer()))
+        ended = self.ended()
         if timer is not None:
             timer.cancel()
+        return ended
+
+    def run_together(self, arguments: list[str], faults: Sequence[dict[str, Any]]) -> list[Ended]:
+        """Run a command in several processes at once, one for each entry of `faults`, to the end of all."""
+        self.ask([{"arguments": arguments, "fault": fault} for fault in faults])
+        for _ in faults:
+            assert "pid" in json.loads(self.answer())
+        return [self.ended() for _ in faults]
+
+    def ask(self, jobs: list[dict[str, Any]]) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(jobs) + "\n")
+        self.process.stdin.flush()
+
+    def ended(self) -> Ended:
+        ended = Ended(**json.loads(self.answer()))
         assert "Traceback" not in ended.printed, ended.printed
         return ended
 

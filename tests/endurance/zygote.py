@@ -2,8 +2,9 @@
 
     python -m endurance.zygote        (within tests/)
 
-reads one job a line on stdin, as JSON: `arguments` and `fault`. It answers with a line when the fork has begun (`pid`)
-and one when it has ended (`status`: the exit code, or minus the signal; `printed`: on stdout and stderr).
+reads a list of jobs a line on stdin, as JSON: `arguments` and `fault`. They run at once, each in its fork. It answers
+with a line for each that has begun (`pid`), and then for each that has ended (`status`: the exit code, or minus the
+signal; `printed`: on stdout and stderr).
 
 Loading torch takes longer than the runs that are killed here; a fork of this process begins at once.
 """
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 import genkit.cli
 import genkit.data.dataset
@@ -40,18 +42,23 @@ def main() -> None:
         models.find(name)
     print("ready", flush=True)
     for line in sys.stdin:
-        job = json.loads(line)
-        ours, theirs = os.pipe()  # not a file, which a full disk would cut short
-        pid = os.fork()
-        if pid == 0:
-            os.close(ours)
-            carry_out(job, theirs)
-        os.close(theirs)
-        print(json.dumps({"pid": pid}), flush=True)
-        with open(ours, errors="replace") as pipe:  # noqa: PTH123
-            printed = pipe.read()
-        _, status = os.waitpid(pid, 0)
-        print(json.dumps({"status": os.waitstatus_to_exitcode(status), "printed": printed}), flush=True)
+        for pid, output in [begin(job) for job in json.loads(line)]:
+            with open(output, errors="replace") as pipe:  # noqa: PTH123
+                printed = pipe.read()
+            _, status = os.waitpid(pid, 0)
+            print(json.dumps({"status": os.waitstatus_to_exitcode(status), "printed": printed}), flush=True)
+
+
+def begin(job: dict[str, Any]) -> tuple[int, int]:
+    """The fork that carries out a job, and the file descriptor from which its output can be read."""
+    ours, theirs = os.pipe()  # not a file, which a full disk would cut short
+    pid = os.fork()
+    if pid == 0:
+        os.close(ours)
+        carry_out(job, theirs)
+    os.close(theirs)
+    print(json.dumps({"pid": pid}), flush=True)
+    return pid, ours
 
 
 def carry_out(job: dict[str, Any], target: int) -> None:
@@ -166,6 +173,25 @@ def one_nan(gradient: torch.Tensor) -> torch.Tensor:
     return gradient
 
 
+def environment(variables: dict[str, str]) -> None:
+    """No fault: variables of this process alone."""
+    os.environ.update(variables)
+
+
+def keep_weights_at(value: list[Any]) -> None:
+    """[file, step]: no fault: the weights that this process has after that many steps are written to a file."""
+    file, step = value
+    train = genkit.run.train
+
+    def watched(state: genkit.training.TrainingState, batches: Any) -> Iterator[Any]:
+        for metrics in train(state, batches):
+            if state.step == step:
+                save_file({name: each.detach().clone() for name, each in state.model.named_parameters()}, file)
+            yield metrics
+
+    genkit.run.train = watched
+
+
 def fast_clock(factor: float) -> None:
     """The training run's clock goes that much faster: a minute passes in no time."""
     genkit.run.time = types.SimpleNamespace(monotonic=lambda: factor * time.monotonic())  # type: ignore[assignment]
@@ -186,6 +212,8 @@ def in_memory(_value: bool) -> None:
 
 
 FAULTS = {
+    "environment": environment,
+    "keep_weights_at": keep_weights_at,
     "fast_clock": fast_clock,
     "in_memory": in_memory,
     "signal_at": signal_at,
