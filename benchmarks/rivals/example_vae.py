@@ -92,8 +92,8 @@ def main() -> None:
     parser = race.parser(__doc__)
     parser.add_argument("--epochs", type=int, help="train and test so often; without it, answer a race's rounds")
     given = parser.parse_args()
-    pinned = {"num_workers": given.workers, "pin_memory": given.device != "cpu", "batch_size": given.batch_size}
-    training = DataLoader(Digits("train", given.images), shuffle=True, **pinned)
+    settings = {"num_workers": given.workers, "pin_memory": given.device != "cpu", "batch_size": given.batch_size}
+    training = DataLoader(Digits("train", given.images), shuffle=True, **settings)
     model = VAE().to(given.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
@@ -105,7 +105,7 @@ def main() -> None:
     if given.epochs is None:
         race.serve(one_round)
         return
-    testing = DataLoader(Digits("test"), shuffle=False, **pinned)
+    testing = DataLoader(Digits("test"), shuffle=False, **settings)
     for epoch in range(given.epochs):
         train(model, optimizer, training, given.device)
         print(f"epoch {epoch + 1}: test loss {test(model, testing, given.device):.4f}", flush=True)
