@@ -86,15 +86,20 @@ def table(results: Results) -> str:
     return "\n".join(lines)
 
 
+def digits(value: float) -> str:
+    """Three of them, or more where the whole part has more."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def spreads(results: Results) -> str:
     """Every contender's times."""
     lines = ["| row | contender | median | min–max | rounds | |", "|---|---|---|---|---|---|"]
     for name, row in results.items():
         for contender, times in row["times"].items():
             notes = [row["notes"].get(contender), "not reached" if contender in row.get("missed", []) else None]
-            spread = f"{min(times):.3g}–{max(times):.3g}"
+            spread = f"{digits(min(times))}–{digits(max(times))}"
             lines.append(
-                f"| {name} | {contender} | {statistics.median(times):.3g} {row['unit']} | {spread} | {len(times)} "
+                f"| {name} | {contender} | {digits(statistics.median(times))} {row['unit']} | {spread} | {len(times)} "
                 f"| {', '.join(filter(None, notes))} |"
             )
     return "\n".join(lines)
@@ -106,8 +111,8 @@ def environments(results: Results) -> str:
     for name, row in results.items():
         about = row["environment"]
         text = (
-            f"on {about['day']} at revision {about['revision']}: {about['cpu']}, {about['cores']} cores, "
-            f"{about['threads']} threads, {about['system']}; GPU: {about['gpu'] or 'none at hand'}; "
+            f"on {about['day']} at revision {about['revision']}: {about['cpu']}, cores: {about['cores']}, "
+            f"torch's threads: {about['threads']}, {about['system']}; GPU: {about['gpu'] or 'none at hand'}; "
             f"Python {about['python']}, torch {about['torch']}, pythae {about['pythae']}"
         )
         found.setdefault(text, []).append(f"{name} ({row['load']})")

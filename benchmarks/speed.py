@@ -47,7 +47,7 @@ EXAMPLE_VAE = {"hidden": [400], "activation": "relu", "latent_dim": 20}
 #: The well-known DCGAN example's: batchnorm in both networks, 64 channels outermost, no averaged weights.
 EXAMPLE_DCGAN = {"critic_norm": "batch", "width": 64, "lr": 2e-4, "ema": 0.0}
 #: `genkit train vae --dataset mnist …` that ends at or below this test −ELBO, in nats.
-TO_QUALITY = {105: ["--epochs", "6"], 100: ["--epochs", "20"]}
+TO_QUALITY = {105: ["--epochs", "8"], 100: ["--epochs", "20"]}
 #: Epochs after which a rival that hasn't come there is stopped.
 CAP = 40
 
@@ -118,7 +118,7 @@ def race(contenders: dict[str, list[str]], tuned: Sequence[str], rounds: int) ->
                 variant.close()
         running[name] = variants[best]
         if name in tuned:
-            notes[name] = f"{best} workers"
+            notes[name] = f"workers: {best}"
     times: dict[str, list[float]] = {name: [] for name in running}
     for number in range(rounds):
         for name in list(running)[:: -1 if number % 2 else 1]:
@@ -190,7 +190,7 @@ def command(given: argparse.Namespace) -> dict[str, Any]:
     for name in commands.keys() - {OURS}:
         workers = fastest_workers(*commands[name])
         commands[name] += ["--epochs", "1", "--workers", workers]
-        notes[name] = f"{workers} workers"
+        notes[name] = f"workers: {workers}"
     times: dict[str, list[float]] = {name: [] for name in commands}
     for number in range(given.rounds or 5):
         for name in list(times)[:: -1 if number % 2 else 1]:
@@ -239,7 +239,7 @@ def quality(nats: int) -> Callable[[argparse.Namespace], dict[str, Any]]:
                     missed.add(name)
         notes[OURS] += f" ({' '.join(flags)})"
         for name, count in workers.items():
-            notes[name] += f", {count} workers"
+            notes[name] += f", workers: {count}"
         return {"unit": "s", "times": times, "notes": notes, "missed": sorted(missed)}
 
     return run
