@@ -1,12 +1,14 @@
 # make demo: install, train on the bundled digits, and draw every kind of picture. make test, make lint: what CI runs.
 # make endurance: what a run survives, counted in full; takes a quarter of an hour and writes docs/endurance.md.
+# make bench: how fast it is beside others, with MNIST in GENKIT_DATA; takes an hour on an idle machine and writes
+# docs/speed.md.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 GENKIT := $(BIN)/genkit
 DEMO := demo
 
-.PHONY: install demo test endurance lint format clean
+.PHONY: install demo test endurance bench lint format clean
 
 install: $(VENV)/installed
 
@@ -28,6 +30,11 @@ test: install
 
 endurance: install
 	GENKIT_ENDURANCE=full $(PYTEST) --dist loadfile tests/endurance
+
+# ROWS=vae-128,command measures these alone, and leaves the others of the page as they are.
+bench: install
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python benchmarks/speed.py $(if $(ROWS),--rows $(ROWS))
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,0 +1,196 @@
+"""docs/speed.md, from what the races found."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any, NamedTuple
+
+Results = dict[str, dict[str, Any]]
+
+
+class Figure(NamedTuple):
+    """A line of the table: the rival's time over ours in one row of the benchmark.
+
+    Attributes:
+        rival: None for our own time, in seconds, of which less is better.
+        bar, reach: what is asked for, and what is aimed at; None where no bar was set.
+    """
+
+    row: str
+    text: str
+    rival: str | None
+    bar: float | None
+    reach: float | None
+
+
+VAE = "VAE 784-400-20, CPU, batch"
+WHOLE = "default VAE training with bar, logging, pictures and checkpoints, against the bare loop"
+FIGURES = [
+    Figure("vae-128", f"{VAE} 128: speed against the example script", "example script", 4.0, 4.8),
+    Figure("vae-128", f"{VAE} 128: against pythae", "pythae", 1.7, 2.0),
+    Figure("vae-128", f"{VAE} 128: against the plain loop", "plain loop", 1.5, 1.8),
+    Figure("vae-128", f"{VAE} 128: the bare products' time over ours", "bare products", 0.59, 0.69),
+    Figure("vae-512", f"{VAE} 512: speed against the example script", "example script", 4.5, 5.2),
+    Figure("vae-512", f"{VAE} 512: against pythae", "pythae", 1.55, 1.8),
+    Figure("vae-512", f"{VAE} 512: against the plain loop", "plain loop", None, None),
+    Figure("vae-512", f"{VAE} 512: the bare products' time over ours", "bare products", 0.69, 0.77),
+    Figure("command", "one-epoch command, start to end, against the example script", "example script", 3, 4),
+    Figure("command", "one-epoch command, start to end, against pythae", "pythae", 2.3, 3),
+    Figure("quality-105", "time to a test −ELBO of 105, against the example script", "example script", 10, 20),
+    Figure("quality-105", "time to a test −ELBO of 105, against pythae", "pythae", 5, 10),
+    Figure("quality-100", "time to a test −ELBO of 100, against the example script", "example script", None, None),
+    Figure("quality-100", "time to a test −ELBO of 100, against pythae", "pythae", None, None),
+    Figure("conv-ae", "convolutional autoencoder, CPU, against the example's way", "example's way", 1.35, 1.6),
+    Figure("dcgan", "DCGAN at 32×32, CPU, against the example script", "example script", 1.3, 1.5),
+    Figure("whole-run", WHOLE, "bare loop", 0.97, 0.99),
+    Figure("whole-run", f"{WHOLE} with the same validation", "bare loop, validated", None, None),
+    Figure("cuda-vae", "VAE 784-400-20 on a GPU, batch 128: seconds for 60,000 images", None, 0.06, 0.03),
+    Figure("cuda-vae", "VAE 784-400-20 on a GPU, batch 128: against the example script", "example script", 50, 100),
+    Figure(
+        "cuda-dcgan", "DCGAN at 32×32 on a GPU: against the example with images in memory", "example, in memory", 3, 5
+    ),
+]
+
+
+def measured(figure: Figure, results: Results) -> str:
+    """What was found, in bold where it reaches the bar."""
+    if figure.row not in results:
+        return "no GPU at hand" if figure.row.startswith("cuda") else "not measured"
+    row = results[figure.row]
+    ours = row["times"]["genkit"]
+    if "genkit" in row.get("missed", []):
+        return "not reached"
+    if figure.rival is None:
+        value = statistics.median(ours)
+        return f"**{value:.3f}**" if figure.bar and value <= figure.bar else f"{value:.3f}"
+    if figure.rival not in row["times"]:
+        return f"{figure.rival} isn't installed"
+    value = statistics.median(theirs / own for theirs, own in zip(row["times"][figure.rival], ours, strict=True))
+    text = ("> " if figure.rival in row.get("missed", []) else "") + f"{value:.3g}"
+    return f"**{text}**" if figure.bar and value >= figure.bar else text
+
+
+def table(results: Results) -> str:
+    """Figure, bar, reach and what was measured."""
+
+    def wanted(figure: Figure, value: float | None) -> str:
+        if value is None:
+            return ""
+        return f"{'≥' if figure.rival else '≤'} {value:g}"
+
+    lines = ["| figure | bar | reach | measured |", "|---|---|---|---|"]
+    lines += [
+        f"| {each.text} | {wanted(each, each.bar)} | {wanted(each, each.reach)} | {measured(each, results)} |"
+        for each in FIGURES
+    ]
+    return "\n".join(lines)
+
+
+def digits(value: float) -> str:
+    """Three of them, or more where the whole part has more."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def spreads(results: Results) -> str:
+    """Every contender's times."""
+    lines = ["| row | contender | median | min–max | rounds | |", "|---|---|---|---|---|---|"]
+    for name, row in results.items():
+        for contender, times in row["times"].items():
+            notes = [row["notes"].get(contender), "not reached" if contender in row.get("missed", []) else None]
+            spread = f"{digits(min(times))}–{digits(max(times))}"
+            lines.append(
+                f"| {name} | {contender} | {digits(statistics.median(times))} {row['unit']} | {spread} | {len(times)} "
+                f"| {', '.join(filter(None, notes))} |"
+            )
+    return "\n".join(lines)
+
+
+def environments(results: Results) -> str:
+    """Where and when the rows were measured: a paragraph for each set of circumstances."""
+    found: dict[str, list[str]] = {}
+    for name, row in results.items():
+        about = row["environment"]
+        text = (
+            f"on {about['day']} at revision {about['revision']}: {about['cpu']}, cores: {about['cores']}, "
+            f"torch's threads: {about['threads']}, {about['system']}; GPU: {about['gpu'] or 'none at hand'}; "
+            f"Python {about['python']}, torch {about['torch']}, pythae {about['pythae']}"
+        )
+        found.setdefault(text, []).append(f"{name} ({row['load']})")
+    return "\n\n".join(
+        f"Measured {text}. Rows, with the load before each: {', '.join(rows)}." for text, rows in found.items()
+    )
+
+
+def page(results: Results) -> str:
+    return f"""# Speed
+
+How fast genkit trains, beside others and beside the machine's limit, as measured by `make bench`, which writes this
+page and [speed.json](speed.json). It needs MNIST where `GENKIT_DATA` says. `GENKIT_DATA=… python benchmarks/speed.py
+--rows vae-128` measures one row alone and leaves the others as they are.
+
+{table(results)}
+
+Bold is what reaches its bar; above 1 means that genkit takes less time.
+
+{environments(results)}
+
+## How it is measured
+
+Every contender is [a program of its own](../benchmarks/rivals), with the machine's default number of threads. It
+prepares itself, trains a first round that isn't counted, and waits; then the rounds of all contenders are interleaved,
+one at a time, in an order that turns round every time. Each ratio is the median over the rounds of the rival's time
+over ours, so that a disturbance which lasts longer than a round falls on both sides.
+
+{spreads(results)}
+
+**vae-128, vae-512.** 60,000 images of MNIST through a VAE 784-400-20 with ReLU and Bernoulli pixels. Time counts from
+the first batch of an epoch to the last, in seconds per 60,000 images: genkit holds 6,000 of the training images out for
+validation, the others don't.
+
+- *genkit*: `run.Training` and `training.train`, as `genkit train` uses them, without its log and files.
+- *example script*: the best-known VAE example for PyTorch, written anew from its description. Each image is made a
+  picture and then a tensor when the `DataLoader` asks for it, the optimiser is `torch.optim.Adam` as it comes, the
+  decoder ends in a sigmoid, and `.item()` reads the loss at every step. It is spared the import of torchvision.
+- *pythae*: `BaseTrainer.train()` of the package index's version on float images in memory, as its documentation shows
+  it, with the example's network as custom encoder and decoder; bar and log are its own.
+- *plain loop*: float images in memory, indexed by `randperm`; the example's network and loss; `torch.optim.Adam` as it
+  comes; nothing read back.
+- *bare products*: the matrix products of forward and backward alone, into buffers made beforehand. No loop that
+  multiplies these matrices with this library can be faster.
+
+Example and pythae race with the number of `DataLoader` workers, of 0, 1 and 2, that was fastest in a trial of whole
+rounds on the same machine; the table says which.
+
+**command.** Whole processes, timed from outside, from nothing to the prompt: `genkit train vae --dataset mnist --hidden
+400 --activation relu --latent-dim 20 --batch-size 128 --epochs 1`; the example script with one epoch, its pass over the
+test images and its two pictures; a pythae script with one epoch, batch 128, and the test images as `eval_data`; both
+with the number of workers that was fastest in a trial. genkit trains on 54,000 images, validates on 6,000, and measures
+its checkpoint on the 10,000 test images; the others train on 60,000 and measure on 10,000. All read the same
+decompressed files.
+
+**quality-105, quality-100.** From the command to a test −ELBO, in nats an image: grey targets, one sample of z, 10,000
+test images. genkit's time is that of the whole command, which ends by measuring the checkpoint on disk; the flags stand
+in the table, all else is its default. A rival's time ends with the line that tells of the first epoch at which it is
+there. The example has its published settings (batch 128, Adam at 1e-3), pythae those of its README (batch 200, AdamW,
+`ReduceLROnPlateau`) with the example's network and Bernoulli pixels; both may go on beyond their published number of
+epochs, up to 40. Where one isn't there by then, what it took until then is a lower bound, marked with >.
+
+**conv-ae.** The network and batch size (128) of `genkit train conv-ae --dataset mnist` at 28×28, and the same layers in
+the example's way: decoded one at a time, plain Adam, `.item()`. Rounds of 6,400 images.
+
+**dcgan.** Batch 64, batch normalisation in both networks, 64 channels outermost, 32×32. The example resizes and decodes
+each image in the `DataLoader`, trains the discriminator on real images and on `fake.detach()`, keeps the generator's
+graph for its own step, computes all gradients, and reads five numbers at every step. Rounds of 3,200 images.
+
+**whole-run.** `genkit train vae --dataset mnist` with its defaults and two epochs, by its own clock, which runs from
+the first step to the end of the last epoch and leaves out loading and the final measurement; its stderr is a terminal.
+The bare loop takes the same steps and nothing else. An epoch's validation on 6,000 images is part of the run, and in
+the second comparison of the bare loop too.
+
+**cuda-vae, cuda-dcgan.** The same on a GPU; the DCGAN's rival has its images on the device as floats.
+
+## What isn't measured yet
+
+- The 5,000-sample likelihood against pythae's `get_nll`: genkit doesn't estimate it yet. The row comes with it.
+- Several GPUs, and images that don't fit in memory.
+"""
