@@ -13,9 +13,10 @@ from dataclasses import replace
 import race
 import torch
 
-from genkit import data, evaluate, models, run
+from genkit import data, device, evaluate, models, run
 from genkit.config import Config, RunOptions
 from genkit.data import DataOptions
+from genkit.distributed import Team
 from genkit.training import train
 
 #: Epochs of a whole run: while the second is trained, the first one's checkpoint is written.
@@ -43,7 +44,8 @@ def main() -> None:
         race.serve(whole_run)
         return
     dataset = data.load(config.data)
-    training = run.Training(config, replace(dataset, train=dataset.train.take(slice(0, given.images))))
+    dataset = replace(dataset, train=dataset.train.take(slice(0, given.images)))
+    training = run.Training(config, dataset, Team(device.pick(config.run.device)))
     state, batches = training.state, training.batches
 
     def one_round() -> tuple[int, float]:

@@ -186,7 +186,7 @@ def keep_weights_at(value: list[Any]) -> None:
     def watched(state: genkit.training.TrainingState, batches: Any) -> Iterator[Any]:
         for metrics in train(state, batches):
             if state.step == step:
-                save_file({name: each.detach().clone() for name, each in state.model.named_parameters()}, file)
+                save_file({name: each.detach().contiguous() for name, each in state.model.named_parameters()}, file)
             yield metrics
 
     genkit.run.train = watched
