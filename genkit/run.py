@@ -190,7 +190,8 @@ class Training:
         self.directory = directory
         with disk_errors(directory.path), log_file(directory.path / "log.txt"):
             logger.info("device   %s", device.describe(self.where))
-            logger.info("data     %s: %s", self.dataset.name, record.describe_data(self.dataset))
+            described = f"{record.describe_data(self.dataset)}, {self.batches.place}"
+            logger.info("data     %s: %s", self.dataset.name, described)
             weights = sum(each.numel() for each in self.state.model.parameters())
             logger.info("model    %s: %s weights", self.config.model, f"{weights:,}")
             logger.info("run      %s", directory.path)
