@@ -388,6 +388,7 @@ def main() -> None:
             load = round(os.getloadavg()[0], 1)
             results[name] = {**ROWS[name](given), "load": load, "environment": where}
             results = {each: results[each] for each in ROWS if each in results}
+            store.parent.mkdir(parents=True, exist_ok=True)
             store.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
             print(spreads({name: results[name]}), file=sys.stderr, flush=True)
     (given.out / "speed.md").write_text(page(results), encoding="utf-8")

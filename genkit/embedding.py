@@ -19,7 +19,7 @@ from torch import Tensor
 
 from genkit.errors import DataError, UsageError
 from genkit.files import whole_file
-from genkit.images import save_png, to_pil
+from genkit.images import save_png, to_pil, to_uint8
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -194,10 +194,17 @@ def scores(points: NDArray[np.floating], labels: Tensor | None, k: int = 10) -> 
 
 def _vote(distances: Tensor, membership: Tensor, k: int) -> Tensor:
     """The class (B,) that the k nearest of N points vote for, given distances (B, N) and membership (N, classes)."""
-    farthest = distances.topk(k, largest=False).values[:, -1:]
-    closer, tied = (distances < farthest).double(), (distances == farthest).double()
-    share = (k - closer.sum(1, keepdim=True)) / tied.sum(1, keepdim=True)
-    return ((closer + share * tied) @ membership).argmax(1)
+    values, nearest = distances.topk(k, largest=False)
+    farthest = values[:, -1:]
+    votes = membership[nearest].sum(1)
+    # Rarely more points than k are as near as the k-th; only then do all of them have to be asked.
+    crowded = (distances <= farthest).sum(1) > k
+    if crowded.any():
+        distances, farthest = distances[crowded], farthest[crowded]
+        closer, tied = (distances < farthest).double(), (distances == farthest).double()
+        share = (k - closer.sum(1, keepdim=True)) / tied.sum(1, keepdim=True)
+        votes[crowded] = (closer + share * tied) @ membership
+    return votes.argmax(1)
 
 
 def _silhouettes(distances: Tensor, own: Tensor, membership: Tensor) -> Tensor:
@@ -565,6 +572,12 @@ def sprite(images: Tensor) -> tuple[Image.Image, tuple[int, int]]:
     height, width = images.shape[2:]
     scale = min(1.0, SPRITE_SIDE / cells / max(height, width))
     size = (max(1, int(width * scale)), max(1, int(height * scale)))
+    if size == (width, height):
+        # All at once, which takes a hundredth of the time.
+        pixels = torch.zeros(cells * cells, *images.shape[1:], dtype=torch.uint8)
+        pixels[: len(images)] = to_uint8(images)
+        rows = pixels.view(cells, cells, -1, height, width).permute(2, 0, 3, 1, 4)
+        return to_pil(rows.reshape(-1, cells * height, cells * width)), size
     picture = Image.new("L" if images.shape[1] == 1 else "RGB", (cells * size[0], cells * size[1]))
     for index, image in enumerate(images):
         place = (index % cells * size[0], index // cells * size[1])

@@ -50,6 +50,28 @@ def whole_file(path: Path, durable: bool = False) -> Iterator[Path]:
         ) from error
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, which must not exist, to write to; it becomes `path` at the end, or nothing is left.
+
+    Raises:
+        GenkitError: when it can't be written.
+    """
+    temporary = path.with_name(f".genkit-{uuid.uuid4().hex}")
+    try:
+        temporary.mkdir(parents=True)  # not from tempfile, whose folders only their owner can read
+        try:
+            yield temporary
+            temporary.rename(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise GenkitError(
+            f"{path}: can't be written ({error.strerror or error}); make room, or name another place"
+        ) from error
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write or replace one file, durably.
 

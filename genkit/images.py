@@ -6,8 +6,11 @@ kinds, and the same tensors give the same bytes.
 
 from __future__ import annotations
 
+import io
 import math
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,13 +22,15 @@ from torch import Tensor
 
 from genkit.data.decode import BadImage, decode, read_header, without_warnings
 from genkit.errors import DataError
-from genkit.files import whole_file
+from genkit.files import whole_file, whole_folder
 from genkit.model import ImageShape
 
 #: The longer side, in pixels, that a tile has at least, so that small images can be seen without a microscope.
 TILE = 64
 #: The same for the frames of an animation, which is looked at by itself.
 FRAME = 256
+#: Files that a thread writes before it looks for more work, which takes as long as a small one of them.
+PNGS_AT_ONCE = 32
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -276,6 +281,30 @@ def save_png(path: Path, image: Tensor | Image.Image) -> None:
     picture = to_pil(image) if isinstance(image, Tensor) else image
     with whole_file(path) as temporary:
         picture.save(temporary, format="PNG")
+
+
+def save_pngs(folder: Path, images: Tensor) -> None:
+    """Write the images (N, C, H, W) into a new folder as 00000.png, 00001.png, …, each to the bytes of `save_png`.
+
+    On all cores, as far as Pillow encodes without Python's lock.
+
+    Raises:
+        GenkitError: when they can't be written; then there is no folder.
+    """
+    pixels = to_uint8(images).cpu()
+    pictures = (pixels[:, 0] if pixels.shape[1] == 1 else pixels.permute(0, 2, 3, 1)).contiguous().numpy()
+    with whole_folder(folder) as temporary, ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        def write(start: int) -> None:
+            for index in range(start, min(start + PNGS_AT_ONCE, len(pictures))):
+                # Into memory first: Pillow asks a file for more than it takes to write it.
+                content = io.BytesIO()
+                Image.fromarray(pictures[index]).save(content, format="PNG")
+                with open(f"{temporary}/{index:05d}.png", "xb") as file:  # noqa: PTH123 (half the time of Path's)
+                    file.write(content.getbuffer())
+
+        for _ in pool.map(write, range(0, len(pictures), PNGS_AT_ONCE)):
+            pass
 
 
 def save_gif(path: Path, frames: Tensor, seconds_per_frame: float = 0.1, boomerang: bool = True) -> None:

@@ -247,7 +247,8 @@ class Training:
             self.state.phases = self.team.distribute(self.state.phases)
             together = f", one of {self.team.size} processes" if self.team.size > 1 else ""
             logger.info("device   %s%s", device.describe(self.where), together)
-            logger.info("data     %s: %s", self.dataset.name, record.describe_data(self.dataset))
+            described = f"{record.describe_data(self.dataset)}, {self.batches.place}"
+            logger.info("data     %s: %s", self.dataset.name, described)
             weights = sum(each.numel() for each in self.state.model.parameters())
             logger.info("model    %s: %s weights", self.config.model, f"{weights:,}")
             logger.info("run      %s", directory.path)

@@ -298,3 +298,22 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
         images.read_image(tmp_path / "a.png", ImageShape(1, 28, 28))
     with pytest.raises(DataError, match=r"b\.png: there is no such file"):
         images.read_image(tmp_path / "b.png", ImageShape(1, 28, 28))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_many_pngs_are_the_bytes_of_one(tmp_path: Path, channels: int) -> None:
+    some = torch.rand(2 * images.PNGS_AT_ONCE + 5, channels, 9, 7)
+    images.save_pngs(tmp_path / "all", some)
+    names = sorted(file.name for file in (tmp_path / "all").iterdir())
+    assert names == [f"{index:05d}.png" for index in range(len(some))]
+    for name, image in zip(names, some, strict=True):
+        images.save_png(tmp_path / "one.png", image)
+        assert (tmp_path / "all" / name).read_bytes() == (tmp_path / "one.png").read_bytes()
+
+
+def test_many_pngs_are_all_there_or_none(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "by").write_text("somebody")
+    with pytest.raises(GenkitError, match="taken: can't be written"):
+        images.save_pngs(tmp_path / "taken", torch.rand(40, 1, 9, 7))
+    assert [path.name for path in tmp_path.rglob("*")] == ["taken", "by"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,18 +168,20 @@ def save(opened: OpenedRun, kind: str, picture: Picture, each: bool, npz: bool) 
     from genkit import images, rundir
 
     sheet = rundir.unused(opened.folder("pictures") / f"{kind}.png")
-    images.save_png(sheet, picture.sheet)
     files = {"sheet": sheet}
-    if picture.frames is not None:
-        files["animation"] = sheet.with_suffix(".gif")
-        images.save_gif(files["animation"], picture.frames)
-    if each:
-        files["each"] = sheet.with_suffix("")
-        for index, image in enumerate(picture.images):
-            images.save_png(files["each"] / f"{index:05d}.png", image)
-    if npz:
-        files["npz"] = sheet.with_suffix(".npz")
-        images.save_npz(files["npz"], images=images.to_uint8(picture.images), codes=picture.codes.cpu())
+    with ThreadPoolExecutor(1) as aside:
+        # A sheet of many images takes one core as long as the images themselves take the others.
+        written = aside.submit(images.save_png, sheet, picture.sheet)
+        if picture.frames is not None:
+            files["animation"] = sheet.with_suffix(".gif")
+            images.save_gif(files["animation"], picture.frames)
+        if each:
+            files["each"] = sheet.with_suffix("")
+            images.save_pngs(files["each"], picture.images)
+        if npz:
+            files["npz"] = sheet.with_suffix(".npz")
+            images.save_npz(files["npz"], images=images.to_uint8(picture.images), codes=picture.codes.cpu())
+        written.result()
     return files
 
 

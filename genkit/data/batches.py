@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,7 +20,17 @@ from genkit.model import Batch
 
 #: Share of the device's free memory that the images may take before they stay on the CPU and travel batch by batch.
 DEVICE_SHARE = 0.5
+#: Share of the machine's free memory that images from a file may take before they stay there, and bytes that they may
+#: take however much there is: reading ahead costs next to nothing, and the system keeps in its own cache what it reads.
+MEMORY_SHARE, MEMORY_BYTES = 0.25, 1 << 29
 COPIED_AT_ONCE = 4096
+#: Threads that read ahead, by how many batches, and how many bytes these may take.
+READERS, BATCHES_AHEAD, BYTES_AHEAD = 4, 8, 1 << 27
+
+ON_DEVICE, IN_MEMORY, ON_DISK = "on the device", "in memory", "read ahead from disk"
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 
 class TrainingBatches:
@@ -30,10 +46,13 @@ class TrainingBatches:
         device: where the batches are wanted.
         rank, size: of the processes that share each batch, where there are several: each takes an equal, contiguous
             part of it. `size` divides the batch.
+
+    Attributes:
+        place: where the images lie meanwhile, in words; the batches are the same.
     """
 
     def __init__(self, split: Split, batch_size: int, seed: int, device: torch.device, rank: int = 0, size: int = 1):
-        self.split = on_device(split, device)
+        self.split, self.place = placed(split, device)
         self.batch_size = min(batch_size, len(split))
         self.seed = seed
         self.device = device
@@ -44,41 +63,119 @@ class TrainingBatches:
         return len(self.split) // self.batch_size
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch (counted from 0), from the batch number `start` on."""
+        """The batches of one epoch (counted from 0), from the batch number `start` on.
+
+        Raises:
+            DataError: when the images lie in a file that can't be read.
+        """
+        with closing(self.fetch(self.positions(epoch, start))) as fetched:
+            for index, (positions, images) in enumerate(fetched, start):
+                yield to_batch(self.split, positions, images, self.device, epoch + index / len(self))
+
+    def positions(self, epoch: int, start: int) -> Iterator[Tensor]:
+        """Which images are in this process's part of each batch of an epoch, from batch `start` on: int64 (B,)."""
         seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
         order = torch.randperm(len(self.split), generator=torch.Generator().manual_seed(seed))
+        order = order.to(self.split.rows.device)
         for index in range(start, len(self)):
-            positions = order[index * self.batch_size : (index + 1) * self.batch_size].chunk(self.size)[self.rank]
-            yield to_batch(self.split, positions, self.device, epoch + index / len(self))
+            yield order[index * self.batch_size : (index + 1) * self.batch_size].chunk(self.size)[self.rank]
+
+    def fetch(self, positions: Iterable[Tensor]) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """The positions of each batch, and its images, uint8: by threads that read ahead, or when they are asked for.
+
+        A copy from memory takes less time than handing it to a thread.
+        """
+        pinned = self.device.type == "cuda" and self.split.rows.device.type == "cpu"
+
+        def read(some: Tensor) -> tuple[Tensor, Tensor]:
+            return some, self.split.images(some, pinned)
+
+        if pinned or self.place == ON_DISK:
+            batch_bytes = self.batch_size * self.split.storage[0].numel()
+            yield from read_ahead(read, positions, max(1, min(BATCHES_AHEAD, BYTES_AHEAD // batch_bytes)))
+        else:
+            yield from map(read, positions)
 
 
 def in_order(split: Split, batch_size: int, device: torch.device) -> Iterator[Batch]:
     """All of a split's images, once, in order, for evaluation: the last batch may be smaller."""
     for positions in torch.arange(len(split)).split(batch_size):
-        yield to_batch(split, positions, device, math.inf)
+        yield to_batch(split, positions, split.images(positions), device, math.inf)
 
 
-def on_device(split: Split, device: torch.device) -> Split:
-    """The split with its images on a CUDA device if they fit there with room to spare; else as it is."""
-    if device.type != "cuda":
-        return split
-    free, _ = torch.cuda.mem_get_info(device)
-    image_bytes = split.storage[0].numel() * len(split)
-    if image_bytes > DEVICE_SHARE * free:
-        return split
-    storage = torch.empty(len(split), *split.storage.shape[1:], dtype=torch.uint8, device=device)
-    for start in range(0, len(split), COPIED_AT_ONCE):  # a mapped set may be larger than the CPU's memory
-        part = slice(start, start + COPIED_AT_ONCE)
-        storage[part] = split.images(part).to(device)
-    return Split(storage, torch.arange(len(split), device=device), split.labels, split.attributes)
-
-
-def to_batch(split: Split, positions: Tensor, device: torch.device, epoch: float) -> Batch:
-    """The images at `positions` (int64 (B,), on the CPU) as floats on the device, with their labels or attributes."""
+def to_batch(split: Split, positions: Tensor, images: Tensor, device: torch.device, epoch: float) -> Batch:
+    """Images (uint8) as floats on the device, with the labels or attributes of their `positions` (int64 (B,))."""
     known = split.labels if split.labels is not None else split.attributes
-    images = split.images(positions.to(split.rows.device)).to(device)
     return Batch(
-        images.float().div_(255),
+        images.to(device, non_blocking=device.type == "cuda").float().div_(255),
         None if known is None else known[positions].to(device),
         torch.full((), epoch, device=device),
     )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Where the images lie
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def placed(split: Split, device: torch.device) -> tuple[Split, str]:
+    """The split with its images where batches are made of them soonest, by their size; and where that is, in words."""
+    image_bytes = split.storage[0].numel() * len(split)
+    if device.type == "cuda" and image_bytes <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return copied_to(device, split), ON_DEVICE
+    if split.file is None:
+        return split, IN_MEMORY
+    if image_bytes <= min(MEMORY_BYTES, MEMORY_SHARE * free_memory()):
+        return copied_to(torch.device("cpu"), split), IN_MEMORY
+    return split, ON_DISK
+
+
+def copied_to(device: torch.device, split: Split) -> Split:
+    """The split with a copy of its own images, and of what is known of them, on the device."""
+    storage = torch.empty(len(split), *split.storage.shape[1:], dtype=torch.uint8, device=device)
+    for start in range(0, len(split), COPIED_AT_ONCE):  # the set may be larger than the CPU's memory
+        part = slice(start, start + COPIED_AT_ONCE)
+        storage[part] = split.images(part).to(device)
+    labels, attributes = (None if known is None else known.to(device) for known in (split.labels, split.attributes))
+    return Split(storage, torch.arange(len(split), device=device), labels, attributes)
+
+
+def free_memory() -> int:
+    """Bytes that this process can still take without pushing others out, as far as the system tells."""
+    try:
+        with Path("/proc/meminfo").open() as file:
+            free = next(1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):  # no Linux
+        try:
+            return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        except (AttributeError, ValueError, OSError):
+            return 4 << 30
+    try:  # a container's own limit
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        return free if limit == "max" else min(free, max(0, int(limit) - used))
+    except (OSError, ValueError):
+        return free
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading ahead
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def read_ahead(read: Callable[[A], R], arguments: Iterable[A], ahead: int) -> Iterator[R]:
+    """`read` of each argument, in order, by threads that are up to `ahead` calls before the one that is asked for.
+
+    What a call raises is raised in its place. No thread outlives the iterator, however it ends.
+    """
+    pool = ThreadPoolExecutor(min(READERS, ahead), "genkit-reader")
+    waiting: deque[Future[R]] = deque()
+    try:
+        for argument in arguments:
+            waiting.append(pool.submit(read, argument))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

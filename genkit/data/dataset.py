@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
+import os
 import warnings
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,6 +27,56 @@ SUMMED = 1000
 log = logging.getLogger("genkit")
 
 
+class ImageFile:
+    """The file behind a memory-mapped block of images, whose rows are read by their positions in it.
+
+    What is touched through a mapping counts as this process's memory, as long as it lives, and a file that is cut or a
+    disk that fails ends it there and then. A read leaves the pages to the system, and fails with an error.
+
+    Args:
+        path: the file; it stays open, so that images can be read even after it has been replaced or deleted.
+        offset: bytes before the first row.
+        shape: uint8 (M, C, H, W), of the whole block.
+
+    Raises:
+        OSError: when it can't be opened.
+    """
+
+    def __init__(self, path: Path, offset: int, shape: tuple[int, ...]):
+        self.path, self.offset, self.shape = path, offset, shape
+        self.row_bytes = math.prod(shape[1:])
+        self.descriptor = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self.descriptor)
+
+    def read(self, rows: Tensor, pinned: bool = False) -> Tensor:
+        """The images at `rows` (int64 (B,), on the CPU): uint8 (B, C, H, W), in page-locked memory where wanted.
+
+        Neighbours are read at once. Any number of threads may read.
+
+        Raises:
+            DataError: when they can't be read.
+        """
+        images = torch.empty(len(rows), *self.shape[1:], dtype=torch.uint8, pin_memory=pinned)
+        space = images.view(-1).numpy().data
+        numbers = rows.numpy()
+        starts = [0, *(np.flatnonzero(np.diff(numbers) != 1) + 1).tolist(), len(numbers)] if len(numbers) else []
+        places = (self.offset + numbers[starts[:-1]] * self.row_bytes).tolist()
+        for start, end, place in zip(starts, starts[1:], places, strict=False):
+            self._fill(space[start * self.row_bytes : end * self.row_bytes], place)
+        return images
+
+    def _fill(self, space: memoryview, place: int) -> None:
+        """The bytes from `place` on; the system may hand over large pieces in parts."""
+        while space:
+            try:
+                got = os.preadv(self.descriptor, [space], place)
+            except OSError as error:
+                raise DataError(f"{self.path}: can't be read ({error.strerror}); check the disk, then go on") from error
+            if not got:
+                raise DataError(f"{self.path}: has been cut while it was in use; bring it back, then go on")
+            space, place = space[got:], place + got
+
+
 @dataclass(frozen=True)
 class Split:
     """Some rows of a block of images, with what is known about each of them.
@@ -33,6 +87,7 @@ class Split:
         labels: int64 (N,), an index into `Dataset.classes`, or None.
         attributes: bool (N, A), one column an entry of `Dataset.attributes`, or None.
         fingerprints: int64 (N,), equal for equal images only, or None where nobody needed them (`fingerprinted`).
+        file: where a memory-mapped `storage` lies; its images are then read from there, and the mapping isn't touched.
     """
 
     storage: Tensor
@@ -40,13 +95,26 @@ class Split:
     labels: Tensor | None = None
     attributes: Tensor | None = None
     fingerprints: Tensor | None = None
+    file: ImageFile | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def images(self, positions: Tensor | slice = slice(None)) -> Tensor:
-        """The images at `positions` (int64 (B,), or a slice) of this split: uint8 (B, C, H, W), a copy."""
-        return self.storage[self.rows[positions]]
+    def images(self, positions: Tensor | slice = slice(None), pinned: bool = False) -> Tensor:
+        """The images at `positions` (int64 (B,), or a slice) of this split: uint8 (B, C, H, W), a copy.
+
+        Args:
+            pinned: in page-locked memory, from which a copy to a CUDA device needs nobody to wait.
+
+        Raises:
+            DataError: when they lie in a file that can't be read.
+        """
+        rows = self.rows[positions]
+        if self.file is not None:
+            return self.file.read(rows, pinned)
+        # Ten times as fast as storage[rows], which looks up every byte by itself.
+        images = self.storage.index_select(0, rows)
+        return images.pin_memory() if pinned else images
 
     def take(self, positions: Tensor | slice) -> Split:
         """The same storage, narrowed to `positions` (int64, boolean mask or slice) of this split."""
@@ -60,6 +128,7 @@ class Split:
             narrowed(self.labels),
             narrowed(self.attributes),
             narrowed(self.fingerprints),
+            self.file,
         )
 
     def spread(self, count: int) -> Tensor:
@@ -127,6 +196,20 @@ def as_tensor(array: np.ndarray) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*not writable.*")
         return torch.from_numpy(array)
+
+
+def mapped_file(array: np.memmap) -> ImageFile | None:
+    """The file of a memory-mapped uint8 (M, C, H, W).
+
+    None where its images don't lie there one after the other (Fortran's order), and where the system has no reads by
+    position (Windows).
+
+    Raises:
+        OSError: when it can't be opened.
+    """
+    if array.filename is None or not array.flags.c_contiguous or not hasattr(os, "preadv"):
+        return None
+    return ImageFile(Path(str(array.filename)), array.offset, array.shape)
 
 
 def fingerprint(images: np.ndarray) -> np.ndarray:

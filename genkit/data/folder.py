@@ -9,6 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -33,6 +34,9 @@ PART_NAMES = {
     "test": "test",
     "testing": "test",
 }
+
+#: Files that a thread takes at once.
+FILES_AT_ONCE = 16
 
 log = logging.getLogger("genkit")
 T = TypeVar("T")
@@ -155,7 +159,7 @@ def scan(folder: Path) -> Listing:
             relative = path.relative_to(root).as_posix()
             if name.startswith(".") or not (path.suffix.lower() in EXTENSIONS or relative in wanted):
                 continue
-            if any(unicodedata.category(character) in ("Cc", "Cs") for character in str(path)):
+            if not str(path).isprintable() and any(unicodedata.category(each) in ("Cc", "Cs") for each in str(path)):
                 raise DataError(f"{str(path)!a}: a name with a control character, or not in UTF-8; rename it")
             try:
                 if path.is_symlink() and not path.resolve().is_relative_to(root):
@@ -349,7 +353,12 @@ def _attempt_all(function: Callable[[str], T], files: Sequence[str]) -> Iterator
         except BadImage as error:
             return error
 
+    def attempt_some(some: Sequence[str]) -> list[T | BadImage]:
+        return [attempt(file) for file in some]
+
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(files), 1024):
             some = files[start : start + 1024]
-            yield from zip(some, pool.map(attempt, some), strict=True)
+            # To hand over a file takes as long as to decode a small one.
+            pieces = [some[first : first + FILES_AT_ONCE] for first in range(0, len(some), FILES_AT_ONCE)]
+            yield from zip(some, chain.from_iterable(pool.map(attempt_some, pieces)), strict=True)

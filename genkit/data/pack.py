@@ -36,7 +36,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genkit.data import store
-from genkit.data.dataset import Dataset, Split, as_tensor, divide, fingerprint
+from genkit.data.dataset import Dataset, ImageFile, Split, as_tensor, divide, fingerprint, mapped_file
 from genkit.data.pixels import conform
 from genkit.data.report import Report
 from genkit.errors import DataError
@@ -259,9 +259,11 @@ def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
     else:
         images = "images.npy"
         rows, originals = _write_images(folder / images, key.name, contents, contents.images)
-    storage = _map(folder / images, len(rows), contents.shape)
+    storage, image_file = _map(folder / images, len(rows), contents.shape)
+    everything = Split(storage, torch.arange(len(storage)), file=image_file)
+    parts = None if contents.parts is None else contents.parts[rows]
     tables = {
-        "splits.npy": _divide(key.name, storage, originals, None if contents.parts is None else contents.parts[rows]),
+        "splits.npy": _divide(key.name, everything, originals, parts),
         "labels.npy": None if contents.labels is None else contents.labels[rows],
         "attributes.npy": None if contents.attributes is None else contents.attributes[rows],
     }
@@ -323,9 +325,9 @@ def _write_header(file: BinaryIO, count: int, shape: ImageShape) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _divide(name: str, storage: Tensor, originals: np.ndarray | None, parts: np.ndarray | None) -> np.ndarray:
+def _divide(name: str, everything: Split, originals: np.ndarray | None, parts: np.ndarray | None) -> np.ndarray:
     """The content of splits.npy: divided by the original images, then freed of those that have become the same."""
-    converted_images = Split(storage, torch.arange(len(storage))).fingerprinted()
+    converted_images = everything.fingerprinted()
     whole = converted_images
     if originals is not None:
         whole = replace(whole, fingerprints=torch.from_numpy(originals))
@@ -338,7 +340,7 @@ def _divide(name: str, storage: Tensor, originals: np.ndarray | None, parts: np.
         splits = divide(
             name, {part: converted_images.take(split.rows) for part, split in zip(PARTS, splits, strict=True)}
         )
-    codes = np.full(len(storage), LEFT_OUT, np.uint8)
+    codes = np.full(len(everything), LEFT_OUT, np.uint8)
     for index, split in enumerate(splits):
         codes[split.rows.numpy()] = index
     return codes
@@ -352,7 +354,7 @@ def _divide(name: str, storage: Tensor, originals: np.ndarray | None, parts: np.
 def _open(folder: Path, name: str) -> Pack:
     """Raises one of DAMAGED where files are missing or cut; a flipped bit is for `verify` to find."""
     manifest = _read_manifest(folder)
-    storage = _map(folder / manifest.images, manifest.count, ImageShape(*manifest.shape))
+    storage, images = _map(folder / manifest.images, manifest.count, ImageShape(*manifest.shape))
     codes, labels, attributes = (
         np.load(folder / file, allow_pickle=False) if file in manifest.sums else None
         for file in ("splits.npy", "labels.npy", "attributes.npy")
@@ -367,6 +369,7 @@ def _open(folder: Path, name: str) -> Pack:
             torch.from_numpy(rows),
             None if labels is None else torch.from_numpy(labels[rows]),
             None if attributes is None else torch.from_numpy(attributes[rows]),
+            file=images,
         )
 
     train, val, test = (split(index) for index in range(len(PARTS)))
@@ -378,9 +381,14 @@ def _read_manifest(folder: Path) -> Manifest:
     return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
 
 
-def _map(path: Path, count: int, shape: ImageShape) -> Tensor:
-    """A file of images as a tensor (count, *shape), memory-mapped. Raises ValueError where it holds anything else."""
-    return as_tensor(np.load(path, mmap_mode="r", allow_pickle=False).reshape(count, *shape))
+def _map(path: Path, count: int, shape: ImageShape) -> tuple[Tensor, ImageFile | None]:
+    """A file of images as a tensor (count, *shape), memory-mapped, and itself (see `Split.file`).
+
+    Raises:
+        ValueError: where it holds anything else.
+    """
+    images = np.load(path, mmap_mode="r", allow_pickle=False).reshape(count, *shape)
+    return as_tensor(images), mapped_file(images)
 
 
 def _sum(path: Path) -> str:

@@ -134,7 +134,7 @@ def test_larger_than_memory_can_be_mapped(home):
             file.truncate(file.tell() + size * SHAPE.numbers)
         except OSError:
             pytest.skip("the file system has no sparse files of that size")
-    storage = pack._map(path, size, SHAPE)
+    storage, _ = pack._map(path, size, SHAPE)
     assert storage[size - 1].sum() == 0
 
 

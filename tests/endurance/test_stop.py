@@ -32,7 +32,7 @@ def test_after_any_step(zygote: Zygote, few_digits: Path, tmp_path: Path, table:
             whole = tmp_path / f"whole-{ways}"
             assert zygote.run(training(model, whole, few_digits, "--ema", ema)).status == 0
             expected = result_of(only_run(whole))
-            for fault in ({}, {"in_memory": True}):
+            for fault in ({}, {"on_disk": True}):
                 for step in steps if FULL else random.Random(ways).sample(steps, 2):
                     out = tmp_path / f"{ways}-{step}"
                     command = training(model, out, few_digits, "--ema", ema)

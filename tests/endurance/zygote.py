@@ -11,7 +11,6 @@ Loading torch takes longer than the runs that are killed here; a fork of this pr
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import math
@@ -30,7 +29,7 @@ import torch
 from safetensors.torch import save_file
 
 import genkit.cli
-import genkit.data.dataset
+import genkit.data.batches
 import genkit.run
 import genkit.training
 from genkit import models
@@ -197,25 +196,16 @@ def fast_clock(factor: float) -> None:
     genkit.run.time = types.SimpleNamespace(monotonic=lambda: factor * time.monotonic())  # type: ignore[assignment]
 
 
-def in_memory(_value: bool) -> None:
-    """No fault: the images are copied into memory instead of being mapped from their file."""
-    load = genkit.data.load
-
-    def copied(options: genkit.data.DataOptions) -> genkit.data.dataset.Dataset:
-        dataset = load(options)
-        splits = {
-            name: dataclasses.replace(split, storage=split.storage.clone()) for name, split in dataset.splits().items()
-        }
-        return dataclasses.replace(dataset, **splits)
-
-    genkit.data.load = copied
+def on_disk(_value: bool) -> None:
+    """No fault: the images stay in their file and are read ahead, as if they were too many for the memory."""
+    genkit.data.batches.MEMORY_BYTES = 0
 
 
 FAULTS = {
     "environment": environment,
     "keep_weights_at": keep_weights_at,
     "fast_clock": fast_clock,
-    "in_memory": in_memory,
+    "on_disk": on_disk,
     "signal_at": signal_at,
     "kill_at_operation": kill_at_operation,
     "file_limit_at": file_limit_at,
