@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from genkit.model import Batch, GenerativeModel, Options
 from genkit.optim import AdamW
@@ -18,19 +18,21 @@ class TrainingState:
 
     Attributes:
         model: the model that the steps move.
+        free_module: the part of it whose weights aren't frozen; None before the first step.
         averaged: its moving average (`Options.ema`), or None.
         optimizers: one AdamW a phase, in the phases' order.
         step: steps taken so far.
     """
 
     def __init__(self, model: GenerativeModel, total_steps: int, steps_per_epoch: int):
-        self.model = model.requires_grad_(False)
+        self.model = model
+        self.free_module: nn.Module | None = None
         self.phases = list(model.phases())
         self.optimizers = [AdamW(phase.module.parameters(), **phase.optimizer) for phase in self.phases]
         self.step = 0
         self.total_steps = total_steps
         self.steps_per_epoch = steps_per_epoch
-        self.averaged = copy.deepcopy(model) if model.options.ema else None
+        self.averaged = copy.deepcopy(model).requires_grad_(False) if model.options.ema else None
 
     @property
     def best_model(self) -> GenerativeModel:
@@ -41,6 +43,13 @@ class TrainingState:
     def lr_factor(self) -> float:
         """Of the step that comes next, as a share of the peak learning rate."""
         return lr_factor(self.model.options, self.step, self.total_steps, self.steps_per_epoch)
+
+    def free(self, module: nn.Module) -> None:
+        """Freeze all weights but this module's, where that isn't so already."""
+        if module is not self.free_module:
+            self.model.requires_grad_(False)
+            module.requires_grad_(True)
+            self.free_module = module
 
     @torch.no_grad()
     def move_average(self) -> None:
@@ -65,16 +74,16 @@ def train(state: TrainingState, batches: Iterable[Batch]) -> Iterator[dict[str, 
     which nobody uses. The caller logs, draws, saves and stops, between the steps.
     """
     for batch in batches:
-        state.model.train()
+        if not state.model.training:
+            state.model.train()
         metrics = {}
         for phase, optimizer in zip(state.phases, state.optimizers, strict=True):
-            phase.module.requires_grad_(True)
+            state.free(phase.module)
             losses = phase.losses(batch)
             optimizer.zero_grad()
             losses["loss"].backward()
             losses["grad_norm"] = clip_gradients(optimizer.gradients, state.model.options.grad_clip)
             optimizer.step(state.lr_factor)
-            phase.module.requires_grad_(False)
             prefix = f"{phase.name}/" if phase.name else ""
             metrics.update({prefix + name: value.detach() for name, value in losses.items()})
         state.step += 1

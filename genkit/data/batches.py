@@ -108,7 +108,7 @@ def to_batch(split: Split, positions: Tensor, images: Tensor, device: torch.devi
     known = split.labels if split.labels is not None else split.attributes
     return Batch(
         images.to(device, non_blocking=device.type == "cuda").float().div_(255),
-        None if known is None else known[positions].to(device),
+        None if known is None else known.index_select(0, positions).to(device),
         torch.full((), epoch, device=device),
     )
 

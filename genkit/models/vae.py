@@ -89,9 +89,9 @@ class VAE(GenerativeModel):
         """
         images = torch.bernoulli(batch.images) if self.options.binarize == "dynamic" else batch.images
         mean, log_variance = self.posterior(images)
-        z = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+        z = torch.addcmul(mean, (log_variance / 2).exp(), torch.randn_like(mean))
         reconstruction = self.negative_log_likelihood(self.decoder(z), images).mean()
-        kl = gaussian_kl(mean, log_variance).sum(1).mean()
+        kl = gaussian_kl(mean, log_variance).sum() / len(images)
         return {
             "loss": reconstruction + self.kl_weight(batch.epoch) * kl,
             "neg_elbo": reconstruction + kl,
