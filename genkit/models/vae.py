@@ -28,7 +28,8 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
 class VAE(GenerativeModel):
     class Options(model.Options):
         latent_dim: model.LatentDim = 20
-        lr: model.LearningRate = 2e-3
+        lr: model.LearningRate = 4e-3
+        beta2: model.Beta2 = 0.99
         net: Annotated[
             Literal["mlp", "conv"], Field(description="Encoder and decoder: fully connected or convolutional.")
         ] = "mlp"
