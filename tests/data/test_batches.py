@@ -80,6 +80,13 @@ def test_rows_are_read_from_their_places(split: Split) -> None:
     assert torch.equal(split.images(slice(100, 200)), split.take(slice(100, 200)).images())
 
 
+def test_a_read_that_the_system_hands_over_in_parts_is_whole(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does beyond two gigabytes."""
+    read = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda file, spaces, place: read(file, [spaces[0][:100]], place))
+    assert torch.equal(split.images(slice(100, 103)), split.storage[split.rows[100:103]])
+
+
 @pytest.mark.usefixtures("on_disk")
 def test_an_epoch_left_in_its_middle_leaves_no_thread(split: Split) -> None:
     data = TrainingBatches(split, 10, 0, CPU)
