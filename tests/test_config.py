@@ -61,7 +61,7 @@ def test_epochs_may_be_raised(settings: Config, tmp_path: Path) -> None:
 def test_options_may_be_repeated(settings: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A path is the same from wherever it is named."""
     monkeypatch.chdir(tmp_path)
-    given = {"epochs": 5, "lr": "0.002", "hidden": "512,256", "dataset": "scans", "out": "../x/../runs", "seed": "0"}
+    given = {"epochs": 5, "lr": "0.004", "hidden": "512,256", "dataset": "scans", "out": "../x/../runs", "seed": "0"}
     monkeypatch.chdir(tmp_path)
     given["out"] = str(Path("runs").resolve())
     assert config.continued(settings, given, tmp_path) == settings
@@ -73,7 +73,7 @@ def test_all_that_disagrees_is_named(settings: Config, tmp_path: Path) -> None:
         config.continued(settings, given, tmp_path)
     named = {part.split()[0] for part in str(refusal.value).split("--")[1:]}
     assert named == {"epochs", "lr", "hidden", "seed", "dataset", "init-from"}
-    assert "--lr 0.1 (the run has 0.002)" in str(refusal.value)
+    assert "--lr 0.1 (the run has 0.004)" in str(refusal.value)
     assert "--epochs 4 (the run has 5)" in str(refusal.value)
 
 

@@ -41,9 +41,9 @@ def squared_error_of_pca(mnist: Dataset, components: int) -> float:
     return float((centred - centred @ axes @ axes.T).square().sum(1).mean())
 
 
-def test_vae_default_in_ten_epochs(trained) -> None:
-    metrics, _ = trained("vae", "--epochs", 10)
-    assert metrics["test/neg_elbo"] <= 103
+def test_vae_default_in_four_epochs(trained) -> None:
+    metrics, _ = trained("vae", "--epochs", 4)
+    assert metrics["test/neg_elbo"] <= 105.5
 
 
 def test_ae_beats_pca_by_far(trained, mnist: Dataset) -> None:

@@ -73,7 +73,7 @@ def test_flags_that_disagree_are_refused_with_a_diff(genkit: Genkit, run: Path, 
     outcome = genkit("train", "--resume", run, "--lr", "0.5", "--hidden", "16", "--latent-dim", "7", "--epochs", "9")
     assert outcome.code == 2
     assert "--latent-dim 7 (the run has 3)" in outcome.err
-    assert "--lr 0.5 (the run has 0.002)" in outcome.err
+    assert "--lr 0.5 (the run has 0.004)" in outcome.err
     assert "--hidden" not in outcome.err
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("lr = 0.5")

@@ -149,9 +149,9 @@ image = ImageShape(1, 28, 28)
 kind = models.find("dcgan")
 batch = Batch(torch.rand(64, *image), None, torch.zeros(()))
 faults = []
-for _ in train(TrainingState(kind(image, kind.Options()), 40, 40), [batch] * 40):
+for _ in train(TrainingState(kind(image, kind.Options(width=16)), 24, 24), [batch] * 24):
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
-print(statistics.median(after - before for before, after in zip(faults[-21:], faults[-20:])))
+print(statistics.median(after - before for before, after in zip(faults[-11:], faults[-10:])))
 """
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert float(printed) <= 5
