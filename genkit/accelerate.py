@@ -5,7 +5,6 @@ Both wrap a phase's losses, so that the loop calls them as it calls any.
 
 from __future__ import annotations
 
-import logging
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,8 +18,6 @@ from genkit.model import Batch, Phase
 
 if TYPE_CHECKING:
     from genkit.config import RunOptions
-
-logger = logging.getLogger("genkit")
 
 #: Steps from which `--compile auto` compiles on CUDA, where a phase takes up to a minute to compile and then saves in
 #: the order of a millisecond a step: the launches of its kernels one by one.
@@ -40,12 +37,19 @@ def accelerated(phases: Sequence[Phase], device: torch.device, options: RunOptio
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     if options.amp == "bf16":
-        if device.type == "cpu":
-            logger.warning("--amp bf16: CPUs without bf16 of their own take many times longer with it")
         phases = [phase._replace(losses=in_bf16(phase.losses, device)) for phase in phases]
     if compiles(options.compile, device, total_steps):
         phases = [phase._replace(losses=compiled(phase.losses, device)) for phase in phases]
     return list(phases)
+
+
+def described(options: RunOptions, device: torch.device, total_steps: int) -> str:
+    """What `accelerated` does, where it does something: ", in bf16, compiled …"."""
+    precision = ", in bf16" if options.amp == "bf16" else ""
+    if precision and device.type == "cpu":
+        precision += " (which takes many times longer on a CPU that doesn't have it)"
+    compilation = compiles(options.compile, device, total_steps)
+    return precision + (", compiled before the first step, which may take minutes" if compilation else "")
 
 
 def compiles(wanted: str, device: torch.device, total_steps: int) -> bool:

@@ -43,6 +43,7 @@ class RunOptions(BaseModel):
     init_from: Annotated[
         str | None,
         Field(
+            min_length=1,
             description="Begin with the weights of this run or checkpoint, and with its model's own options.",
             json_schema_extra={"none": "random weights"},
         ),
@@ -164,6 +165,8 @@ def continued(config: Config, given: Mapping[str, Any], run: Path) -> Config:
     ours, theirs = config.located().values(), wanted.located().values()
     if Path(ours["out"]).resolve() == Path(theirs["out"]).resolve():
         theirs["out"] = ours["out"]
+    if ours["init_from"] and Path(theirs["init_from"]) in Path(ours["init_from"]).parents:
+        theirs["init_from"] = ours["init_from"]  # the run, of which that is a checkpoint
     differences = [
         f"--{name.replace('_', '-')} {options.as_text(theirs[name])} (the run has {options.as_text(ours[name])})"
         for name in ours

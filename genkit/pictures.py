@@ -54,7 +54,7 @@ def reconstructions(model: GenerativeModel, originals: Tensor, names: Sequence[s
     decoded = sampling.decode(model, codes)
     error = (decoded - originals.cpu()).square().flatten(1).sum(1)
     rows = [Row("original", originals), Row("reconstruction", decoded, names)]
-    note = f"squared error {error.mean():.4g} an image, over {len(error)} images"
+    note = f"squared error {error.mean():.4g} an image, over {len(error)} image{'' if len(error) == 1 else 's'}"
     return Picture(
         images.sheet(images.bands(rows, BAND), title=f"{title}\n{note}"),
         decoded,

@@ -78,7 +78,7 @@ def card(config: Config, dataset: Dataset, result: Result) -> str:
     )
     return f"""# {result.run.name}
 
-A `{config.model}` trained by genkit {genkit.__version__} on `{dataset.name}` ({describe_data(dataset)}):
+The model `{config.model}`, trained by genkit {genkit.__version__} on `{dataset.name}` ({describe_data(dataset)}):
 {result.steps:,} steps in {result.seconds:.0f} s. `checkpoints/{result.checkpoint.name}` is the best by validation.
 
 {measured}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from genkit import checkpoint, data, device, evaluate, images, models, record, rundir, sampling
-from genkit.accelerate import accelerated
+from genkit.accelerate import accelerated, described
 from genkit.config import Config, continued
 from genkit.config import read as read_config
 from genkit.curves import Curves
@@ -81,7 +81,7 @@ def start(config: Config, team: Team | None = None) -> Result:
         f"{config.model}-{file_name(training.dataset.name)}",
         {name: to_json(value) for name, value in files.items()},
     )
-    with directory.locked():
+    with disk_errors(directory.path), directory.locked(), log_file(directory.path / "log.txt"):
         return training.carry_out(directory)
 
 
@@ -110,14 +110,16 @@ def resume(directory: RunDirectory, given: Mapping[str, Any], team: Team | None 
         dataset = team.one_a_machine_first(lambda: data.load(config.data))
         require_likely_size(config, dataset, directory)
         training = Training(config, dataset, team)
-        training.restore(directory)
         if not leads:
+            training.restore(directory)
             return training.carry_out(None)
-        if config != before:
-            config.save(directory.path)
-        for change in record.changes(directory.path, training.where):
-            logger.warning("the run goes on, but perhaps not to the same bits, with another %s", change)
-        return training.carry_out(directory)
+        with log_file(directory.path / "log.txt"):
+            training.restore(directory)
+            if config != before:
+                config.save(directory.path)
+            for change in record.changes(directory.path, training.where):
+                logger.warning("the run goes on, but perhaps not to the same bits, with another %s", change)
+            return training.carry_out(directory)
 
 
 class Training:
@@ -243,12 +245,13 @@ class Training:
                 stopped = self.run_epochs(received)
             return Result(Path(), Path(), self.state.step, self.seconds, {}, stopped)
         self.directory = directory
-        with disk_errors(directory.path), log_file(directory.path / "log.txt"), lost_process(directory.path):
+        with lost_process(directory.path):
             self.state.phases = self.team.distribute(self.state.phases)
             together = f", one of {self.team.size} processes" if self.team.size > 1 else ""
-            logger.info("device   %s%s", device.describe(self.where), together)
-            described = f"{record.describe_data(self.dataset)}, {self.batches.place}"
-            logger.info("data     %s: %s", self.dataset.name, described)
+            how = described(self.config.run, self.where, self.total_steps)
+            logger.info("device   %s%s%s", device.describe(self.where), together, how)
+            what = f"{record.describe_data(self.dataset)}, {self.batches.place}"
+            logger.info("data     %s: %s", self.dataset.name, what)
             weights = sum(each.numel() for each in self.state.model.parameters())
             logger.info("model    %s: %s weights", self.config.model, f"{weights:,}")
             logger.info("run      %s", directory.path)
@@ -493,7 +496,9 @@ class Training:
         path = best.checkpoints[0]
         if stopped is not None:
             done = f"{self.state.step:,} of {self.total_steps:,}"
-            logger.info("stopped  after %s steps; go on with: genkit train --resume %s", done, self.directory.path)
+            again = f"genkit train --resume {self.directory.path}"
+            together = "" if self.team.size == 1 else f" by torchrun, with {self.team.size} processes"
+            logger.info("stopped  after %s steps; go on with: %s%s", done, again, together)
         else:
             path, model, about = best.read()
             values = evaluate.validate(model.to(self.where), self.dataset.test, self.where)

@@ -228,6 +228,11 @@ def find_run(run: str) -> RunDirectory:
     path = path_of(run)
     if path is not None and (path / "config.json").is_file():
         return RunDirectory(path)
+    if path is not None and path.parent.name == "checkpoints":
+        raise CheckpointError(
+            f"{run} is a checkpoint; --resume {path.parent.parent} goes on from the newest, and --init-from {run} "
+            "begins a new run with its weights"
+        )
     raise CheckpointError(f"{run} is no run that can be resumed: it has no config.json; give the folder of one run")
 
 

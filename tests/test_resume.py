@@ -216,3 +216,21 @@ def test_a_small_config_cannot_ask_for_a_large_model(genkit: Genkit, run: Path) 
     outcome = genkit("train", "--resume", run)
     assert outcome.code == 1
     assert "its config.json is of a larger model than its checkpoints" in outcome.err
+
+
+def test_the_weights_that_a_run_began_with_may_be_repeated(genkit: Genkit, run: Path, command: list[object]) -> None:
+    """As the run, or as the checkpoint; others are refused."""
+    other = genkit(*command, "--epochs", "1", "--json").json["run"]
+    second = genkit(*command, "--epochs", "1", "--init-from", run, "--json").json["run"]
+    checkpoint_of_run = config.read(Path(second)).run.init_from
+    for same in (run, checkpoint_of_run):
+        assert genkit("train", "--resume", second, "--init-from", same).code == 0
+    refused = genkit("train", "--resume", second, "--init-from", other)
+    assert refused.code == 2
+    assert f"--init-from {other}" in refused.err
+
+
+def test_a_checkpoint_is_not_taken_for_a_run_to_resume(genkit: Genkit, run: Path) -> None:
+    refused = genkit("train", "--resume", RunDirectory(run).checkpoints[-1])
+    assert refused.code == 1
+    assert f"is a checkpoint; --resume {run} goes on" in refused.err

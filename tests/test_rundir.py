@@ -132,7 +132,7 @@ def test_only_a_run_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         find_run(str(tmp_path))
     with pytest.raises(CheckpointError, match=r"has no run number 7 \(it has 0\)"):
         find_run("7")
-    with pytest.raises(CheckpointError, match="no run that can be resumed"):
+    with pytest.raises(CheckpointError, match=f"is a checkpoint; --resume {run.path} goes on"):
         find_run(str(fake_checkpoint(run, 2, 1.0)))
 
 

@@ -214,10 +214,13 @@ def settings_of(directory: RunDirectory, context: click.Context, name: str) -> C
 
 
 def given_to_resume(context: click.Context) -> dict[str, Any]:
-    from genkit import options
+    from genkit import options, rundir
 
     sources = options.sources(context)
-    return {key: value for key, value in context.params.items() if sources[key] in ("flag", "config file")}
+    given = {key: value for key, value in context.params.items() if sources[key] in ("flag", "config file")}
+    if "init_from" in given:
+        given["init_from"] = str(rundir.path_of(given["init_from"]) or given["init_from"])
+    return given
 
 
 def load_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
