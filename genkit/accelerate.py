@@ -5,9 +5,12 @@ Both wrap a phase's losses, so that the loop calls them as it calls any.
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
@@ -58,13 +61,25 @@ def compiles(wanted: str, device: torch.device, total_steps: int) -> bool:
     Raises:
         UsageError
     """
-    if wanted == "on" and device.type == "cpu" and not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
-        raise UsageError("--compile on needs a C++ compiler (g++ or clang++) on the PATH; install one, or leave it out")
-    return wanted == "on" or (wanted == "auto" and device.type == "cuda" and total_steps >= LONG_RUN)
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")  # the one that torch calls
+    if wanted == "on" and device.type == "cpu" and shutil.which(compiler) is None:
+        raise UsageError(f"--compile on needs a C++ compiler, and {compiler} isn't on the PATH; install it, or set CXX")
+    return wanted == "on" or (wanted == "auto" and total_steps >= LONG_RUN and compiles_well(device))
+
+
+def compiles_well(device: torch.device) -> bool:
+    """Whether what torch needs to compile for this device is there: a GPU of Volta's or later, Triton, a C compiler."""
+    if device.type != "cuda" or torch.are_deterministic_algorithms_enabled():  # kernels are chosen by their timing
+        return False
+    has_compiler = any(shutil.which(name) for name in (os.environ.get("CC") or "gcc", "clang"))
+    return has_compiler and find_spec("triton") is not None and torch.cuda.get_device_capability(device) >= (7, 0)
 
 
 def in_bf16(losses: Losses, device: torch.device) -> Losses:
-    """Under torch's autocast: products and convolutions in bfloat16, sums, exponentials and losses in float32."""
+    """Under torch's autocast: products and convolutions in bfloat16, what the losses are made of in float32.
+
+    The latter because the models give posteriors and logits the type of the images.
+    """
 
     def cast(batch: Batch) -> dict[str, Tensor]:
         with torch.autocast(device.type, torch.bfloat16):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -26,7 +27,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from genkit import device
-from genkit.errors import GenkitError, UsageError
+from genkit.errors import GenkitError, UsageError, in_one_line
 from genkit.model import Batch, GenerativeModel, Phase
 
 logger = logging.getLogger("genkit")
@@ -93,8 +94,8 @@ class Team:
             return list(stop), wish
         flags = torch.tensor([max(stop, default=0), wish])
         dist.all_reduce(flags, dist.ReduceOp.MAX)
-        signal, wished = flags.tolist()
-        return [signal] if signal else [], bool(wished)
+        received, wished = flags.tolist()
+        return [received] if received else [], bool(wished)
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over the processes of values on the CPU, float32, of any shape. All call it.
@@ -213,10 +214,7 @@ def joined(device_name: str) -> Iterator[Team]:
         )
     rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     team = Team(own_device(device_name, local_rank), rank, size, local_rank)
-    with lost_process():
-        backend = "cpu:gloo,cuda:nccl" if team.device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=PATIENCE, rank=rank, world_size=size)
-        team.wait()
+    meet(team)
     level = logger.level
     if not team.leads:
         logger.setLevel(logging.CRITICAL)
@@ -231,6 +229,28 @@ def joined(device_name: str) -> Iterator[Team]:
         raise
     finally:
         logger.setLevel(level)
+
+
+def meet(team: Team) -> None:
+    """Connect the processes. A signal ends the wait for the others, which torch by itself wouldn't notice.
+
+    Raises:
+        GenkitError: when they don't come together.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in handlers.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    try:
+        backend = "cpu:gloo,cuda:nccl" if team.device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=PATIENCE, rank=team.rank, world_size=team.size)
+        team.wait()
+    except RuntimeError as error:
+        address = ":".join(os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT"))
+        raise GenkitError(f"the processes couldn't meet at {address}: {in_one_line(error)}") from error
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def leads() -> bool:
@@ -267,6 +287,9 @@ class LostProcessError(GenkitError):
 @contextmanager
 def lost_process(run: Path | None = None) -> Iterator[None]:
     """One line where another process has ended, in place of the error of whatever this one was waiting in."""
+    if not dist.is_initialized():
+        yield
+        return
     try:
         yield
     except RuntimeError as error:

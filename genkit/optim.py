@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genkit.errors import GenkitError
+
 #: What stands beside a small second moment's root, as in torch.
 EPSILON = 1e-8
 #: torch's, which isn't public: a version that lacks it is used by its own functional form.
@@ -40,6 +42,8 @@ class AdamW:
         weight_decay: float = 0.0,
     ):
         self.parameters = list(parameters)
+        if len({(each.device, each.dtype) for each in self.parameters}) > 1:
+            raise GenkitError("the weights that a phase moves must be on one device and of one type; see its module")
         self.lr, self.betas, self.weight_decay = lr, betas, weight_decay
         self.state: dict[int, dict[str, Tensor]] = {}
 

@@ -110,6 +110,7 @@ def resume(directory: RunDirectory, given: Mapping[str, Any], team: Team | None 
         dataset = team.one_a_machine_first(lambda: data.load(config.data))
         require_likely_size(config, dataset, directory)
         training = Training(config, dataset, team)
+        team.wait()  # or the leader might put a damaged checkpoint aside while another still looks at it
         if not leads:
             training.restore(directory)
             return training.carry_out(None)

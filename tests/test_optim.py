@@ -11,12 +11,12 @@ from genkit import optim
 
 def nets(count: int) -> list[nn.Module]:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 5)).to(memory_format=torch.channels_last)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 5)).to(memory_format=torch.channels_last)
     unused = nn.Linear(2, 2)
     every = [nn.ModuleList([net, unused])]
     while len(every) < count:
         every.append(
-            nn.ModuleList([nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 5)), nn.Linear(2, 2)])
+            nn.ModuleList([nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 5)), nn.Linear(2, 2)])
         )
         every[-1].load_state_dict(every[0].state_dict())
         every[-1].to(memory_format=torch.channels_last)
@@ -32,10 +32,11 @@ def test_it_gives_torchs_bits(kernel: str, monkeypatch: pytest.MonkeyPatch) -> N
         assert optim.KERNEL is not None
     settings = {"lr": 3e-3, "betas": (0.7, 0.98), "weight_decay": 0.1}
     ours, theirs = nets(2)
+    assert not next(ours.parameters()).is_contiguous()
     mine = optim.AdamW(ours.parameters(), **settings)
     reference = torch.optim.AdamW(theirs.parameters(), **settings, fused=True)
     for step in range(20):
-        images = torch.randn(4, 1, 8, 8)
+        images = torch.randn(4, 3, 8, 8)
         for net in (ours, theirs):
             net[0](images).square().mean().backward()
         share = 1 / (1 + step)

@@ -8,9 +8,11 @@ import platform
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from conftest import Genkit
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from genkit import models
@@ -259,10 +261,23 @@ def test_accelerated_losses_are_the_same_within_their_precision(change: dict[str
         assert (ours - theirs).norm() <= precision * theirs.norm()
 
 
-def test_auto_compiles_only_where_it_pays() -> None:
+def test_auto_compiles_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = torch.device("cuda")
     assert not compiles("auto", CPU, 10**9)
+    monkeypatch.setattr("genkit.accelerate.find_spec", lambda name: None)
+    assert not compiles("auto", cuda, 10**9), "without Triton"
+    monkeypatch.setattr("genkit.accelerate.compiles_well", lambda device: True)
     assert not compiles("auto", cuda, LONG_RUN - 1)
     assert compiles("auto", cuda, LONG_RUN)
     assert not compiles("off", cuda, LONG_RUN)
     assert compiles("on", cuda, 1)
+
+
+def test_compiling_without_a_compiler_is_refused_before_anything_is_made(
+    genkit: Genkit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    outcome = genkit("train", "ae", "--dataset", "mnist5k", "--compile", "on", "--device", "cpu", "--out", tmp_path)
+    assert outcome.code == 2
+    assert "no-such-compiler isn't on the PATH" in outcome.err
+    assert not list(tmp_path.iterdir())

@@ -217,4 +217,4 @@ class Critic(nn.Module):
         if self.sees_spread:
             spread = features.std(0, unbiased=False)
             features = torch.cat([features, spread.expand_as(features)], 1)
-        return self.head(features).flatten()
+        return self.head(features).flatten().to(images.dtype)

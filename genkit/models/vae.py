@@ -91,7 +91,7 @@ class VAE(GenerativeModel):
         images = torch.bernoulli(batch.images) if self.options.binarize == "dynamic" else batch.images
         mean, log_variance = self.posterior(images)
         z = torch.addcmul(mean, (log_variance / 2).exp(), torch.randn_like(mean))
-        reconstruction = self.negative_log_likelihood(self.decoder(z), images).mean()
+        reconstruction = self.negative_log_likelihood(self.decoder(z).to(images.dtype), images).mean()
         kl = gaussian_kl(mean, log_variance).sum() / len(images)
         return {
             "loss": reconstruction + self.kl_weight(batch.epoch) * kl,
@@ -118,7 +118,7 @@ class VAE(GenerativeModel):
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q(z|x), each (B, latent_dim)."""
-        mean, log_variance = self.encoder(images).chunk(2, 1)
+        mean, log_variance = self.encoder(images).to(images.dtype).chunk(2, 1)
         return mean, log_variance
 
     def negative_log_likelihood(self, output: Tensor, images: Tensor) -> Tensor:
