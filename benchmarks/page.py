@@ -115,7 +115,8 @@ def environments(results: Results) -> str:
             f"torch's threads: {about['threads']}, {about['system']}; GPU: {about['gpu'] or 'none at hand'}; "
             f"Python {about['python']}, torch {about['torch']}, pythae {about['pythae']}"
         )
-        found.setdefault(text, []).append(f"{name} ({row['load']})")
+        asked = "".join(f", --{key} {value}" for key, value in row.get("asked", {}).items())
+        found.setdefault(text, []).append(f"{name} ({row['load']}{asked})")
     return "\n\n".join(
         f"Measured {text}. Rows, with the load before each: {', '.join(rows)}." for text, rows in found.items()
     )
@@ -143,9 +144,9 @@ over ours, so that a disturbance which lasts longer than a round falls on both s
 
 {spreads(results)}
 
-**vae-128, vae-512.** 60,000 images of MNIST through a VAE 784-400-20 with ReLU and Bernoulli pixels. Time counts from
-the first batch of an epoch to the last, in seconds per 60,000 images: genkit holds 6,000 of the training images out for
-validation, the others don't.
+**vae-128, vae-512.** 60,000 images of MNIST a round, or as many as `--images` says, through a VAE 784-400-20 with ReLU
+and Bernoulli pixels. Time counts from the first batch of an epoch to the last, in seconds per 60,000 images: genkit
+holds 6,000 of the training images out for validation, the others don't.
 
 - *genkit*: `run.Training` and `training.train`, as `genkit train` uses them, without its log and files.
 - *example script*: the best-known VAE example for PyTorch, written anew from its description. Each image is made a

@@ -389,7 +389,8 @@ def main() -> None:
                 continue
             print(f"{name} …", file=sys.stderr, flush=True)
             load = round(os.getloadavg()[0], 1)
-            results[name] = {**ROWS[name](given), "load": load, "environment": where}
+            asked = {key: value for key in ("images", "rounds") if (value := getattr(given, key))}
+            results[name] = {**ROWS[name](given), "asked": asked, "load": load, "environment": where}
             results = {each: results[each] for each in ROWS if each in results}
             store.parent.mkdir(parents=True, exist_ok=True)
             store.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
