@@ -22,8 +22,8 @@ from genkit.model import Batch, Phase
 if TYPE_CHECKING:
     from genkit.config import RunOptions
 
-#: Steps from which `--compile auto` compiles on CUDA, where a phase takes up to a minute to compile and then saves in
-#: the order of a millisecond a step: the launches of its kernels one by one.
+#: Steps from which `--compile auto` compiles on CUDA. Assumed, not measured: that a phase takes a minute to compile,
+#: and that launching its kernels as one graph saves a millisecond a step.
 LONG_RUN = 50_000
 
 Losses = Callable[[Batch], dict[str, Tensor]]

@@ -165,7 +165,7 @@ def continued(config: Config, given: Mapping[str, Any], run: Path) -> Config:
     ours, theirs = config.located().values(), wanted.located().values()
     if Path(ours["out"]).resolve() == Path(theirs["out"]).resolve():
         theirs["out"] = ours["out"]
-    if ours["init_from"] and Path(theirs["init_from"]) in Path(ours["init_from"]).parents:
+    if ours["init_from"] and Path(theirs["init_from"]) / "checkpoints" == Path(ours["init_from"]).parent:
         theirs["init_from"] = ours["init_from"]  # the run, of which that is a checkpoint
     differences = [
         f"--{name.replace('_', '-')} {options.as_text(theirs[name])} (the run has {options.as_text(ours[name])})"

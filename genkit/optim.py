@@ -82,8 +82,8 @@ def fresh_state(parameter: Tensor) -> dict[str, Tensor]:
     """Of a parameter that has not been moved yet."""
     return {
         "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-        "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
-        "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+        "exp_avg": torch.zeros_like(parameter),  # laid out as the parameter is, which the kernel relies on
+        "exp_avg_sq": torch.zeros_like(parameter),
     }
 
 

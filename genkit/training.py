@@ -1,4 +1,7 @@
-"""The optimisers and the loop. Nothing in this file knows which model it trains, reads the device, or does I/O."""
+"""The loop, and all that its steps change.
+
+Nothing in this file knows which model it trains, reads the device, or does I/O.
+"""
 
 from __future__ import annotations
 

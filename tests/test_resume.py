@@ -225,9 +225,10 @@ def test_the_weights_that_a_run_began_with_may_be_repeated(genkit: Genkit, run: 
     checkpoint_of_run = config.read(Path(second)).run.init_from
     for same in (run, checkpoint_of_run):
         assert genkit("train", "--resume", second, "--init-from", same).code == 0
-    refused = genkit("train", "--resume", second, "--init-from", other)
-    assert refused.code == 2
-    assert f"--init-from {other}" in refused.err
+    for wrong in (other, run.parent):
+        refused = genkit("train", "--resume", second, "--init-from", wrong)
+        assert refused.code == 2
+        assert f"--init-from {wrong}" in refused.err
 
 
 def test_a_checkpoint_is_not_taken_for_a_run_to_resume(genkit: Genkit, run: Path) -> None:

@@ -131,8 +131,10 @@ def train_model(name: str) -> click.Command:
                 emit(described, described_lines(described), as_json)
             return 0
         with distributed.joined(settings.run.device) as team:
-            given = given_to_resume(context)
-            result = run.start(settings, team) if directory is None else run.resume(directory, given, team)
+            if directory is None:
+                result = run.start(settings, team)
+            else:
+                result = run.resume(directory, given_to_resume(context), team)
             outcome = {
                 "run": result.run,
                 "checkpoint": result.checkpoint,
