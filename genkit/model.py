@@ -112,7 +112,7 @@ class GenerativeModel(nn.Module, ABC):
 
     Options: ClassVar[type[Options]] = Options
     #: The validation metric that picks the best checkpoint, lower is better: one that a phase logs, or one of
-    #: `evaluate.SAMPLE_METRICS`.
+    #: `evaluate.validation.SAMPLE_METRICS`.
     monitor: ClassVar[str] = "loss"
 
     def __init__(self, image: ImageShape, options: Any):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from genkit import checkpoint, data, device, evaluate, images, models, record, rundir, sampling
+from genkit import checkpoint, data, device, images, models, record, rundir, sampling
 from genkit.accelerate import accelerated, described
 from genkit.config import Config, continued
 from genkit.config import read as read_config
@@ -23,6 +23,8 @@ from genkit.data.batches import TrainingBatches, in_order
 from genkit.data.dataset import Dataset
 from genkit.distributed import Team, lost_process
 from genkit.errors import CheckpointError, DivergedError, GenkitError, UsageError
+from genkit.evaluate.passes import evaluation_batch
+from genkit.evaluate.validation import validate
 from genkit.files import sync_file, to_json, write_file
 from genkit.model import TRAINING_FIELDS, Encodes, GenerativeModel
 from genkit.options import as_text
@@ -317,7 +319,7 @@ class Training:
         """Validate and draw; returns the metrics, and whether a checkpoint is due."""
         epochs, every = self.config.options.epochs, self.config.run.checkpoint_epochs
         last = epoch == epochs
-        values = evaluate.validate(self.state.best_model, self.dataset.val, self.where)
+        values = validate(self.state.best_model, self.dataset.val, self.where)
         self.enter("val", values)
         shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
         logger.info("epoch %*d/%d  %s", len(str(epochs)), epoch, epochs, shown)
@@ -408,7 +410,7 @@ class Training:
         chosen = self.dataset.train.take(self.dataset.train.spread(PRIOR_IMAGES))
         # A checkpoint more or less must not change what training draws next.
         with device.seeded(self.config.run.seed, self.where):
-            model.fit_prior(in_order(chosen, evaluate.evaluation_batch(model.image), self.where))
+            model.fit_prior(in_order(chosen, evaluation_batch(model.image), self.where))
 
     def save_is_due(self) -> bool:
         """Whether the minutes between two checkpoints have passed, by the leader's clock."""
@@ -502,7 +504,7 @@ class Training:
             logger.info("stopped  after %s steps; go on with: %s%s", done, again, together)
         else:
             path, model, about = best.read()
-            values = evaluate.validate(model.to(self.where), self.dataset.test, self.where)
+            values = validate(model.to(self.where), self.dataset.test, self.where)
             metrics = {f"test/{name}": value for name, value in values.items()}
             self.curves.add_test(about.step, values)
             logger.info("test  %s", "  ".join(f"{name} {value:.5g}" for name, value in values.items()))

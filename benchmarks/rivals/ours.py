@@ -13,10 +13,11 @@ from dataclasses import replace
 import race
 import torch
 
-from genkit import data, device, evaluate, models, run
+from genkit import data, device, models, run
 from genkit.config import Config, RunOptions
 from genkit.data import DataOptions
 from genkit.distributed import Team
+from genkit.evaluate.validation import validate
 from genkit.training import train
 
 #: Epochs of a whole run: while the second is trained, the first one's checkpoint is written.
@@ -53,7 +54,7 @@ def main() -> None:
         for _ in train(state, batches.epoch(state.step // len(batches))):
             pass
         if given.part == "validated":
-            evaluate.validate(state.best_model, dataset.val, training.where)
+            validate(state.best_model, dataset.val, training.where)
         if training.where.type == "cuda":
             torch.cuda.synchronize()
         return len(batches) * batches.batch_size, time.perf_counter() - began

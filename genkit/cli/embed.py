@@ -54,14 +54,15 @@ def embed(
     Writes the plot as PNG and SVG, the points as CSV, and the codes for TensorBoard's projector. A GAN, which has no
     encoder, is shown by its discriminator's last features.
     """
-    from genkit import embedding, evaluate, rundir
+    from genkit import embedding, rundir
+    from genkit.evaluate import passes
 
     opened = load_run(run, device, out)
     images = opened.dataset(dataset)
     everything = images.splits()[split]
     rows = everything.take(everything.spread(limit))
     labels, classes = opened.coloring(images, rows, color_by)
-    features = evaluate.features_of_split(opened.model, rows, opened.device)
+    features = passes.features_of_split(opened.model, rows, opened.device)
     projection = embedding.project(features, method, seed)  # type: ignore[arg-type]  # click has checked the choice
     if projection.method == "native":
         logger.info("these codes have two dimensions already and are shown as they are, whatever the --method")

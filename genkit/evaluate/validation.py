@@ -1,4 +1,4 @@
-"""Numbers for a trained model: its losses on held-out images, and how far its samples are from real ones."""
+"""What training itself measures, after every epoch: a model's losses on held-out images, and what ranks checkpoints."""
 
 from __future__ import annotations
 
@@ -11,20 +11,14 @@ from torch import Tensor
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.device import seeded
-from genkit.model import Encodes, GenerativeModel, ImageShape
+from genkit.evaluate.passes import encode_split, evaluation_batch
+from genkit.model import Encodes, GenerativeModel
 
-#: Images a batch in evaluation, and numbers a batch where images are large.
-EVALUATION_BATCH, EVALUATION_NUMBERS = 500, 2**22
 #: Samples, and as many real images, that a sample metric compares during training; fewer where images are large.
 SAMPLE_COUNT, SAMPLE_NUMBERS = 1000, 2**27
 #: Side of the patches that `sliced_wasserstein` compares, and how many places of each scale it looks at.
 PATCH = 8
 PLACES = 8
-
-
-def evaluation_batch(image: ImageShape) -> int:
-    """How many images to evaluate at once, so that memory doesn't grow with their size."""
-    return max(1, min(EVALUATION_BATCH, EVALUATION_NUMBERS // image.numbers))
 
 
 @torch.no_grad()
@@ -57,20 +51,6 @@ def validate(model: GenerativeModel, split: Split, device: torch.device, seed: i
             metrics[model.monitor] = SAMPLE_METRICS[model.monitor](samples, real)
             metrics["diversity"] = diversity(samples, real)
     return metrics
-
-
-@torch.no_grad()
-def encode_split(model: Encodes, split: Split, device: torch.device) -> Tensor:
-    """The codes of a split's images, in order: (N, latent_dim), on the CPU."""
-    size = evaluation_batch(ImageShape(*split.storage.shape[1:]))
-    return torch.cat([model.encode(batch.images).cpu() for batch in in_order(split, size, device)])
-
-
-@torch.no_grad()
-def features_of_split(model: GenerativeModel, split: Split, device: torch.device) -> Tensor:
-    """What stands for each of a split's images, in order (`GenerativeModel.features`): (N, F), on the CPU."""
-    size = evaluation_batch(model.image)
-    return torch.cat([model.features(batch.images).cpu() for batch in in_order(split, size, device)])
 
 
 def active_units(codes: Tensor) -> int:

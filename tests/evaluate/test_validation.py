@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from genkit import evaluate
 from genkit.data.dataset import Dataset
+from genkit.evaluate import validation
 from genkit.model import ImageShape
 from genkit.models.ae import AE
 from genkit.models.vae import VAE
@@ -21,23 +21,23 @@ def test_losses_are_averaged_over_images_not_batches(digits: Dataset) -> None:
     images = split.images().float() / 255
     with torch.no_grad():
         expected = (model.decode(model.encode(images)) - images).square().sum() / 1100
-    measured = evaluate.validate(model, split, CPU)["squared_error"]
+    measured = validation.validate(model, split, CPU)["squared_error"]
     assert measured == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_validation_is_the_same_every_time_and_leaves_the_random_state(digits: Dataset) -> None:
     model = VAE(digits.shape, VAE.Options(hidden=(8,)))
     before = torch.get_rng_state()
-    first = evaluate.validate(model, digits.val, CPU)
+    first = validation.validate(model, digits.val, CPU)
     assert torch.equal(torch.get_rng_state(), before)
-    assert evaluate.validate(model, digits.val, CPU) == first
+    assert validation.validate(model, digits.val, CPU) == first
 
 
 def test_half_everywhere_costs_ln_2_a_pixel(digits: Dataset) -> None:
     model = VAE(digits.shape, VAE.Options(hidden=(8,)))
     for parameter in model.parameters():
         torch.nn.init.zeros_(parameter)
-    assert evaluate.validate(model, digits.test, CPU)["neg_elbo"] == pytest.approx(543.43, abs=0.01)
+    assert validation.validate(model, digits.test, CPU)["neg_elbo"] == pytest.approx(543.43, abs=0.01)
 
 
 def test_constant_mean_image_costs_the_entropy_of_the_mean(mnist: Dataset) -> None:
@@ -47,7 +47,7 @@ def test_constant_mean_image_costs_the_entropy_of_the_mean(mnist: Dataset) -> No
         torch.nn.init.zeros_(parameter)
     model.decoder[0][-1].bias.data = mean.logit().float().flatten()
     entropy = -(mean * mean.log() + (1 - mean) * (1 - mean).log()).sum()
-    assert evaluate.validate(model, mnist.test, CPU)["reconstruction"] == pytest.approx(float(entropy), abs=1e-3)
+    assert validation.validate(model, mnist.test, CPU)["reconstruction"] == pytest.approx(float(entropy), abs=1e-3)
     assert float(entropy) == pytest.approx(205.65, abs=0.01)
 
 
@@ -61,14 +61,14 @@ def test_cross_entropy_of_the_test_set_with_itself_is_its_pixels_entropy(mnist: 
 
 def test_active_units() -> None:
     codes = torch.randn(1000, 4) * torch.tensor([1.0, 0.2, 0.05, 0.0])
-    assert evaluate.active_units(codes) == 2
+    assert validation.active_units(codes) == 2
 
 
 def test_sliced_wasserstein_of_equal_sets_is_zero_and_grows_with_the_shift(digits: Dataset) -> None:
     real = digits.val.images().float() / 255
     order = torch.randperm(len(real))
-    assert evaluate.sliced_wasserstein(real[order], real) == pytest.approx(0, abs=1e-6)
-    distances = [evaluate.sliced_wasserstein((real + shift).clamp(0, 1), real) for shift in (0.1, 0.2, 0.4)]
+    assert validation.sliced_wasserstein(real[order], real) == pytest.approx(0, abs=1e-6)
+    distances = [validation.sliced_wasserstein((real + shift).clamp(0, 1), real) for shift in (0.1, 0.2, 0.4)]
     assert distances == sorted(distances)
     assert distances[0] > 0.005
 
@@ -78,22 +78,22 @@ def test_sliced_wasserstein_sees_a_collapse(digits: Dataset) -> None:
     other = digits.test.images().float() / 255
     one_digit = other[digits.test.labels == 1]
     collapsed = one_digit[torch.arange(len(real)) % len(one_digit)]
-    assert evaluate.sliced_wasserstein(collapsed, real) > 3 * evaluate.sliced_wasserstein(other, real)
+    assert validation.sliced_wasserstein(collapsed, real) > 3 * validation.sliced_wasserstein(other, real)
 
 
 @pytest.mark.parametrize("shape", [ImageShape(3, 5, 9), ImageShape(1, 8, 8), ImageShape(3, 45, 100)], ids=str)
 def test_sliced_wasserstein_at_any_size(shape: ImageShape) -> None:
     images = torch.rand(6, *shape)
-    assert evaluate.sliced_wasserstein(images, images) == 0
-    assert evaluate.sliced_wasserstein(images, 1 - images) > 0
+    assert validation.sliced_wasserstein(images, images) == 0
+    assert validation.sliced_wasserstein(images, 1 - images) > 0
 
 
 def test_diversity_is_a_ratio_of_nearest_distances(digits: Dataset) -> None:
     real = digits.test.images(slice(0, 200)).float() / 255
-    assert evaluate.diversity(real, real) == 1
-    assert evaluate.diversity(real / 2, real) == pytest.approx(0.5, rel=1e-4)
-    assert evaluate.diversity(real[:1].expand(200, -1, -1, -1), real) == pytest.approx(0, abs=5e-3)
+    assert validation.diversity(real, real) == 1
+    assert validation.diversity(real / 2, real) == pytest.approx(0.5, rel=1e-4)
+    assert validation.diversity(real[:1].expand(200, -1, -1, -1), real) == pytest.approx(0, abs=5e-3)
     few = real[:4].repeat(50, 1, 1, 1)  # four images, over and over
-    assert evaluate.diversity(few, real) == pytest.approx(0, abs=5e-3)
+    assert validation.diversity(few, real) == pytest.approx(0, abs=5e-3)
     corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]]).reshape(3, 1, 1, 2)
-    assert evaluate.diversity(corners, 2 * corners) == pytest.approx(0.5)
+    assert validation.diversity(corners, 2 * corners) == pytest.approx(0.5)
