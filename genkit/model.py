@@ -36,6 +36,12 @@ class Batch(NamedTuple):
     images: Tensor  # (B, C, H, W) float in [0, 1]
     labels: Tensor | None  # (B,) int64, or (B, A) bool attributes
     epoch: Tensor  # () float: passes over the training data so far, for warm-ups; infinite in evaluation
+    earlier: Mapping[str, Tensor] = {}  # what the step's earlier phases hand to this one, detached
+
+    def after(self, losses: Mapping[str, Tensor]) -> Batch:
+        """What the next phase of the step sees: this, and what the phase that returned these losses hands on."""
+        handed_on = {name: value.detach() for name, value in losses.items() if value.ndim}
+        return self._replace(earlier={**self.earlier, **handed_on}) if handed_on else self
 
 
 class Phase(NamedTuple):
@@ -43,10 +49,15 @@ class Phase(NamedTuple):
 
     name: str  # prefix of its metrics: "critic" gives "critic/loss", "" gives "loss"
     module: nn.Module  # the only parameters that this phase may move
-    losses: Callable[
-        [Batch], dict[str, Tensor]
-    ]  # scalars, averaged over the batch; "loss" is minimised, all are logged
+    #: Scalars, averaged over the batch: "loss" is minimised, all are logged. What isn't a scalar isn't logged: the
+    #: step's later phases find it in `Batch.earlier`.
+    losses: Callable[[Batch], dict[str, Tensor]]
     optimizer: dict[str, Any]  # arguments of torch.optim.AdamW: lr, betas, weight_decay
+
+
+def scalars(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of what a phase's losses return, the part that is logged."""
+    return {name: value for name, value in losses.items() if value.ndim == 0}
 
 
 LatentDim = Annotated[int, Field(ge=1, le=65536, description="Numbers in a latent code.")]
@@ -122,7 +133,7 @@ class GenerativeModel(nn.Module, ABC):
 
     @abstractmethod
     def phases(self) -> Sequence[Phase]:
-        """The training step, in order: one phase for an autoencoder; critic, then generator, for a GAN."""
+        """The training step, in order: one phase for an autoencoder; generator, then critic, for a GAN."""
 
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from genkit.model import Batch, GenerativeModel, Options
+from genkit.model import Batch, GenerativeModel, Options, scalars
 from genkit.optim import AdamW
 
 
@@ -88,7 +88,8 @@ def train(state: TrainingState, batches: Iterable[Batch]) -> Iterator[dict[str, 
             losses["grad_norm"] = clip_gradients(optimizer.gradients, state.model.options.grad_clip)
             optimizer.step(state.lr_factor)
             prefix = f"{phase.name}/" if phase.name else ""
-            metrics.update({prefix + name: value.detach() for name, value in losses.items()})
+            metrics.update({prefix + name: value.detach() for name, value in scalars(losses).items()})
+            batch = batch.after(losses)
         state.step += 1
         state.move_average()
         yield metrics

@@ -8,7 +8,7 @@ import torch
 from genkit import checkpoint, models, sampling
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
-from genkit.model import Batch, Encodes, GenerativeModel, ImageShape
+from genkit.model import Batch, Encodes, GenerativeModel, ImageShape, scalars
 from genkit.training import TrainingState, train
 
 SHAPES = [ImageShape(channels, side, side) for side in (28, 32, 45) for channels in (1, 3)]
@@ -67,7 +67,10 @@ def test_a_step_moves_what_its_phase_says_and_nothing_else(name: str, image: Ima
         alone.phases, alone.optimizers = [phase], [alone.optimizers[turn]]
         before = {key: value.clone() for key, value in model.named_parameters()}
         own = {id(parameter) for parameter in phase.module.parameters()}
-        list(train(alone, [random_batch(image)]))
+        batch = random_batch(image)
+        for earlier in state.phases[:turn]:
+            batch = batch.after(earlier.losses(batch))
+        list(train(alone, [batch]))
         for key, parameter in model.named_parameters():
             moved = not torch.equal(before[key], parameter)
             assert moved <= (id(parameter) in own), f"phase '{phase.name}' moved {key}, which isn't its own"
@@ -79,17 +82,21 @@ def test_a_step_moves_what_its_phase_says_and_nothing_else(name: str, image: Ima
 def test_no_gradient_reaches_a_frozen_module(name: str) -> None:
     model = build(name, ImageShape(1, 28, 28))
     state = TrainingState(model, 2, 2)
+    batch = random_batch(model.image)
     for phase in state.phases:
         for parameter in model.parameters():
             parameter.grad = None
+        model.requires_grad_(False)
         phase.module.requires_grad_(True)
-        losses = phase.losses(random_batch(model.image))
+        losses = phase.losses(batch)
         losses["loss"].backward()
-        phase.module.requires_grad_(False)
+        batch = batch.after(losses)
         own = {id(parameter) for parameter in phase.module.parameters()}
         with_gradient = {id(parameter) for parameter in model.parameters() if parameter.grad is not None}
         assert with_gradient == own
-        assert all(value.ndim == 0 for value in losses.values()), "metrics are scalars"
+        assert losses["loss"].ndim == 0
+        assert scalars(losses).keys() >= {"loss"}
+        assert not any(value.requires_grad for value in batch.earlier.values())
 
 
 @every_model

@@ -180,10 +180,13 @@ def test_the_fast_step_gives_the_plain_steps_weights(model: str) -> None:
         list(train(TrainingState(fast, 4, 4), steps))
         torch.manual_seed(1)
         optimizers = [torch.optim.AdamW(phase.module.parameters(), **phase.optimizer) for phase in plain.phases()]
-        for batch in steps:
+        for step in steps:
+            batch = step
             for phase, optimizer in zip(plain.phases(), optimizers, strict=True):
                 plain.zero_grad()
-                phase.losses(batch)["loss"].backward()
+                losses = phase.losses(batch)
+                losses["loss"].backward()
+                batch = batch.after(losses)
                 torch.nn.utils.clip_grad_norm_(phase.module.parameters(), options.grad_clip)
                 optimizer.step()
         for (name, ours), theirs in zip(fast.named_parameters(), plain.parameters(), strict=True):
@@ -198,10 +201,12 @@ def test_a_step_trains_in_training_mode_and_leaves_only_its_last_phase_free() ->
     state = TrainingState(model, 2, 2)
     batch = Batch(torch.rand(8, 1, 8, 8), None, torch.tensor(0.0))
     for _ in train(state, [batch, batch]):
-        assert all(each.requires_grad for each in model.generator.parameters())
-        assert not any(each.requires_grad for each in model.critic.parameters())
+        assert all(each.requires_grad for each in model.critic.parameters())
+        assert not any(each.requires_grad for each in model.generator.parameters())
         counted = [int(value) for name, value in model.generator.named_buffers() if name.endswith("batches_tracked")]
-        assert counted == [2 * state.step] * len(counted)  # in each phase once
+        assert counted == [state.step] * len(counted)
+        counted = [int(value) for name, value in model.critic.named_buffers() if name.endswith("batches_tracked")]
+        assert counted == [3 * state.step] * len(counted)  # for the generator, of real images, of samples
         model.eval()
 
 

@@ -12,7 +12,7 @@ from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.device import seeded
 from genkit.evaluate.passes import encode_split, evaluation_batch
-from genkit.model import Encodes, GenerativeModel
+from genkit.model import Encodes, GenerativeModel, scalars
 
 #: Samples, and as many real images, that a sample metric compares during training; fewer where images are large.
 SAMPLE_COUNT, SAMPLE_NUMBERS = 1000, 2**27
@@ -36,7 +36,9 @@ def validate(model: GenerativeModel, split: Split, device: torch.device, seed: i
             counts.append(len(batch.images))
             for phase in model.phases():
                 prefix = f"{phase.name}/" if phase.name else ""
-                for name, value in phase.losses(batch).items():
+                losses = phase.losses(batch)
+                batch = batch.after(losses)
+                for name, value in scalars(losses).items():
                     collected.setdefault(prefix + name, []).append(value)
         shares = torch.tensor(counts, dtype=torch.float64) / len(split)
         metrics = {name: float(torch.stack(values).cpu().double() @ shares) for name, values in collected.items()}

@@ -89,15 +89,13 @@ class DCGAN(GenerativeModel):
         optimizer = self.options.optimizer()
         critic_optimizer = {**optimizer, "lr": self.options.critic_lr or self.options.lr}
         return [
-            Phase("critic", self.critic, self.critic_losses, critic_optimizer),
             Phase("generator", self.generator, self.generator_losses, optimizer),
+            Phase("critic", self.critic, self.critic_losses, critic_optimizer),
         ]
 
     def critic_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Binary cross-entropy of telling real from fake, on logits; 2 ln 2 when the discriminator is at a loss."""
-        with torch.no_grad():
-            fake = self.generator(self.draw(batch))
-        on_real, on_fake = self.critic(batch.images), self.critic(fake)
+        on_real, on_fake = self.critic(batch.images), self.critic(batch.earlier["samples"])
         return {
             "loss": F.softplus(-on_real).mean() + F.softplus(on_fake).mean(),
             "real": on_real.detach().sigmoid().mean(),
@@ -105,8 +103,12 @@ class DCGAN(GenerativeModel):
         }
 
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The non-saturating loss, −ln D(G(z)); ln 2 when the discriminator is at a loss."""
-        return {"loss": F.softplus(-self.critic(self.generator(self.draw(batch)))).mean()}
+        """The non-saturating loss, −ln D(G(z)); ln 2 when the discriminator is at a loss.
+
+        Its samples are handed to the discriminator's phase, which would else have to make others.
+        """
+        samples = self.generator(self.draw(batch))
+        return {"loss": F.softplus(-self.critic(samples)).mean(), "samples": samples}
 
     def watch(self, history: Sequence[Mapping[str, float]]) -> dict[str, str]:
         """A discriminator that is never fooled teaches nothing; a generator that repeats itself has collapsed.

@@ -53,8 +53,9 @@ def test_losses_at_equilibrium() -> None:
     model = DCGAN(ImageShape(1, 28, 28), DCGAN.Options(width=8, critic_norm="batch"))
     nn.init.zeros_(model.critic.head.weight)
     batch = Batch(torch.rand(4, 1, 28, 28), None, torch.tensor(0.0))
-    assert model.critic_losses(batch)["loss"].item() == pytest.approx(2 * math.log(2))
-    assert model.generator_losses(batch)["loss"].item() == pytest.approx(math.log(2))
+    of_generator = model.generator_losses(batch)
+    assert of_generator["loss"].item() == pytest.approx(math.log(2))
+    assert model.critic_losses(batch.after(of_generator))["loss"].item() == pytest.approx(2 * math.log(2))
 
 
 def test_generator_loss_does_not_saturate() -> None:
@@ -65,6 +66,20 @@ def test_generator_loss_does_not_saturate() -> None:
     batch = Batch(torch.rand(4, 1, 28, 28), None, torch.tensor(0.0))
     model.generator_losses(batch)["loss"].backward()
     assert float(model.critic.head.bias.grad) == pytest.approx(-1, abs=1e-3)
+
+
+def test_both_phases_of_a_step_see_the_same_samples() -> None:
+    """Made once, by the generator as it is at the step's beginning, and without a gradient for it."""
+    model = DCGAN(ImageShape(1, 28, 28), DCGAN.Options(width=8, critic_norm="batch"))
+    drawn, seen = [], []
+    model.generator.register_forward_hook(lambda *hooked: drawn.append(hooked[2].detach().clone()))
+    model.critic.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    list(train(TrainingState(model, 1, 1), [Batch(torch.rand(4, 1, 28, 28), None, torch.tensor(0.0))]))
+    (samples,) = drawn
+    for_generator, _real, for_critic = seen
+    assert torch.equal(for_generator, samples)
+    assert torch.equal(for_critic, samples)
+    assert not for_critic.requires_grad
 
 
 def test_spectral_norm_holds_the_default_critic() -> None:
