@@ -485,6 +485,49 @@ def test_help_never_imports_torch(arguments: list[str]) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
 
 
+def test_what_a_command_loads_is_left_to_no_collector() -> None:
+    code = """
+import gc
+from genkit.cli.shared import loading
+collections = []
+gc.callbacks.append(lambda phase, info: collections.append(phase))
+with loading():
+    import torch
+assert not collections, "collected meanwhile"
+assert gc.isenabled(), "never collected afterwards"
+assert gc.get_freeze_count() > 100_000, "what stays would be gone through again"
+kept = gc.get_freeze_count()
+with loading():
+    garbage = [[] for _ in range(10_000)]
+assert gc.get_freeze_count() <= kept, "a later command's garbage would stay"
+gc.disable()
+with loading():
+    pass
+assert not gc.isenabled(), "the caller's choice"
+gc.enable()
+try:
+    with loading():
+        raise ImportError
+except ImportError:
+    assert gc.isenabled(), "off after an error"
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert not ended.returncode, ended.stderr
+
+
+def test_training_is_collected_for_and_its_modules_are_not(tmp_path: Path) -> None:
+    code = (
+        "import gc, sys\n"
+        "from genkit.cli import main\n"
+        "try:\n    main(['train', 'vae', '--dry-run'])\n"
+        "except SystemExit as ended:\n    assert not ended.code\n"
+        "assert gc.isenabled()\n"
+        "assert gc.get_freeze_count() > 100_000\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert not ended.returncode, ended.stderr
+
+
 def test_training_never_imports_torchs_compiler(tmp_path: Path) -> None:
     """Which takes longer than torch itself."""
     few = tmp_path / "few.npy"

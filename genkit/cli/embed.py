@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading
 
 logger = logging.getLogger("genkit")
 
@@ -54,8 +54,9 @@ def embed(
     Writes the plot as PNG and SVG, the points as CSV, and the codes for TensorBoard's projector. A GAN, which has no
     encoder, is shown by its discriminator's last features.
     """
-    from genkit import embedding, rundir
-    from genkit.evaluate import passes
+    with loading():
+        from genkit import embedding, rundir
+        from genkit.evaluate import passes
 
     opened = load_run(run, device, out)
     images = opened.dataset(dataset)

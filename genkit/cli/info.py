@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from genkit.cli.output import emit, json_option
+from genkit.cli.shared import loading
 from genkit.errors import CheckpointError
 
 
@@ -16,7 +17,8 @@ def info(run: str | None, as_json: bool) -> int:
 
     RUN is a run's folder or number, a checkpoint's folder, or a folder of runs; left out, it is the newest run.
     """
-    from genkit import checkpoint, rundir
+    with loading():
+        from genkit import checkpoint, rundir
 
     found = rundir.find(run)
     damaged = {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, loading
 from genkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -165,7 +165,8 @@ def chosen_kind(context: click.Context, asked: dict[str, Any]) -> str:
 
 def save(opened: OpenedRun, kind: str, picture: Picture, each: bool, npz: bool) -> dict[str, Path]:
     """Write a picture's files under a name that is still free."""
-    from genkit import images, rundir
+    with loading():
+        from genkit import images, rundir
 
     sheet = rundir.unused(opened.folder("pictures") / f"{kind}.png")
     files = {"sheet": sheet}

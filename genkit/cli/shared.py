@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +28,25 @@ RUN_HELP = (
     "left out, it is the newest run in runs/, or in $GENKIT_OUT."
 )
 DEVICE_HELP = "auto (cuda, then mps, then cpu), cpu, cuda, cuda:1 or mps."
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Import what a command needs without the garbage collector.
+
+    torch makes some hundred thousand objects that stay until the process ends. The collector would go through them
+    again and again meanwhile, and once more at the end, for half a second in all. So it waits until they are there, and
+    then leaves them aside. Only the first time: what another command of the same process has left is to be collected.
+    """
+    enabled, first = gc.isenabled(), "torch" not in sys.modules
+    gc.disable()
+    try:
+        yield
+    finally:
+        if first:
+            gc.freeze()
+        if enabled:
+            gc.enable()
 
 
 class OpenedRun(NamedTuple):

@@ -9,6 +9,7 @@ import click
 
 from genkit import models
 from genkit.cli.output import emit, json_flag
+from genkit.cli.shared import loading
 
 if TYPE_CHECKING:
     from genkit.config import Config
@@ -110,18 +111,20 @@ class SectionedCommand(click.Command):
 
 def train_model(name: str) -> click.Command:
     """The command that trains one model, with that model's options, the data's and the run's as flags."""
-    from genkit import options
-    from genkit.config import RunOptions
-    from genkit.data import DataOptions
-    from genkit.model import TRAINING_FIELDS
+    with loading():
+        from genkit import options
+        from genkit.config import RunOptions
+        from genkit.data import DataOptions
+        from genkit.model import TRAINING_FIELDS
 
-    model = models.find(name)
+        model = models.find(name)
     model_flags = options.flags(model.Options)
 
     @click.pass_context
     def callback(context: click.Context, resume: str | None, dry_run: bool, as_json: bool, **_values: Any) -> int:
-        from genkit import distributed, run
-        from genkit.rundir import find_run
+        with loading():
+            from genkit import distributed, run
+            from genkit.rundir import find_run
 
         directory = None if resume is None else find_run(resume)
         settings = new_settings(context, name) if directory is None else settings_of(directory, context, name)
