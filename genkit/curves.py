@@ -14,8 +14,7 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
-from torch import Tensor
-from torch.utils.tensorboard.summary import image, scalar
+from torch.utils.tensorboard.summary import scalar
 
 from genkit.errors import GenkitError, in_one_line
 from genkit.files import from_json, read_plain, require_plain, sync_folder, whole_file, write_file
@@ -53,9 +52,11 @@ class Curves:
         """The line of the test split, of the checkpoint of that step."""
         self.write_row({"step": step, **{TEST + name: value for name, value in values.items()}})
 
-    def add_image(self, name: str, picture: Tensor, step: int) -> None:
-        """A picture (C, H, W) in [0, 1]."""
-        self.board.add(image(name, picture, dataformats="CHW"), step)
+    def add_image(self, name: str, png: bytes, size: tuple[int, int], step: int) -> None:
+        """A picture of this width and height, as the bytes of a PNG."""
+        width, height = size
+        picture = Summary.Image(width=width, height=height, encoded_image_string=png)
+        self.board.add(Summary(value=[Summary.Value(tag=name, image=picture)]), step)
 
     def write_row(self, row: Mapping[str, Any]) -> None:
         self.file.write(json.dumps(row, allow_nan=False) + "\n")

@@ -474,8 +474,7 @@ class Training:
 
     def draw_reals(self) -> None:
         reals = images.grid(self.dataset.val.images(self.dataset.val.spread(PICTURE_COUNT)))
-        images.save_png(self.directory.path / "reals.png", reals)
-        self.curves.add_image("reals", reals, 0)
+        self.show("reals", reals, self.directory.path / "reals.png", 0)
 
     @torch.no_grad()
     def draw(self) -> None:
@@ -489,8 +488,13 @@ class Training:
             pairs = zip(originals.split(8), sampling.reconstruct(model, originals).split(8), strict=True)
             pictures["reconstructions"] = images.grid(torch.cat([row for pair in pairs for row in pair]), columns=8)
         for name, picture in pictures.items():
-            images.save_png(self.directory.path / f"{name}-{self.state.step:06d}.png", picture)
-            self.curves.add_image(name, picture, self.state.step)
+            self.show(name, picture, self.directory.path / f"{name}-{self.state.step:06d}.png", self.state.step)
+
+    def show(self, name: str, picture: Tensor, path: Path, step: int) -> None:
+        """A picture (C, H, W) as a file of the run and in TensorBoard, compressed once."""
+        content = images.as_png(picture)
+        images.save_png(path, content)
+        self.curves.add_image(name, content, (picture.shape[2], picture.shape[1]), step)
 
     def finish(self, stopped: int | None) -> Result:
         """Measure the best checkpoint, as it lies on disk, on the test split, and write the model card."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 import torch
 from endurance.harness import curves as points
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from genkit.curves import Curves
+from genkit.images import as_png
 
 
 def write(run: Path, steps: range, keep: int = -1) -> None:
@@ -18,7 +21,7 @@ def write(run: Path, steps: range, keep: int = -1) -> None:
         for step in steps:
             curves.add(step, step / 10, {"train/loss": 1 / step})
             if step % 5 == 0:
-                curves.add_image("samples", torch.full((1, 4, 6), step / 10), step)
+                curves.add_image("samples", as_png(torch.full((1, 4, 6), step / 10)), (6, 4), step)
         curves.add_test(steps[-1], {"loss": 0.5})
 
 
@@ -40,6 +43,7 @@ def test_tensorboard_reads_scalars_and_pictures(tmp_path: Path) -> None:
     board.Reload()
     (picture,) = board.Images("samples")
     assert (picture.step, picture.width, picture.height) == (5, 6, 4)
+    assert Image.open(io.BytesIO(picture.encoded_image_string)).getdata()[0] == round(0.5 * 255)
 
 
 def test_a_step_stands_in_the_curves_once(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from genkit.model import Encodes, GenerativeModel, scalars
 
 #: Samples, and as many real images, that a sample metric compares during training; fewer where images are large.
 SAMPLE_COUNT, SAMPLE_NUMBERS = 1000, 2**27
+#: Images by whose codes the active units are counted: enough to tell a dead unit, and a small part of a validation.
+ENCODED = 2000
 #: Side of the patches that `sliced_wasserstein` compares, and how many places of each scale it looks at.
 PATCH = 8
 PLACES = 8
@@ -43,7 +45,7 @@ def validate(model: GenerativeModel, split: Split, device: torch.device, seed: i
         shares = torch.tensor(counts, dtype=torch.float64) / len(split)
         metrics = {name: float(torch.stack(values).cpu().double() @ shares) for name, values in collected.items()}
         if isinstance(model, Encodes):
-            metrics["active_units"] = active_units(encode_split(model, split, device))
+            metrics["active_units"] = active_units(encode_split(model, split.take(split.spread(ENCODED)), device))
         if model.monitor in SAMPLE_METRICS:
             size = evaluation_batch(model.image)
             chosen = split.take(split.spread(min(SAMPLE_COUNT, max(2, SAMPLE_NUMBERS // model.image.numbers))))
