@@ -41,6 +41,19 @@ def test_separate_classes_are_told_apart_by_one_label_each(method: probes.Method
         assert score.reason == "class 2 has only 12 labelled images"
 
 
+def test_a_budget_is_what_each_class_gets() -> None:
+    """Eight of a class around the query and one of another beside it: with one label each, the draw decides nothing."""
+    train = torch.cat([torch.zeros(1, 1), torch.linspace(1, 8, 8)[:, None], torch.tensor([[-7.0], [-7.1]])])
+    labels = torch.tensor([0] * 9 + [1] * 2)
+    queries = torch.linspace(-3.5, 1.5, 501)[:, None]
+    (score,) = probe(train, labels, queries, torch.zeros(501).long(), "knn", budgets=(1,), draws=40)
+    # The border lies halfway between a label of 1 at about −7 and the one label of 0, each place as likely as another.
+    ranks = [int((probes.ranks_in_class(labels, draw)[:9] == 0).nonzero()) for draw in range(40)]
+    right = [float((queries[:, 0] > (train[rank, 0] - 7.05) / 2).double().mean()) for rank in ranks]
+    assert score.accuracy is not None
+    assert score.accuracy.value == pytest.approx(sum(right) / 40, abs=0.015)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_shuffled_labels_give_chance(method: probes.Method) -> None:
     features, labels = blobs(50)

@@ -51,8 +51,11 @@ def test_frechet_of_a_shift_is_its_square() -> None:
 @pytest.mark.parametrize("count", [2, 10, 300], ids=lambda count: f"{count} of 64 features")
 def test_frechet_of_equal_sets_is_nothing(count: int) -> None:
     """Roots of eigenvalues would leave some 1e-7 where there are fewer images than features."""
-    features = torch.randn(count, 64) + 5
+    features = torch.randn(count, 64, dtype=torch.float64) + 5
     assert samples.frechet_distance(features, features) < 1e-11
+    twice = 2 * features - features.mean(0)  # with twice the standard deviation: Σ (2σ − σ)²
+    expected = float(features.var(0).sum())
+    assert samples.frechet_distance(twice, features) == pytest.approx(expected, rel=1e-12)
 
 
 def test_frechet_of_constant_features() -> None:
@@ -146,7 +149,7 @@ def test_nearest_are_those_of_all_distances(block: int, monkeypatch: pytest.Monk
 
 
 def test_twins_are_at_a_distance_of_nothing_however_far_out() -> None:
-    points = torch.randn(50, 300) + 1e5
+    points = torch.randn(50, 300, dtype=torch.float64) + 1e8
     found = nearest(points.flip(0), points)
     assert found.distances.eq(0).all()
     assert torch.equal(found.indices[:, 0], torch.arange(50).flip(0))
@@ -190,13 +193,9 @@ def test_density_takes_balls_of_five() -> None:
 
 
 def test_a_point_on_the_edge_of_a_ball_is_in_it() -> None:
-    """However the distance was rounded: ours are the real images themselves, which are each other's neighbours."""
-    real = torch.randn(40, 30) + 1e3
-    assert samples.precision_recall(real[1:3].repeat(2, 1), real[1:3].repeat(2, 1), k=1, density_k=1) == (1, 1, 2, 1)
-    ends = real[:2]
-    middle = torch.cat([ends, ends.flip(0)])
-    assert samples.precision_recall(ends, ends, k=1, density_k=1).density == 2
-    assert samples.precision_recall(middle, ends, k=1, density_k=1).precision == 1
+    """However distances are rounded: each ball of one neighbour holds two of the images that it was made from."""
+    real = torch.randn(300, 30)
+    assert samples.precision_recall(real, real, k=1, density_k=1) == (1, 1, 2, 1)
 
 
 def test_collapsed_samples_recall_nothing() -> None:
