@@ -30,6 +30,7 @@ def test_a_linear_decoder_is_even_along_a_line() -> None:
 def test_the_sphere_is_even_along_its_great_circles_and_not_along_chords() -> None:
     first, second = (torch.nn.functional.normalize(each) for each in ends())
     assert unevenness(same, same, first, second, path="slerp").value == pytest.approx(1)
+    assert unevenness(torch.nn.functional.normalize, same, first, second, path="slerp").value == pytest.approx(1)
     outward = unevenness(torch.nn.functional.normalize, same, first, second, path="lerp")
     assert outward.value > 1.05
     centre = torch.full((7,), 9.0, dtype=torch.float64)
