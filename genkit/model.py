@@ -163,6 +163,10 @@ class GenerativeModel(nn.Module, ABC):
             return self.encode(images)
         raise NotImplementedError(f"{type(self).__name__} neither encodes images nor defines features")
 
+    def representation(self, images: Tensor) -> Tensor:
+        """What a classifier is given to tell images (B, C, H, W) apart: (B, F), by default their `features`."""
+        return self.features(images)
+
 
 @runtime_checkable
 class Encodes(Protocol):

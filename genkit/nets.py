@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
@@ -86,6 +87,16 @@ def double(inputs: int, outputs: int, size: tuple[int, int], bias: bool = True) 
     padding = tuple(1 if side > 1 else 0 for side in size)
     odd = tuple(side % 2 if side > 1 else 0 for side in size)
     return nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding, odd, bias=bias)  # type: ignore[arg-type]
+
+
+def pooled_layers(maps: Sequence[Tensor], side: int = 4) -> Tensor:
+    """Feature maps (B, C, H, W) of several layers as one row an image (B, F): each pooled, then flattened.
+
+    After Radford et al. (ICLR 2016), who max-pool every layer of the discriminator to 4×4. A map that is smaller than
+    `side` in a direction stays as it is there.
+    """
+    pooled = [F.adaptive_max_pool2d(each, (min(side, each.shape[2]), min(side, each.shape[3]))) for each in maps]
+    return torch.cat([each.flatten(1) for each in pooled], 1)
 
 
 class ConvEncoder(nn.Module):

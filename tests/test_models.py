@@ -53,6 +53,9 @@ def test_shapes_and_ranges(name: str, image: ImageShape) -> None:
     features = model.features(torch.rand(5, *image))
     assert features.shape[0] == 5
     assert features.ndim == 2
+    representation = model.representation(torch.rand(5, *image))
+    assert representation.shape[0] == 5
+    assert representation.ndim == 2
     if isinstance(model, Encodes):
         assert model.encode(torch.rand(5, *image)).shape == (5, dim)
 

@@ -146,6 +146,10 @@ class DCGAN(GenerativeModel):
         """The discriminator's last convolution, flattened."""
         return self.critic.layers(2 * images - 1)
 
+    def representation(self, images: Tensor) -> Tensor:
+        """The paper's: each convolution of the discriminator, max-pooled to 4×4, all in one row."""
+        return nets.pooled_layers(self.critic.maps(images))
+
 
 def normal_init(module: nn.Module) -> None:
     """The paper's initial weights: N(0, 0.02), batchnorm's gain N(1, 0.02), no bias."""
@@ -220,3 +224,12 @@ class Critic(nn.Module):
             spread = features.std(0, unbiased=False)
             features = torch.cat([features, spread.expand_as(features)], 1)
         return self.head(features).flatten().to(images.dtype)
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """What each convolution makes of images (B, C, H, W), after its activation, the outermost first."""
+        found, hidden = [], 2 * images - 1
+        for layer in self.layers:
+            hidden = layer(hidden)
+            if isinstance(layer, nn.LeakyReLU):
+                found.append(hidden)
+        return found

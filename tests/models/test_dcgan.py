@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from genkit import nets
 from genkit.model import Batch, ImageShape
 from genkit.models.dcgan import DCGAN
 from genkit.training import TrainingState, train
@@ -118,3 +119,24 @@ def test_a_saturated_discriminator_is_named(real: float, fake: float, saturated:
     model = DCGAN(ImageShape(1, 8, 8), DCGAN.Options(width=1))
     found = model.watch([{"critic/real": real, "critic/fake": fake, "diversity": 1.0}])
     assert (found.keys() == {"saturated discriminator"}) == saturated
+
+
+@pytest.mark.parametrize("norm", ["batch", "spectral"])
+def test_representation_is_every_layer_pooled_to_4_by_4(norm: str) -> None:
+    model = paper(width=8, critic_norm=norm).eval()
+    images = torch.rand(3, *IMAGE)
+    maps = model.critic.maps(images)
+    assert [tuple(each.shape[1:]) for each in maps] == [(8, 32, 32), (16, 16, 16), (32, 8, 8), (64, 4, 4)]
+    torch.testing.assert_close(maps[-1].flatten(1), model.features(images))
+    found = model.representation(images)
+    assert found.shape == (3, 16 * (8 + 16 + 32 + 64))
+    # The second layer's third channel: 4×4 squares of 4 pixels a side, of which the last is at the lower right.
+    assert torch.equal(found[:, 16 * (8 + 2) + 15], maps[1][:, 2, 12:, 12:].amax((1, 2)))
+    torch.testing.assert_close(model.representation(images[:1]), found[:1])
+
+
+def test_a_map_smaller_than_4_by_4_stays_as_it_is() -> None:
+    maps = [torch.rand(2, 3, 9, 5), torch.rand(2, 5, 3, 7)]
+    found = nets.pooled_layers(maps)
+    assert found.shape == (2, 3 * 16 + 5 * 3 * 4)
+    assert torch.equal(found[:, 48:].view(2, 5, 3, 4)[..., 0], maps[1][..., :2].amax(3))
