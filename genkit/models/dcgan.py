@@ -144,6 +144,9 @@ class DCGAN(GenerativeModel):
         """The discriminator's last convolution, flattened."""
         return self.critic.layers(2 * images - 1)
 
+    def keep_features(self) -> None:
+        del self.generator, self.critic.head
+
 
 def normal_init(module: nn.Module) -> None:
     """The paper's initial weights: N(0, 0.02), batchnorm's gain N(1, 0.02), no bias."""
