@@ -23,6 +23,8 @@ from genkit.model import Batch, ImageShape, Model, Phase
 if TYPE_CHECKING:
     from genkit.data.dataset import Dataset
 
+#: The target that stands for all attributes.
+ALL_ATTRIBUTES = "attributes"
 #: Features that the net's last layer but one has at most.
 MOST_FEATURES = 256
 
@@ -47,7 +49,7 @@ class Classifier(Model):
             str | None,
             Field(
                 min_length=1,
-                description="The attribute to tell.",
+                description=f"The attribute to tell, or `{ALL_ATTRIBUTES}` for all of them.",
                 json_schema_extra={"none": "the class; of images without classes, all attributes"},
             ),
         ] = None
@@ -57,7 +59,7 @@ class Classifier(Model):
         classes: Annotated[int, model.filled_in("How many classes there are; 0 where attributes are told.")] = 0
         attributes: Annotated[
             dict[str, int], model.filled_in("The attributes that are told, each with its column in the data.")
-        ] = {}
+        ] = Field(default_factory=dict)
         body: Annotated[Body | None, model.filled_in("The model whose features carry the last layer.")] = None
 
     monitor = "error"
@@ -84,10 +86,11 @@ class Classifier(Model):
         columns = {name: column for column, name in enumerate(dataset.attributes)}
         if not columns:
             raise DataError(f"{dataset.name} has no labels to learn; give a folder with a folder for each class")
-        if options.target is not None and options.target not in columns:
+        everything = options.target in (None, ALL_ATTRIBUTES)
+        if not everything and options.target not in columns:
             there = ", ".join(columns)
             raise UsageError(f"--target: {dataset.name} has no attribute '{options.target}' (it has {there})")
-        told = columns if options.target is None else {options.target: columns[options.target]}
+        told = columns if everything else {options.target: columns[options.target]}
         return options.model_copy(update={"classes": 0, "attributes": told})
 
     @classmethod
