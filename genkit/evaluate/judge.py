@@ -40,7 +40,7 @@ logger = logging.getLogger("genkit")
 #: Of the recipe below; another number is another judge.
 RECIPE_VERSION = 1
 #: Training images that a judge should have seen in all, and the epochs that this may come to.
-IMAGES_SEEN, EPOCHS = 200_000, (3, 40)
+IMAGES_SEEN, EPOCHS = 160_000, (3, 20)
 WIDTH = 32
 
 
@@ -112,12 +112,13 @@ def of(options: DataOptions, device: torch.device, target: str = "classes") -> J
         return LeftOut("judge", f"{dataset.name} has no {target} that a classifier could learn")
     settings = recipe(options, dataset, target)
     name = folder_name(settings, dataset)
-    found = find(name, settings)
-    if found is None:
-        judges = store.writable_root() / "judges"
-        judges.mkdir(exist_ok=True)
-        with FileLock(judges / f".{name}.lock"):
-            found = find(name, settings) or train(settings, judges / name, device)
+    with seeded(settings.run.seed, device):  # initial weights are drawn even where a model is only read
+        found = find(name, settings)
+        if found is None:
+            judges = store.writable_root() / "judges"
+            judges.mkdir(exist_ok=True)
+            with FileLock(judges / f".{name}.lock"):
+                found = find(name, settings) or train(settings, judges / name, device)
     return Judge(found, Path(dataset.name).name, device)
 
 
@@ -171,19 +172,18 @@ def train(settings: config.Config, folder: Path, device: torch.device) -> Checkp
                 run=settings.run.model_copy(update={"out": out}),
                 sources=dict.fromkeys(settings.values(), "judge"),
             )
-            with seeded(settings.run.seed, device):
-                result = run.start(settings, Team(device))
-                if result.stopped is not None:
-                    signal.raise_signal(result.stopped)  # the person meant the command, not only this part of it
-                    raise GenkitError("the training of the judge was stopped")  # by whom the signal doesn't end
-                opened = checkpoint.read(result.checkpoint)
-                kept = checkpoint.snapshot(
-                    TrainingState(opened.model, 1, 1),
-                    **opened.description.model_dump(include={"model", "monitor", "epoch", "seconds", "data_sum"}),
-                    classes=opened.description.classes,
-                    attributes=opened.description.attributes,
-                    metrics={**opened.description.metrics, **result.metrics},
-                )
+            result = run.start(settings, Team(device))
+            if result.stopped is not None:
+                signal.raise_signal(result.stopped)  # the person meant the command, not only this part of it
+                raise GenkitError("the training of the judge was stopped")  # by whom the signal doesn't end
+            opened = checkpoint.read(result.checkpoint)
+            kept = checkpoint.snapshot(
+                TrainingState(opened.model, 1, 1),
+                **opened.description.model_dump(include={"model", "monitor", "epoch", "seconds", "data_sum"}),
+                classes=opened.description.classes,
+                attributes=opened.description.attributes,
+                metrics={**opened.description.metrics, **result.metrics},
+            )
             checkpoint.write(folder, kept)
     except OSError as error:
         raise DataError(

@@ -1,6 +1,6 @@
 """Classifier of labelled images, or of their attributes; from random weights, or on another run's encoder.
 
-A small residual-free convolutional net by default. With `--init-from RUN` of another model, that model's features (an
+A small convolutional net by default. With `--init-from RUN` of another model, that model's features (an
 autoencoder's code, a VAE's posterior mean, a DCGAN's discriminator) carry a linear layer, and both are trained on.
 """
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 #: The target that stands for all attributes.
 ALL_ATTRIBUTES = "attributes"
-#: Features that the net's last layer but one has at most.
-MOST_FEATURES = 256
+#: What the last layer of the net of its own sees, and channels that its convolutions have at most.
+FEATURES, MOST_CHANNELS = 128, 256
 
 
 class Body(BaseModel):
@@ -68,8 +68,7 @@ class Classifier(Model):
         super().__init__(image, options)
         self.body: ConvNet | Model
         if options.body is None:
-            self.body = net = ConvNet(image, options.width)
-            features = net.outputs
+            self.body, features = ConvNet(image, options.width), FEATURES
         else:
             kind = models.find(options.body.model)
             self.body = encoder = kind(image, kind.Options.model_validate(options.body.options))
@@ -135,6 +134,9 @@ class Classifier(Model):
         """What the last layer sees: (B, F)."""
         return self.body.features(images) if isinstance(self.body, Model) else self.body(images)
 
+    def keep_features(self) -> None:
+        del self.head
+
     def probabilities(self, images: Tensor) -> Tensor:
         """Of each class, (B, classes); or of each attribute, (B, attributes)."""
         logits = self(images)
@@ -142,21 +144,22 @@ class Classifier(Model):
 
 
 class ConvNet(nn.Module):
-    """3×3 convolutions with batch normalisation, at any image size: images (B, C, H, W) to features (B, F).
+    """3×3 convolutions with batch normalisation, at any image size: images (B, C, H, W) to features (B, FEATURES).
 
-    Attributes:
-        outputs: F, at most MOST_FEATURES (or `width`, if that is more).
+    The last maps, about 7 pixels a side, go whole into a linear layer: their mean alone would need many more epochs.
     """
 
     def __init__(self, image: ImageShape, width: int):
         super().__init__()
         levels = max(1, round(math.log2(min(image.height, image.width) / 7)))
-        channels = nets.widths(width, levels + 1, MOST_FEATURES)
-        layers: list[nn.Module] = [*block(image.channels, channels[0])]
+        channels = nets.widths(width, levels + 1, MOST_CHANNELS)
+        size = (image.height, image.width)
+        layers = block(image.channels, channels[0])
         for inputs, outputs in itertools.pairwise(channels):
-            layers += [*block(inputs, outputs, stride=2)]
-        self.outputs = channels[-1]
-        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+            layers += block(inputs, outputs, stride=2)
+            size = (math.ceil(size[0] / 2), math.ceil(size[1] / 2))
+        last = nn.Linear(channels[-1] * size[0] * size[1], FEATURES, bias=False)
+        self.layers = nn.Sequential(*layers, nn.Flatten(), last, nn.BatchNorm1d(FEATURES), nn.ReLU())
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)
