@@ -12,6 +12,7 @@ import torch
 from conftest import GENERATIVE, Genkit, small_model
 
 from genkit import checkpoint, data, models
+from genkit.data import few
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import DataError, UsageError
 from genkit.evaluate.validation import validate
@@ -179,20 +180,20 @@ def test_few_labels(digits: Dataset, per_class: int, seed: int) -> None:
     def draw(count: int, seed: int) -> Dataset:
         return data.load(data.DataOptions(dataset="mnist5k", labels_per_class=count, labels_seed=seed))
 
-    few = draw(per_class, seed)
-    assert few.train.labels is not None
-    assert torch.bincount(few.train.labels).tolist() == [per_class] * 10
-    assert torch.equal(few.train.rows, draw(per_class, seed).train.rows)
-    assert not torch.equal(few.train.rows, draw(per_class, seed + 1).train.rows)
-    assert torch.isin(few.train.rows, draw(per_class + 1, seed).train.rows).all(), (
+    drawn = draw(per_class, seed)
+    assert drawn.train.labels is not None
+    assert torch.bincount(drawn.train.labels).tolist() == [per_class] * 10
+    assert torch.equal(drawn.train.rows, draw(per_class, seed).train.rows)
+    assert not torch.equal(drawn.train.rows, draw(per_class, seed + 1).train.rows)
+    assert torch.isin(drawn.train.rows, draw(per_class + 1, seed).train.rows).all(), (
         "the draw of more holds that of fewer"
     )
-    for split, whole in ((few.val, digits.val), (few.test, digits.test)):
+    for split, whole in ((drawn.val, digits.val), (drawn.test, digits.test)):
         assert torch.equal(split.rows, whole.rows)
-        assert not torch.isin(few.train.rows, split.rows).any()
-    assert torch.isin(few.train.rows, digits.train.rows).all()
-    at = torch.searchsorted(digits.train.rows, few.train.rows)
-    assert torch.equal(few.train.labels, digits.train.labels[at]), "each with its own label"
+        assert not torch.isin(drawn.train.rows, split.rows).any()
+    assert torch.isin(drawn.train.rows, digits.train.rows).all()
+    at = torch.searchsorted(digits.train.rows, drawn.train.rows)
+    assert torch.equal(drawn.train.labels, digits.train.labels[at]), "each with its own label"
 
 
 def test_too_few_labels_are_refused(genkit: Genkit, few_digits: Path, tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ def test_too_few_labels_are_refused(genkit: Genkit, few_digits: Path, tmp_path: 
     assert "training images are of the class" in outcome.err
     assert "give --labels-per-class" in outcome.err
     with pytest.raises(DataError, match="has no classes"):
-        data.load(data.DataOptions(dataset="faces", labels_per_class=2))
+        few.labelled(labelled(0, attributes=torch.zeros(6, 2, dtype=torch.bool)), 2, 0)
     assert not (tmp_path / "runs").exists()
 
 
