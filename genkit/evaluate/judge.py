@@ -40,7 +40,7 @@ logger = logging.getLogger("genkit")
 #: Of the recipe below; another number is another judge.
 RECIPE_VERSION = 1
 #: Training images that a judge should have seen in all, and the epochs that this may come to.
-IMAGES_SEEN, EPOCHS = 160_000, (3, 20)
+IMAGES_SEEN, EPOCHS = 200_000, (3, 20)
 WIDTH = 32
 
 
