@@ -33,7 +33,7 @@ from genkit import models
 from genkit.data import DataOptions
 from genkit.errors import CheckpointError, GenkitError, in_one_line
 from genkit.files import from_json, read_plain, require_plain, sha256_of, to_json, write_folder
-from genkit.model import GenerativeModel, ImageShape
+from genkit.model import ImageShape, Model
 from genkit.optim import fresh_state
 from genkit.training import TrainingState
 
@@ -106,7 +106,7 @@ class Checkpoint(NamedTuple):
     """
 
     path: Path
-    model: GenerativeModel
+    model: Model
     description: Description
 
 
@@ -190,7 +190,7 @@ def write(folder: Path, snapshot: Snapshot) -> Path:
     return folder
 
 
-def size(kind: type[GenerativeModel], image: ImageShape, options: Any) -> int:
+def size(kind: type[Model], image: ImageShape, options: Any) -> int:
     """About how many bytes a checkpoint of such a model takes: the weights, two moments of each, and their average.
 
     Raises:
@@ -199,7 +199,7 @@ def size(kind: type[GenerativeModel], image: ImageShape, options: Any) -> int:
     return weights_size(kind, image, options) * (4 if options.ema else 3)
 
 
-def weights_size(kind: type[GenerativeModel], image: ImageShape, options: Any) -> int:
+def weights_size(kind: type[Model], image: ImageShape, options: Any) -> int:
     """Bytes of such a model's weights.
 
     Raises:
@@ -337,7 +337,7 @@ def parse_description(content: bytes) -> Description:
     return Description.model_validate(value)
 
 
-def build_for(description: Description, weights: Mapping[str, Tensor]) -> GenerativeModel:
+def build_for(description: Description, weights: Mapping[str, Tensor]) -> Model:
     """The described model with these weights.
 
     It is built without memory first ("meta" device), and only if it has exactly the weights that the file holds is it
@@ -356,7 +356,7 @@ def build_for(description: Description, weights: Mapping[str, Tensor]) -> Genera
     return model
 
 
-def shapes_of(kind: type[GenerativeModel], image: ImageShape, options: Any) -> dict[str, torch.Size]:
+def shapes_of(kind: type[Model], image: ImageShape, options: Any) -> dict[str, torch.Size]:
     """The names and shapes of a model's weights, without memory for them.
 
     Raises:

@@ -13,7 +13,7 @@ from genkit import data, models, options
 from genkit.data import DataOptions
 from genkit.errors import CheckpointError, GenkitError, UsageError, in_one_line
 from genkit.files import from_json, read_plain, to_json, write_file
-from genkit.model import Options
+from genkit.model import TrainingOptions
 
 NAME = "config.json"
 MAX_SIZE = 1 << 20
@@ -89,7 +89,7 @@ class Config(NamedTuple):
     """
 
     model: str
-    options: Options
+    options: TrainingOptions
     data: DataOptions
     run: RunOptions
     sources: dict[str, str]

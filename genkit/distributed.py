@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from genkit import device
 from genkit.errors import GenkitError, UsageError, in_one_line
-from genkit.model import Batch, GenerativeModel, Phase
+from genkit.model import Batch, Model, Phase
 
 logger = logging.getLogger("genkit")
 
@@ -69,7 +69,7 @@ class Team:
         """The one device whose random generator is this process's, if there are several processes."""
         return None if self.size == 1 else self.device
 
-    def normalising(self, model: GenerativeModel) -> GenerativeModel:
+    def normalising(self, model: Model) -> Model:
         """The model, normalising by the statistics of the whole batch on CUDA; torch can do so nowhere else."""
         if self.size > 1 and self.device.type == "cuda":
             return nn.SyncBatchNorm.convert_sync_batchnorm(model)

@@ -1,17 +1,21 @@
 """The contract between a model and everything else: loop, sampler, checkpoint, command line.
 
-A model is one file in `genkit/models/` with one subclass of `GenerativeModel`; nothing else is touched. The file's name
-is the model's name on the command line, the first line of its docstring is its help, and its `Options` are its flags.
+A model is one file in `genkit/models/` with one subclass of `Model`, or of `GenerativeModel` where it makes images;
+nothing else is touched. The file's name is the model's name on the command line, the first line of its docstring is its
+help, and its `Options` are its flags.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from genkit.data.dataset import Dataset
 
 
 class ImageShape(NamedTuple):
@@ -34,8 +38,9 @@ class Batch(NamedTuple):
     """What one step of training or evaluation sees, all on the model's device."""
 
     images: Tensor  # (B, C, H, W) float in [0, 1]
-    labels: Tensor | None  # (B,) int64, or (B, A) bool attributes
+    labels: Tensor | None  # (B,) int64
     epoch: Tensor  # () float: passes over the training data so far, for warm-ups; infinite in evaluation
+    attributes: Tensor | None = None  # (B, A) bool
     earlier: Mapping[str, Tensor] = {}  # what the step's earlier phases hand to this one, detached
 
     def after(self, losses: Mapping[str, Tensor]) -> Batch:
@@ -84,15 +89,19 @@ Ema = Annotated[
 ]
 
 
-class Options(BaseModel):
-    """What every model can be told. A model's own `Options` inherits these, changes defaults and adds its own.
+def filled_in(description: str) -> Any:
+    """The field of an option that is no flag: the data or another run says what it is."""
+    return Field(description=description, json_schema_extra={"flag": False})
+
+
+class TrainingOptions(BaseModel):
+    """How a model is trained. A model's own `Options` inherits these, changes defaults and adds its own.
 
     Every field becomes, by itself, a flag with help and bounds, a key of the config file and a part of the checkpoint.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    latent_dim: LatentDim = 32
     epochs: Epochs = 20
     batch_size: BatchSize = 128
     lr: LearningRate = 1e-3
@@ -109,19 +118,25 @@ class Options(BaseModel):
         return {"lr": self.lr, "betas": (self.beta1, self.beta2), "weight_decay": self.weight_decay}
 
 
+class Options(TrainingOptions):
+    """What every generative model can be told."""
+
+    latent_dim: LatentDim = 32
+
+
 #: The options that say how a model is trained; all others say what it is.
-TRAINING_FIELDS = Options.model_fields.keys() - {"latent_dim"}
+TRAINING_FIELDS = TrainingOptions.model_fields.keys()
 
 
-class GenerativeModel(nn.Module, ABC):
-    """A latent space and the way from it to images.
+class Model(nn.Module, ABC):
+    """What can be trained.
 
     Args:
         image: the shape of the images that it is built for.
         options: an instance of this class's own `Options`.
     """
 
-    Options: ClassVar[type[Options]] = Options
+    Options: ClassVar[type[TrainingOptions]] = TrainingOptions
     #: The validation metric that picks the best checkpoint, lower is better: one that a phase logs, or one of
     #: `evaluate.validation.SAMPLE_METRICS`.
     monitor: ClassVar[str] = "loss"
@@ -134,17 +149,6 @@ class GenerativeModel(nn.Module, ABC):
     @abstractmethod
     def phases(self) -> Sequence[Phase]:
         """The training step, in order: one phase for an autoencoder; generator, then critic, for a GAN."""
-
-    @abstractmethod
-    def decode(self, z: Tensor) -> Tensor:
-        """Images (B, C, H, W) in [0, 1] of the codes (B, latent_dim)."""
-
-    @abstractmethod
-    def prior(self, noise: Tensor) -> Tensor:
-        """Codes (B, latent_dim) as the model's prior draws them, from N(0, I) noise of the same shape."""
-
-    def fit_prior(self, batches: Iterable[Batch]) -> None:
-        """Fit what `prior` needs to the training images, for a model whose training doesn't give it a prior."""
 
     def watch(self, history: Sequence[Mapping[str, float]]) -> dict[str, str]:
         """What has gone wrong in training, short of numbers that aren't finite.
@@ -166,6 +170,47 @@ class GenerativeModel(nn.Module, ABC):
     def representation(self, images: Tensor) -> Tensor:
         """What a classifier is given to tell images (B, C, H, W) apart: (B, F), by default their `features`."""
         return self.features(images)
+
+    def keep_features(self) -> None:
+        """Drop what `features` doesn't need, for a model that goes on as a part of another; by default nothing."""
+
+    @classmethod
+    def options_for(cls, options: Any, dataset: Dataset) -> Any:
+        """The options with what only the images can say, before a new run is made; by default as they are.
+
+        Raises:
+            DataError, UsageError: where the model can't be trained on them.
+        """
+        return options
+
+    @classmethod
+    def options_from(cls, source: Model) -> dict[str, Any] | None:
+        """The options that a new run takes over, where none are given, from the model that it begins with.
+
+        None where it can't begin with such a model; by default, with any but one of its own kind.
+        """
+        return source.options.model_dump(exclude=set(TRAINING_FIELDS)) if type(source) is cls else None
+
+    def weights_from(self, source: Model) -> Mapping[str, Tensor]:
+        """The weights, by their names in this model, that it takes from the one that it begins with; by default all."""
+        return source.state_dict()
+
+
+class GenerativeModel(Model):
+    """A latent space and the way from it to images."""
+
+    Options: ClassVar[type[TrainingOptions]] = Options
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [0, 1] of the codes (B, latent_dim)."""
+
+    @abstractmethod
+    def prior(self, noise: Tensor) -> Tensor:
+        """Codes (B, latent_dim) as the model's prior draws them, from N(0, I) noise of the same shape."""
+
+    def fit_prior(self, batches: Iterable[Batch]) -> None:
+        """Fit what `prior` needs to the training images, for a model whose training doesn't give it a prior."""
 
 
 @runtime_checkable

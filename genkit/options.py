@@ -57,8 +57,21 @@ class Flag(click.Option):
 
 
 def flags(options: type[BaseModel]) -> list[click.Option]:
-    """One flag a field, with its bounds, default and help, and its variable `GENKIT_NAME`."""
-    return [Flag(name, field) for name, field in options.model_fields.items()]
+    """One flag a field, with its bounds, default and help, and its variable `GENKIT_NAME`.
+
+    A field whose `json_schema_extra` is {"flag": False} has none: it is filled in by the data or by another run.
+    """
+    return [Flag(name, field) for name, field in options.model_fields.items() if is_flag(field)]
+
+
+def is_flag(field: FieldInfo) -> bool:
+    """Whether a person can set the field."""
+    return bool(extra(field).get("flag", True))
+
+
+def extra(field: FieldInfo) -> dict[str, Any]:
+    """What a field says of itself to this file."""
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
 
 
 def click_type(field: FieldInfo) -> click.ParamType:
@@ -105,9 +118,8 @@ def metavar(field: FieldInfo, kind: click.ParamType) -> str | None:
 
 def shown_default(field: FieldInfo) -> str:
     """The default in words: a field whose default is None says with `json_schema_extra={"none": …}` what that means."""
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     if field.default is None:
-        return str(extra.get("none", "none"))
+        return str(extra(field).get("none", "none"))
     if isinstance(field.default, tuple):
         return ",".join(map(str, field.default)) or "none"
     return str(field.default)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import genkit
-from genkit import device
+from genkit import device, models
 from genkit.config import MAX_SIZE, Config
 from genkit.data.dataset import Dataset
 from genkit.files import from_json, read_plain
+from genkit.model import GenerativeModel
 from genkit.options import as_text
 
 if TYPE_CHECKING:
@@ -61,6 +62,13 @@ def describe_data(dataset: Dataset) -> str:
     return ", ".join([f"{counts} images of {dataset.shape}", *extra])
 
 
+def uses(config: Config, run: Path) -> str:
+    """The commands that open a run of such a model."""
+    makes_images = issubclass(models.find(config.model), GenerativeModel)
+    kinds = ["sample {}", "sample {} --interpolate", "embed {}"] if makes_images else ["info {}", "embed {}"]
+    return "\n".join(f"    genkit {kind.format(run)}" for kind in kinds)
+
+
 def card(config: Config, dataset: Dataset, result: Result) -> str:
     """The model card: what this run is, how it did, and how to use it."""
     options = "\n".join(
@@ -92,7 +100,5 @@ The model `{config.model}`, trained by genkit {genkit.__version__} on `{dataset.
 
 ## Use
 
-    genkit sample {result.run}
-    genkit sample {result.run} --interpolate
-    genkit embed {result.run}
+{uses(config, result.run)}
 """

@@ -26,8 +26,8 @@ from genkit.errors import CheckpointError, DivergedError, GenkitError, UsageErro
 from genkit.evaluate.passes import evaluation_batch
 from genkit.evaluate.validation import validate
 from genkit.files import sync_file, to_json, write_file
-from genkit.model import TRAINING_FIELDS, Encodes, GenerativeModel
-from genkit.options import as_text
+from genkit.model import TRAINING_FIELDS, Encodes, GenerativeModel, Model
+from genkit.options import as_text, is_flag
 from genkit.process import log_file, progress_bar, stop_signals
 from genkit.rundir import RunDirectory
 from genkit.training import TrainingState, train
@@ -71,6 +71,7 @@ def start(config: Config, team: Team | None = None) -> Result:
     """
     config, team = config.located(), team or Team(device.pick(config.run.device))
     dataset = team.one_a_machine_first(lambda: data.load(config.data))
+    config = fitted_to(dataset, config)
     require_room(config, dataset)
     require_short_names(dataset)
     training = Training(config, dataset, team)
@@ -163,6 +164,8 @@ class Training:
         self.validations: list[dict[str, float]] = []
         self.ailing: set[str] = set()
         self.prior_of_step: int | None = None
+        # How many of the other run's weights it began with.
+        self.begun_with = 0
         # The step up to which the curves of the run are to be kept.
         self.curves_until = -1
 
@@ -236,9 +239,9 @@ class Training:
         """
         if self.config.run.init_from is not None:
             source = checkpoint.read(Path(self.config.run.init_from))
-            load_weights(self.state.model, source, self.config.model)
+            self.begun_with = load_weights(self.state.model, source)
             if self.state.averaged is not None:
-                load_weights(self.state.averaged, source, self.config.model)
+                self.state.averaged.load_state_dict(self.state.model.state_dict())
 
     def carry_out(self, directory: RunDirectory | None) -> Result:
         """Train to the end. All call it, the followers without a directory."""
@@ -259,7 +262,8 @@ class Training:
             logger.info("model    %s: %s weights", self.config.model, f"{weights:,}")
             logger.info("run      %s", directory.path)
             if self.config.run.init_from is not None and self.curves_until < 0:
-                logger.info("weights  from %s", self.config.run.init_from)
+                which = "" if self.begun_with else "random; only the architecture is "
+                logger.info("weights  %sfrom %s", which, self.config.run.init_from)
             if self.state.step:
                 logger.info("resumed  after %s of %s steps", f"{self.state.step:,}", f"{self.total_steps:,}")
             with ExitStack() as stack:
@@ -402,11 +406,11 @@ class Training:
 
     @torch.no_grad()
     def fit_prior(self) -> None:
-        """Fit the prior to the model as it is now, once a step."""
-        if self.prior_of_step == self.state.step:
+        """Fit the prior, where there is one, to the model as it is now, once a step."""
+        model = self.state.best_model.eval()
+        if not isinstance(model, GenerativeModel) or self.prior_of_step == self.state.step:
             return
         self.prior_of_step = self.state.step
-        model = self.state.best_model.eval()
         chosen = self.dataset.train.take(self.dataset.train.spread(PRIOR_IMAGES))
         # A checkpoint more or less must not change what training draws next.
         with device.seeded(self.config.run.seed, self.where):
@@ -478,9 +482,14 @@ class Training:
 
     @torch.no_grad()
     def draw(self) -> None:
-        """Samples from fixed noise, and fixed validation images with their reconstructions below them."""
-        self.fit_prior()
+        """Samples from fixed noise, and fixed validation images with their reconstructions below them.
+
+        Nothing of a model that makes no images.
+        """
         model = self.state.best_model.eval()
+        if not isinstance(model, GenerativeModel):
+            return
+        self.fit_prior()
         pictures = {"samples": images.grid(sampling.decode(model, sampling.seed_codes(model, range(PICTURE_COUNT))))}
         if isinstance(model, Encodes):
             val = self.dataset.val
@@ -515,6 +524,17 @@ class Training:
         result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped)
         write_file(self.directory.path / "README.md", record.card(self.config, self.dataset, result).encode())
         return result
+
+
+def fitted_to(dataset: Dataset, config: Config) -> Config:
+    """The configuration with what only the images can say of the model's options.
+
+    Raises:
+        DataError, UsageError: where the model can't be trained on them.
+    """
+    options = models.find(config.model).options_for(config.options, dataset)
+    filled_in = {name for name, value in options if value != getattr(config.options, name)}
+    return config._replace(options=options, sources={**config.sources, **dict.fromkeys(filled_in, "data")})
 
 
 def require_room(config: Config, dataset: Dataset) -> None:
@@ -574,7 +594,7 @@ def require_equal_shares(config: Config, dataset: Dataset, processes: int) -> No
         )
 
 
-def build(config: Config, dataset: Dataset, processes: int = 1) -> GenerativeModel:
+def build(config: Config, dataset: Dataset, processes: int = 1) -> Model:
     """The untrained model for these images.
 
     Raises:
@@ -588,28 +608,31 @@ def build(config: Config, dataset: Dataset, processes: int = 1) -> GenerativeMod
     return model
 
 
-def load_weights(model: GenerativeModel, source: checkpoint.Checkpoint, name: str) -> None:
-    """Give `model` the weights of a checkpoint.
+def load_weights(model: Model, source: checkpoint.Checkpoint) -> int:
+    """Give `model` the weights that it takes from a checkpoint's; returns how many tensors they are.
 
     Raises:
         UsageError: when they don't fit, with what differs.
     """
-    weights, own = source.model.state_dict(), model.state_dict()
-    if {key: value.shape for key, value in weights.items()} == {key: value.shape for key, value in own.items()}:
-        model.load_state_dict(weights)
-        return
-    theirs = source.model.options.model_dump()
+    if model.options_from(source.model) is None:
+        name = models.name_of(type(model))
+        raise UsageError(f"--init-from: {source.path} is of the model {source.description.model}, not {name}")
+    taken, own = model.weights_from(source.model), model.state_dict()
+    same_kind = type(model) is type(source.model)
+    if all(key in own and own[key].shape == value.shape for key, value in taken.items()) and (
+        not same_kind or taken.keys() == own.keys()
+    ):
+        model.load_state_dict({**own, **taken})
+        return len(taken)
+    theirs, fields = source.model.options.model_dump(), type(model.options).model_fields
     differences = [
-        f"--{key.replace('_', '-')} {as_text(value)} (there {as_text(theirs[key])})"
+        f"{'--' if is_flag(fields[key]) else ''}{key.replace('_', '-')} {as_text(value)} (there {as_text(theirs[key])})"
         for key, value in model.options.model_dump().items()
         if key in theirs and theirs[key] != value and key not in TRAINING_FIELDS
     ]
-    if source.description.model != name:
-        differences = [f"the model {name} (there {source.description.model})"]
-    elif source.model.image != model.image:
-        differences.append(
-            f"images of {model.image} (there {source.model.image}; --image-size and --channels change it)"
-        )
+    if source.model.image != model.image:
+        shapes = f"images of {model.image} (there {source.model.image}; --image-size and --channels change it)"
+        differences = [*differences, shapes] if same_kind else [shapes]
     raise UsageError(f"--init-from: the weights of {source.path} don't fit {', '.join(differences) or 'this model'}")
 
 

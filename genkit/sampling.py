@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from genkit import models
 from genkit.errors import UsageError
-from genkit.model import Encodes, GenerativeModel
+from genkit.model import Encodes, GenerativeModel, Model
 from genkit.optim import AdamW
 
 Path = Literal["slerp", "lerp"]
@@ -25,6 +26,19 @@ Path = Literal["slerp", "lerp"]
 CHUNK = 32
 #: Noise vectors from which the prior's centre and spread are measured.
 MOMENT_DRAWS = 10_000
+
+
+def require_generative(model: Model, run: str) -> GenerativeModel:
+    """The model, if it makes images; `run` is what the person calls it.
+
+    Raises:
+        UsageError: when it doesn't.
+    """
+    if not isinstance(model, GenerativeModel):
+        raise UsageError(
+            f"{run} is a {models.name_of(type(model))}: it has no images to sample; genkit embed shows its features"
+        )
+    return model
 
 
 def noise(seeds: Iterable[int], dim: int) -> Tensor:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from genkit.model import Batch, GenerativeModel, Options, scalars
+from genkit.model import Batch, Model, TrainingOptions, scalars
 from genkit.optim import AdamW
 
 
@@ -27,7 +27,7 @@ class TrainingState:
         step: steps taken so far.
     """
 
-    def __init__(self, model: GenerativeModel, total_steps: int, steps_per_epoch: int):
+    def __init__(self, model: Model, total_steps: int, steps_per_epoch: int):
         self.model = model
         self.free_module: nn.Module | None = None
         self.phases = list(model.phases())
@@ -38,7 +38,7 @@ class TrainingState:
         self.averaged = copy.deepcopy(model).requires_grad_(False) if model.options.ema else None
 
     @property
-    def best_model(self) -> GenerativeModel:
+    def best_model(self) -> Model:
         """The model to validate and to sample from: the averaged one where an average is kept."""
         return self.model if self.averaged is None else self.averaged
 
@@ -107,7 +107,7 @@ def clip_gradients(gradients: list[Tensor], largest: float) -> Tensor:
     return norm
 
 
-def lr_factor(options: Options, step: int, total_steps: int, steps_per_epoch: int) -> float:
+def lr_factor(options: TrainingOptions, step: int, total_steps: int, steps_per_epoch: int) -> float:
     """The learning rate of a step (counted from 0) as a share of the peak, in (0, 1].
 
     It rises linearly over `lr_warmup` epochs, then is held or falls along half a cosine to 0 after the last step.

@@ -11,8 +11,24 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from genkit import cli, data
+from genkit import cli, data, models
 from genkit.data.dataset import Dataset
+from genkit.model import Batch, GenerativeModel, ImageShape, Model
+
+#: The models that make images, among all that are found.
+GENERATIVE = [name for name in models.names() if issubclass(models.find(name), GenerativeModel)]
+
+
+def small_model(name: str, image: ImageShape, **options: object) -> Model:
+    """A model with those of the options that it has; what the data would fill in is ten classes."""
+    kind = models.find(name)
+    known = {key: value for key, value in {"classes": 10, **options}.items() if key in kind.Options.model_fields}
+    return kind(image, kind.Options(**known))
+
+
+def random_batch(image: ImageShape, count: int = 8) -> Batch:
+    """Random images, labelled 0 to 9 in turn, at half an epoch."""
+    return Batch(torch.rand(count, *image), torch.arange(count) % 10, torch.tensor(0.5))
 
 
 class Outcome(NamedTuple):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Genkit
+from conftest import GENERATIVE, Genkit
 from PIL import Image
 
 from genkit import checkpoint, models
@@ -22,6 +22,7 @@ from genkit.data.dataset import Dataset
 
 SMALL = {
     "ae": ["--hidden", "64", "--latent-dim", "8"],
+    "classifier": ["--width", "4"],
     "conv-ae": ["--width", "4", "--latent-dim", "8"],
     "dcgan": ["--width", "4", "--latent-dim", "8"],
     "vae": ["--hidden", "64", "--latent-dim", "2"],
@@ -67,6 +68,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 every_model = pytest.mark.parametrize("name", list(models.names()))
+every_generator = pytest.mark.parametrize("name", GENERATIVE)
 
 
 # Training
@@ -82,14 +84,14 @@ def test_a_run_holds_what_it_should(runs: Path, name: str) -> None:
     assert config["sources"]["lr"] == "default"
     assert json.loads((run / "environment.json").read_text())["torch"]
     assert picture(run / "reals.png").size == (686, 686), "8 x 8 digits, three times enlarged, with gaps of 2"
-    assert len(list(run.glob("samples-*.png"))) == 2
-    assert len(list(run.glob("reconstructions-*.png"))) == (0 if name == "dcgan" else 2)
+    assert len(list(run.glob("samples-*.png"))) == (2 if name in GENERATIVE else 0)
+    assert len(list(run.glob("reconstructions-*.png"))) == (0 if name in ("dcgan", "classifier") else 2)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     validations = [row for row in rows if any(key.startswith("val/") for key in row)]
     assert [row["epoch"] for row in validations] == [1, 2]
     assert any(key.startswith("test/") for key in rows[-1])
     assert list((run / "tb").glob("events*"))
-    assert f"genkit sample {run}" in (run / "README.md").read_text()
+    assert (f"genkit sample {run}" in (run / "README.md").read_text()) == (name in GENERATIVE)
     assert "epoch 2/2" in (run / "log.txt").read_text()
     steps = sorted(int(path.name) for path in (run / "checkpoints").iterdir())
     assert steps[-1] == 30, "2 epochs of 4,000 images in batches of 256, the rest left out"
@@ -234,7 +236,7 @@ def pictures(outcome: object) -> list[Path]:
     return paths
 
 
-@every_model
+@every_generator
 def test_sample_grid(genkit: Genkit, runs: Path, name: str) -> None:
     (path,) = pictures(genkit("sample", run_of(runs, name), "--seeds", "0-8"))
     assert path.parent == run_of(runs, name) / "pictures"
@@ -263,7 +265,7 @@ def test_nothing_is_overwritten(genkit: Genkit, runs: Path, tmp_path: Path) -> N
     assert first[0].read_bytes() == before
 
 
-@every_model
+@every_generator
 def test_reconstruct(genkit: Genkit, runs: Path, name: str) -> None:
     measured = genkit("sample", run_of(runs, name), "--reconstruct", "--images", "3,200", "--npz", "--json").json
     assert measured["squared_error"] > 0
@@ -282,7 +284,7 @@ def test_reconstruct_a_file_of_ones_own(genkit: Genkit, runs: Path, digits: Data
     assert np.abs(by_file - by_index).max() < 0.2 * np.abs(by_index).max()
 
 
-@every_model
+@every_generator
 def test_interpolate_between_seeds(genkit: Genkit, runs: Path, name: str) -> None:
     sheet, gif = pictures(genkit("sample", run_of(runs, name), "--interpolate", "--seeds", "1,2,3", "--steps", "4"))
     assert sheet.suffix == ".png"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Genkit
+from conftest import GENERATIVE, Genkit
 from endurance.harness import result_of
 
 from genkit import models
@@ -15,7 +15,7 @@ from genkit import models
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-@pytest.mark.parametrize("name", list(models.names()))
+@pytest.mark.parametrize("name", GENERATIVE)
 def test_train_there_and_sample_on_both(genkit: Genkit, tmp_path: Path, name: str) -> None:
     """The noise is the CPU's, so a seed gives the same image on both devices, up to their rounding."""
     trained = genkit(

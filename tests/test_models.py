@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from conftest import GENERATIVE, random_batch, small_model
 
 from genkit import checkpoint, models, sampling
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
-from genkit.model import Batch, Encodes, GenerativeModel, ImageShape, scalars
+from genkit.model import Encodes, GenerativeModel, ImageShape, scalars
 from genkit.training import TrainingState, train
 
 SHAPES = [ImageShape(channels, side, side) for side in (28, 32, 45) for channels in (1, 3)]
 SHAPES += [ImageShape(1, 20, 33), ImageShape(3, 8, 8)]
 
 every_model = pytest.mark.parametrize("name", list(models.names()))
+every_generator = pytest.mark.parametrize("name", GENERATIVE)
 every_shape = pytest.mark.parametrize("image", SHAPES, ids=str)
 
 
-def build(name: str, image: ImageShape, **options: object) -> GenerativeModel:
+def build(name: str, image: ImageShape, **options: object) -> Any:
     torch.manual_seed(0)
-    kind = models.find(name)
-    if "width" in kind.Options.model_fields:
-        options.setdefault("width", 8)
-    return kind(image, kind.Options(**options))
-
-
-def random_batch(image: ImageShape, count: int = 6) -> Batch:
-    return Batch(torch.rand(count, *image), torch.zeros(count, dtype=torch.long), torch.tensor(0.5))
+    return small_model(name, image, width=8, **options)
 
 
 def random_split(image: ImageShape, count: int = 12) -> Split:
@@ -43,6 +40,14 @@ def test_the_four_models_are_found() -> None:
 @every_shape
 def test_shapes_and_ranges(name: str, image: ImageShape) -> None:
     model = build(name, image).eval()
+    features = model.features(torch.rand(5, *image))
+    assert features.shape[0] == 5
+    assert features.ndim == 2
+    representation = model.representation(torch.rand(5, *image))
+    assert representation.shape[0] == 5
+    assert representation.ndim == 2
+    if not isinstance(model, GenerativeModel):
+        return
     dim = model.options.latent_dim
     z = model.prior(torch.randn(5, dim) * 3)
     pictures = model.decode(z)
@@ -50,12 +55,6 @@ def test_shapes_and_ranges(name: str, image: ImageShape) -> None:
     assert pictures.shape == (5, *image)
     assert pictures.min() >= 0
     assert pictures.max() <= 1
-    features = model.features(torch.rand(5, *image))
-    assert features.shape[0] == 5
-    assert features.ndim == 2
-    representation = model.representation(torch.rand(5, *image))
-    assert representation.shape[0] == 5
-    assert representation.ndim == 2
     if isinstance(model, Encodes):
         assert model.encode(torch.rand(5, *image)).shape == (5, dim)
 
@@ -102,7 +101,7 @@ def test_no_gradient_reaches_a_frozen_module(name: str) -> None:
         assert not any(value.requires_grad for value in batch.earlier.values())
 
 
-@every_model
+@every_generator
 def test_an_image_depends_on_its_seed_alone(name: str) -> None:
     model = build(name, ImageShape(1, 28, 28), latent_dim=16).eval()
 
@@ -132,12 +131,20 @@ def test_a_checkpoint_opens_alone_and_gives_the_same_images(name: str, ema: floa
     state = TrainingState(model, 3, 3)
     list(train(state, [random_batch(image) for _ in range(3)]))
     best = state.best_model.eval()
-    with torch.no_grad():
-        best.fit_prior(in_order(random_split(image), 4, torch.device("cpu")))
+    generates = isinstance(best, GenerativeModel)
+    if generates:
+        with torch.no_grad():
+            best.fit_prior(in_order(random_split(image), 4, torch.device("cpu")))
     checkpoint.write(tmp_path / "000003", checkpoint.snapshot(state, model=name))
     opened = checkpoint.read(tmp_path / "000003")
     assert opened.description.step == 3
     assert opened.model.options == model.options
+    some = torch.rand(3, *image)
+    assert torch.equal(opened.model.features(some), best.features(some))
+    if ema:
+        assert not torch.equal(model.eval().features(some), best.features(some))
+    if not generates:
+        return
     codes = sampling.seed_codes(best, range(5))
     assert torch.equal(sampling.seed_codes(opened.model, range(5)), codes)
     assert torch.equal(sampling.decode(opened.model, codes), sampling.decode(best, codes))
@@ -146,12 +153,25 @@ def test_a_checkpoint_opens_alone_and_gives_the_same_images(name: str, ema: floa
 
 
 @every_model
+def test_what_features_do_not_need_can_be_dropped(name: str) -> None:
+    """All that is left gets a gradient, and the features are the same."""
+    model = build(name, ImageShape(3, 16, 16), latent_dim=4).eval()
+    images = torch.rand(3, 3, 16, 16)
+    before = model.features(images)
+    model.keep_features()
+    after = model.features(images)
+    assert torch.equal(before, after)
+    after.square().sum().backward()
+    assert all(each.grad is not None for each in model.parameters())
+
+
+@every_model
 def test_every_option_has_help(name: str) -> None:
     for option, field in models.find(name).Options.model_fields.items():
         assert field.description, f"--{option} of {name} has no help"
 
 
-@every_model
+@every_generator
 def test_prior_of_zero_spread_noise_is_its_centre(name: str) -> None:
     """The prior is symmetric about prior(0), so the sampler's centre and spread can be measured from ± pairs."""
     model = build(name, ImageShape(1, 16, 16), latent_dim=4)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Genkit
+from conftest import Genkit, random_batch, small_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from genkit import models
@@ -169,12 +169,12 @@ def test_the_fast_step_gives_the_plain_steps_weights(model: str) -> None:
     torch.set_default_dtype(torch.float64)
     try:
         image = ImageShape(3, 12, 12)
-        kind = models.find(model)
-        options = kind.Options(latent_dim=4, weight_decay=0.1, grad_clip=2.0, schedule="constant", lr_warmup=0)
         torch.manual_seed(0)
-        plain = kind(image, options)
+        plain = small_model(
+            model, image, latent_dim=4, weight_decay=0.1, grad_clip=2.0, schedule="constant", lr_warmup=0
+        )
         fast = copy.deepcopy(plain).to(memory_format=torch.channels_last)
-        steps = [Batch(torch.rand(8, *image), None, torch.tensor(0.0)) for _ in range(4)]
+        steps = [random_batch(image) for _ in range(4)]
 
         torch.manual_seed(1)
         list(train(TrainingState(fast, 4, 4), steps))
@@ -187,7 +187,7 @@ def test_the_fast_step_gives_the_plain_steps_weights(model: str) -> None:
                 losses = phase.losses(batch)
                 losses["loss"].backward()
                 batch = batch.after(losses)
-                torch.nn.utils.clip_grad_norm_(phase.module.parameters(), options.grad_clip)
+                torch.nn.utils.clip_grad_norm_(phase.module.parameters(), plain.options.grad_clip)
                 optimizer.step()
         for (name, ours), theirs in zip(fast.named_parameters(), plain.parameters(), strict=True):
             assert torch.allclose(ours, theirs, rtol=1e-8, atol=1e-8), name
@@ -235,9 +235,8 @@ class NoReadBack(TorchDispatchMode):
 @pytest.mark.parametrize("model", models.names())
 def test_a_step_reads_nothing_back(model: str) -> None:
     image = ImageShape(1, 12, 12)
-    kind = models.find(model)
-    state = TrainingState(kind(image, kind.Options(latent_dim=4, grad_clip=1.0, ema=0.9)), 2, 2)
-    steps = [Batch(torch.rand(8, *image), None, torch.tensor(0.0)) for _ in range(2)]
+    state = TrainingState(small_model(model, image, latent_dim=4, grad_clip=1.0, ema=0.9), 2, 2)
+    steps = [random_batch(image) for _ in range(2)]
     with NoReadBack(), pytest.raises(AssertionError, match="reads a tensor back"):
         torch.zeros(()).item()
     with NoReadBack():

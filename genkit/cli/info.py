@@ -41,7 +41,7 @@ def info(run: str | None, as_json: bool) -> int:
     lines = [
         f"run         {found.run.path if found.run else 'none (a checkpoint by itself)'}",
         f"checkpoint  {opened.path} (whole: every SHA-256 agrees)",
-        f"model       {about.model}, {weights:,} weights, latent dim {opened.model.options.latent_dim}",
+        f"model       {about.model}, {weights:,} weights",
         f"images      {opened.model.image}, from {about.data.dataset}",
         f"trained     {about.step:,} steps, {about.epoch:g} epochs, {about.seconds:.0f} s",
         *(f"{name:11} {value:.6g}" for name, value in about.metrics.items()),

@@ -189,21 +189,21 @@ def save(opened: OpenedRun, kind: str, picture: Picture, each: bool, npz: bool) 
 def make_samples(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
     from genkit import pictures
 
-    return pictures.samples(opened.model, asked["seeds"] or DEFAULT_SEEDS, asked["columns"])
+    return pictures.samples(opened.generator, asked["seeds"] or DEFAULT_SEEDS, asked["columns"])
 
 
 def make_reconstructions(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
     from genkit import pictures
 
     originals, names = chosen_images(opened, asked, DEFAULT_IMAGES)
-    return pictures.reconstructions(opened.model, originals, names, opened.name)
+    return pictures.reconstructions(opened.generator, originals, names, opened.name)
 
 
 def make_interpolation(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
     from genkit import pictures
 
     waypoints, names = chosen_codes(opened, asked, DEFAULT_WAYPOINTS)
-    return pictures.interpolation(opened.model, waypoints, names, asked["steps"] or 9, asked["path"], opened.name)
+    return pictures.interpolation(opened.generator, waypoints, names, asked["steps"] or 9, asked["path"], opened.name)
 
 
 def make_arithmetic(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
@@ -214,7 +214,7 @@ def make_arithmetic(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
     terms = [
         exemplars(opened, term, source, asked["exemplars"], asked["seed"]) for term in arithmetic.parse(expression)
     ]
-    return pictures.arithmetic(opened.model, terms, expression, asked["jitter"], opened.name)
+    return pictures.arithmetic(opened.generator, terms, expression, asked["jitter"], opened.name)
 
 
 def make_traversal(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
@@ -222,18 +222,18 @@ def make_traversal(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
 
     codes, names = chosen_codes(opened, asked, range(1))
     dims = asked["dims"]
-    latent = opened.model.options.latent_dim
+    latent = opened.generator.options.latent_dim
     if dims and max(dims) >= latent:
         raise UsageError(f"--dims: there are {latent} dimensions, 0 to {latent - 1}")
     return pictures.traversal(
-        opened.model, codes[0], dims, asked["reach"], asked["steps"] or 11, f"{opened.name}, from {names[0]}"
+        opened.generator, codes[0], dims, asked["reach"], asked["steps"] or 11, f"{opened.name}, from {names[0]}"
     )
 
 
 def make_manifold(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
     from genkit import pictures
 
-    return pictures.manifold(opened.model, asked["side"])
+    return pictures.manifold(opened.generator, asked["side"])
 
 
 MAKERS = {
@@ -252,9 +252,9 @@ def chosen_codes(opened: OpenedRun, asked: dict[str, Any], default_seeds: Sequen
 
     if asked["images"] or asked["files"]:
         originals, names = chosen_images(opened, asked, 0)
-        return sampling.encode(opened.model, originals), names
+        return sampling.encode(opened.generator, originals), names
     seeds = asked["seeds"] or default_seeds
-    return sampling.seed_codes(opened.model, seeds), [f"seed {seed}" for seed in seeds]
+    return sampling.seed_codes(opened.generator, seeds), [f"seed {seed}" for seed in seeds]
 
 
 def chosen_images(opened: OpenedRun, asked: dict[str, Any], default_count: int) -> tuple[Tensor, list[str]]:
@@ -274,7 +274,7 @@ def chosen_images(opened: OpenedRun, asked: dict[str, Any], default_count: int) 
         parts.append(images.to_float(test.images(positions)))
         names += [f"test {position}" for position in positions.tolist()]
     for file in asked["files"]:
-        parts.append(images.read_image(file, opened.model.image)[None])
+        parts.append(images.read_image(file, opened.generator.image)[None])
         names.append(file.name)
     return torch.cat(parts), names
 
@@ -299,10 +299,10 @@ def exemplars(opened: OpenedRun, term: Term, source: Lazy, count: int, seed: int
     from genkit import arithmetic, images, sampling
 
     if term.text.startswith("@"):
-        codes = sampling.seed_codes(opened.model, arithmetic.parse_numbers(term.text[1:]))
-        return arithmetic.Exemplars(term, sampling.decode(opened.model, codes), codes)
+        codes = sampling.seed_codes(opened.generator, arithmetic.parse_numbers(term.text[1:]))
+        return arithmetic.Exemplars(term, sampling.decode(opened.generator, codes), codes)
     if arithmetic.is_file_term(term.text):
-        found = [images.read_image(Path(part.strip()), opened.model.image) for part in term.text.split(",")]
+        found = [images.read_image(Path(part.strip()), opened.generator.image) for part in term.text.split(",")]
         originals = torch.stack(found)
     else:
         dataset = source()
@@ -311,4 +311,4 @@ def exemplars(opened: OpenedRun, term: Term, source: Lazy, count: int, seed: int
             logger.warning("only %d images of the test split are '%s'", len(fitting), term.text)
         order = torch.randperm(len(fitting), generator=torch.Generator().manual_seed(seed))
         originals = images.to_float(dataset.test.images(fitting[order[:count]]))
-    return arithmetic.Exemplars(term, originals, sampling.encode(opened.model, originals))
+    return arithmetic.Exemplars(term, originals, sampling.encode(opened.generator, originals))

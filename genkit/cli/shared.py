@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from genkit.checkpoint import Checkpoint
     from genkit.data.dataset import Dataset, Split
-    from genkit.model import GenerativeModel
+    from genkit.model import GenerativeModel, Model
     from genkit.rundir import RunDirectory
 
 logger = logging.getLogger("genkit")
@@ -58,8 +58,19 @@ class OpenedRun(NamedTuple):
     out: Path | None
 
     @property
-    def model(self) -> GenerativeModel:
+    def model(self) -> Model:
         return self.checkpoint.model
+
+    @property
+    def generator(self) -> GenerativeModel:
+        """The model, for what needs its images.
+
+        Raises:
+            UsageError: when it makes none.
+        """
+        from genkit.sampling import require_generative
+
+        return require_generative(self.model, self.name)
 
     @property
     def name(self) -> str:
@@ -86,7 +97,8 @@ class OpenedRun(NamedTuple):
         if other is not None:
             size = self.model.image
             square = size.height if size.height == size.width else None
-            options = options.model_copy(update={"dataset": other, "image_size": square, "channels": size.channels})
+            changes = {"dataset": other, "image_size": square, "channels": size.channels, "labels_per_class": None}
+            options = options.model_copy(update=changes)
         images = data.load(options)
         if images.shape != self.model.image:
             raise UsageError(

@@ -189,23 +189,22 @@ def new_settings(context: click.Context, name: str) -> Config:
     from genkit import models, options, rundir
     from genkit.config import Config, RunOptions
     from genkit.data import DataOptions
-    from genkit.model import TRAINING_FIELDS
 
     kind = models.find(name).Options
     sources = options.sources(context)
     given = {key: value for key, value in context.params.items() if sources[key] != "default"}
     if "init_from" in given:
         weights = rundir.find(given["init_from"]).read()
-        if weights.description.model != name:
+        own = models.find(name).options_from(weights.model)
+        if own is None:
             raise click.UsageError(
                 f"--init-from: {weights.path} is of the model {weights.description.model}, not {name}"
             )
-        own = weights.model.options.model_dump(exclude=set(TRAINING_FIELDS))
         sources |= dict.fromkeys(own.keys() - given.keys(), "init-from")
         given = {**own, **given, "init_from": str(weights.path)}
     model, data, run = (options.validate(part, given) for part in (kind, DataOptions, RunOptions))
     settings = Config(name, model, data, run, {})
-    return settings._replace(sources={field: sources[field] for field in settings.values()})
+    return settings._replace(sources={field: sources.get(field, "default") for field in settings.values()})
 
 
 def settings_of(directory: RunDirectory, context: click.Context, name: str) -> Config:

@@ -45,6 +45,16 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
         Field(ge=0, description="Leave out up to this many files of a folder that can't be read, and name them."),
     ] = 0
 
+    labels_per_class: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Train on this many images of each class only; val, which picks the checkpoint, stays whole.",
+            json_schema_extra={"none": "all"},
+        ),
+    ] = None
+    labels_seed: Annotated[int, Field(ge=0, lt=2**63, description="Of the draw of --labels-per-class.")] = 0
+
     @field_validator("channels", mode="before")
     @classmethod
     def _number(cls, value: object) -> object:
@@ -80,7 +90,11 @@ def load(options: DataOptions) -> Dataset:
     Raises:
         DataError: when they aren't there, aren't what they should be, or can't be used; the message says what to do.
     """
-    return _module(options.dataset).load(options)
+    dataset = _module(options.dataset).load(options)
+    if options.labels_per_class is None:
+        return dataset
+    few = import_module("genkit.data.few")
+    return few.labelled(dataset, options.labels_per_class, options.labels_seed)
 
 
 def located(options: DataOptions) -> DataOptions:

@@ -104,12 +104,16 @@ def in_order(split: Split, batch_size: int, device: torch.device) -> Iterator[Ba
 
 
 def to_batch(split: Split, positions: Tensor, images: Tensor, device: torch.device, epoch: float) -> Batch:
-    """Images (uint8) as floats on the device, with the labels or attributes of their `positions` (int64 (B,))."""
-    known = split.labels if split.labels is not None else split.attributes
+    """Images (uint8) as floats on the device, with the labels and attributes of their `positions` (int64 (B,))."""
+
+    def of_these(known: Tensor | None) -> Tensor | None:
+        return None if known is None else known.index_select(0, positions).to(device)
+
     return Batch(
         images.to(device, non_blocking=device.type == "cuda").float().div_(255),
-        None if known is None else known.index_select(0, positions).to(device),
+        of_these(split.labels),
         torch.full((), epoch, device=device),
+        of_these(split.attributes),
     )
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
-from genkit.model import Encodes, GenerativeModel, ImageShape
+from genkit.model import Encodes, ImageShape, Model
 
 #: Images a batch in evaluation, and numbers a batch where images are large.
 EVALUATION_BATCH, EVALUATION_NUMBERS = 500, 2**22
@@ -26,7 +26,7 @@ def encode_split(model: Encodes, split: Split, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def features_of_split(model: GenerativeModel, split: Split, device: torch.device) -> Tensor:
-    """What stands for each of a split's images, in order (`GenerativeModel.features`): (N, F), on the CPU."""
+def features_of_split(model: Model, split: Split, device: torch.device) -> Tensor:
+    """What stands for each of a split's images, in order (`Model.features`): (N, F), on the CPU."""
     size = evaluation_batch(model.image)
     return torch.cat([model.features(batch.images).cpu() for batch in in_order(split, size, device)])

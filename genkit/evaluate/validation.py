@@ -12,7 +12,7 @@ from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.device import seeded
 from genkit.evaluate.passes import encode_split, evaluation_batch
-from genkit.model import Encodes, GenerativeModel, scalars
+from genkit.model import Encodes, GenerativeModel, Model, scalars
 
 #: Samples, and as many real images, that a sample metric compares during training; fewer where images are large.
 SAMPLE_COUNT, SAMPLE_NUMBERS = 1000, 2**27
@@ -24,7 +24,7 @@ PLACES = 8
 
 
 @torch.no_grad()
-def validate(model: GenerativeModel, split: Split, device: torch.device, seed: int = 0) -> dict[str, float]:
+def validate(model: Model, split: Split, device: torch.device, seed: int = 0) -> dict[str, float]:
     """The model's own losses over a split, averaged over its images, plus the metric that it is monitored by.
 
     Noise (z, binarisation) is drawn from `seed`, so two validations see the same, and the training's random generators
@@ -46,7 +46,7 @@ def validate(model: GenerativeModel, split: Split, device: torch.device, seed: i
         metrics = {name: float(torch.stack(values).cpu().double() @ shares) for name, values in collected.items()}
         if isinstance(model, Encodes):
             metrics["active_units"] = active_units(encode_split(model, split.take(split.spread(ENCODED)), device))
-        if model.monitor in SAMPLE_METRICS:
+        if isinstance(model, GenerativeModel) and model.monitor in SAMPLE_METRICS:
             size = evaluation_batch(model.image)
             chosen = split.take(split.spread(min(SAMPLE_COUNT, max(2, SAMPLE_NUMBERS // model.image.numbers))))
             real = torch.cat([batch.images for batch in in_order(chosen, size, device)])

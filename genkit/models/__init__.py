@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from genkit.errors import GenkitError, UsageError
 
 if TYPE_CHECKING:
-    from genkit.model import GenerativeModel
+    from genkit.model import Model
 
 
 def names() -> dict[str, str]:
@@ -25,14 +25,19 @@ def names() -> dict[str, str]:
     return found
 
 
-def find(name: str) -> type[GenerativeModel]:
+def name_of(kind: type[Model]) -> str:
+    """The name of a model that was found: its file's."""
+    return kind.__module__.rpartition(".")[2].replace("_", "-")
+
+
+def find(name: str) -> type[Model]:
     """The one model class that the file of this name defines.
 
     Raises:
         UsageError: when there is no such model.
         GenkitError: when its file can't be imported.
     """
-    from genkit.model import GenerativeModel
+    from genkit.model import Model
 
     if name not in names():
         raise UsageError(f"no model is called '{name}'; there are {', '.join(names())}")
@@ -43,6 +48,6 @@ def find(name: str) -> type[GenerativeModel]:
     (model,) = (
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, GenerativeModel) and value.__module__ == module.__name__
+        if isinstance(value, type) and issubclass(value, Model) and value.__module__ == module.__name__
     )
     return model

@@ -56,6 +56,9 @@ class Autoencoder(GenerativeModel):
             loss = F.binary_cross_entropy_with_logits(output, batch.images, reduction="sum")
         return {"loss": loss / len(batch.images), "squared_error": error / len(batch.images)}
 
+    def keep_features(self) -> None:
+        del self.decoder, self.codes
+
     def to_pixels(self, output: Tensor) -> Tensor:
         """The decoder's output as images in [0, 1]: clipped under squared error, by a sigmoid under cross-entropy."""
         return output.clamp(0, 1) if self.options.loss == "mse" else output.sigmoid()

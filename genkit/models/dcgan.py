@@ -150,6 +150,9 @@ class DCGAN(GenerativeModel):
         """The paper's: each convolution of the discriminator, max-pooled to 4×4, all in one row."""
         return nets.pooled_layers(self.critic.maps(images))
 
+    def keep_features(self) -> None:
+        del self.generator, self.critic.head
+
 
 def normal_init(module: nn.Module) -> None:
     """The paper's initial weights: N(0, 0.02), batchnorm's gain N(1, 0.02), no bias."""

@@ -133,6 +133,11 @@ class VAE(GenerativeModel):
     def encode(self, images: Tensor) -> Tensor:
         return self.posterior(images)[0]
 
+    def keep_features(self) -> None:
+        del self.decoder
+        if self.options.likelihood == "gaussian":
+            del self.log_sigma
+
     def decode(self, z: Tensor) -> Tensor:
         output = self.decoder(z)
         return output.sigmoid() if self.options.likelihood == "bernoulli" else output.clamp(0, 1)

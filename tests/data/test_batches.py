@@ -6,6 +6,7 @@ import os
 import random
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,8 @@ def test_the_same_batches_in_memory_and_read_ahead_from_any_start(
     split: Split, monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
     where = torch.device(device)
-    plain = TrainingBatches(Split(split.storage.clone(), split.rows, split.labels), 40, 3, CPU)
+    split = replace(split, attributes=split.rows[:, None] % torch.tensor([2, 3]) == 0)
+    plain = TrainingBatches(Split(split.storage.clone(), split.rows, split.labels, split.attributes), 40, 3, CPU)
     near = TrainingBatches(split, 40, 3, where)
     monkeypatch.setattr(batches, "MEMORY_BYTES", 0)
     monkeypatch.setattr(batches, "DEVICE_SHARE", 0)

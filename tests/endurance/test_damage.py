@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
+from conftest import random_batch, small_model
 from endurance.conftest import Table, scaled
 from endurance.harness import SMALL, TESTS, Zygote, only_run, result_of, training
 
 from genkit import checkpoint, models
 from genkit.errors import CheckpointError
-from genkit.model import Batch, ImageShape
+from genkit.model import ImageShape
 from genkit.training import TrainingState, train
 
 IMAGE = ImageShape(1, 12, 12)
@@ -25,9 +25,7 @@ COUNT = scaled(1000)
 
 
 def state_of(name: str) -> TrainingState:
-    kind = models.find(name)
-    small = {"hidden": (8,)} if "hidden" in kind.Options.model_fields else {"width": 1}
-    return TrainingState(kind(IMAGE, kind.Options(latent_dim=4, ema=0.9, **small)), 4, 4)
+    return TrainingState(small_model(name, IMAGE, latent_dim=4, ema=0.9, hidden=(8,), width=1), 4, 4)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +36,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Pat
         state, folder = state_of(name), tmp_path_factory.mktemp(name)
         written = []
         for step in (1, 2):
-            list(train(state, [Batch(torch.rand(8, *IMAGE), None, torch.tensor(0.0))]))
+            list(train(state, [random_batch(IMAGE)]))
             written.append(
                 checkpoint.write(
                     folder / f"{step:06d}", checkpoint.snapshot(state, model=name, metrics={"val/loss": 1.0})

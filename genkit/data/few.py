@@ -1,0 +1,33 @@
+"""Which images are left when only a few labels a class may be used?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from genkit.data.dataset import Dataset
+from genkit.errors import DataError
+
+
+def labelled(dataset: Dataset, per_class: int, seed: int) -> Dataset:
+    """The data set with `per_class` training images of each class, drawn by `seed`; val and test stay whole.
+
+    The draw of N + 1 images holds that of N, so that figures over a growing number of labels are of nested sets.
+
+    Raises:
+        DataError: without classes, or where a class has too few images.
+    """
+    labels = dataset.train.labels
+    if labels is None:
+        raise DataError(f"{dataset.name} has no classes, which --labels-per-class would draw from; leave it out")
+    counts = torch.bincount(labels, minlength=len(dataset.classes))
+    if int(counts.min()) < per_class:
+        least = int(counts.argmin())
+        raise DataError(
+            f"{dataset.name}: only {int(counts[least]):,} training images are of the class {dataset.classes[least]}; "
+            f"give --labels-per-class {int(counts[least]):,} or less"
+        )
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    drawn = [order[labels[order] == label][:per_class] for label in range(len(dataset.classes))]
+    return replace(dataset, train=dataset.train.take(torch.cat(drawn).sort().values))

@@ -1,0 +1,194 @@
+"""The classifier that judges samples: trained once on a labelled data set, kept, and verified whenever it is used.
+
+It is the model `classifier` with a fixed recipe and seed. It lies as a checkpoint in the folder `judges` of
+GENKIT_DATA, or of the user's cache where that can't be written; `.NAME-KEY.lock` beside it sees to it that one process
+trains it.
+Training anew on the same machine gives the same bits. On another it may not: a figure names the judge with its hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from genkit import checkpoint, config, data, run
+from genkit.checkpoint import Checkpoint
+from genkit.data import DataOptions, store
+from genkit.data.dataset import Dataset
+from genkit.device import seeded
+from genkit.distributed import Team
+from genkit.errors import CheckpointError, DataError, GenkitError
+from genkit.evaluate.figure import LeftOut
+from genkit.evaluate.passes import evaluation_batch
+from genkit.files import remove_folder, sha256_of
+from genkit.models.classifier import ALL_ATTRIBUTES, Classifier
+from genkit.training import TrainingState
+
+logger = logging.getLogger("genkit")
+
+#: Of the recipe below; another number is another judge.
+RECIPE_VERSION = 1
+#: Training images that a judge should have seen in all, and the epochs that this may come to.
+IMAGES_SEEN, EPOCHS = 200_000, (3, 20)
+WIDTH = 32
+
+
+class Judge:
+    """A trained classifier of one data set.
+
+    Attributes:
+        classes, attributes: what it tells, by name: classes or attributes, the others being ().
+        accuracy: on the test split; of attributes, the mean over them.
+        accuracies: of each attribute.
+        sum: SHA-256 of its weights' file.
+    """
+
+    def __init__(self, opened: Checkpoint, dataset: str, device: torch.device):
+        assert isinstance(opened.model, Classifier)
+        self.model = opened.model.to(device)
+        self.device, self.dataset = device, dataset
+        self.attributes = tuple(self.model.options.attributes)
+        self.classes = () if self.attributes else opened.description.classes
+        metrics = opened.description.metrics
+        self.accuracy = 1 - metrics["test/error"]
+        self.accuracies = {
+            name: 1 - metrics.get(f"test/error_{name}", metrics["test/error"]) for name in self.attributes
+        }
+        self.sum = sha256_of(opened.path / checkpoint.MODEL)
+
+    @property
+    def name(self) -> str:
+        """For a figure's conditions: `classifier of mnist 3f2a9c1d (test accuracy 99.3 %)`."""
+        return f"classifier of {self.dataset} {self.sum[:8]} (test accuracy {self.accuracy:.1%})".replace("%", " %")
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the last layer sees of images (N, C, H, W) in [0, 1]: (N, F) float32 on the CPU."""
+        return self._over(images, self.model.features)
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Of each class, (N, classes), or of each attribute, (N, attributes), on the CPU."""
+        return self._over(images, self.model.probabilities)
+
+    def labels(self, images: Tensor) -> Tensor:
+        """The likeliest class of each image: int64 (N,), an index into `classes`."""
+        return self.probabilities(images).argmax(1)
+
+    def has(self, images: Tensor) -> Tensor:
+        """Which attributes each image has: bool (N, attributes)."""
+        return self.probabilities(images) > 0.5
+
+    @torch.no_grad()
+    def _over(self, images: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        parts = images.split(evaluation_batch(self.model.image))
+        return torch.cat([function(part.to(self.device)).cpu() for part in parts])
+
+
+def of(options: DataOptions, device: torch.device, target: str = "classes") -> Judge | LeftOut:
+    """The judge of a data set, trained first if there is none yet; or why there can't be one.
+
+    The random generators are left as they were.
+
+    Args:
+        options: the images. How many labels a run was given doesn't matter: a judge learns from all of them.
+        target: what it is to tell, "classes" or "attributes".
+
+    Raises:
+        GenkitError: when the images can't be read, or no folder takes the judge.
+    """
+    options = data.located(options.model_copy(update={"labels_per_class": None, "labels_seed": 0}))
+    dataset = data.load(options)
+    if not (len(dataset.classes) > 1 if target == "classes" else dataset.attributes):
+        return LeftOut("judge", f"{dataset.name} has no {target} that a classifier could learn")
+    settings = recipe(options, dataset, target)
+    name = folder_name(settings, dataset)
+    with seeded(settings.run.seed, device):  # initial weights are drawn even where a model is only read
+        found = find(name, settings)
+        if found is None:
+            judges = store.writable_root() / "judges"
+            judges.mkdir(exist_ok=True)
+            with FileLock(judges / f".{name}.lock"):
+                found = find(name, settings) or train(settings, judges / name, device)
+    return Judge(found, Path(dataset.name).name, device)
+
+
+def recipe(options: DataOptions, dataset: Dataset, target: str) -> config.Config:
+    """How the judge of these images is trained: by all that there is of `Classifier`, and a set number of images."""
+    epochs = min(max(round(IMAGES_SEEN / len(dataset.train)), EPOCHS[0]), EPOCHS[1])
+    asked = {"epochs": epochs, "width": WIDTH, "target": ALL_ATTRIBUTES if target == "attributes" else None}
+    own = Classifier.options_for(Classifier.Options.model_validate(asked), dataset)
+    return config.Config("classifier", own, options, config.RunOptions(seed=0, picture_every=epochs), {})
+
+
+def folder_name(settings: config.Config, dataset: Dataset) -> str:
+    """Where the judge lies: another one for other images, another shape of them, or another recipe."""
+    key = [RECIPE_VERSION, dataset.sum(), list(dataset.shape), settings.options.model_dump(mode="json")]
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", Path(dataset.name).name).strip("-")[:40] or "images"
+    return f"{slug}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}"
+
+
+def find(name: str, settings: config.Config) -> Checkpoint | None:
+    """The judge, if it has been trained and every byte of it is as it was written."""
+    for root in store.roots():
+        folder = root / "judges" / name
+        if not folder.is_dir():
+            continue
+        try:
+            opened = checkpoint.read(folder)
+            if opened.model.options != settings.options or "test/error" not in opened.description.metrics:
+                raise CheckpointError(f"{folder} isn't the judge that its name says")
+            return opened
+        except CheckpointError as error:
+            logger.warning("%s; it isn't used", error)
+    return None
+
+
+def train(settings: config.Config, folder: Path, device: torch.device) -> Checkpoint:
+    """Train the judge, measure it, and keep it as `folder`, in place of a damaged one.
+
+    Raises:
+        GenkitError: when it can't be trained or written.
+    """
+    what = "attributes" if settings.options.model_dump()["attributes"] else "classes"
+    logger.info("training the judge of %s (its %s) once, some minutes", settings.data.dataset, what)
+    try:
+        if folder.is_dir():
+            remove_folder(folder)
+        # Beside its place: what is left of a killed training goes with the next.
+        for left in folder.parent.glob(f".{folder.name}.*.part"):
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent) as out:
+            settings = settings._replace(
+                run=settings.run.model_copy(update={"out": out}),
+                sources=dict.fromkeys(settings.values(), "judge"),
+            )
+            result = run.start(settings, Team(device))
+            if result.stopped is not None:
+                signal.raise_signal(result.stopped)  # the person meant the command, not only this part of it
+                raise GenkitError("the training of the judge was stopped")  # by whom the signal doesn't end
+            opened = checkpoint.read(result.checkpoint)
+            kept = checkpoint.snapshot(
+                TrainingState(opened.model, 1, 1),
+                **opened.description.model_dump(include={"model", "monitor", "epoch", "seconds", "data_sum"}),
+                classes=opened.description.classes,
+                attributes=opened.description.attributes,
+                metrics={**opened.description.metrics, **result.metrics},
+            )
+            checkpoint.write(folder, kept)
+    except OSError as error:
+        raise DataError(
+            f"{folder}: can't be written ({error.strerror or error}); make room, or set GENKIT_DATA"
+        ) from error
+    opened = checkpoint.read(folder)
+    logger.info("the judge is %s, kept in %s", Judge(opened, settings.data.dataset, device).name, folder)
+    return opened

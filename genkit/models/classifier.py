@@ -1,0 +1,169 @@
+"""Classifier of labelled images, or of their attributes; from random weights, or on another run's encoder.
+
+A small convolutional net by default. With `--init-from RUN` of another model, that model's features (an
+autoencoder's code, a VAE's posterior mean, a DCGAN's discriminator) carry a linear layer, and both are trained on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from genkit import model, models, nets
+from genkit.errors import DataError, UsageError
+from genkit.model import Batch, ImageShape, Model, Phase
+
+if TYPE_CHECKING:
+    from genkit.data.dataset import Dataset
+
+#: The target that stands for all attributes.
+ALL_ATTRIBUTES = "attributes"
+#: What the last layer of the net of its own sees, and channels that its convolutions have at most.
+FEATURES, MOST_CHANNELS = 128, 256
+
+
+class Body(BaseModel):
+    """Another model whose features the classes are told by, with all that its architecture needs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    options: dict[str, Any]
+    features: Annotated[int, Field(ge=1)]
+
+
+class Classifier(Model):
+    class Options(model.TrainingOptions):
+        epochs: model.Epochs = 4
+        lr: model.LearningRate = 3e-3
+        weight_decay: model.WeightDecay = 0.05
+        width: Annotated[nets.ConvWidth, Field(description=f"Of the net of its own. {nets.CONV_WIDTH_HELP}")] = 32
+        target: Annotated[
+            str | None,
+            Field(
+                min_length=1,
+                description=f"The attribute to tell, or `{ALL_ATTRIBUTES}` for all of them.",
+                json_schema_extra={"none": "the class; of images without classes, all attributes"},
+            ),
+        ] = None
+        from_scratch: Annotated[
+            bool, Field(description="With --init-from another model: take its architecture, and random weights.")
+        ] = False
+        classes: Annotated[int, model.filled_in("How many classes there are; 0 where attributes are told.")] = 0
+        attributes: Annotated[
+            dict[str, int], model.filled_in("The attributes that are told, each with its column in the data.")
+        ] = Field(default_factory=dict)
+        body: Annotated[Body | None, model.filled_in("The model whose features carry the last layer.")] = None
+
+    monitor = "error"
+
+    def __init__(self, image: ImageShape, options: Options):
+        super().__init__(image, options)
+        self.body: ConvNet | Model
+        if options.body is None:
+            self.body, features = ConvNet(image, options.width), FEATURES
+        else:
+            kind = models.find(options.body.model)
+            self.body = encoder = kind(image, kind.Options.model_validate(options.body.options))
+            encoder.keep_features()
+            features = options.body.features
+        self.head = nn.Linear(features, len(options.attributes) or options.classes)
+
+    @classmethod
+    def options_for(cls, options: Any, dataset: Dataset) -> Any:
+        if options.target is None and dataset.train.labels is not None:
+            if len(dataset.classes) < 2:
+                raise DataError(f"{dataset.name}: all images are of the class {dataset.classes[0]}; give at least two")
+            return options.model_copy(update={"classes": len(dataset.classes), "attributes": {}})
+        columns = {name: column for column, name in enumerate(dataset.attributes)}
+        if not columns:
+            raise DataError(f"{dataset.name} has no labels to learn; give a folder with a folder for each class")
+        everything = options.target in (None, ALL_ATTRIBUTES)
+        if not everything and options.target not in columns:
+            there = ", ".join(columns)
+            raise UsageError(f"--target: {dataset.name} has no attribute '{options.target}' (it has {there})")
+        told = columns if everything else {options.target: columns[options.target]}
+        return options.model_copy(update={"classes": 0, "attributes": told})
+
+    @classmethod
+    def options_from(cls, source: Model) -> dict[str, Any] | None:
+        if isinstance(source, cls):
+            return super().options_from(source)
+        with torch.no_grad():
+            features = source.features(torch.zeros(1, *source.image)).shape[1]
+        own = source.options.model_dump(mode="json")
+        return {"body": {"model": models.name_of(type(source)), "options": own, "features": features}}
+
+    def weights_from(self, source: Model) -> Mapping[str, Tensor]:
+        if isinstance(source, Classifier):
+            return super().weights_from(source)
+        if self.options.from_scratch:
+            return {}
+        theirs = source.state_dict()
+        return {f"body.{name}": theirs[name] for name in self.body.state_dict()}
+
+    def phases(self) -> list[Phase]:
+        return [Phase("", self, self.losses, self.options.optimizer())]
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The cross-entropy in nats and the share of wrong answers; of attributes, the means over them, and each's."""
+        logits = self(batch.images).to(batch.images.dtype)
+        if not self.options.attributes:
+            assert batch.labels is not None
+            loss = F.cross_entropy(logits, batch.labels)
+            return {"loss": loss, "error": (logits.argmax(1) != batch.labels).to(loss.dtype).mean()}
+        assert batch.attributes is not None
+        wanted = torch.stack([batch.attributes[:, column] for column in self.options.attributes.values()], 1)
+        loss = F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype))
+        errors = ((logits > 0) != wanted).to(loss.dtype).mean(0)
+        each = dict(zip((f"error_{name}" for name in self.options.attributes), errors, strict=True))
+        return {"loss": loss, "error": errors.mean(), **(each if len(each) > 1 else {})}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, classes or attributes)."""
+        return self.head(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the last layer sees: (B, F)."""
+        return self.body.features(images) if isinstance(self.body, Model) else self.body(images)
+
+    def keep_features(self) -> None:
+        del self.head
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Of each class, (B, classes); or of each attribute, (B, attributes)."""
+        logits = self(images)
+        return logits.sigmoid() if self.options.attributes else logits.softmax(1)
+
+
+class ConvNet(nn.Module):
+    """3×3 convolutions with batch normalisation, at any image size: images (B, C, H, W) to features (B, FEATURES).
+
+    The last maps, about 7 pixels a side, go whole into a linear layer: their mean alone would need many more epochs.
+    """
+
+    def __init__(self, image: ImageShape, width: int):
+        super().__init__()
+        levels = max(1, round(math.log2(min(image.height, image.width) / 7)))
+        channels = nets.widths(width, levels + 1, MOST_CHANNELS)
+        size = (image.height, image.width)
+        layers = block(image.channels, channels[0])
+        for inputs, outputs in itertools.pairwise(channels):
+            layers += block(inputs, outputs, stride=2)
+            size = (math.ceil(size[0] / 2), math.ceil(size[1] / 2))
+        last = nn.Linear(channels[-1] * size[0] * size[1], FEATURES, bias=False)
+        self.layers = nn.Sequential(*layers, nn.Flatten(), last, nn.BatchNorm1d(FEATURES), nn.ReLU())
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+
+def block(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
