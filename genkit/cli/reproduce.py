@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
     from genkit.reproduce.results import Record
 
 
+logger = logging.getLogger("genkit")
+
+
 @click.command()
 @click.argument("name", required=False)
 @click.option("--list", "listed", is_flag=True, help="List the recipes, with what each shows and what it takes.")
-@click.option("--quick", is_flag=True, help="A smoke run of seconds or minutes: it is recorded as such, and not judged.")
+@click.option("--quick", is_flag=True, help="A smoke run, of seconds or minutes: recorded as such, and not judged.")
 @click.option("--dry-run", "-n", is_flag=True, help="Say what would be trained and measured, and do nothing.")
 @click.option(
     "--out",
@@ -58,8 +62,15 @@ def reproduce(
         return 0
     outcome = carry_out.carry_out(chosen, results)
     if outcome.record is None or outcome.path is None:
+        logger.info("stopped  what is trained stays; the same command goes on from there")
+        emit({"recipe": chosen.name, "stopped": True}, [], as_json)
         return 128 + (outcome.stopped or 0)
-    found = {"record": outcome.path, "pictures": outcome.pictures, **outcome.record.model_dump(mode="json")}
+    found = {
+        "stopped": False,
+        "record": outcome.path,
+        "pictures": outcome.pictures,
+        **outcome.record.model_dump(mode="json"),
+    }
     emit(found, [str(outcome.path), *map(str, outcome.pictures), *result_lines(outcome.record)], as_json)
     return 1 if outcome.record.failed else 0
 
@@ -105,14 +116,12 @@ def described(recipe: Recipe, plans: dict[str, Plan]) -> dict[str, Any]:
 def plan_lines(recipe: Recipe, plans: dict[str, Plan]) -> list[str]:
     """A dry run for a person."""
     from genkit.options import as_text
+    from genkit.reproduce.carry_out import given
 
     contents, lines = recipe.contents, []
     lines += [contents.shows, contents.paper, ""]
     for name, each in plans.items():
-        given = {key: value for key, value in each.config.values().items() if each.config.sources[key] == "recipe"}
-        told = " ".join(
-            f"--{key.replace('_', '-')} {as_text(value)}" for key, value in given.items() if key not in ("out", "device")
-        )
+        told = " ".join(f"--{key.replace('_', '-')} {as_text(value)}" for key, value in given(each.config).items())
         where = f" ({each.directory.path})" if each.directory else ""
         lines.append(f"{each.todo:9} {name}: {each.config.model} {told}{where}")
     lines += [f"measure   {step.name}" for step in contents.measure]
@@ -128,7 +137,8 @@ def result_lines(record: Record) -> list[str]:
     from genkit.reproduce import results
 
     words = {True: "met", False: "NOT MET", None: "a quick run, not judged" if record.quick else "no bound"}
-    return [
-        f"{row.what}: {results.ours(record, row)}; paper {row.paper}; {row.criterion} {words[row.met]}".replace("  ", " ")
-        for row in record.rows
-    ]
+    lines = []
+    for row in record.rows:
+        judged = f"{row.criterion} {words[row.met]}".strip()
+        lines.append(f"{row.what}: {results.ours(record, row)}; paper {row.paper}; {judged}")
+    return lines

@@ -104,6 +104,12 @@ def decisive(settings: Config) -> dict[str, Any]:
     return {"model": settings.model, **{key: value for key, value in settings.values().items() if key not in ELSEWHERE}}
 
 
+def given(settings: Config) -> dict[str, Any]:
+    """The options that a recipe says something about, with their values."""
+    told = {key: value for key, value in settings.values().items() if settings.sources[key] == "recipe"}
+    return {key: value for key, value in told.items() if key not in ELSEWHERE}
+
+
 def is_complete(directory: RunDirectory, settings: Config) -> bool:
     """Whether a run has its last checkpoint."""
     try:
@@ -251,12 +257,11 @@ def keep(bench: Bench, seconds: float, where: torch.device) -> Record:
 
 def about(opened: Opened, settings: Config) -> Trained:
     """What the record says of a run."""
-    told = {key: value for key, value in settings.values().items() if settings.sources[key] == "recipe"}
-    told = {key: list(value) if isinstance(value, tuple) else value for key, value in told.items()}
+    told = {key: list(value) if isinstance(value, tuple) else value for key, value in given(settings).items()}
     newest = checkpoint.describe(RunDirectory(opened.run).checkpoints[-1])
     return Trained(
         folder=opened.run.name,
-        settings={"model": settings.model, **{key: told[key] for key in told if key not in ELSEWHERE}},
+        settings={"model": settings.model, **told},
         seconds=round(newest.seconds, 1),
         machine=trained_on(opened.run),
     )

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from genkit import embedding
+from genkit.curves import METRICS
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
-from genkit.errors import UsageError
+from genkit.errors import CheckpointError, UsageError, in_one_line
 from genkit.evaluate import figure
 from genkit.evaluate.figure import Figure, LeftOut
 from genkit.evaluate.passes import encode_split, evaluation_batch
 from genkit.evaluate.validation import validate
+from genkit.files import from_json
 from genkit.model import Encodes
 from genkit.reproduce.bench import Opened
 from genkit.reproduce.pca import principal_angles
 
+Conditions = dict[str, str | int | float]
 Measure = Callable[..., Iterable[Figure | LeftOut]]
 
 
 def squared_error(run: Opened) -> Iterable[Figure]:
     """Of test images and their reconstructions, summed over pixels in [0, 1]; and PCA's, at the same code size."""
-    conditions = {"split": "test", "code": run.code_size}
+    conditions: Conditions = {"split": "test", "code": run.code_size}
     unit = "an image"
     yield figure.mean("squared_error", reconstruction_errors(run, run.images.test), unit, **conditions)
     yield figure.mean("pca/squared_error", run.pca().squared_error(run.images.test), unit, **conditions)
@@ -37,11 +41,11 @@ def training_error(run: Opened) -> Iterable[Figure]:
 
 
 def linear_subspace(run: Opened) -> Iterable[Figure]:
-    """Of a linear autoencoder: the largest angle between what its decoder spans and PCA's axes, and their errors' ratio.
+    """Of a linear autoencoder: the largest angle between its decoder's subspace and PCA's, and their errors' ratio.
 
     Neither's pixels are clipped, so that the optimum is PCA's by theorem (Baldi and Hornik, 1989).
     """
-    encoder, decoder = run.model.encoder, run.model.decoder
+    encoder, decoder = run.model.get_submodule("encoder"), run.model.get_submodule("decoder")
     codes = torch.cat([torch.zeros(1, run.code_size), torch.eye(run.code_size)]).to(run.device)
     with torch.no_grad():
         points = decoder(codes).flatten(1).cpu().double()
@@ -57,11 +61,10 @@ def linear_subspace(run: Opened) -> Iterable[Figure]:
     def errors(split: Split) -> Tensor:
         with torch.no_grad():
             batches = in_order(split, evaluation_batch(run.model.image), run.device)
-            return torch.cat(
-                [(decoder(encoder(each.images)) - each.images).double().square().flatten(1).sum(1).cpu() for each in batches]
-            )
+            gaps = (decoder(encoder(batch.images)) - batch.images for batch in batches)
+            return torch.cat([gap.double().square().flatten(1).sum(1).cpu() for gap in gaps])
 
-    conditions = {"split": "test", "code": run.code_size, "pixels": "not clipped"}
+    conditions: Conditions = {"split": "test", "code": run.code_size, "pixels": "not clipped"}
     ours, best = errors(run.images.test), pca.squared_error(run.images.test)
     yield figure.mean("squared_error", ours, "an image", **conditions)
     yield figure.mean("pca/squared_error", best, "an image", **conditions)
@@ -90,9 +93,27 @@ def losses(run: Opened) -> Iterable[Figure]:
 
 
 def watch(run: Opened) -> Iterable[Figure]:
-    """How many ailments a run's watch names at its end (collapse, saturation): 0 for a healthy one."""
-    ailments = run.model.watch([validate(run.model, run.images.val, run.device)])
-    yield Figure("ailments", len(ailments), None, "", {"named": ", ".join(ailments) or "none"})
+    """How many ailments (collapse, saturation) the model's watch names in any of the run's validations."""
+    history = validations(run.run)
+    ailments = {name for count in range(1, len(history) + 1) for name in run.model.watch(history[:count])}
+    conditions: Conditions = {"validations": len(history), "named": ", ".join(sorted(ailments)) or "none"}
+    yield Figure("ailments", len(ailments), None, "", conditions)
+
+
+def validations(run: Path) -> list[dict[str, float]]:
+    """The metrics of each of a run's validations, in order, without their `val/`.
+
+    Raises:
+        CheckpointError: when its curves can't be read.
+    """
+    try:
+        lines = (run / METRICS).read_text(encoding="utf-8").splitlines()
+        entries = [from_json(line.encode()) for line in lines]
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{run / METRICS} can't be read: {in_one_line(error)}") from error
+    prefix = "val/"
+    found = [{key[len(prefix) :]: entry[key] for key in entry if key.startswith(prefix)} for entry in entries]
+    return [values for values in found if values]
 
 
 def reconstruction_errors(run: Opened, split: Split) -> Tensor:

@@ -13,7 +13,6 @@ from genkit.evaluate.passes import evaluation_batch
 from genkit.model import ImageShape
 
 
-
 class Components(NamedTuple):
     """The first principal axes of a split's images.
 

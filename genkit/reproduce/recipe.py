@@ -201,7 +201,8 @@ def require(path: Path, kind: str, name: str, known: Mapping[str, Any]) -> None:
     """Raise UsageError where no such thing is known, with the nearest that is."""
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1)
-        raise UsageError(f"{path}: no {kind} is called '{name}'" + (f"; did you mean '{nearest[0]}'?" if nearest else ""))
+        hint = f"; did you mean '{nearest[0]}'?" if nearest else f"; there are {', '.join(known)}"
+        raise UsageError(f"{path}: no {kind} is called '{name}'{hint}")
 
 
 def swept(given: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -211,7 +211,7 @@ def processor() -> str:
 
 
 def machine(device: str) -> str:
-    """"cpu (2 threads), Intel Xeon, 2 cores"."""
+    """ "cpu (2 threads), Intel Xeon, 2 cores"."""
     return f"{device}, {processor()}, {os.cpu_count()} cores"
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
 from conftest import Genkit, Outcome
+
+from genkit import run
 
 RECIPE = """
 shows = "A few numbers an image beat none."
@@ -143,3 +147,23 @@ def test_missing_images_are_said_before_anything_is_trained(genkit: Genkit, tmp_
     assert "mnist" in outcome.err
     assert outcome.err.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_interrupt_leaves_what_is_trained(reproduce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGINT in the second run's training: exit code 130, no record, and the same command needs only the rest."""
+    whole, begun = run.Training.run_epochs, []
+
+    def interrupted(training: run.Training, received: list[int]) -> int | None:
+        begun.append(training)
+        if len(begun) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return whole(training, received)
+
+    monkeypatch.setattr(run.Training, "run_epochs", interrupted)
+    outcome = reproduce("--json")
+    assert (outcome.code, outcome.json["stopped"]) == (130, True)
+    assert not (tmp_path / "table").exists()
+    assert [each["todo"] for each in reproduce("-n", "--json").json["runs"].values()] == ["is there", "resume"]
+    assert reproduce().code == 0
+    assert len(list((tmp_path / "runs").glob("0*"))) == 2
+    assert len(begun) == 3

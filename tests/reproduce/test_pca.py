@@ -28,7 +28,9 @@ def test_pca_error_is_the_rest_of_the_variance(digits: Dataset) -> None:
     pixels = digits.train.images().flatten(1).double() / 255
     eigenvalues = torch.linalg.svdvals(pixels - pixels.mean(0)).square() / len(pixels)
     components = pca.fit(digits.train, 30)
-    assert float(components.squared_error(digits.train).mean()) == pytest.approx(float(eigenvalues[30:].sum()), rel=1e-9)
+    assert float(components.squared_error(digits.train).mean()) == pytest.approx(
+        float(eigenvalues[30:].sum()), rel=1e-9
+    )
     identity = torch.eye(30, dtype=torch.float64)
     torch.testing.assert_close(components.axes.T @ components.axes, identity, rtol=0, atol=1e-10)
 

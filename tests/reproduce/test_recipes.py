@@ -64,7 +64,9 @@ def test_every_recipe_here_is_sound(name: str, quick: bool) -> None:
 def test_list_names_every_recipe_without_torch(genkit: Genkit) -> None:
     listed = genkit("reproduce", "--list", "--json").json["recipes"]
     assert {"linear-ae", "hinton-2006", "hinton-2006-2d"} <= listed.keys() == recipe.paths().keys()
-    program = "import sys; from genkit.cli.reproduce import show_list; show_list(False); assert 'torch' not in sys.modules"
+    program = (
+        "import sys; from genkit.cli.reproduce import show_list; show_list(True); assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
 
 
@@ -108,7 +110,9 @@ def test_an_unknown_name_is_answered_with_the_nearest(genkit: Genkit) -> None:
 
 
 def test_dry_run_says_what_would_be_done_and_does_nothing(written, genkit: Genkit, tmp_path: Path) -> None:
-    outcome = genkit("reproduce", written(SOUND), "-n", "--json", "--out", tmp_path / "runs", "--results", tmp_path / "r")
+    outcome = genkit(
+        "reproduce", written(SOUND), "-n", "--json", "--out", tmp_path / "runs", "--results", tmp_path / "r"
+    )
     assert [each["todo"] for each in outcome.json["runs"].values()] == ["train"] * 4
     assert [each.name for each in tmp_path.iterdir()] == ["own.toml"]
 
