@@ -10,7 +10,7 @@ import pytest
 from conftest import Genkit
 
 from genkit.errors import UsageError
-from genkit.reproduce import recipe
+from genkit.reproduce import recipe, results
 from genkit.reproduce.recipe import Recipe, Report
 
 SOUND = """
@@ -135,3 +135,11 @@ def test_a_path_is_a_recipe_too(written) -> None:
     assert recipe.find(str(written(SOUND))).name == "own.toml"
     with pytest.raises(UsageError, match="can't be read as a recipe"):
         Recipe(recipe.find("nowhere.toml"))
+
+
+def test_the_table_here_is_what_its_records_say() -> None:
+    """No row is typed by hand, and none is of a quick run."""
+    found = results.records(recipe.folder())
+    text = (recipe.folder() / "README.md").read_text(encoding="utf-8")
+    assert text.partition(results.START)[2].partition(results.END)[0].strip() == results.table(found)
+    assert not any(record.quick for record in found)
