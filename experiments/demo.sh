@@ -4,13 +4,13 @@ set -eu
 genkit=${GENKIT:-genkit}
 out=${OUT:-demo}
 
-digits=$("$genkit" train vae --config experiments/demo-digits.toml --out "$out/runs")
+digits=$("$genkit" train vae --config experiments/train/demo-digits.toml --out "$out/runs")
 "$genkit" sample "$digits" --out "$out/digits"
 "$genkit" sample "$digits" --interpolate --images 0,312,406,187,343 --out "$out/digits"
 "$genkit" sample "$digits" --reconstruct --out "$out/digits"
 "$genkit" embed "$digits" --method tsne --thumbnails --out "$out/digits"
 
-faces=$("$genkit" train vae --config experiments/demo-faces.toml --out "$out/runs")
+faces=$("$genkit" train vae --config experiments/train/demo-faces.toml --out "$out/runs")
 # Glasses, taken from men and given to women. All three terms look to the left, so that no mean looks both ways.
 "$genkit" sample "$faces" --exemplars 12 --out "$out/faces" \
     --arithmetic "male&glasses&facing-left - male&!glasses&facing-left + !male&!glasses&facing-left"

@@ -16,12 +16,13 @@ from genkit.model import ImageShape
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "gelu": nn.GELU,
+    "silu": nn.SiLU,
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
 }
 
 Activation = Annotated[
-    Literal["relu", "gelu", "tanh", "sigmoid"], Field(description="Nonlinearity of the hidden layers.")
+    Literal["relu", "gelu", "silu", "tanh", "sigmoid"], Field(description="Nonlinearity of the hidden layers.")
 ]
 
 
@@ -49,6 +50,18 @@ def mlp(sizes: Sequence[int], activation: str) -> nn.Sequential:
     for inputs, outputs in itertools.pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1])
+
+
+def he_initialised(net: nn.Module) -> None:
+    """Weights N(0, 2 / inputs) and no biases: a signal keeps its size through layers of rectifiers.
+
+    After He et al., "Delving deep into rectifiers" (ICCV 2015). torch's own linear layers begin at a sixth of that
+    variance, so that a deep net's first codes hardly depend on the image.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0, (2 / module.in_features) ** 0.5)
+            nn.init.zeros_(module.bias)
 
 
 def pyramid(image: ImageShape, levels: int) -> list[tuple[int, int]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 import genkit
-from genkit.cli import data, embed, info, sample, train
+from genkit.cli import data, embed, info, reproduce, sample, train
 from genkit.cli.output import LogHandler, emit_error
 from genkit.errors import GenkitError
 
@@ -34,7 +34,7 @@ def genkit_command() -> None:
     """
 
 
-for command in (train.train, sample.sample, embed.embed, info.info, data.data):
+for command in (train.train, sample.sample, embed.embed, reproduce.reproduce, info.info, data.data):
     genkit_command.add_command(command)
 
 

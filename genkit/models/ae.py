@@ -6,6 +6,9 @@ trained from scratch instead of layer by layer.
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from pydantic import Field
 from torch import nn
 
 from genkit import nets
@@ -15,9 +18,16 @@ from genkit.models._autoencoder import Autoencoder
 class AE(Autoencoder):
     class Options(Autoencoder.Options):
         hidden: nets.Widths = (1000, 500, 250)
+        init: Annotated[
+            Literal["torch", "he"],
+            Field(description="Initial weights: as torch's layers come, or He's, with which a deep net learns faster."),
+        ] = "torch"
 
     def build(self) -> tuple[nn.Module, nn.Module]:
         sizes = [self.image.numbers, *self.options.hidden, self.options.latent_dim]
         encoder = nn.Sequential(nn.Flatten(), nets.mlp(sizes, self.options.activation))
         decoder = nn.Sequential(nets.mlp(sizes[::-1], self.options.activation), nn.Unflatten(1, tuple(self.image)))
+        if self.options.init == "he":
+            nets.he_initialised(encoder)
+            nets.he_initialised(decoder)
         return encoder, decoder

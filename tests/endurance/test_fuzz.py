@@ -482,7 +482,7 @@ def toml(folder: Path) -> Reader:
             except click.ClickException as error:  # as the command line shows it
                 raise UsageError(error.format_message().replace("\n", " ")) from error
 
-    recipes = Path(__file__).parents[2] / "experiments"
+    recipes = Path(__file__).parents[2] / "experiments" / "train"
     whole = [each.read_bytes() for each in sorted(recipes.glob("*.toml"))]
     keys = ["lr", "epochs", "batch-size", "latent-dim", "dataset", "image-size", "channels", "seed", "model", "out"]
     keys += ["a.b", '"a b"', '"\\n"', "''", "batch_size", "no-such", "é", "hidden", "device", "skip-bad"]

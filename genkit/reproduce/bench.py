@@ -1,0 +1,84 @@
+"""The trained runs of a recipe, opened for measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from genkit import checkpoint, images, rundir
+from genkit.data.dataset import Dataset
+from genkit.evaluate.figure import Figure, LeftOut
+from genkit.model import GenerativeModel
+from genkit.reproduce import pca
+from genkit.reproduce.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A trained run's best checkpoint, its images, and where to compute.
+
+    Attributes:
+        name: in the recipe.
+        run: its folder.
+    """
+
+    name: str
+    run: Path
+    images: Dataset
+    device: torch.device
+
+    @cached_property
+    def checkpoint(self) -> checkpoint.Checkpoint:
+        return rundir.find(str(self.run)).read()
+
+    @cached_property
+    def model(self) -> GenerativeModel:
+        return self.checkpoint.model.to(self.device)
+
+    @property
+    def code_size(self) -> int:
+        return int(self.model.options.latent_dim)
+
+    def pca(self) -> pca.Components:
+        """PCA of the training images, with as many components as the code has numbers."""
+        return pca.fit(self.images.train, self.code_size)
+
+    def some_test_images(self, count: int) -> Tensor:
+        """Evenly spaced images of the test split, (count, C, H, W) in [0, 1]."""
+        return images.to_float(self.images.test.images(self.images.test.spread(count)))
+
+
+@dataclass
+class Bench:
+    """What pictures are drawn from.
+
+    Attributes:
+        recipe: what is carried out.
+        runs: the trained runs, by name.
+        folder: where pictures go.
+        figures: what has been measured so far, by name.
+        left_out: what couldn't be, and why.
+    """
+
+    recipe: Recipe
+    runs: dict[str, Opened]
+    folder: Path
+    figures: dict[str, Figure] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def named(self, names: Iterable[str]) -> list[Opened]:
+        """The runs that these names stand for, in the recipe's order."""
+        return [self.runs[run] for name in names for run in self.recipe.named(name)]
+
+    def enter(self, run: str, found: Iterable[Figure | LeftOut]) -> None:
+        """Keep figures under `RUN: NAME`."""
+        for each in found:
+            if isinstance(each, Figure):
+                self.figures[f"{run}: {each.name}"] = each
+            else:
+                self.left_out[f"{run}: {each.name}"] = each.reason

@@ -1,0 +1,137 @@
+"""What a recipe can measure of a run, by name: `[[measure]]`, with the same words in TOML as the arguments here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from genkit import embedding
+from genkit.curves import METRICS
+from genkit.data.batches import in_order
+from genkit.data.dataset import Split
+from genkit.errors import CheckpointError, UsageError, in_one_line
+from genkit.evaluate import figure
+from genkit.evaluate.figure import Figure, LeftOut
+from genkit.evaluate.passes import encode_split, evaluation_batch
+from genkit.evaluate.validation import validate
+from genkit.files import from_json
+from genkit.model import Encodes
+from genkit.reproduce.bench import Opened
+from genkit.reproduce.pca import principal_angles
+
+Conditions = dict[str, str | int | float]
+Measure = Callable[..., Iterable[Figure | LeftOut]]
+
+
+def squared_error(run: Opened) -> Iterable[Figure]:
+    """Of test images and their reconstructions, summed over pixels in [0, 1]; and PCA's, at the same code size."""
+    conditions: Conditions = {"split": "test", "code": run.code_size}
+    unit = "an image"
+    yield figure.mean("squared_error", reconstruction_errors(run, run.images.test), unit, **conditions)
+    yield figure.mean("pca/squared_error", run.pca().squared_error(run.images.test), unit, **conditions)
+
+
+def training_error(run: Opened) -> Iterable[Figure]:
+    """The same of 10,000 training images: how much of the error is of generalisation."""
+    some = run.images.train.take(run.images.train.spread(10_000))
+    yield figure.mean("train/squared_error", reconstruction_errors(run, some), "an image", split="train")
+
+
+def linear_subspace(run: Opened) -> Iterable[Figure]:
+    """Of a linear autoencoder: the largest angle between its decoder's subspace and PCA's, and their errors' ratio.
+
+    Neither's pixels are clipped, so that the optimum is PCA's by theorem (Baldi and Hornik, 1989).
+    """
+    encoder, decoder = run.model.get_submodule("encoder"), run.model.get_submodule("decoder")
+    codes = torch.cat([torch.zeros(1, run.code_size), torch.eye(run.code_size)]).to(run.device)
+    with torch.no_grad():
+        points = decoder(codes).flatten(1).cpu().double()
+        columns = (points[1:] - points[0]).T
+        between = decoder(codes[1:2] + codes[2:3] if run.code_size > 1 else 2 * codes[1:2]).flatten(1).cpu().double()
+    expected = points[1] + points[2 if run.code_size > 1 else 1] - points[0]
+    if not torch.allclose(between[0], expected, atol=1e-3):
+        raise UsageError(f"{run.name} isn't linear, so there is no subspace to compare with PCA's; give hidden = []")
+    pca = run.pca()
+    angles = principal_angles(columns, pca.axes)
+    yield Figure("pca/largest_angle", float(angles.max()), None, "°", {"code": run.code_size})
+
+    def errors(split: Split) -> Tensor:
+        with torch.no_grad():
+            batches = in_order(split, evaluation_batch(run.model.image), run.device)
+            gaps = (decoder(encoder(batch.images)) - batch.images for batch in batches)
+            return torch.cat([gap.double().square().flatten(1).sum(1).cpu() for gap in gaps])
+
+    conditions: Conditions = {"split": "test", "code": run.code_size, "pixels": "not clipped"}
+    ours, best = errors(run.images.test), pca.squared_error(run.images.test)
+    yield figure.mean("squared_error", ours, "an image", **conditions)
+    yield figure.mean("pca/squared_error", best, "an image", **conditions)
+    yield Figure("pca/error_ratio", float(ours.mean() / best.mean()), None, "", {"n": len(ours), **conditions})
+
+
+def knn(run: Opened, k: int = 10) -> Iterable[Figure]:
+    """How often the k nearest other test codes tell an image's class; the same of PCA's codes of that size."""
+    assert isinstance(run.model, Encodes)
+    test = run.images.test
+    for name, codes in (
+        ("knn_accuracy", encode_split(run.model, test, run.device)),
+        ("pca/knn_accuracy", run.pca().codes(test)),
+    ):
+        accuracy = embedding.scores(codes.double().numpy(), test.labels, k)["knn_accuracy"]
+        error = (accuracy * (1 - accuracy) / len(test)) ** 0.5
+        yield Figure(name, accuracy, error, "", {"n": len(test), "split": "test", "k": k, "votes": "leave one out"})
+
+
+def losses(run: Opened) -> Iterable[Figure]:
+    """What training itself measures, on the test split: of a VAE the terms of the ELBO."""
+    values = validate(run.model, run.images.test, run.device)
+    for name, value in values.items():
+        unit = "nats an image" if name in ("neg_elbo", "kl") else ""
+        yield Figure(name, value, None, unit, {"n": len(run.images.test), "split": "test"})
+
+
+def watch(run: Opened) -> Iterable[Figure]:
+    """How many ailments (collapse, saturation) the model's watch names in any of the run's validations."""
+    history = validations(run.run)
+    ailments = {name for count in range(1, len(history) + 1) for name in run.model.watch(history[:count])}
+    conditions: Conditions = {"validations": len(history), "named": ", ".join(sorted(ailments)) or "none"}
+    yield Figure("ailments", len(ailments), None, "", conditions)
+
+
+def validations(run: Path) -> list[dict[str, float]]:
+    """The metrics of each of a run's validations, in order, without their `val/`.
+
+    Raises:
+        CheckpointError: when its curves can't be read.
+    """
+    try:
+        lines = (run / METRICS).read_text(encoding="utf-8").splitlines()
+        entries = [from_json(line.encode()) for line in lines]
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{run / METRICS} can't be read: {in_one_line(error)}") from error
+    prefix = "val/"
+    found = [{key[len(prefix) :]: entry[key] for key in entry if key.startswith(prefix)} for entry in entries]
+    return [values for values in found if values]
+
+
+def reconstruction_errors(run: Opened, split: Split) -> Tensor:
+    """Squared error of each image's reconstruction, (N,) on the CPU."""
+    assert isinstance(run.model, Encodes)
+    errors = []
+    with torch.no_grad():
+        for batch in in_order(split, evaluation_batch(run.model.image), run.device):
+            decoded = run.model.decode(run.model.encode(batch.images))
+            errors.append((decoded - batch.images).double().square().flatten(1).sum(1).cpu())
+    return torch.cat(errors)
+
+
+MEASURES: Mapping[str, Measure] = {
+    "squared-error": squared_error,
+    "training-error": training_error,
+    "linear-subspace": linear_subspace,
+    "knn": knn,
+    "losses": losses,
+    "watch": watch,
+}

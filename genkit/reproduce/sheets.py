@@ -1,0 +1,113 @@
+"""What a recipe can draw, by name: `[[picture]]`, with the same words in TOML as the arguments here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from genkit import embedding, images, pictures, sampling
+from genkit.evaluate.passes import encode_split
+from genkit.images import Row
+from genkit.model import Encodes
+from genkit.reproduce.bench import Bench
+
+Draw = Callable[..., None]
+
+
+def reconstructions(bench: Bench, path: Path, runs: Sequence[str], count: int = 10) -> None:
+    """Test images, what each run makes of them, and what PCA does with a code of the same size."""
+    opened = bench.named(runs)
+    originals = opened[0].some_test_images(count)
+    rows = [Row("original", originals)]
+    for run in opened:
+        assert isinstance(run.model, Encodes)
+        decoded = sampling.reconstruct(run.model, originals)
+        rows.append(Row(f"{run.name}, {run.code_size} numbers", decoded, errors(decoded, originals)))
+    for size, run in {run.code_size: run for run in opened}.items():
+        pca = run.pca()
+        codes = (originals.flatten(1).double() - pca.mean) @ pca.axes
+        decoded = pca.images(codes).float().clamp(0, 1).view_as(originals)
+        rows.append(Row(f"PCA, {size} numbers", decoded, errors(decoded, originals)))
+    images.save_png(path, images.sheet(rows, title=f"{bench.recipe.name}: test images, and their squared errors"))
+
+
+def errors(decoded: torch.Tensor, originals: torch.Tensor) -> list[str]:
+    return [f"{error:.1f}" for error in (decoded - originals).square().flatten(1).sum(1).tolist()]
+
+
+def codes(bench: Bench, path: Path, run: str) -> None:
+    """The test images' codes in two dimensions, by class."""
+    (opened,) = bench.named([run])
+    assert isinstance(opened.model, Encodes)
+    plot(bench, path, embedding.project(encode_split(opened.model, opened.images.test, opened.device)), run)
+
+
+def pca_codes(bench: Bench, path: Path, run: str) -> None:
+    """The same of PCA's first two coordinates."""
+    (opened,) = bench.named([run])
+    points = opened.pca().codes(opened.images.test)[:, :2]
+    plot(bench, path, embedding.project(points), run, "PCA")
+
+
+def plot(bench: Bench, path: Path, projection: embedding.Projection, run: str, by: str = "") -> None:
+    test, classes = bench.runs[run].images.test, bench.runs[run].images.classes
+    title = f"{len(test):,} test images of {bench.runs[run].images.name}, by {by or run}"
+    embedding.plot(projection.points, test.labels, classes, path, path.with_suffix(".svg"), title)
+
+
+def samples(bench: Bench, path: Path, run: str, count: int = 64) -> None:
+    """A plain grid, an image a seed."""
+    (opened,) = bench.named([run])
+    images.save_png(path, pictures.samples(opened.model, range(count), None).sheet)
+
+
+def interpolation(bench: Bench, path: Path, run: str, points: int = 9, steps: int = 9) -> None:
+    """The way through the codes of the first seeds, a row from each to the next."""
+    (opened,) = bench.named([run])
+    waypoints = sampling.seed_codes(opened.model, range(points))
+    names = [f"seed {seed}" for seed in range(points)]
+    images.save_png(path, pictures.interpolation(opened.model, waypoints, names, steps, "slerp", run).sheet)
+
+
+def manifold(bench: Bench, path: Path, run: str, side: int = 20) -> None:
+    """A two-dimensional latent space, whole."""
+    (opened,) = bench.named([run])
+    images.save_png(path, pictures.manifold(opened.model, side).sheet)
+
+
+def curve(bench: Bench, path: Path, runs: Sequence[str], over: str, figure: str, label: str = "") -> None:
+    """A figure of each run against one of the options that they sweep over; a line a name in `runs`."""
+    from matplotlib.figure import Figure as Page
+
+    from genkit.files import whole_file
+
+    page = Page(figsize=(6, 4), dpi=150, layout="constrained")
+    plane = page.add_subplot()
+    for name in runs:
+        found: dict[float, list[float]] = {}
+        for run in bench.recipe.named(name):
+            key = f"{run}: {figure}"
+            if key in bench.figures:
+                place = bench.recipe.runs[run].values()[over.replace("-", "_")]
+                found.setdefault(float(place), []).append(bench.figures[key].value)
+        across = sorted(found)
+        means = [torch.tensor(found[x]).mean().item() for x in across]
+        spreads = [torch.tensor(found[x]).std().item() if len(found[x]) > 1 else 0.0 for x in across]
+        plane.errorbar(across, means, spreads, marker="o", capsize=3, label=name)
+    plane.set(xlabel=over, ylabel=label or figure, xscale="log")
+    plane.legend(frameon=False)
+    with whole_file(path) as temporary:
+        page.savefig(temporary, format="png", metadata={"Software": None})
+
+
+PICTURES: Mapping[str, Draw] = {
+    "reconstructions": reconstructions,
+    "codes": codes,
+    "pca-codes": pca_codes,
+    "samples": samples,
+    "interpolation": interpolation,
+    "manifold": manifold,
+    "curve": curve,
+}

@@ -1,0 +1,9 @@
+"""What setup.cfg can't say: the recipes of experiments/ travel within the package."""
+
+from setuptools import find_packages, setup
+
+setup(
+    packages=[*find_packages(include=["genkit*"]), "genkit.experiments"],
+    package_dir={"genkit.experiments": "experiments"},
+    package_data={"genkit.experiments": ["*.toml"]},
+)

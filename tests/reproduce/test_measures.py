@@ -1,0 +1,110 @@
+"""What recipes measure, against values that are known by other means."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Genkit
+
+from genkit import data
+from genkit.data.dataset import Dataset
+from genkit.errors import UsageError
+from genkit.reproduce import measures
+from genkit.reproduce.bench import Opened
+
+
+@pytest.fixture
+def trained(genkit: Genkit, digits: Dataset, tmp_path: Path):
+    """Train on the bundled digits; gives the run, opened, and what the command said of it."""
+
+    def train(model: str, *options: object) -> tuple[Opened, dict]:
+        outcome = genkit("train", model, "--dataset", "mnist5k", "--epochs", 1, "--out", tmp_path, "--json", *options)
+        assert outcome.code == 0, outcome.err
+        return Opened("net", Path(outcome.json["run"]), digits, torch.device("cpu")), outcome.json
+
+    return train
+
+
+def figures(found: object) -> dict[str, float]:
+    return {each.name: each.value for each in found}  # type: ignore[attr-defined]
+
+
+def test_a_linear_autoencoder_that_is_pca(trained) -> None:
+    """With PCA's axes in another basis for weights, the angles are 0 and the errors equal."""
+    run, _ = trained("ae", "--hidden", "none", "--latent-dim", 5)
+    pca = run.pca()
+    basis = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64)).Q
+    encoder, decoder = run.model.encoder[1][0], run.model.decoder[0][0]
+    with torch.no_grad():
+        encoder.weight.copy_((pca.axes @ basis).T)
+        encoder.bias.copy_(-(pca.mean @ pca.axes @ basis))
+        decoder.weight.copy_(pca.axes @ basis)
+        decoder.bias.copy_(pca.mean)
+    found = figures(measures.linear_subspace(run))
+    assert found["pca/largest_angle"] < 1e-3
+    assert found["pca/error_ratio"] == pytest.approx(1, abs=1e-5)
+    with torch.no_grad():
+        decoder.weight[:, 0] = torch.randn(784)
+    assert figures(measures.linear_subspace(run))["pca/largest_angle"] > 45
+
+
+def test_a_net_with_hidden_layers_has_no_subspace(trained) -> None:
+    run, _ = trained("ae", "--hidden", "8", "--latent-dim", 2)
+    with pytest.raises(UsageError, match="isn't linear"):
+        list(measures.linear_subspace(run))
+
+
+def test_the_squared_error_is_the_commands_own(trained) -> None:
+    run, said = trained("ae", "--hidden", "8", "--latent-dim", 2)
+    found = figures(measures.squared_error(run))
+    assert found["squared_error"] == pytest.approx(said["metrics"]["test/squared_error"], rel=1e-5)
+    assert found["pca/squared_error"] == pytest.approx(float(run.pca().squared_error(run.images.test).mean()))
+    assert figures(measures.losses(run))["squared_error"] == pytest.approx(found["squared_error"], rel=1e-5)
+
+
+def test_the_watch_is_asked_of_every_validation(trained) -> None:
+    """An ailment that has passed by the end of the training was one."""
+    run, _ = trained("vae", "--latent-dim", 4, "--hidden", "8")
+    metrics = run.run / "metrics.jsonl"
+    assert figures(measures.watch(run)) == {"ailments": len(run.model.watch(measures.validations(run.run)))}
+    healthy = {"step": 8, "val/neg_elbo": 200.0, "val/active_units": 4}
+    metrics.write_text("".join(json.dumps(healthy | {"val/active_units": units}) + "\n" for units in (4, 0, 4)))
+    assert figures(measures.watch(run)) == {"ailments": 1}
+    metrics.write_text(json.dumps(healthy) + "\n")
+    assert figures(measures.watch(run)) == {"ailments": 0}
+
+
+def test_neighbours_of_codes_that_are_the_class(trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = trained("ae", "--hidden", "8", "--latent-dim", 2)
+    labels = run.images.test.labels.float()
+    codes = torch.stack([labels, torch.zeros_like(labels)], 1)
+    monkeypatch.setattr(measures, "encode_split", lambda *_: codes)
+    found = figures(measures.knn(run))
+    assert found["knn_accuracy"] == 1
+    assert 0.2 < found["pca/knn_accuracy"] < 0.7
+
+
+def test_pictures_can_all_be_drawn(trained, tmp_path: Path) -> None:
+    assert data.names()  # the recipe below is of a set that is there
+    path = tmp_path / "all.toml"
+    path.write_text(
+        'shows = "s"\npaper = "p"\nminutes = 1\ndataset = "mnist5k"\nepochs = 1\nmodel = "vae"\nhidden = [8]\n'
+        "[runs.vae]\nsweep.latent-dim = [2, 3]\n[[measure]]\nname = 'losses'\n"
+        "[[report]]\nwhat = 'w'\nfigure = 'vae/latent-dim=2: neg_elbo'\n"
+        "[[picture]]\nname = 'manifold'\nrun = 'vae/latent-dim=2'\nside = 3\n"
+        "[[picture]]\nname = 'samples'\nrun = 'vae/latent-dim=2'\ncount = 4\n"
+        "[[picture]]\nname = 'interpolation'\nrun = 'vae/latent-dim=3'\npoints = 3\nsteps = 3\n"
+        "[[picture]]\nname = 'codes'\nrun = 'vae/latent-dim=2'\n"
+        "[[picture]]\nname = 'pca-codes'\nrun = 'vae/latent-dim=2'\n"
+        "[[picture]]\nname = 'curve'\nruns = ['vae']\nover = 'latent-dim'\nfigure = 'neg_elbo'\n"
+    )
+    from genkit.reproduce.carry_out import carry_out
+    from genkit.reproduce.recipe import Recipe
+
+    outcome = carry_out(Recipe(path, out=str(tmp_path / "runs")), tmp_path / "table")
+    assert len(outcome.pictures) == 6
+    for picture in outcome.pictures:
+        assert picture.read_bytes().startswith(b"\x89PNG")
