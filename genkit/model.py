@@ -116,7 +116,7 @@ class GenerativeModel(nn.Module, ABC):
     pixels: Literal["value", "odds", "bits"] = "value"
     #: The validation metric that picks the best checkpoint, lower is better: one that a phase logs, or one of
     #: `evaluate.validation.SAMPLE_METRICS`.
-    monitor: ClassVar[str] = "loss"
+    monitor: str = "loss"
 
     def __init__(self, image: ImageShape, options: Any):
         super().__init__()

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from genkit import model, nets
@@ -29,8 +29,11 @@ def sum_of_softplus(logits: Tensor) -> Tensor:
     """Σ ln(1 + eˡ) over the last dimension of logits (..., N): (...).
 
     ln(1 + eˡ) = max(l, 0) − ln σ(|l|), and the sum of logarithms is the logarithm of a product: one is taken where 32
-    would be. A factor is at least ½, so 32 of them don't underflow.
+    would be. A factor is at least ½, so 32 of them don't underflow. Where a gradient is wanted, torch's own function is
+    used, which has one at 0.
     """
+    if logits.requires_grad:
+        return F.softplus(logits).sum(-1)
     factors = logits.abs().sigmoid()
     for _ in range(5):
         half, odd = divmod(factors.shape[-1], 2)
@@ -68,10 +71,24 @@ class VAE(GenerativeModel):
             Literal["none", "dynamic"],
             Field(description="`dynamic` draws each pixel as 0 or 1 with its grey value's odds, afresh at every use."),
         ] = "none"
+        objective: Annotated[
+            Literal["elbo", "iwae"],
+            Field(
+                description="The evidence lower bound, or the tighter one of K importance-weighted codes (needs --k)."
+            ),
+        ] = "elbo"
+        k: Annotated[int, Field(ge=1, le=4096, description="Codes drawn for an image in a training step.")] = 1
         beta: Annotated[float, Field(ge=0, description="Weight of the KL term; 1 is the ELBO.")] = 1.0
         kl_warmup: Annotated[float, Field(ge=0, description="Epochs over which the KL term's weight rises from 0.")] = (
             0.0
         )
+
+        @model_validator(mode="after")
+        def _has_one_kl_term(self) -> VAE.Options:
+            """The weights of the importance-weighted bound hold prior and posterior; there is no KL term to weigh."""
+            if self.objective == "iwae" and (self.beta != 1 or self.kl_warmup):
+                raise ValueError("--objective iwae has no KL term: leave --beta at 1 and --kl-warmup at 0")
+            return self
 
     LEVELS = 3
     monitor = "neg_elbo"
@@ -81,6 +98,8 @@ class VAE(GenerativeModel):
         latent, activation = options.latent_dim, options.activation
         if options.likelihood == "bernoulli":
             self.pixels = "bits" if options.binarize == "dynamic" else "odds"
+        if options.objective == "iwae" and options.k > 1:
+            self.monitor = "iwae"
         self.encoder: nn.Module
         self.decoder: nn.Module
         if options.net == "mlp":
@@ -101,12 +120,15 @@ class VAE(GenerativeModel):
         return [Phase("", self, self.losses, self.options.optimizer())]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The training loss and the ELBO's terms, from one sample of z an image.
+        """The training loss and the ELBO's terms, from one sample of z an image, or `k`.
 
-        `neg_elbo` is always at a KL weight of 1; `loss` has `beta` and its warm-up.
+        `neg_elbo` is always at a KL weight of 1; `loss` has `beta` and its warm-up. With one sample both objectives
+        are the same.
         """
         images = torch.bernoulli(batch.images) if self.options.binarize == "dynamic" else batch.images
         mean, log_variance = self.posterior(images)
+        if self.options.k > 1:
+            return self.losses_of_several(images, mean, log_variance, batch.epoch)
         z = torch.addcmul(mean, (log_variance / 2).exp(), torch.randn_like(mean))
         reconstruction = self.negative_log_likelihood(self.decoder(z).to(images.dtype), images).mean()
         kl = gaussian_kl(mean, log_variance).sum() / len(images)
@@ -116,6 +138,27 @@ class VAE(GenerativeModel):
             "reconstruction": reconstruction,
             "kl": kl,
         }
+
+    def losses_of_several(self, images: Tensor, mean: Tensor, log_variance: Tensor, epoch: Tensor) -> dict[str, Tensor]:
+        """The same from `k` codes an image: of their mean bound, or of the bound of their mean weight.
+
+        `iwae` is −ln (1/k) Σ w, after Burda, Grosse and Salakhutdinov (ICLR 2016), with the weights
+        w = p(x|z) p(z) / q(z|x); `neg_elbo` is that of the same codes, as tight as with one, and less noisy.
+        """
+        shape = (len(mean), self.options.k, mean.shape[1])
+        noise = torch.randn(shape, dtype=mean.dtype, device=mean.device)
+        z = torch.addcmul(mean.unsqueeze(1), (log_variance / 2).exp().unsqueeze(1), noise)
+        log_likelihood = self.log_likelihood(z, images)
+        reconstruction = -log_likelihood.mean()
+        kl = gaussian_kl(mean, log_variance).sum() / len(images)
+        terms = {"neg_elbo": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
+        if self.options.objective == "elbo":
+            return {"loss": reconstruction + self.kl_weight(epoch) * kl, **terms}
+        # The normalising constants of prior and posterior are the same but for σ.
+        prior_to_posterior = 0.5 * (noise.square() - z.square()).sum(2) + 0.5 * log_variance.sum(1, keepdim=True)
+        log_weights = log_likelihood + prior_to_posterior
+        bound = math.log(self.options.k) - log_weights.logsumexp(1).mean()
+        return {"loss": bound, **terms, "iwae": bound}
 
     def kl_weight(self, epoch: Tensor) -> Tensor | float:
         """`beta`, reached linearly after `kl_warmup` epochs."""
@@ -150,8 +193,8 @@ class VAE(GenerativeModel):
     def log_likelihood(self, z: Tensor, images: Tensor) -> Tensor:
         """ln p(x|z) in nats of images (B, C, H, W) under K codes (B, K, latent_dim) each: (B, K).
 
-        The same as −`negative_log_likelihood`, in a third of its time beside the decoder's products: ln p(x|z) =
-        Σ x·l − Σ ln(1 + eˡ) of the logits l, whose first sum is a matrix product.
+        The same as −`negative_log_likelihood`, which would need every image K times: ln p(x|z) = Σ x·l − Σ ln(1 + eˡ)
+        of the logits l, whose first sum is a matrix product.
         """
         output = self.decoder(z.flatten(0, 1)).to(images.dtype).reshape(*z.shape[:2], -1)
         pixels = images.flatten(1)
