@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from genkit import cli, data
+from genkit import cli, data, models
 from genkit.data.dataset import Dataset
 
 
@@ -28,6 +28,13 @@ class Outcome(NamedTuple):
 
 
 Genkit = Callable[..., Outcome]
+
+SMALL = {
+    "ae": ["--hidden", "64", "--latent-dim", "8"],
+    "conv-ae": ["--width", "4", "--latent-dim", "8"],
+    "dcgan": ["--width", "4", "--latent-dim", "8"],
+    "vae": ["--hidden", "64", "--latent-dim", "2"],
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -76,3 +83,19 @@ def mnist() -> Dataset:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a short run of each model, trained by the command."""
+    out = tmp_path_factory.mktemp("runs")
+    for name in models.names():
+        arguments = ["train", name, "--dataset", "mnist5k", "--epochs", "2", "--batch-size", "256", "--out", str(out)]
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main([*arguments, "--device", "cpu", *SMALL.get(name, [])])
+        assert not exit_info.value.code
+    return out
+
+
+def run_of(runs: Path, name: str) -> Path:
+    return next(runs.glob(f"[0-9]????-{name}-mnist5k"))

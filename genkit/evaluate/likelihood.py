@@ -27,9 +27,9 @@ from genkit.model import Likelihood
 
 #: Codes of an image that are drawn at once. Those of an image are a function of the seed and the image's place in its
 #: set: neither the other images, nor how many fit in memory, nor k changes the first of them.
-PIECE = 256
-#: Numbers that a decoder may return at once: on a CPU what its caches hold, on a GPU what keeps it busy.
-CPU_NUMBERS, GPU_NUMBERS = 1 << 19, 1 << 26
+PIECE = 1000
+#: Numbers that a decoder may return at once: what keeps all cores, or all of a GPU, busy.
+CPU_NUMBERS, GPU_NUMBERS = 1 << 21, 1 << 26
 #: What an image's random numbers are for: the codes of the likelihood, the one of the bound, its pixels.
 CODES, ELBO, BITS = 0, 1, 2
 #: Codes in each of the blocks in which the aggregated posterior is held against the prior.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genkit.evaluate import likelihood
 from genkit.model import ImageShape
-from genkit.models.vae import VAE, gaussian_kl
+from genkit.models.vae import VAE, bernoulli_log_likelihood, gaussian_kl
 
 SHAPE = ImageShape(1, 4, 3)
 SIGMA = 0.3
@@ -111,7 +111,22 @@ def test_sums_of_weights_beyond_what_floats_hold() -> None:
 def test_a_vaes_likelihood_is_that_of_its_training(options: dict[str, object]) -> None:
     shape = ImageShape(3, 9, 8)
     model = VAE(shape, VAE.Options(hidden=(8,), latent_dim=4, **options)).eval()
-    images, z = torch.rand(5, *shape), 3 * torch.randn(5, 6, 4)
+    images, z = torch.rand(5, *shape), 30 * torch.randn(5, 6, 4)
+    expected = -model.negative_log_likelihood(model.decoder(z.flatten(0, 1)), images.repeat_interleave(6, 0))
+    torch.testing.assert_close(model.log_likelihood(z, images), expected.view(5, 6), rtol=1e-5, atol=1e-3)
     with torch.no_grad():
-        expected = -model.negative_log_likelihood(model.decoder(z.flatten(0, 1)), images.repeat_interleave(6, 0))
         torch.testing.assert_close(model.log_likelihood(z, images), expected.view(5, 6), rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("numbers", [1, 2, 31, 96, 784])
+def test_bernoulli_pixels_in_place(numbers: int) -> None:
+    """Logits of all sizes, those included whose exponential single precision doesn't hold."""
+    logits = torch.randn(3, 4, numbers) * torch.tensor([0.0, 1.0, 10.0, 200.0])[:, None]
+    pixels = torch.rand(3, numbers)
+    expected = -torch.nn.functional.binary_cross_entropy_with_logits(
+        logits.double(), pixels.double().unsqueeze(1).expand_as(logits), reduction="none"
+    ).sum(2)
+    found = bernoulli_log_likelihood(logits.clone(), pixels)
+    torch.testing.assert_close(found.double(), expected, rtol=2e-6, atol=1e-3)
+    found = bernoulli_log_likelihood(logits.clone().requires_grad_(), pixels)
+    torch.testing.assert_close(found.double(), expected, rtol=2e-6, atol=1e-3)
