@@ -72,11 +72,13 @@ def evaluate(
     Every figure has its standard error over images and says what it depends on; what a model doesn't allow is left out
     with the reason. Several runs stand side by side. Each run's figures are kept in its evaluation.json.
     """
+    from genkit import device as devices
     from genkit.evaluate import report, topics
     from genkit.evaluate.subject import Asked
     from genkit.files import to_json, write_file
 
     chosen = topics.chosen(only)
+    devices.keep_freed_memory()
     evaluations: list[Evaluation] = []
     files: list[Path] = []
     for run in runs or (None,):
