@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from genkit.data.dataset import Dataset
 from genkit.evaluate import likelihood
+from genkit.evaluate.figure import LeftOut
+from genkit.evaluate.subject import Asked, Subject
 from genkit.model import ImageShape
 from genkit.models.vae import VAE, bernoulli_log_likelihood, gaussian_kl
 
@@ -130,3 +133,39 @@ def test_bernoulli_pixels_in_place(numbers: int) -> None:
     torch.testing.assert_close(found.double(), expected, rtol=2e-6, atol=1e-3)
     found = bernoulli_log_likelihood(logits.clone().requires_grad_(), pixels)
     torch.testing.assert_close(found.double(), expected, rtol=2e-6, atol=1e-3)
+
+
+def test_aggregate_kl_in_closed_form() -> None:
+    """Means at ±a in one dimension, and posteriors of variance v: N(0, a² + v) against N(0, 1)."""
+    means = torch.tensor([[2.0, 0.5], [-2.0, 0.5]]).double()
+    variances = torch.tensor([[1.0, 0.2], [1.0, 0.4]]).double()
+    expected = 0.5 * (5 - 1 - math.log(5)) + 0.5 * (0.3 + 0.25 - 1 - math.log(0.3))
+    assert likelihood.aggregate_kl(means, variances) == pytest.approx(expected)
+    assert likelihood.aggregate_kl(torch.zeros(5, 1).double(), torch.ones(5, 1).double()) == pytest.approx(0)
+    by_image = gaussian_kl(means, variances.log()).sum(1).mean()
+    assert likelihood.aggregate_kl(means, variances) <= float(by_image)
+
+
+def test_aggregate_mmd_is_zero_in_expectation_for_codes_of_the_prior() -> None:
+    codes = torch.randn(10_000, 4).double()
+    same = likelihood.aggregate_mmd(codes, 0, {})
+    assert abs(same.value) < 4 * same.error
+    assert same.conditions["blocks"] == 40
+    moved = likelihood.aggregate_mmd(codes + 0.5, 0, {})
+    assert moved.value > 10 * moved.error
+    assert isinstance(likelihood.aggregate_mmd(codes[:300], 0, {}), LeftOut)
+
+
+def test_binary_pixels_are_drawn_with_their_grey_values_odds_by_their_place(digits: Dataset) -> None:
+    model = VAE(digits.shape, VAE.Options(hidden=(4,), binarize="dynamic")).eval()
+    subject = Subject("run", model, "vae", digits, "test", digits.test, torch.device("cpu"), "")
+    drawn = torch.cat([images for images, _ in likelihood.observed(subject, digits.test, Asked())])
+    grey = digits.test.images().float() / 255
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(drawn[grey == 1], torch.ones(int((grey == 1).sum())))
+    middle = (grey > 0.3) & (grey < 0.7)
+    assert float((drawn - grey)[middle].mean()) == pytest.approx(0, abs=0.01)
+    few = digits.test.take(torch.tensor([7, 400]))
+    again, places = next(iter(likelihood.observed(subject, few, Asked())))
+    assert torch.equal(again, drawn[[7, 400]]), "whatever other images are measured"
+    assert torch.equal(places, digits.test.rows[[7, 400]])
