@@ -169,3 +169,19 @@ def test_binary_pixels_are_drawn_with_their_grey_values_odds_by_their_place(digi
     again, places = next(iter(likelihood.observed(subject, few, Asked())))
     assert torch.equal(again, drawn[[7, 400]]), "whatever other images are measured"
     assert torch.equal(places, digits.test.rows[[7, 400]])
+
+
+@torch.no_grad()
+def test_the_bound_samples_its_codes(digits: Dataset) -> None:
+    """With q(z|x) = N(0, I) and pixels N(Wz, σ²), −ELBO = (‖x‖² + ‖W‖²) / 2σ² + D ln σ√(2π); at z = μ, ‖W‖² is lost."""
+    model = VAE(digits.shape, VAE.Options(hidden=(), latent_dim=3, likelihood="gaussian", sigma=0.5)).eval()
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.nn.init.normal_(model.decoder[0][0].weight, std=0.3)
+    subject = Subject("run", model, "vae", digits, "test", digits.test, torch.device("cpu"), "")
+    bound = likelihood.elbo(subject, Asked())
+    images = digits.test.images().flatten(1).double() / 255
+    weights = model.decoder[0][0].weight.double().square().sum()
+    expected = (images.square().sum(1).mean() + weights) / (2 * 0.25) + 784 * math.log(0.5 * math.sqrt(2 * math.pi))
+    assert float(bound.reconstruction.mean()) == pytest.approx(float(expected), abs=0.1 * float(weights) / 0.5)
+    assert float(bound.kl.abs().max()) == 0
