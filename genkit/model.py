@@ -139,7 +139,7 @@ class Model(nn.Module, ABC):
     Options: ClassVar[type[TrainingOptions]] = TrainingOptions
     #: The validation metric that picks the best checkpoint, lower is better: one that a phase logs, or one of
     #: `evaluate.validation.SAMPLE_METRICS`.
-    monitor: ClassVar[str] = "loss"
+    monitor: str = "loss"
 
     def __init__(self, image: ImageShape, options: Any):
         super().__init__()
@@ -200,6 +200,9 @@ class GenerativeModel(Model):
     """A latent space and the way from it to images."""
 
     Options: ClassVar[type[TrainingOptions]] = Options
+    #: What `decode` says of a pixel: its value; the odds that it is 1, learned from grey values (`odds`) or from images
+    #: whose pixels were drawn as 0 or 1 with their grey values' odds (`bits`).
+    pixels: Literal["value", "odds", "bits"] = "value"
 
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
@@ -219,4 +222,20 @@ class Encodes(Protocol):
 
     def encode(self, images: Tensor) -> Tensor:
         """Codes (B, latent_dim) of images (B, C, H, W) in [0, 1]; of a distribution over codes, its mean."""
+        ...
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """A model that says how likely an image is given its code, and where its code lies: a VAE."""
+
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the diagonal Gaussian q(z|x) of images (B, C, H, W): two of (B, latent_dim)."""
+        ...
+
+    def log_likelihood(self, z: Tensor, images: Tensor) -> Tensor:
+        """ln p(x|z) in nats, summed over pixels, of images (B, C, H, W) under K codes (B, K, latent_dim) each: (B, K).
+
+        The prior of the codes is N(0, I).
+        """
         ...

@@ -36,7 +36,7 @@ def require_generative(model: Model, run: str) -> GenerativeModel:
     """
     if not isinstance(model, GenerativeModel):
         raise UsageError(
-            f"{run} is a {models.name_of(type(model))}: it has no images to sample; genkit embed shows its features"
+            f"{run} is a {models.name_of(type(model))}: it makes no images; genkit embed shows its features"
         )
     return model
 

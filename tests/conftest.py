@@ -45,6 +45,14 @@ class Outcome(NamedTuple):
 
 Genkit = Callable[..., Outcome]
 
+SMALL = {
+    "ae": ["--hidden", "64", "--latent-dim", "8"],
+    "classifier": ["--width", "4"],
+    "conv-ae": ["--width", "4", "--latent-dim", "8"],
+    "dcgan": ["--width", "4", "--latent-dim", "8"],
+    "vae": ["--hidden", "64", "--latent-dim", "2"],
+}
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -92,3 +100,19 @@ def mnist() -> Dataset:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a short run of each model, trained by the command."""
+    out = tmp_path_factory.mktemp("runs")
+    for name in models.names():
+        arguments = ["train", name, "--dataset", "mnist5k", "--epochs", "2", "--batch-size", "256", "--out", str(out)]
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main([*arguments, "--device", "cpu", *SMALL.get(name, [])])
+        assert not exit_info.value.code
+    return out
+
+
+def run_of(runs: Path, name: str) -> Path:
+    return next(runs.glob(f"[0-9]????-{name}-mnist5k"))

@@ -14,37 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import GENERATIVE, Genkit
+from conftest import GENERATIVE, Genkit, run_of
 from PIL import Image
 
 from genkit import checkpoint, models
 from genkit.data.dataset import Dataset
-
-SMALL = {
-    "ae": ["--hidden", "64", "--latent-dim", "8"],
-    "classifier": ["--width", "4"],
-    "conv-ae": ["--width", "4", "--latent-dim", "8"],
-    "dcgan": ["--width", "4", "--latent-dim", "8"],
-    "vae": ["--hidden", "64", "--latent-dim", "2"],
-}
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a short run of each model, trained by the command."""
-    from genkit import cli
-
-    out = tmp_path_factory.mktemp("runs")
-    for name in models.names():
-        arguments = ["train", name, "--dataset", "mnist5k", "--epochs", "2", "--batch-size", "256", "--out", str(out)]
-        with pytest.raises(SystemExit) as exit_info:
-            cli.main([*arguments, "--device", "cpu", *SMALL.get(name, [])])
-        assert not exit_info.value.code
-    return out
-
-
-def run_of(runs: Path, name: str) -> Path:
-    return next(runs.glob(f"[0-9]????-{name}-mnist5k"))
 
 
 def picture(path: Path) -> Image.Image:

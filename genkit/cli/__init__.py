@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 import genkit
-from genkit.cli import data, embed, info, reproduce, sample, train
+from genkit.cli import data, embed, evaluate, info, reproduce, sample, train
 from genkit.cli.output import LogHandler, emit_error
 from genkit.errors import GenkitError
 
@@ -27,6 +27,7 @@ def genkit_command() -> None:
     genkit train vae --dataset mnist     train a model
     genkit sample --interpolate          walk through the newest run's latent space
     genkit embed                         look at it in two dimensions
+    genkit evaluate                      measure the model
 
     Results go to stdout, everything else to stderr; --json makes the result one JSON object. Every command takes
     --debug, which shows the traceback of an error. Exit codes: 0 done, 1 failed or bad data, 2 usage, 3 diverged,
@@ -34,7 +35,8 @@ def genkit_command() -> None:
     """
 
 
-for command in (train.train, sample.sample, embed.embed, reproduce.reproduce, info.info, data.data):
+COMMANDS = (train.train, sample.sample, embed.embed, evaluate.evaluate, reproduce.reproduce, info.info, data.data)
+for command in COMMANDS:
     genkit_command.add_command(command)
 
 

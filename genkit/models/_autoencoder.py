@@ -35,6 +35,7 @@ class Autoencoder(GenerativeModel):
 
     def __init__(self, image: ImageShape, options: Options):
         super().__init__(image, options)
+        self.pixels = "odds" if options.loss == "cross-entropy" else "value"
         self.encoder, self.decoder = self.build()
         self.codes = nets.FittedGaussian(options.latent_dim)
 

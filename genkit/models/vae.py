@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from genkit import model, nets
@@ -23,6 +23,28 @@ from genkit.model import Batch, GenerativeModel, ImageShape, Phase
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(mean, variance) ‖ N(0, 1)) of every element, in nats: ½(μ² + σ² − 1 − ln σ²). Same shape as `mean`."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+
+
+def bernoulli_log_likelihood(logits: Tensor, pixels: Tensor) -> Tensor:
+    """Σ x·l − ln(1 + eˡ), in nats, of pixels x (B, N) under K sets of logits l (B, K, N) each: (B, K).
+
+    With ln(1 + eˡ) = ½ (l + |l|) − ln σ(|l|), the parts that are linear in l and |l| are matrix products, and the sum
+    of logarithms is the logarithm of a product: one is taken where 32 would be. A factor is at least ½, so that 32 of
+    them don't underflow. All is done in the logits' own memory, where no gradient is wanted.
+    """
+    if logits.requires_grad:
+        return torch.bmm(logits, pixels.unsqueeze(2)).squeeze(2) - F.softplus(logits).sum(2)
+    # One product an image: a batch of products with a single column each takes torch seven times as long.
+    linear = torch.stack([each @ weights for each, weights in zip(logits, pixels - 0.5, strict=True)])
+    sizes = logits.abs_()
+    linear -= sizes @ torch.full_like(pixels[0], 0.5)
+    factors = sizes.sigmoid_()
+    for _ in range(5):
+        half, odd = divmod(factors.shape[2], 2)
+        if odd or not half:
+            break
+        factors = factors[..., :half].mul_(factors[..., half:])
+    return linear + factors.log_().sum(2)
 
 
 class VAE(GenerativeModel):
@@ -53,10 +75,24 @@ class VAE(GenerativeModel):
             Literal["none", "dynamic"],
             Field(description="`dynamic` draws each pixel as 0 or 1 with its grey value's odds, afresh at every use."),
         ] = "none"
+        objective: Annotated[
+            Literal["elbo", "iwae"],
+            Field(
+                description="The evidence lower bound, or the tighter one of K importance-weighted codes (needs --k)."
+            ),
+        ] = "elbo"
+        k: Annotated[int, Field(ge=1, le=4096, description="Codes drawn for an image in a training step.")] = 1
         beta: Annotated[float, Field(ge=0, description="Weight of the KL term; 1 is the ELBO.")] = 1.0
         kl_warmup: Annotated[float, Field(ge=0, description="Epochs over which the KL term's weight rises from 0.")] = (
             0.0
         )
+
+        @model_validator(mode="after")
+        def _has_one_kl_term(self) -> VAE.Options:
+            """The weights of the importance-weighted bound hold prior and posterior; there is no KL term to weigh."""
+            if self.objective == "iwae" and (self.beta != 1 or self.kl_warmup):
+                raise ValueError("--objective iwae has no KL term: leave --beta at 1 and --kl-warmup at 0")
+            return self
 
     LEVELS = 3
     monitor = "neg_elbo"
@@ -64,6 +100,10 @@ class VAE(GenerativeModel):
     def __init__(self, image: ImageShape, options: Options):
         super().__init__(image, options)
         latent, activation = options.latent_dim, options.activation
+        if options.likelihood == "bernoulli":
+            self.pixels = "bits" if options.binarize == "dynamic" else "odds"
+        if options.objective == "iwae" and options.k > 1:
+            self.monitor = "iwae"
         self.encoder: nn.Module
         self.decoder: nn.Module
         if options.net == "mlp":
@@ -84,12 +124,15 @@ class VAE(GenerativeModel):
         return [Phase("", self, self.losses, self.options.optimizer())]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The training loss and the ELBO's terms, from one sample of z an image.
+        """The training loss and the ELBO's terms, from one sample of z an image, or `k`.
 
-        `neg_elbo` is always at a KL weight of 1; `loss` has `beta` and its warm-up.
+        `neg_elbo` is always at a KL weight of 1; `loss` has `beta` and its warm-up. With one sample both objectives
+        are the same.
         """
         images = torch.bernoulli(batch.images) if self.options.binarize == "dynamic" else batch.images
         mean, log_variance = self.posterior(images)
+        if self.options.k > 1:
+            return self.losses_of_several(images, mean, log_variance, batch.epoch)
         z = torch.addcmul(mean, (log_variance / 2).exp(), torch.randn_like(mean))
         reconstruction = self.negative_log_likelihood(self.decoder(z).to(images.dtype), images).mean()
         kl = gaussian_kl(mean, log_variance).sum() / len(images)
@@ -99,6 +142,27 @@ class VAE(GenerativeModel):
             "reconstruction": reconstruction,
             "kl": kl,
         }
+
+    def losses_of_several(self, images: Tensor, mean: Tensor, log_variance: Tensor, epoch: Tensor) -> dict[str, Tensor]:
+        """The same from `k` codes an image: of their mean bound, or of the bound of their mean weight.
+
+        `iwae` is −ln (1/k) Σ w, after Burda, Grosse and Salakhutdinov (ICLR 2016), with the weights
+        w = p(x|z) p(z) / q(z|x); `neg_elbo` is that of the same codes, as tight as with one, and less noisy.
+        """
+        shape = (len(mean), self.options.k, mean.shape[1])
+        noise = torch.randn(shape, dtype=mean.dtype, device=mean.device)
+        z = torch.addcmul(mean.unsqueeze(1), (log_variance / 2).exp().unsqueeze(1), noise)
+        log_likelihood = self.log_likelihood(z, images)
+        reconstruction = -log_likelihood.mean()
+        kl = gaussian_kl(mean, log_variance).sum() / len(images)
+        terms = {"neg_elbo": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
+        if self.options.objective == "elbo":
+            return {"loss": reconstruction + self.kl_weight(epoch) * kl, **terms}
+        # The normalising constants of prior and posterior are the same but for σ.
+        prior_to_posterior = 0.5 * (noise.square() - z.square()).sum(2) + 0.5 * log_variance.sum(1, keepdim=True)
+        log_weights = log_likelihood + prior_to_posterior
+        bound = math.log(self.options.k) - log_weights.logsumexp(1).mean()
+        return {"loss": bound, **terms, "iwae": bound}
 
     def kl_weight(self, epoch: Tensor) -> Tensor | float:
         """`beta`, reached linearly after `kl_warmup` epochs."""
@@ -129,6 +193,18 @@ class VAE(GenerativeModel):
             standardised = (images - output) * (-self.log_sigma).exp()
             terms = 0.5 * standardised.square() + self.log_sigma + 0.5 * math.log(2 * math.pi)
         return terms.flatten(1).sum(1)
+
+    def log_likelihood(self, z: Tensor, images: Tensor) -> Tensor:
+        """ln p(x|z) in nats of images (B, C, H, W) under K codes (B, K, latent_dim) each: (B, K).
+
+        The same as −`negative_log_likelihood`, which would need every image K times.
+        """
+        output = self.decoder(z.flatten(0, 1)).to(images.dtype).reshape(*z.shape[:2], -1)
+        pixels = images.flatten(1)
+        if self.options.likelihood == "bernoulli":
+            return bernoulli_log_likelihood(output, pixels)
+        squares = (output - pixels.unsqueeze(1)).square().sum(2) * (-2 * self.log_sigma).exp()
+        return -0.5 * squares - pixels.shape[1] * (self.log_sigma + 0.5 * math.log(2 * math.pi))
 
     def encode(self, images: Tensor) -> Tensor:
         return self.posterior(images)[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from genkit import checkpoint, images, rundir
+from genkit import checkpoint, images, rundir, sampling
 from genkit.data.dataset import Dataset
 from genkit.evaluate.figure import Figure, LeftOut
 from genkit.model import GenerativeModel
@@ -38,7 +38,7 @@ class Opened:
 
     @cached_property
     def model(self) -> GenerativeModel:
-        return self.checkpoint.model.to(self.device)
+        return sampling.require_generative(self.checkpoint.model, self.name).to(self.device)
 
     @property
     def code_size(self) -> int:

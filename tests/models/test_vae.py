@@ -98,3 +98,91 @@ def test_posterior_is_reparameterised() -> None:
 def test_posterior_collapse_is_named(active: int, latent: int, collapsed: bool) -> None:
     model = VAE(ImageShape(1, 8, 8), VAE.Options(latent_dim=latent, hidden=(8,)))
     assert (model.watch([{"active_units": 9}, {"active_units": active}]).keys() == {"posterior collapse"}) == collapsed
+
+
+def fresh(**options: object) -> VAE:
+    """Of the same weights whatever the objective."""
+    torch.manual_seed(0)
+    return VAE(IMAGE, VAE.Options(hidden=(6,), latent_dim=3, **options)).double()
+
+
+def gradients(model: VAE, images: torch.Tensor, seed: int = 0) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    torch.manual_seed(seed)
+    loss = model.losses(batch(images))["loss"]
+    return loss.detach(), list(torch.autograd.grad(loss, list(model.parameters())))
+
+
+@pytest.mark.parametrize("options", [{}, {"likelihood": "gaussian"}], ids=str)
+def test_iwae_of_one_code_is_the_elbo(options: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    images = torch.rand(7, *IMAGE).double()
+    loss, expected = gradients(fresh(**options), images)
+    found, slopes = gradients(fresh(objective="iwae", k=1, **options), images)
+    assert torch.equal(found, loss)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(slopes, expected, strict=True))
+
+
+def test_iwae_is_minus_the_logarithm_of_the_mean_weight() -> None:
+    """Each weight by torch's own distributions, from the same draws."""
+    model = fresh(objective="iwae", k=5)
+    images = torch.rand(7, *IMAGE).double()
+    torch.manual_seed(3)
+    losses = model.losses(batch(images))
+    torch.manual_seed(3)
+    mean, log_variance = model.posterior(images)
+    noise = torch.randn(7, 5, 3, dtype=torch.float64)
+    posterior = torch.distributions.Normal(mean[:, None], (log_variance / 2).exp()[:, None])
+    z = posterior.loc + posterior.scale * noise
+    pixels = torch.distributions.Bernoulli(
+        logits=model.decoder(z.flatten(0, 1)).view(7, 5, *IMAGE), validate_args=False
+    )
+    log_weights = (
+        pixels.log_prob(images[:, None]).sum((2, 3, 4))
+        + torch.distributions.Normal(0, 1).log_prob(z).sum(2)
+        - posterior.log_prob(z).sum(2)
+    )
+    torch.testing.assert_close(losses["loss"], -log_weights.exp().mean(1).log().mean())
+    torch.testing.assert_close(losses["iwae"], losses["loss"])
+    torch.testing.assert_close(losses["reconstruction"], -pixels.log_prob(images[:, None]).sum((2, 3, 4)).mean())
+    torch.testing.assert_close(
+        losses["neg_elbo"], losses["reconstruction"] + gaussian_kl(mean, log_variance).sum(1).mean()
+    )
+    # Burda et al., equation 13: each code's gradient counts by its share of the weights.
+    shares = log_weights.softmax(1).detach()
+    expected = torch.autograd.grad(-(shares * log_weights).sum(1).mean(), list(model.parameters()))
+    found = torch.autograd.grad(losses["loss"], list(model.parameters()))
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@torch.no_grad()
+def test_more_codes_tighten_the_iwae_bound_and_leave_the_elbo() -> None:
+    images = torch.rand(200, *IMAGE).double()
+    means = {}
+    for k in (1, 2, 30):
+        model = fresh(objective="iwae", k=k)
+        torch.nn.init.normal_(model.decoder[0][0].weight, std=3)  # so that codes differ in what they say of an image
+        drawn = [model.losses(batch(images)) for _ in range(20)]
+        means[k] = {name: sum(float(each[name]) for each in drawn) / 20 for name in ("loss", "neg_elbo")}
+    assert means[1]["loss"] > means[2]["loss"] + 0.05 > means[30]["loss"] + 0.1
+    assert means[30]["neg_elbo"] == pytest.approx(means[1]["neg_elbo"], abs=0.1)
+
+
+@torch.no_grad()
+def test_several_codes_of_the_elbo_are_averaged() -> None:
+    images = torch.rand(50, *IMAGE).double()
+    plain, several = fresh(), fresh(k=64)
+    expected = sum(float(plain.losses(batch(images))["loss"]) for _ in range(64)) / 64
+    assert float(several.losses(batch(images))["loss"]) == pytest.approx(expected, abs=0.05)
+    assert "iwae" not in several.losses(batch(images))
+
+
+def test_the_best_checkpoint_is_that_of_the_objective() -> None:
+    assert fresh().monitor == fresh(k=5).monitor == fresh(objective="iwae").monitor == "neg_elbo"
+    assert fresh(objective="iwae", k=5).monitor == "iwae"
+
+
+@pytest.mark.parametrize("options", [{"beta": 2.0}, {"kl_warmup": 1.0}], ids=str)
+def test_iwae_has_no_kl_term_to_weigh(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="no KL term"):
+        VAE.Options(objective="iwae", k=5, **options)

@@ -1,0 +1,148 @@
+"""`genkit evaluate [RUN…]`: figures of trained models, each with its error and all that it depends on."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from genkit.cli.output import SCHEMA_VERSION, emit, finite, json_option
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run
+from genkit.errors import DataError, GenkitError
+
+if TYPE_CHECKING:
+    from genkit.evaluate.report import Evaluation
+    from genkit.evaluate.subject import Subject
+
+logger = logging.getLogger("genkit")
+
+NAME = "evaluation.json"
+MAX_SIZE = 1 << 24
+
+
+@click.command(epilog=RUN_HELP)
+@click.argument("runs", nargs=-1, metavar="[RUN]…")
+@click.option("--only", metavar="TOPIC,…", help="Of reconstruction, likelihood.  [default: all that the model allows]")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Images.")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help="Use at most N images, evenly spaced.  [default: all]"
+)
+@click.option(
+    "--k",
+    type=click.IntRange(1),
+    metavar="N",
+    default=5000,
+    show_default=True,
+    help="Codes an image of the likelihood.",
+)
+@click.option(
+    "--nll-images",
+    type=click.IntRange(1),
+    metavar="N",
+    default=1000,
+    show_default=True,
+    help="Measure the likelihood, which takes longest, on at most N images, evenly spaced.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Of all noise."
+)
+@click.option("--dataset", metavar="NAME|PATH", help="Other images than those that the run was trained on.")
+@click.option("--device", default="auto", show_default=True, envvar="GENKIT_DEVICE", help=DEVICE_HELP)
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for evaluation.json.  [default: the run]"
+)
+@json_option
+def evaluate(
+    runs: tuple[str, ...],
+    only: str | None,
+    split: str,
+    limit: int | None,
+    k: int,
+    nll_images: int,
+    seed: int,
+    dataset: str | None,
+    device: str,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure trained models: how well they give images back, and how likely images are under them.
+
+    Every figure has its standard error over images and says what it depends on; what a model doesn't allow is left out
+    with the reason. Several runs stand side by side. Each run's figures are kept in its evaluation.json.
+    """
+    from genkit import device as devices
+    from genkit.evaluate import report, topics
+    from genkit.evaluate.subject import Asked
+    from genkit.files import to_json, write_file
+
+    chosen = topics.chosen(only)
+    devices.keep_freed_memory()
+    evaluations: list[Evaluation] = []
+    files: list[Path] = []
+    for run in runs or (None,):
+        opened = load_run(run, device, out)
+        file = opened.folder("") / NAME if len(runs) < 2 or out is None else opened.folder("") / f"{opened.name}.json"
+        require_own(file, opened)
+        subject = subject_of(opened, dataset, split, limit)
+        found = topics.measure(subject, Asked(k, nll_images, seed), chosen)
+        description = opened.checkpoint.description
+        about = {
+            "run": opened.directory.path if opened.directory else None,
+            "checkpoint": opened.checkpoint.path,
+            "sum": subject.sum,
+            "model": subject.kind,
+            "epochs": description.epoch,
+            **subject.conditions,
+            "images": len(subject.images),
+        }
+        evaluation = report.Evaluation(subject, found, about)
+        write_file(file, to_json({"schema_version": SCHEMA_VERSION, **finite(evaluation.as_json())}))
+        evaluations.append(evaluation)
+        files.append(file)
+    for file in files:
+        logger.info("kept in %s", file)
+    result = [{**each.as_json(), "file": file} for each, file in zip(evaluations, files, strict=True)]
+    emit({"runs": result}, report.lines(evaluations), as_json)
+
+
+def subject_of(opened: OpenedRun, dataset: str | None, split: str, limit: int | None) -> Subject:
+    """The model of an opened run, and the images to measure it by.
+
+    Raises:
+        DataError: when there are none.
+    """
+    from genkit import checkpoint
+    from genkit.evaluate.subject import Subject
+    from genkit.files import sha256_of
+
+    images = opened.dataset(dataset)
+    everything = images.splits()[split]
+    if not len(everything):
+        raise DataError(f"{images.name} has no {split} images; choose another --split")
+    rows = everything if limit is None else everything.take(everything.spread(limit))
+    kind = opened.checkpoint.description.model
+    total = sha256_of(opened.checkpoint.path / checkpoint.MANIFEST)
+    return Subject(opened.name, opened.generator, kind, images, split, rows, opened.device, total)
+
+
+def require_own(file: Path, opened: OpenedRun) -> None:
+    """Accept a file's name if nothing stands there, or an earlier evaluation of the same run or checkpoint.
+
+    Raises:
+        GenkitError: when it is anything else, which must not be overwritten.
+    """
+    from genkit.files import from_json, read_plain
+
+    if not file.exists() and not file.is_symlink():
+        return
+    ours = opened.directory.path if opened.directory else opened.checkpoint.path
+    try:
+        before: Any = from_json(read_plain(file, MAX_SIZE))
+        known = before["run"] or before["checkpoint"]
+        if "figures" in before and Path(known).resolve() == ours.resolve():
+            return
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise GenkitError(f"{file} is no evaluation of {ours} and stays as it is; name another folder with --out")
