@@ -25,8 +25,7 @@ demo: install
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test: install
-	$(PYTEST) --dist worksteal --ignore tests/endurance
-	$(PYTEST) --dist loadfile tests/endurance
+	$(PYTEST) --dist worksteal
 
 endurance: install
 	GENKIT_ENDURANCE=full $(PYTEST) --dist loadfile tests/endurance

@@ -369,7 +369,7 @@ def shapes_of(kind: type[Model], image: ImageShape, options: Any) -> dict[str, t
 class Valueless(TorchFunctionMode):
     """Knows what some functions of "meta" tensors return, for which torch would import its compiler to find it out.
 
-    They are those of the initial weights of a DCGAN; anything else works as well, two seconds later.
+    They are those of the weights that our models begin with; anything else works as well, two seconds later.
     """
 
     def __torch_function__(
@@ -382,6 +382,8 @@ class Valueless(TorchFunctionMode):
             return args[0]
         if function in (torch.mv, torch.vdot):
             return args[0].new_empty(args[0].shape[:-1])
+        if function is torch.eye and all(isinstance(size, int) for size in args):
+            return torch.empty(args[0], args[-1])
         return function(*args, **kwargs)
 
 

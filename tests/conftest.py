@@ -54,6 +54,14 @@ SMALL = {
 }
 
 
+#: What takes longest. It begins first, so that at the end no process waits for another's last long test.
+LONG = ["test_results.py", "test_stop.py", "test_kill.py", "test_disk.py", "test_fuzz.py", "test_training.py"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Packed images go to a folder of the test's own; `GENKIT_DATA` stays, where the full MNIST may lie."""

@@ -60,7 +60,7 @@ def test_conv_ae_beats_pca_at_its_code_size(trained, mnist: Dataset) -> None:
 
 def test_dcgan_covers_all_ten_classes(trained, mnist: Dataset) -> None:
     """By a classifier trained here: no class under 4 % of 2,000 samples."""
-    _, path = trained("dcgan", "--epochs", 1)
+    _, path = trained("dcgan", "--width", 16, "--epochs", 1)
     model = checkpoint.read(path).model
     samples = sampling.decode(model, sampling.seed_codes(model, range(2000)))
     shares = torch.bincount(classifier(mnist)(samples).argmax(1), minlength=10) / len(samples)

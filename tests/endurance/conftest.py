@@ -1,6 +1,7 @@
 """The endurance tests: what a run survives, counted. `make endurance` counts in full and writes docs/endurance.md.
 
-Within `make test` each count is a tenth. Every test enters its row of the table with `table.row`, after its assertions.
+Within `make test` each count is a tenth, or less. Every test enters its row of the table with `table.row`, after its
+assertions.
 """
 
 from __future__ import annotations

@@ -26,9 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.utils._device
 from safetensors.torch import save_file
 
 import genkit.cli
+import genkit.data.array  # a command loads it, and what it needs, only when it is asked for; here each fork would
 import genkit.data.batches
 import genkit.run
 import genkit.training
