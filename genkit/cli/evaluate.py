@@ -11,6 +11,7 @@ import click
 from genkit.cli.output import SCHEMA_VERSION, emit, finite, json_option
 from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run
 from genkit.errors import DataError, GenkitError
+from genkit.evaluate.topics import TOPICS
 
 if TYPE_CHECKING:
     from genkit.evaluate.report import Evaluation
@@ -24,7 +25,7 @@ MAX_SIZE = 1 << 24
 
 @click.command(epilog=RUN_HELP)
 @click.argument("runs", nargs=-1, metavar="[RUN]…")
-@click.option("--only", metavar="TOPIC,…", help="Of reconstruction, likelihood.  [default: all that the model allows]")
+@click.option("--only", metavar="TOPIC,…", help=f"Of {', '.join(TOPICS)}.  [default: all that the model allows]")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Images.")
 @click.option(
     "--limit", type=click.IntRange(1), metavar="N", help="Use at most N images, evenly spaced.  [default: all]"

@@ -73,7 +73,7 @@ def figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]:
 
 def not_below(figure: Figure, least: float, what: str) -> Figure:
     """The figure, with a warning where it is less than anything can be."""
-    if figure.value >= least - ROUNDING:
+    if not figure.value < least - ROUNDING:  # NaN is neither, and `topics` warns of it
         return figure
     return dataclasses.replace(figure, warning=f"it is below {what}, {least:.2f}, and so can't be right")
 
@@ -94,7 +94,8 @@ def cross_entropy(odds: Tensor, images: Tensor) -> Tensor:
     Odds are known to 6e-8, a single-precision number's resolution at 1: nearer to 0 or 1 they count as that.
     """
     least = 2.0**-24
-    return F.binary_cross_entropy(odds.clamp(least, 1 - least), images, reduction="none").flatten(1).sum(1)
+    odds = odds.clamp(least, 1 - least)
+    return -(images * odds.log() + (1 - images) * (-odds).log1p()).flatten(1).sum(1)  # torch's own refuses NaN
 
 
 def entropy(images: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from genkit.data.dataset import Dataset
-from genkit.evaluate import likelihood
-from genkit.evaluate.figure import LeftOut
+from genkit.evaluate import likelihood, report, topics
+from genkit.evaluate.figure import Figure, LeftOut
 from genkit.evaluate.subject import Asked, Subject
 from genkit.model import ImageShape
 from genkit.models.vae import VAE, bernoulli_log_likelihood, gaussian_kl
@@ -185,3 +185,16 @@ def test_the_bound_samples_its_codes(digits: Dataset) -> None:
     expected = (images.square().sum(1).mean() + weights) / (2 * 0.25) + 784 * math.log(0.5 * math.sqrt(2 * math.pi))
     assert float(bound.reconstruction.mean()) == pytest.approx(float(expected), abs=0.1 * float(weights) / 0.5)
     assert float(bound.kl.abs().max()) == 0
+
+
+def test_figures_of_a_model_that_is_no_longer_finite_are_warned_of(digits: Dataset) -> None:
+    model = VAE(digits.shape, VAE.Options(hidden=(4,), latent_dim=2)).eval()
+    torch.nn.init.constant_(model.decoder[0][0].weight, math.nan)
+    subject = Subject("run", model, "vae", digits, "test", digits.test, torch.device("cpu"), "")
+    found = topics.measure(subject, Asked(k=5, nll_images=20), ["reconstruction", "likelihood"])
+    figures = {each.name: each for each in found if isinstance(each, Figure)}
+    for name in ("reconstruction/cross_entropy", "reconstruction/ssim", "likelihood/nll", "likelihood/neg_elbo"):
+        assert "no finite numbers" in str(figures[name].warning)
+    table = report.lines([report.Evaluation(subject, found, {"epochs": 1})])
+    assert any(line.startswith("  NLL") and "! nan" in line for line in table)
+    assert any(line.startswith("warning: likelihood/nll: it is nan") for line in table)
