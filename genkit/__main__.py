@@ -1,6 +1,6 @@
 """`python -m genkit`, which is also what torchrun starts."""
 
-from genkit.cli import main
+from genkit.cli import program
 
 if __name__ == "__main__":
-    main()
+    program()

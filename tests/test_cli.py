@@ -580,3 +580,23 @@ def test_a_broken_model_file_is_named_and_takes_no_other_along(tmp_path: Path) -
     failed = run("broken", "--dataset", "mnist5k")
     assert "a fault in genkit/models/broken.py, line" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["data", "list"], 0), (["no-command"], 2)])
+def test_a_process_ends_at_once_but_says_and_does_all_it_should(arguments: list[str], code: int) -> None:
+    """Neither what was printed into a pipe nor a handler that waits for the end is lost."""
+    program = (
+        "import atexit, sys\n"
+        "from genkit import cli\n"
+        "atexit.register(print, 'a handler')\n"
+        "class Torn:\n"
+        "    def __del__(self): print('taken apart')\n"
+        "cli.kept = Torn()\n"
+        f"sys.argv = ['genkit', *{arguments!r}]\n"
+        "print('unflushed', end=' ')\n"
+        "cli.program()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stdout.startswith("unflushed")
+    assert done.stdout.endswith("a handler\n")
