@@ -53,6 +53,8 @@ TO_QUALITY = {
 }
 #: Epochs after which a rival that hasn't come there is stopped.
 CAP = 40
+#: Images of the set that doesn't fit, and of the one that it is held against.
+FEW, MANY = 10_000, 1_000_000
 
 
 class Contender:
@@ -174,6 +176,37 @@ def nll(given: argparse.Namespace) -> dict[str, Any]:
     result = race(present({OURS: ["ours_nll", *size], "pythae": ["pythae_nll", *size]}), [], given.rounds or 7)
     times = {name: [seconds / 60 for seconds in spent] for name, spent in result["times"].items()}
     return {**result, "unit": "s per 1,000 images", "times": times}
+
+
+def step(given: argparse.Namespace) -> dict[str, Any]:
+    """Where a step's time goes, beside the bare products: benchmarks/step.py."""
+    return {"unit": "ms a step", "times": beside("step", "--rounds", str(given.rounds or 5)), "notes": {}}
+
+
+def larger(given: argparse.Namespace) -> dict[str, Any]:
+    """A million colour images that are read ahead from the disk: benchmarks/larger_than_memory.py."""
+    found = beside("larger_than_memory", "ae", "--counts", str(FEW), str(MANY), "--rounds", str(given.rounds or 5))
+
+    def times(count: int, way: str) -> list[float]:
+        some = [each for each in found["steps"] if (each["count"], each["way"]) == (count, way)]
+        return [60_000 / each["images_per_second"] for each in some]
+
+    contenders = {OURS: (MANY, "read ahead"), "in memory": (MANY, "in memory"), "ten thousand": (FEW, "read ahead")}
+    peak = found["whole"]["peak_mb"] / 1024
+    return {
+        "unit": "s per 60,000 images",
+        "times": {name: times(*which) for name, which in contenders.items()},
+        "notes": {OURS: f"a whole epoch in {found['whole']['seconds']:.0f} s, at most {peak:.2f} GB resident"},
+        "more": {"peak": peak},
+    }
+
+
+def beside(program: str, *flags: str) -> Any:
+    """What another program of this folder measures, as its --json holds it."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "found.json")
+        subprocess.run([sys.executable, Path(__file__).with_name(f"{program}.py"), *flags, "--json", file], check=True)
+        return json.loads(file.read_text())
 
 
 def cuda_vae(given: argparse.Namespace) -> dict[str, Any]:
@@ -310,6 +343,8 @@ ROWS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "dcgan": dcgan,
     "whole-run": whole_run,
     "nll": nll,
+    "larger": larger,
+    "step": step,
     "cuda-vae": cuda_vae,
     "cuda-dcgan": cuda_dcgan,
 }

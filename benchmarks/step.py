@@ -1,15 +1,17 @@
 """Where does a training step's time go? Part by part, for the fully connected VAE of docs/speed.md, on the CPU.
 
-    GENKIT_DATA=~/data python benchmarks/step.py [--batch-size 128] [--steps 400]
+    GENKIT_DATA=~/data python benchmarks/step.py [--batch-size 128] [--rounds 5] [--steps 100] [--json FILE]
 
-The parts are those of `training.train` and `VAE.losses`, taken one after the other with a clock between them; each is
-the median over the steps. The bare products of the same shapes are taken in turn with the steps, so that both see the
-same machine.
+The parts are those of `training.train` and `VAE.losses`, taken one after the other with a clock between them; a round's
+figure is the median over its steps. The bare products of the same shapes are taken in turn with the steps, so that both
+see the same machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import statistics
 import sys
 import time
@@ -28,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent / "rivals"))
 from floor_vae import Products
 
 WARM_UP = 50
+PRODUCTS = "the bare products"
 
 
 class Clock:
@@ -46,7 +49,9 @@ class Clock:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=100, help="of a round")
+    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     device.keep_freed_memory()
     dataset = data.load(DataOptions(dataset="mnist"))
@@ -56,45 +61,42 @@ def main() -> None:
     (optimizer,) = state.optimizers
     batches = TrainingBatches(dataset.train, given.batch_size, 0, torch.device("cpu"))
     products = Products(given.batch_size)
-    clock, steps = Clock(), 0
-    for epoch in range(1_000):
-        for batch in batches.epoch(epoch):
-            clock("gather the batch")
-            mean, log_variance = model.posterior(batch.images)
-            clock("encoder")
-            z = torch.addcmul(mean, (log_variance / 2).exp(), torch.randn_like(mean))
-            clock("sample z")
-            output = model.decoder(z)
-            clock("decoder")
-            reconstruction = model.negative_log_likelihood(output, batch.images).sum() / given.batch_size
-            clock("Bernoulli loss")
-            kl = gaussian_kl(mean, log_variance).sum() / given.batch_size
-            loss = reconstruction + kl
-            clock("KL")
-            optimizer.zero_grad()
-            loss.backward()
-            clock("backward")
-            clip_gradients(optimizer.gradients, 0)
-            clock("the gradient's norm")
-            optimizer.step(1.0)
-            clock("optimiser")
+    clock = Clock()
+    endless = itertools.chain.from_iterable(map(batches.epoch, itertools.count()))
+    for batch in itertools.islice(endless, WARM_UP + given.rounds * given.steps):
+        clock("gathering the batch")
+        mean, log_variance = model.posterior(batch.images)
+        clock("encoder")
+        z = torch.addcmul(mean, (log_variance / 2).exp(), torch.randn_like(mean))
+        clock("sampling z")
+        output = model.decoder(z)
+        clock("decoder")
+        reconstruction = model.negative_log_likelihood(output, batch.images).sum() / given.batch_size
+        clock("Bernoulli loss")
+        loss = reconstruction + gaussian_kl(mean, log_variance).sum() / given.batch_size
+        clock("KL")
+        optimizer.zero_grad()
+        loss.backward()
+        clock("backward")
+        clip_gradients(optimizer.gradients, 0)
+        clock("the gradient's norm")
+        optimizer.step(1.0)
+        clock("optimiser")
+        with torch.no_grad():
             products.multiply()
-            clock("the bare products, beside it")
-            steps += 1
-            if steps == WARM_UP + given.steps:
-                report(clock.parts, given.batch_size)
-                return
+        clock(PRODUCTS)
+    rounds = {
+        part: [1000 * statistics.median(some) for some in chunks(times[WARM_UP:], given.steps)]
+        for part, times in clock.parts.items()
+    }
+    for part, times in rounds.items():
+        print(f"{part:20} {statistics.median(times):6.2f} ms")
+    if given.json:
+        given.json.write_text(json.dumps(rounds) + "\n")
 
 
-def report(parts: dict[str, list[float]], batch_size: int) -> None:
-    medians = {part: 1000 * statistics.median(times[WARM_UP:]) for part, times in parts.items()}
-    floor = medians.pop("the bare products, beside it")
-    total = sum(medians.values())
-    print(f"VAE 784-400-20, batch {batch_size}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
-    print("| part of a step | ms | share |\n|---|---|---|")
-    for part, spent in medians.items():
-        print(f"| {part} | {spent:.2f} | {spent / total:.0%} |")
-    print(f"| together | {total:.2f} | |\n| the bare products | {floor:.2f} | {floor / total:.0%} |")
+def chunks(times: list[float], size: int) -> list[list[float]]:
+    return [times[start : start + size] for start in range(0, len(times), size)]
 
 
 if __name__ == "__main__":
