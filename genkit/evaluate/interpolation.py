@@ -23,13 +23,12 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
     model = subject.model
     if not isinstance(model, GenerativeModel):
         return [LeftOut("interpolation", f"{subject.kind} makes no images")]
-    judge = subject.judge()
+    judge = subject.extractor()
     seeds = [(asked.seed * 2 * PATHS + index) % 2**63 for index in range(2 * PATHS)]
     starts, ends = sampling.seed_codes(model, seeds).split(PATHS)
     centre, _ = sampling.prior_moments(model)
     conditions = {
         **subject.conditions,
-        "n": PATHS,
         "points": POINTS,
         "seeds": f"{seeds[0]}-{seeds[-1]}",
         "features": judge.name if isinstance(judge, Judge) else "pixels",
@@ -51,7 +50,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
         except DataError as error:
             found.append(LeftOut(f"interpolation/{path}", str(error)))
             continue
-        about = {**conditions, "n": measured.n}
+        about = {**conditions, "paths": measured.n}
         found.append(Figure(f"interpolation/{path}", measured.value, measured.error, unit, about))
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,12 +27,13 @@ WORDS = {
     "frechet": "Fréchet distance",
     "kernel": "kernel distance",
     "wasserstein": "Wasserstein distance",
-    "floor": "of real images",
 }
 #: The longest name of a run that heads a column.
 WIDEST = 24
 #: Columns that a table has at most; the cells of one with more, which is a single row, follow one another.
 COLUMNS, LINE = 6, 100
+#: What ends the name of a figure of real images, which stands beside that of samples.
+FLOOR = "_floor"
 
 Conditions = dict[str, str | int | float]
 
@@ -71,23 +73,15 @@ def lines(evaluations: Sequence[Evaluation]) -> list[str]:
     if max(map(len, heads)) > WIDEST or len(set(heads)) < len(heads):
         heads = [f"({number})" for number in range(1, len(heads) + 1)]
     everything = list(dict.fromkeys(name for each in evaluations for name in each.figures))
-    names = [name for name in everything if name.count("/") < 2]
     notes = Footnotes()
-    rows = {name: row(name, evaluations, notes) for name in names}
     text = [heading(each, head, len(evaluations) > 1) for each, head in zip(evaluations, heads, strict=True)]
-    widths = [max(map(len, column)) for column in zip(*rows.values(), strict=True)] if rows else []
-    if len(evaluations) > 1 and rows:
-        widths = [
-            widths[0],
-            *(max(width, len(head)) for width, head in zip(widths[1:-1], heads, strict=True)),
-            widths[-1],
-        ]
-        text += ["", aligned(["", *heads, ""], widths)]
     for topic in dict.fromkeys(name.partition("/")[0] for name in everything):
-        text += ["", topic]
-        text += [aligned(rows[name], widths) for name in names if name.partition("/")[0] == topic]
-        for each, head in zip(evaluations, heads, strict=True):
-            text += tables(topic, each, head if len(evaluations) > 1 else "", notes)
+        names = [name for name in everything if name.partition("/")[0] == topic and name.count("/") < 2]
+        above = block(topic, names, evaluations, heads, notes) if names else []
+        # The table of a single model has the topic in its corner, unless that stands above it.
+        corners = [f"  {head}" for head in heads] if len(evaluations) > 1 else ["  " if above else topic]
+        found = [tables(topic, each, corner, notes) for each, corner in zip(evaluations, corners, strict=True)]
+        text += ["", *(above or ([topic] if len(evaluations) > 1 else [])), *itertools.chain(*found)]
     text += ["", *notes.lines()] if notes.numbers else []
     for what, said in (("warning", warnings(evaluations, heads)), ("left out", left_out(evaluations, heads))):
         text += ["", *(f"{what}: {each}" for each in said)] if said else []
@@ -132,22 +126,42 @@ def unsaid(figure: Figure, subject: Subject) -> Conditions:
 
 def condition(key: str, value: str | int | float) -> str:
     name = key.replace("_", " ")
-    return f"{name} {value:,}" if isinstance(value, int) and key != "seed" else f"{name} {value}"
+    if isinstance(value, int) and key != "seed":
+        return f"{name} {value:,}"
+    return f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
 
 
-def row(name: str, evaluations: Sequence[Evaluation], notes: Footnotes) -> list[str]:
-    """The cells of one figure's row: its name, a value a model, and its unit, with a footnote where they share it."""
+def block(
+    topic: str, names: Sequence[str], evaluations: Sequence[Evaluation], heads: Sequence[str], notes: Footnotes
+) -> list[str]:
+    """A topic's figures of two parts: a row each, a column a model, and beside it, where known, one of real images."""
+    beside = any(name.endswith(FLOOR) for name in names)
+    heads = heads if len(evaluations) > 1 else (["samples"] if beside else [""])
+    above = [cell for head in heads for cell in ([head, "real images"] if beside else [head])]
+    rows = [row(name, evaluations, beside, notes) for name in names if not name.endswith(FLOOR)]
+    table = [[topic, *above, ""], *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [aligned(line, widths) for line in table]
+
+
+def row(name: str, evaluations: Sequence[Evaluation], beside: bool, notes: Footnotes) -> list[str]:
+    """The cells of one figure's row: its name, a value a model, and its unit, with a footnote where they share it.
+
+    Args:
+        beside: each value has that of real images beside it, or room for it.
+    """
     found = [each.figures.get(name) for each in evaluations]
     marks = [notes.number(each, of.subject) if each else "" for each, of in zip(found, evaluations, strict=True)]
     shared = len({mark for mark, each in zip(marks, found, strict=True) if each}) == 1
-    unit = next(each.unit for each in found if each)
-    label = "  " + in_words(name.partition("/")[2])
-    cells = [
-        "–" if each is None else shown(each) + ("" if shared else f" {mark}")
-        for each, mark in zip(found, marks, strict=True)
-    ]
+    units = " or ".join(dict.fromkeys(each.unit for each in found if each))
+    cells = []
+    for each, mark, evaluation in zip(found, marks, evaluations, strict=True):
+        cells.append("–" if each is None else shown(each) + ("" if shared else f" {mark}"))
+        if beside:
+            floor = evaluation.figures.get(name + FLOOR)
+            cells.append(shown(floor) if floor else "")
     mark = next(mark for mark, each in zip(marks, found, strict=True) if each) if shared else ""
-    return [label, *cells, f"{unit} {mark}".strip()]
+    return ["  " + in_words(name.partition("/")[2]), *cells, f"{units} {mark}".strip()]
 
 
 def in_words(name: str) -> str:
@@ -155,7 +169,7 @@ def in_words(name: str) -> str:
     return name if " " in name else " ".join(WORDS.get(word, word) for word in name.split("_")).replace("− ", "−")
 
 
-def tables(topic: str, evaluation: Evaluation, head: str, notes: Footnotes) -> list[str]:
+def tables(topic: str, evaluation: Evaluation, corner: str, notes: Footnotes) -> list[str]:
     """A topic's figures of three parts, as one table: rows, and columns, with what all share in one footnote."""
     cells: dict[tuple[str, str], Figure] = {}
     for name, figure in evaluation.figures.items():
@@ -172,11 +186,11 @@ def tables(topic: str, evaluation: Evaluation, head: str, notes: Footnotes) -> l
     of_column = {column: without(common(said[key] for key in cells if key[1] == column), shared) for column in columns}
     whole = notes.mark(shared)
     if len(rows) == 1 and len(columns) > COLUMNS:
-        texts = ", ".join(f"{column} {shown(figure)}".replace(" ", "\xa0") for (_, column), figure in cells.items())
-        label = " ".join(filter(None, [head and f"{head},", in_words(rows[0]), whole]))
-        filled = textwrap.fill(f"{label}: {texts}", LINE, initial_indent="  ", subsequent_indent="    ")
+        texts = ", ".join(f"{column}: {shown(figure)}".replace(" ", "\xa0") for (_, column), figure in cells.items())
+        label = f"{corner.strip()}, {in_words(rows[0])} {whole}".removeprefix(", ").strip()
+        filled = textwrap.fill(f"{label}  {texts}", LINE, initial_indent="  ", subsequent_indent="    ")
         return filled.replace("\xa0", " ").split("\n")
-    table = [[" ".join(filter(None, ["  " + head, whole]))]]
+    table = [[f"{corner} {whole}".rstrip()]]
     table[0] += [*(f"{in_words(column)} {notes.mark(of_column[column])}".strip() for column in columns), ""]
     for at in rows:
         line = [f"  {in_words(at)}"]

@@ -95,6 +95,6 @@ def scores(
         if method == "svm":
             about["penalty"] = PENALTY
         else:
-            about["neighbours"] = min(NEIGHBOURS, score.per_class or NEIGHBOURS)
+            about["neighbours"] = f"{NEIGHBOURS}, or as many as a class has"
         found.append(Figure(f"{row}/{name}", score.accuracy.value, score.accuracy.error, "accuracy", about))
     return found

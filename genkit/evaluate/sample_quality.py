@@ -50,10 +50,8 @@ BLOCK = 4096
 #: Samples in each of the two halves of the picture.
 SHOWN = 12
 
-JUDGED = (
-    "frechet", "kernel", "precision", "recall", "density", "coverage", "smallest_share", "class_entropy",
-    "effective_classes",
-)  # fmt: skip
+DISTANCES = ("frechet", "kernel", "precision", "recall", "density", "coverage")
+OF_CLASSES = ("smallest_share", "class_entropy", "effective_classes", "share_of_each_class")
 
 
 class Seen(NamedTuple):
@@ -78,7 +76,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
     if count < FEWEST:
         needed = FEWEST if asked.samples else 2 * FEWEST
         return [LeftOut("samples", f"this needs {needed} images and {FEWEST} samples or more; there are {available}")]
-    judge = subject.judge()
+    judge = subject.extractor()
     # 2⁶³ is where a generator's seeds end.
     seeds = [(asked.seed * count + index) % 2**63 for index in range(count)]
     ours = draw(model, seeds, judge)
@@ -92,7 +90,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
     conditions = {**subject.conditions, "n": count, "seeds": f"{seeds[0]}-{seeds[-1]}"}
     found: list[Found] = []
     if isinstance(judge, LeftOut):
-        found += [LeftOut(f"samples/{name}", judge.reason) for name in JUDGED]
+        found += [LeftOut(f"samples/{name}", judge.reason) for name in (*DISTANCES, *OF_CLASSES)]
     else:
         assert ours.features is not None
         assert real.features is not None
@@ -172,8 +170,11 @@ def judged(
         both(["kernel"], lambda a, b: kernel_distance(a, b, seed=seed), f"squared MMD, of features {by}")
         shares = f"a share, {by}"
         both(["precision", "recall", "density", "coverage"], precision_recall, shares, neighbours="3, of density 5")
+    if not judge.classes:
+        reason = "the images have attributes and no classes"
+        return [*found, *(LeftOut(f"samples/{name}", reason) for name in OF_CLASSES)]
     histograms = [class_histogram(judge.labels_of(each), len(judge.classes)) for each in (ours, real)]
-    for name, unit in (("smallest_share", shares), ("class_entropy", "nats"), ("effective_classes", by)):
+    for name, unit in (("smallest_share", shares), ("class_entropy", f"nats, {by}"), ("effective_classes", by)):
         for histogram, suffix in zip(histograms, ("", "_floor"), strict=True):
             estimate = of_classes(histogram)[name]
             said = without_seeds(conditions) if suffix else conditions
@@ -254,8 +255,8 @@ def copies(subject: Subject, pixels: Tensor, seeds: Sequence[int]) -> list[Found
         "features": "pixels" if side == samples.shape[-2:] else f"pixels, halved to {side[0]}×{side[1]}",
         "seeds": f"{seeds[0]}-{seeds[len(samples) - 1]}",
     }
-    unit = "distance from the nearest training image, by held-out images'"
-    nearer = "share that is nearer to a training image than a held-out one is"
+    unit = "1 for samples as new as held-out images, 0 for copies"
+    nearer = "½ for samples as new as held-out images, 1 for copies"
     return [
         Figure("samples/memorisation_ratio", result.ratio, None, unit, conditions),
         Figure("samples/memorisation_nearer", result.nearer, None, nearer, conditions),

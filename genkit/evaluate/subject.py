@@ -56,6 +56,13 @@ class Subject:
 
         return judge.of(self.data, self.device, target)
 
+    def extractor(self) -> Judge | LeftOut:
+        """The judge whose features images are compared by: of classes, or else of attributes; or why there is none."""
+        found = self.judge() if len(self.dataset.classes) > 1 else self.judge("attributes")
+        if isinstance(found, LeftOut):
+            return LeftOut("judge", f"{self.dataset.name} has neither classes nor attributes for a classifier to learn")
+        return found
+
 
 @dataclass(frozen=True)
 class Asked:
