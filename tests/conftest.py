@@ -122,5 +122,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture
+def quick_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A narrow judge of few epochs, which the whole session trains once."""
+    from genkit.evaluate import judge
+
+    monkeypatch.setattr(judge, "WIDTH", 4)
+    monkeypatch.setattr(judge, "EPOCHS", (1, 2))
+
+
 def run_of(runs: Path, name: str) -> Path:
     return next(runs.glob(f"[0-9]????-{name}-mnist5k"))

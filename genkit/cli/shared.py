@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from genkit.checkpoint import Checkpoint
+    from genkit.data import DataOptions
     from genkit.data.dataset import Dataset, Split
     from genkit.model import GenerativeModel, Model
     from genkit.rundir import RunDirectory
@@ -93,18 +94,22 @@ class OpenedRun(NamedTuple):
         """
         from genkit import data
 
-        options = self.checkpoint.description.data
-        if other is not None:
-            size = self.model.image
-            square = size.height if size.height == size.width else None
-            changes = {"dataset": other, "image_size": square, "channels": size.channels, "labels_per_class": None}
-            options = options.model_copy(update=changes)
-        images = data.load(options)
+        images = data.load(self.data_options(other))
         if images.shape != self.model.image:
             raise UsageError(
                 f"{images.name} has images of {images.shape}, and {self.name} was trained on {self.model.image}"
             )
         return images
+
+    def data_options(self, other: str | None = None) -> DataOptions:
+        """What `dataset` loads."""
+        options = self.checkpoint.description.data
+        if other is None:
+            return options
+        size = self.model.image
+        square = size.height if size.height == size.width else None
+        changes = {"dataset": other, "image_size": square, "channels": size.channels, "labels_per_class": None}
+        return options.model_copy(update=changes)
 
     def coloring(self, images: Dataset, rows: Split, attribute: str | None) -> tuple[Tensor | None, tuple[str, ...]]:
         """What to colour points by, with its names: `attribute`, else the class, else the first attribute, else none.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
+from PIL import Image
 from torch import Tensor
 
 
@@ -35,6 +37,18 @@ class LeftOut:
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a topic shows beside its figures; `name` is that of its file, without suffix."""
+
+    name: str
+    page: Image.Image
+
+
+#: What a topic may come to.
+Found: TypeAlias = Figure | LeftOut | Picture
 
 
 def mean(name: str, values: Tensor, unit: str, **conditions: str | int | float) -> Figure:

@@ -84,6 +84,11 @@ class Judge:
         """The likeliest class of each image: int64 (N,), an index into `classes`."""
         return self.probabilities(images).argmax(1)
 
+    @torch.no_grad()
+    def labels_of(self, features: Tensor) -> Tensor:
+        """The same of the images' `features` (N, F)."""
+        return self.model.head(features.to(self.device)).argmax(1).cpu()
+
     def has(self, images: Tensor) -> Tensor:
         """Which attributes each image has: bool (N, attributes)."""
         return self.probabilities(images) > 0.5
@@ -172,7 +177,8 @@ def train(settings: config.Config, folder: Path, device: torch.device) -> Checkp
                 run=settings.run.model_copy(update={"out": out}),
                 sources=dict.fromkeys(settings.values(), "judge"),
             )
-            result = run.start(settings, Team(device))
+            with torch.enable_grad():  # a measurement, which needs a judge, may have turned gradients off
+                result = run.start(settings, Team(device))
             if result.stopped is not None:
                 signal.raise_signal(result.stopped)  # the person meant the command, not only this part of it
                 raise GenkitError("the training of the judge was stopped")  # by whom the signal doesn't end

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from genkit.evaluate.figure import Figure, LeftOut
+from genkit.evaluate.figure import Figure, Found, LeftOut
 from genkit.evaluate.subject import Subject
 
 #: What stands for a word of a figure's name.
@@ -20,9 +22,20 @@ WORDS = {
     "psnr": "PSNR",
     "ssim": "SSIM",
     "pca": "PCA",
+    "svm": "SVM",
+    "knn": "k-NN",
+    "frechet": "Fréchet distance",
+    "kernel": "kernel distance",
+    "wasserstein": "Wasserstein distance",
 }
 #: The longest name of a run that heads a column.
 WIDEST = 24
+#: Columns that a table has at most; the cells of one with more, which is a single row, follow one another.
+COLUMNS, LINE = 6, 100
+#: What ends the name of a figure of real images, which stands beside that of samples.
+FLOOR = "_floor"
+
+Conditions = dict[str, str | int | float]
 
 
 class Evaluation(NamedTuple):
@@ -33,7 +46,7 @@ class Evaluation(NamedTuple):
     """
 
     subject: Subject
-    found: list[Figure | LeftOut]
+    found: Sequence[Found]
     about: Mapping[str, Any]
 
     @property
@@ -59,24 +72,16 @@ def lines(evaluations: Sequence[Evaluation]) -> list[str]:
     heads = [each.subject.name for each in evaluations]
     if max(map(len, heads)) > WIDEST or len(set(heads)) < len(heads):
         heads = [f"({number})" for number in range(1, len(heads) + 1)]
-    names = list(dict.fromkeys(name for each in evaluations for name in each.figures))
+    everything = list(dict.fromkeys(name for each in evaluations for name in each.figures))
     notes = Footnotes()
-    rows = [row(name, evaluations, notes) for name in names]
     text = [heading(each, head, len(evaluations) > 1) for each, head in zip(evaluations, heads, strict=True)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
-    if len(evaluations) > 1 and rows:
-        widths = [
-            widths[0],
-            *(max(width, len(head)) for width, head in zip(widths[1:-1], heads, strict=True)),
-            widths[-1],
-        ]
-        text += ["", aligned(["", *heads, ""], widths)]
-    topic = ""
-    for name, cells in zip(names, rows, strict=True):
-        if name.partition("/")[0] != topic:
-            topic = name.partition("/")[0]
-            text += ["", topic]
-        text.append(aligned(cells, widths))
+    for topic in dict.fromkeys(name.partition("/")[0] for name in everything):
+        names = [name for name in everything if name.partition("/")[0] == topic and name.count("/") < 2]
+        above = block(topic, names, evaluations, heads, notes) if names else []
+        # The table of a single model has the topic in its corner, unless that stands above it.
+        corners = [f"  {head}" for head in heads] if len(evaluations) > 1 else ["  " if above else topic]
+        found = [tables(topic, each, corner, notes) for each, corner in zip(evaluations, corners, strict=True)]
+        text += ["", *(above or ([topic] if len(evaluations) > 1 else [])), *itertools.chain(*found)]
     text += ["", *notes.lines()] if notes.numbers else []
     for what, said in (("warning", warnings(evaluations, heads)), ("left out", left_out(evaluations, heads))):
         text += ["", *(f"{what}: {each}" for each in said)] if said else []
@@ -102,8 +107,10 @@ class Footnotes:
 
     def number(self, figure: Figure, subject: Subject) -> str:
         """The footnote's mark, `[1]`, for what a figure depends on besides what the heading says."""
-        above = {**subject.conditions, "n": len(subject.images)}
-        said = {key: value for key, value in figure.conditions.items() if above.get(key) != value}
+        return self.mark(unsaid(figure, subject))
+
+    def mark(self, said: Conditions) -> str:
+        """The mark of the footnote that says this; none where there is nothing to say."""
         text = ", ".join(condition(key, value) for key, value in said.items())
         return f"[{self.numbers.setdefault(text, len(self.numbers) + 1)}]" if text else ""
 
@@ -111,25 +118,102 @@ class Footnotes:
         return [f"[{number}] {text}" for text, number in self.numbers.items()]
 
 
+def unsaid(figure: Figure, subject: Subject) -> Conditions:
+    """What a figure depends on besides what the heading says."""
+    above = {**subject.conditions, "n": len(subject.images)}
+    return {key: value for key, value in figure.conditions.items() if above.get(key) != value}
+
+
 def condition(key: str, value: str | int | float) -> str:
     name = key.replace("_", " ")
-    return f"{name} {value:,}" if isinstance(value, int) and key != "seed" else f"{name} {value}"
+    if isinstance(value, int) and key != "seed":
+        return f"{name} {value:,}"
+    return f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
 
 
-def row(name: str, evaluations: Sequence[Evaluation], notes: Footnotes) -> list[str]:
-    """The cells of one figure's row: its name, a value a model, and its unit, with a footnote where they share it."""
+def block(
+    topic: str, names: Sequence[str], evaluations: Sequence[Evaluation], heads: Sequence[str], notes: Footnotes
+) -> list[str]:
+    """A topic's figures of two parts: a row each, a column a model, and beside it, where known, one of real images."""
+    beside = any(name.endswith(FLOOR) for name in names)
+    heads = heads if len(evaluations) > 1 else (["samples"] if beside else [""])
+    above = [cell for head in heads for cell in ([head, "real images"] if beside else [head])]
+    rows = [row(name, evaluations, beside, notes) for name in names if not name.endswith(FLOOR)]
+    table = [[topic, *above, ""], *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [aligned(line, widths) for line in table]
+
+
+def row(name: str, evaluations: Sequence[Evaluation], beside: bool, notes: Footnotes) -> list[str]:
+    """The cells of one figure's row: its name, a value a model, and its unit, with a footnote where they share it.
+
+    Args:
+        beside: each value has that of real images beside it, or room for it.
+    """
     found = [each.figures.get(name) for each in evaluations]
     marks = [notes.number(each, of.subject) if each else "" for each, of in zip(found, evaluations, strict=True)]
     shared = len({mark for mark, each in zip(marks, found, strict=True) if each}) == 1
-    unit = next(each.unit for each in found if each)
-    words = [WORDS.get(word, word) for word in name.partition("/")[2].split("_")]
-    label = "  " + " ".join(words).replace("− ", "−")
-    cells = [
-        "–" if each is None else shown(each) + ("" if shared else f" {mark}")
-        for each, mark in zip(found, marks, strict=True)
-    ]
+    units = " or ".join(dict.fromkeys(each.unit for each in found if each))
+    cells = []
+    for each, mark, evaluation in zip(found, marks, evaluations, strict=True):
+        cells.append("–" if each is None else shown(each) + ("" if shared else f" {mark}"))
+        if beside:
+            floor = evaluation.figures.get(name + FLOOR)
+            cells.append(shown(floor) if floor else "")
     mark = next(mark for mark, each in zip(marks, found, strict=True) if each) if shared else ""
-    return [label, *cells, f"{unit} {mark}".strip()]
+    return ["  " + in_words(name.partition("/")[2]), *cells, f"{units} {mark}".strip()]
+
+
+def in_words(name: str) -> str:
+    """A figure's name for people; an expression, which has blanks, as it is."""
+    return name if " " in name else " ".join(WORDS.get(word, word) for word in name.split("_")).replace("− ", "−")
+
+
+def tables(topic: str, evaluation: Evaluation, corner: str, notes: Footnotes) -> list[str]:
+    """A topic's figures of three parts, as one table: rows, and columns, with what all share in one footnote."""
+    cells: dict[tuple[str, str], Figure] = {}
+    for name, figure in evaluation.figures.items():
+        of_topic, _, rest = name.partition("/")
+        at, slash, column = rest.partition("/")
+        if of_topic == topic and slash:
+            cells[at, column] = figure
+    if not cells:
+        return []
+    rows, columns = (list(dict.fromkeys(key[part] for key in cells)) for part in (0, 1))
+    said = {key: unsaid(figure, evaluation.subject) for key, figure in cells.items()}
+    shared = common(said.values())
+    of_row = {at: without(common(said[key] for key in cells if key[0] == at), shared) for at in rows}
+    of_column = {column: without(common(said[key] for key in cells if key[1] == column), shared) for column in columns}
+    whole = notes.mark(shared)
+    if len(rows) == 1 and len(columns) > COLUMNS:
+        texts = ", ".join(f"{column}: {shown(figure)}".replace(" ", "\xa0") for (_, column), figure in cells.items())
+        label = f"{corner.strip()}, {in_words(rows[0])} {whole}".removeprefix(", ").strip()
+        filled = textwrap.fill(f"{label}  {texts}", LINE, initial_indent="  ", subsequent_indent="    ")
+        return filled.replace("\xa0", " ").split("\n")
+    table = [[f"{corner} {whole}".rstrip()]]
+    table[0] += [*(f"{in_words(column)} {notes.mark(of_column[column])}".strip() for column in columns), ""]
+    for at in rows:
+        line = [f"  {in_words(at)}"]
+        for column in columns:
+            if (at, column) not in cells:
+                line.append("–")
+                continue
+            own = without(without(without(said[at, column], shared), of_row[at]), of_column[column])
+            line.append(f"{shown(cells[at, column])} {notes.mark(own)}".strip())
+        unit = next(figure.unit for key, figure in cells.items() if key[0] == at)
+        table.append([*line, f"{unit} {notes.mark(of_row[at])}".strip()])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [aligned(line, widths) for line in table]
+
+
+def common(conditions: Iterable[Conditions]) -> Conditions:
+    """What all of them say."""
+    first, *others = conditions
+    return {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+
+
+def without(conditions: Conditions, said: Conditions) -> Conditions:
+    return {key: value for key, value in conditions.items() if key not in said}
 
 
 def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -163,7 +247,18 @@ def left_out(evaluations: Sequence[Evaluation], heads: Sequence[str]) -> list[st
     return [
         f"{of(head, evaluations)}{name}: {each.reason}"
         for evaluation, head in zip(evaluations, heads, strict=True)
-        for name, each in evaluation.left_out.items()
+        for name, each in together(evaluation.left_out.values())
+    ]
+
+
+def together(missing: Iterable[LeftOut]) -> list[tuple[str, LeftOut]]:
+    """What is left out, with its name; what is left out of one topic for one reason, in one line."""
+    lines: dict[tuple[str, str], list[LeftOut]] = {}
+    for each in missing:
+        lines.setdefault((each.name.partition("/")[0], each.reason), []).append(each)
+    return [
+        (", ".join([first.name, *(each.name.partition("/")[2] for each in others)]), first)
+        for first, *others in lines.values()
     ]
 
 

@@ -243,7 +243,11 @@ def memorisation(ours: Tensor, train: Tensor, held_out: Tensor) -> Memorisation:
         DataError: when there are none, some aren't finite, or half of the held-out images are training images.
     """
     checked(held_out, fewest=1)
-    samples, others = (nearest(each, train).distances[:, 0] for each in (ours, held_out))
+    return nearer_than_usual(*(nearest(each, train).distances[:, 0] for each in (ours, held_out)))
+
+
+def nearer_than_usual(samples: Tensor, others: Tensor) -> Memorisation:
+    """The same by each one's distance from its nearest training image: of samples (N,) and of held-out images (L,)."""
     usual = others.quantile(0.5)
     if usual == 0:
         raise DataError("half of the held-out images or more lie among the training images, and can't be a measure")

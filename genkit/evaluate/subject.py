@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
 
+from genkit.data import DataOptions
 from genkit.data.dataset import Dataset, Split
-from genkit.model import GenerativeModel
+from genkit.evaluate.figure import LeftOut
+from genkit.model import Model
+
+if TYPE_CHECKING:
+    from genkit.evaluate.judge import Judge
 
 
 @dataclass(frozen=True)
@@ -22,16 +28,20 @@ class Subject:
         dataset: all splits, of the model's own shape; a measurement may fit something to `dataset.train`.
         split: the name of the split that `images` are of.
         images: those to measure by, at least one.
+        data: what `dataset` was loaded from.
+        own: whether these are the images that the model was trained on.
         device: where the model is.
         sum: SHA-256 of the checkpoint's manifest, which holds the SHA-256 of its every file.
     """
 
     name: str
-    model: GenerativeModel
+    model: Model
     kind: str
     dataset: Dataset
     split: str
     images: Split
+    data: DataOptions
+    own: bool
     device: torch.device
     sum: str
 
@@ -39,6 +49,19 @@ class Subject:
     def conditions(self) -> dict[str, str | int | float]:
         """What every figure of it depends on."""
         return {"dataset": self.dataset.name, "split": self.split, "resolution": str(self.model.image)}
+
+    def judge(self, target: str = "classes") -> Judge | LeftOut:
+        """The classifier of these images (`judge.of`), trained first if there is none yet; or why there is none."""
+        from genkit.evaluate import judge  # which imports all that training needs
+
+        return judge.of(self.data, self.device, target)
+
+    def extractor(self) -> Judge | LeftOut:
+        """The judge whose features images are compared by: of classes, or else of attributes; or why there is none."""
+        found = self.judge() if len(self.dataset.classes) > 1 else self.judge("attributes")
+        if isinstance(found, LeftOut):
+            return LeftOut("judge", f"{self.dataset.name} has neither classes nor attributes for a classifier to learn")
+        return found
 
 
 @dataclass(frozen=True)
@@ -49,19 +72,23 @@ class Asked:
         k: codes an image of the importance-weighted likelihood.
         nll_images: images that it is measured by, at most; evenly spaced.
         seed: of all noise.
+        samples: how many are held against real images; None for as many as there are real images in two halves.
+        expressions: sums of attributes to judge, `a - b + c`.
     """
 
     k: int = 5000
     nll_images: int = 1000
     seed: int = 0
+    samples: int | None = None
+    expressions: tuple[str, ...] = ()
 
 
-def progress(what: str, total: float) -> tqdm:
+def progress(what: str, total: float, unit: str = "images") -> tqdm:
     """A bar on stderr that leaves nothing behind; silent where stderr is no terminal."""
     return tqdm(
         desc=what,
         total=total,
-        unit=" images",
+        unit=f" {unit}",
         disable=None,
         leave=False,
         dynamic_ncols=True,

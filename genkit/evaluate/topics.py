@@ -1,8 +1,9 @@
 """Which topics there are, and which file measures each. A topic is one file with one function, and one line here:
 
-    figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]
+    figures(subject: Subject, asked: Asked) -> list[Found]
 
-A figure's name begins with its topic: `likelihood/nll`. What a model or its images don't allow is a `LeftOut`; no topic
+A figure's name begins with its topic: `likelihood/nll`. One of three parts, `representation/svm_all_labels/code`, is
+a table's: topic, row and column. What a model or its images don't allow is a `LeftOut`; no topic
 asks for a model by its name. Nothing is imported before it is asked for.
 """
 
@@ -17,13 +18,17 @@ from typing import TYPE_CHECKING
 from genkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from genkit.evaluate.figure import Figure, LeftOut
+    from genkit.evaluate.figure import Found
     from genkit.evaluate.subject import Asked, Subject
 
 #: Topic to its file in this folder, in the order in which they are shown.
 TOPICS = {
     "reconstruction": "reconstruction",
     "likelihood": "likelihood",
+    "samples": "sample_quality",
+    "representation": "representation",
+    "interpolation": "interpolation",
+    "arithmetic": "arithmetic",
 }
 
 
@@ -43,15 +48,15 @@ def chosen(only: str | None) -> list[str]:
     return [name for name in TOPICS if name in names]
 
 
-def measure(subject: Subject, asked: Asked, topics: Iterable[str]) -> list[Figure | LeftOut]:
+def measure(subject: Subject, asked: Asked, topics: Iterable[str]) -> list[Found]:
     """All figures of the topics, in order; one that is no finite number has a warning."""
-    found: list[Figure | LeftOut] = []
+    found: list[Found] = []
     for topic in topics:
         found += import_module(f"genkit.evaluate.{TOPICS[topic]}").figures(subject, asked)
     return [warned(each) for each in found]
 
 
-def warned(found: Figure | LeftOut) -> Figure | LeftOut:
+def warned(found: Found) -> Found:
     from genkit.evaluate.figure import Figure
 
     if not isinstance(found, Figure) or math.isfinite(found.value):

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import GENERATIVE, Genkit, run_of
 
+pytestmark = pytest.mark.usefixtures("quick_judge")
+
 QUICK = ("--limit", 100, "--k", 20, "--nll-images", 30, "--device", "cpu")
 
 

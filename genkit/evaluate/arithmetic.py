@@ -1,0 +1,61 @@
+"""Do sums of codes have the attributes that they should? The sums that were asked for, judged by `attributes.py`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from genkit.arithmetic import parse
+from genkit.data.dataset import Dataset
+from genkit.errors import UsageError
+from genkit.evaluate import attributes
+from genkit.evaluate.figure import Found, LeftOut
+from genkit.evaluate.subject import Asked, Subject
+from genkit.model import GenerativeModel
+
+
+@torch.no_grad()
+def figures(subject: Subject, asked: Asked) -> list[Found]:
+    model, dataset = subject.model, subject.dataset
+    if not isinstance(model, GenerativeModel):
+        return [LeftOut("arithmetic", f"{subject.kind} makes no images")]
+    if not dataset.attributes:
+        return [LeftOut("arithmetic", f"{dataset.name} has no attributes by which a sum could be judged")]
+    if not asked.expressions:
+        return [LeftOut("arithmetic", "no sum was asked for; name one with --arithmetic 'a - b + c'")]
+    judge = subject.judge("attributes")
+    if isinstance(judge, LeftOut):
+        return [LeftOut("arithmetic", judge.reason)]
+    found: list[Found] = []
+    for expression in asked.expressions:
+        # The three parts of a name are told by its slashes.
+        row = f"arithmetic/{' '.join(expression.split()).replace('/', '∕')}"
+        try:
+            measured = attributes.figures(model, dataset, expression, judge, seed=asked.seed)
+        except UsageError as error:  # too few exemplars: what is wrong with the expression itself, `check` has found
+            found.append(LeftOut(row, str(error).removeprefix("--arithmetic: ")))
+            continue
+        for each in measured:
+            # The exemplars are test images, whatever the others are measured by.
+            conditions = {**subject.conditions, "split": "test", **each.conditions}
+            name = f"{row}/{each.name.partition('/')[2]}"
+            found.append(dataclasses.replace(each, name=name, conditions=conditions))
+    return found
+
+
+def check(expression: str, dataset: Dataset) -> None:
+    """Refuse, before anything is measured, a sum that can't be judged on this data.
+
+    Raises:
+        UsageError
+    """
+    terms = parse(expression)
+    for term in terms:
+        for name in attributes.literals(term.text):
+            if name not in dataset.attributes:
+                offer = ", ".join(dataset.attributes) or "none"
+                raise UsageError(f"--arithmetic: '{name}' is no attribute of {dataset.name} (it has {offer})")
+    attributes.wanted(terms)
+    if not any(term.sign > 0 for term in terms):
+        raise UsageError(f"--arithmetic: '{expression}' adds nothing; write 'a - b + c'")

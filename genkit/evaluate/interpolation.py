@@ -1,0 +1,59 @@
+"""How evenly do images change between random codes, on the straight line and on the great circle? By `path.py`."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from genkit import sampling
+from genkit.errors import DataError
+from genkit.evaluate.figure import Figure, Found, LeftOut
+from genkit.evaluate.judge import Judge
+from genkit.evaluate.path import unevenness
+from genkit.evaluate.subject import Asked, Subject
+from genkit.model import GenerativeModel
+
+PATHS, POINTS = 100, 17
+
+
+@torch.no_grad()
+def figures(subject: Subject, asked: Asked) -> list[Found]:
+    model = subject.model
+    if not isinstance(model, GenerativeModel):
+        return [LeftOut("interpolation", f"{subject.kind} makes no images")]
+    judge = subject.extractor()
+    seeds = [(asked.seed * 2 * PATHS + index) % 2**63 for index in range(2 * PATHS)]
+    starts, ends = sampling.seed_codes(model, seeds).split(PATHS)
+    centre, _ = sampling.prior_moments(model)
+    conditions = {
+        **subject.conditions,
+        "points": POINTS,
+        "seeds": f"{seeds[0]}-{seeds[-1]}",
+        "features": judge.name if isinstance(judge, Judge) else "pixels",
+    }
+    by = f"of features by the classifier {judge.sum[:8]}" if isinstance(judge, Judge) else "of pixels"
+    unit = f"largest step over the mean, {by}"
+    found: list[Found] = []
+    for path in get_args(sampling.Path):
+        try:
+            measured = unevenness(
+                lambda codes: sampling.decode(model, codes),
+                judge.features if isinstance(judge, Judge) else pixels,
+                starts,
+                ends,
+                path,
+                POINTS,
+                centre,
+            )
+        except DataError as error:
+            found.append(LeftOut(f"interpolation/{path}", str(error)))
+            continue
+        about = {**conditions, "paths": measured.n}
+        found.append(Figure(f"interpolation/{path}", measured.value, measured.error, unit, about))
+    return found
+
+
+def pixels(images: Tensor) -> Tensor:
+    return images.flatten(1)

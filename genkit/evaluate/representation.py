@@ -1,0 +1,100 @@
+"""What is a model's representation good for? Classes told from few labels and from many, by a linear SVM and by k-NN.
+
+The experiment of Radford, Metz and Chintala (ICLR 2016) with few labels, beside two baselines: the pixels themselves,
+and the same net with random weights.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from genkit.data.batches import in_order
+from genkit.data.dataset import Split
+from genkit.device import seeded
+from genkit.errors import UsageError
+from genkit.evaluate.figure import Figure, Found, LeftOut
+from genkit.evaluate.passes import evaluation_batch
+from genkit.evaluate.probe import NEIGHBOURS, PENALTY, Method, probe
+from genkit.evaluate.subject import Asked, Subject, progress
+from genkit.model import Model
+
+#: Training images and test images at most, evenly spaced, and numbers of all features of the training images.
+TRAIN, TEST, NUMBERS = 10_000, 5_000, 1 << 23
+DRAWS = 5
+
+
+@torch.no_grad()
+def figures(subject: Subject, asked: Asked) -> list[Found]:
+    model, dataset = subject.model, subject.dataset
+    if dataset.train.labels is None or len(dataset.classes) < 2:
+        return [LeftOut("representation", f"{dataset.name} has no classes to tell apart")]
+    if subject.split == "train":
+        return [LeftOut("representation", "a probe learns from training images; choose --split test or val")]
+    try:
+        width = model.representation(torch.zeros(1, *model.image, device=subject.device)).shape[1]
+    except NotImplementedError as error:
+        return [LeftOut("representation", str(error))]
+    train = dataset.train.take(dataset.train.spread(min(TRAIN, NUMBERS // max(width, model.image.numbers))))
+    test = subject.images.take(subject.images.spread(TEST))
+    with seeded(asked.seed, subject.device):
+        untrained = type(model)(model.image, model.options).to(subject.device).eval()
+    contestants = {
+        "code": (model, f"{width:,} numbers of {subject.kind}"),
+        "pixels": (None, f"{model.image.numbers:,} pixels"),
+        "untrained": (untrained, f"{width:,} numbers of {subject.kind} with random weights, seed {asked.seed}"),
+    }
+    found: list[Found] = []
+    with progress("representation", len(contestants) * len(get_args(Method)), "probes") as bar:
+        for name, (seer, words) in contestants.items():
+            known, questions = (features(seer, split, subject) for split in (train, test))
+            for method in get_args(Method):
+                conditions = {**subject.conditions, "features": words, "training images": len(train)}
+                found += scores(method, name, known, train, questions, test, conditions, asked.seed)
+                bar.update()
+    return unique(found)
+
+
+def unique(found: list[Found]) -> list[Found]:
+    """What is left out of all three is left out once."""
+    kept: list[Found] = []
+    for each in found:
+        if isinstance(each, Figure) or each not in kept:
+            kept.append(each)
+    return kept
+
+
+def features(model: Model | None, split: Split, subject: Subject) -> Tensor:
+    """The representation of a split's images (N, F), on the CPU; their pixels where there is no model."""
+    parts = []
+    for batch in in_order(split, evaluation_batch(subject.model.image), subject.device):
+        parts.append((batch.images.flatten(1) if model is None else model.representation(batch.images)).cpu())
+    return torch.cat(parts)
+
+
+def scores(
+    method: Method, name: str, known: Tensor, train: Split, questions: Tensor, test: Split, conditions: dict, seed: int
+) -> list[Found]:
+    """The accuracies of one method on one set of features, at each number of labels."""
+    assert train.labels is not None
+    assert test.labels is not None
+    try:
+        results = probe(known, train.labels, questions, test.labels, method, draws=DRAWS, seed=seed)
+    except UsageError as error:
+        return [LeftOut(f"representation/{method}", str(error))]
+    found: list[Found] = []
+    for score in results:
+        labels = "all_labels" if score.per_class is None else f"{score.per_class}_per_class"
+        row = f"representation/{method}_{labels}"
+        if score.accuracy is None:
+            found.append(LeftOut(row, score.reason or ""))
+            continue
+        about = {**conditions, "test images": len(test), "draws": score.accuracy.n}
+        if method == "svm":
+            about["penalty"] = PENALTY
+        else:
+            about["neighbours"] = f"{NEIGHBOURS}, or as many as a class has"
+        found.append(Figure(f"{row}/{name}", score.accuracy.value, score.accuracy.error, "accuracy", about))
+    return found

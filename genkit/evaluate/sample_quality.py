@@ -1,0 +1,307 @@
+"""How far are a model's samples from real images, what do they miss, and are they copies of the training images?
+
+Distances are of features, and the features are those of the data set's own judge (`judge.py`): no figure here is "the"
+FID. Beside each stands what other real images come to at the same number, which is what a perfect model would have.
+What needs no features is measured on pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from genkit import images as pictures
+from genkit import sampling
+from genkit.data.batches import in_order
+from genkit.data.dataset import Split
+from genkit.errors import DataError
+from genkit.evaluate.estimate import Estimate
+from genkit.evaluate.figure import Figure, Found, LeftOut, Picture
+from genkit.evaluate.judge import Judge
+from genkit.evaluate.neighbours import Neighbours, nearest
+from genkit.evaluate.passes import evaluation_batch
+from genkit.evaluate.samples import (
+    ClassHistogram,
+    class_histogram,
+    floor,
+    frechet_distance,
+    kernel_distance,
+    nearer_than_usual,
+    precision_recall,
+)
+from genkit.evaluate.subject import Asked, Subject, progress
+from genkit.evaluate.validation import sliced_wasserstein
+from genkit.images import Row, to_float, to_uint8
+from genkit.model import GenerativeModel
+
+#: Samples at most, where nothing else is asked for; and at least, or a neighbourhood would hold all of them.
+MOST, FEWEST = 10_000, 6
+#: Numbers of samples that are kept as pixels, whose distances need them all at once.
+PIXEL_NUMBERS = 1 << 26
+#: Samples, and held-out images, whose nearest training image is looked for; images with longer sides are halved first.
+LOOKED_UP, SIDE = 2000, 32
+#: Training images at a time.
+BLOCK = 4096
+#: Samples in each of the two halves of the picture.
+SHOWN = 12
+
+DISTANCES = ("frechet", "kernel", "precision", "recall", "density", "coverage")
+OF_CLASSES = ("smallest_share", "class_entropy", "effective_classes", "share_of_each_class")
+
+
+class Seen(NamedTuple):
+    """A set of images as they are measured.
+
+    Attributes:
+        pixels: uint8 (N', C, H, W), of the first ones; as many as `PIXEL_NUMBERS` allows.
+        features: (N, F) by the judge; None where there is none.
+    """
+
+    pixels: Tensor
+    features: Tensor | None
+
+
+@torch.no_grad()
+def figures(subject: Subject, asked: Asked) -> list[Found]:
+    model = subject.model
+    if not isinstance(model, GenerativeModel):
+        return [LeftOut("samples", f"{subject.kind} makes no images")]
+    available = len(subject.images)
+    count = min(asked.samples or min(MOST, available // 2), available)
+    if count < FEWEST:
+        needed = FEWEST if asked.samples else 2 * FEWEST
+        return [LeftOut("samples", f"this needs {needed} images and {FEWEST} samples or more; there are {available}")]
+    judge = subject.extractor()
+    # 2⁶³ is where a generator's seeds end.
+    seeds = [(asked.seed * count + index) % 2**63 for index in range(count)]
+    ours = draw(model, seeds, judge)
+    if ours is None:
+        reason = "some samples aren't finite numbers: the model's training diverged; use an earlier checkpoint"
+        return [LeftOut("samples", reason)]
+    chosen = subject.images.take(subject.images.spread(2 * count))
+    # In the order in which `floor` takes them: the first half, which samples are held against, is one of its two sets.
+    order = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(asked.seed))
+    real = look_at(chosen, subject, judge)
+    conditions = {**subject.conditions, "n": count, "seeds": f"{seeds[0]}-{seeds[-1]}"}
+    found: list[Found] = []
+    if isinstance(judge, LeftOut):
+        found += [LeftOut(f"samples/{name}", judge.reason) for name in (*DISTANCES, *OF_CLASSES)]
+    else:
+        assert ours.features is not None
+        assert real.features is not None
+        found += judged(ours.features, real.features, order, count, judge, conditions, asked.seed)
+    found += on_pixels(ours.pixels, chosen, order, asked.seed, conditions)
+    return [*found, *copies(subject, ours.pixels, seeds)]
+
+
+def draw(model: GenerativeModel, seeds: Sequence[int], judge: Judge | LeftOut) -> Seen | None:
+    """The samples that the seeds give, as `genkit sample` gives them; None where some aren't finite.
+
+    They are rounded to 8 bits, as the real images are, or their fine grain would tell them apart.
+    """
+    keep = PIXEL_NUMBERS // model.image.numbers
+    pixels, features = [], []
+    codes = sampling.seed_codes(model, seeds)
+    with progress("samples", len(codes)) as bar:
+        for start, part in enumerate(codes.split(evaluation_batch(model.image))):
+            made = sampling.decode(model, part)
+            if not made.isfinite().all():
+                return None
+            made = to_uint8(made)
+            pixels.append(made[: max(0, keep - start * evaluation_batch(model.image))])
+            if isinstance(judge, Judge):
+                features.append(judge.features(to_float(made)))
+            bar.update(len(part))
+    return Seen(torch.cat(pixels), torch.cat(features) if features else None)
+
+
+def look_at(split: Split, subject: Subject, judge: Judge | LeftOut) -> Seen:
+    """Real images, with the judge's features; their pixels are read where they are needed."""
+    none = torch.empty(0, *subject.model.image, dtype=torch.uint8)
+    if isinstance(judge, LeftOut):
+        return Seen(none, None)
+    features = []
+    with progress("real images", len(split)) as bar:
+        for batch in in_order(split, evaluation_batch(subject.model.image), subject.device):
+            features.append(judge.features(batch.images))
+            bar.update(len(batch.images))
+    return Seen(none, torch.cat(features))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# By the judge
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def judged(
+    ours: Tensor, everything: Tensor, order: Tensor, count: int, judge: Judge, conditions: dict, seed: int
+) -> list[Found]:
+    """Distances, overlap and classes of features (N, F), each beside what real images come to."""
+    real = everything[order[:count]]
+    conditions = {**conditions, "features": judge.name}
+    by = f"by the classifier {judge.sum[:8]}"
+    found: list[Found] = []
+    two_sets = len(everything) >= 2 * count
+    steps = 3 * (1 + two_sets)
+    with progress("distances", steps, "steps") as bar:
+
+        def both(names: Sequence[str], function, unit: str, **more: str | int) -> None:  # type: ignore[no-untyped-def]
+            """What a function finds between samples and real images, and between real images and others."""
+            results = [function(ours, real)]
+            bar.update()
+            if two_sets:
+                results.append(floor(function, everything, count, seed))
+                bar.update()
+            for index, name in enumerate(names):
+                for result, suffix in zip(results, ("", "_floor"), strict=False):
+                    value, error = parts(result, index)
+                    said = without_seeds(conditions) if suffix else conditions
+                    found.append(Figure(f"samples/{name}{suffix}", value, error, unit, {**said, **more}))
+            if not two_sets:
+                reason = f"two sets of {count:,} real images need {2 * count:,}, and there are {len(everything):,}"
+                found.extend(LeftOut(f"samples/{name}_floor", reason) for name in names)
+
+        both(["frechet"], frechet_distance, f"squared, of features {by}")
+        both(["kernel"], lambda a, b: kernel_distance(a, b, seed=seed), f"squared MMD, of features {by}")
+        shares = f"a share, {by}"
+        both(["precision", "recall", "density", "coverage"], precision_recall, shares, neighbours="3, of density 5")
+    if not judge.classes:
+        reason = "the images have attributes and no classes"
+        return [*found, *(LeftOut(f"samples/{name}", reason) for name in OF_CLASSES)]
+    histograms = [class_histogram(judge.labels_of(each), len(judge.classes)) for each in (ours, real)]
+    for name, unit in (("smallest_share", shares), ("class_entropy", f"nats, {by}"), ("effective_classes", by)):
+        for histogram, suffix in zip(histograms, ("", "_floor"), strict=True):
+            estimate = of_classes(histogram)[name]
+            said = without_seeds(conditions) if suffix else conditions
+            found.append(Figure(f"samples/{name}{suffix}", estimate.value, estimate.error, unit, said))
+    for name, share, error in zip(judge.classes, histograms[0].shares, histograms[0].errors, strict=True):
+        found.append(Figure(f"samples/share_of_each_class/{name}", float(share), float(error), "a share", conditions))
+    return found
+
+
+def parts(result: float | Estimate | tuple, index: int) -> tuple[float, float | None]:
+    """Value and standard error of a distance, or of one of several shares."""
+    if isinstance(result, Estimate):
+        return result.value, result.error
+    return (result[index] if isinstance(result, tuple) else result), None
+
+
+def without_seeds(conditions: dict) -> dict:
+    return {key: value for key, value in conditions.items() if key != "seeds"}
+
+
+def of_classes(histogram: ClassHistogram) -> dict[str, Estimate]:
+    least = int(histogram.shares.argmin())
+    smallest = Estimate(float(histogram.shares[least]), float(histogram.errors[least]), histogram.entropy.n)
+    return {
+        "smallest_share": smallest,
+        "class_entropy": histogram.entropy,
+        "effective_classes": histogram.effective,
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# By pixels
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def on_pixels(ours: Tensor, chosen: Split, order: Tensor, seed: int, conditions: dict) -> list[Found]:
+    """The sliced Wasserstein distance of patches, which needs neither labels nor a net; and of other real images."""
+    count = len(ours)
+    real = to_float(chosen.images(order[:count]))
+    conditions = {**conditions, "n": count, "features": "pixels"}
+    unit = "grey levels of 1, over patches"
+    found: list[Found] = [
+        Figure("samples/sliced_wasserstein", sliced_wasserstein(to_float(ours), real), None, unit, conditions)
+    ]
+    name = "samples/sliced_wasserstein_floor"
+    if len(order) < 2 * count:
+        reason = f"two sets of {count:,} real images need {2 * count:,}, and there are {len(order):,}"
+        return [*found, LeftOut(name, reason)]
+    others = to_float(chosen.images(order[count : 2 * count]))
+    return [*found, Figure(name, sliced_wasserstein(others, real), None, unit, without_seeds(conditions))]
+
+
+def copies(subject: Subject, pixels: Tensor, seeds: Sequence[int]) -> list[Found]:
+    """Whether samples are nearer to the training images than held-out images are; and the picture of both."""
+    if not subject.own:
+        return [LeftOut("samples/memorisation", "these aren't the images that the model was trained on")]
+    splits = subject.dataset.splits()
+    name = subject.split if subject.split != "train" else ("test" if len(splits["test"]) else "val")
+    held_out = subject.images if subject.split == name else splits[name]
+    train = subject.dataset.train
+    if not len(held_out) or not len(train):
+        return [LeftOut("samples/memorisation", "there are no training images, or no held-out ones")]
+    held_out = held_out.take(held_out.spread(LOOKED_UP))
+    samples = pixels[:LOOKED_UP]
+    queries = torch.cat([compact(samples), compact(held_out.images())])
+    found = in_training(queries, train)
+    distances = found.distances[:, 0]
+    try:
+        result = nearer_than_usual(*distances.split([len(samples), len(held_out)]))
+    except DataError as error:
+        return [LeftOut("samples/memorisation", str(error))]
+    side = halved(samples[:1].float()).shape[-2:]
+    conditions = {
+        **subject.conditions,
+        "n": len(samples),
+        "held out": f"{len(held_out):,} {name} images",
+        "training images": len(train),
+        "features": "pixels" if side == samples.shape[-2:] else f"pixels, halved to {side[0]}×{side[1]}",
+        "seeds": f"{seeds[0]}-{seeds[len(samples) - 1]}",
+    }
+    unit = "1 for samples as new as held-out images, 0 for copies"
+    nearer = "½ for samples as new as held-out images, 1 for copies"
+    return [
+        Figure("samples/memorisation_ratio", result.ratio, None, unit, conditions),
+        Figure("samples/memorisation_nearer", result.nearer, None, nearer, conditions),
+        Picture("nearest", sheet(subject, samples, found, seeds)),
+    ]
+
+
+def halved(images: Tensor) -> Tensor:
+    """Images (N, C, H, W) with the shorter side brought to `SIDE` or less, by halving."""
+    while min(images.shape[-2:]) > SIDE:
+        images = F.avg_pool2d(images, 2)
+    return images
+
+
+def compact(pixels: Tensor) -> Tensor:
+    """uint8 images (N, C, H, W) as rows (N, F) in [0, 1] to be held against one another."""
+    return torch.cat([halved(to_float(part)).flatten(1) for part in pixels.split(BLOCK)])
+
+
+def in_training(queries: Tensor, train: Split) -> Neighbours:
+    """The nearest training image of each query (N, F), as `nearest` finds it, without all of them in memory."""
+    indices = torch.zeros(len(queries), 1, dtype=torch.int64)
+    distances = torch.full((len(queries), 1), math.inf, dtype=torch.float64)
+    with progress("nearest training images", len(train)) as bar:
+        for positions in torch.arange(len(train)).split(BLOCK):
+            near = nearest(queries, compact(train.images(positions)))
+            closer = near.distances < distances
+            distances = torch.where(closer, near.distances, distances)
+            indices = torch.where(closer, positions[near.indices], indices)
+            bar.update(len(positions))
+    return Neighbours(indices, distances)
+
+
+def sheet(subject: Subject, samples: Tensor, found: Neighbours, seeds: Sequence[int]) -> pictures.Image.Image:
+    """Samples above their nearest training images: those that are nearest of all, and the first ones."""
+    rows: list[Row] = []
+    distances = found.distances[: len(samples), 0]
+    choices = (("nearest of all", distances.argsort(stable=True)[:SHOWN]), ("the first", torch.arange(len(samples))))
+    for caption, chosen in choices:
+        chosen = chosen[:SHOWN]
+        names = [f"seed {seeds[index]}" for index in chosen.tolist()]
+        apart = [f"{distances[index]:.2f}" for index in chosen.tolist()]
+        training = subject.dataset.train.images(found.indices[chosen, 0])
+        if rows:
+            rows.append(Row("", samples[:0]))
+        rows += [Row(f"samples, {caption}", samples[chosen], names), Row("nearest training image", training, apart)]
+    title = f"{subject.name}: {len(samples):,} samples, their nearest training images, and how far these are in pixels"
+    return pictures.sheet(rows, title=title)
