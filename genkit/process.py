@@ -98,3 +98,11 @@ def progress_bar(steps: int, done: int, batch_size: int, shown: bool = True) -> 
         dynamic_ncols=True,
         disable=None if shown else True,
     )
+
+
+def load_average() -> float | None:
+    """Processes that have been running or waiting to, a minute's mean; None where the system doesn't say."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        return None

@@ -16,6 +16,7 @@ from genkit.data.dataset import Dataset
 from genkit.files import from_json, read_plain
 from genkit.model import GenerativeModel
 from genkit.options import as_text
+from genkit.process import load_average
 
 if TYPE_CHECKING:
     from genkit.run import Result
@@ -37,6 +38,7 @@ def environment(where: torch.device, processes: int = 1) -> dict[str, Any]:
         "processes": processes,
         "machine": platform.machine(),
         "platform": platform.platform(),
+        "load": load_average(),
         "command": sys.argv,
     }
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genkit.data.batches import in_order
-from genkit.data.dataset import Split
+from genkit.evaluate import pca
 from genkit.evaluate.figure import Figure, LeftOut, mean
 from genkit.evaluate.passes import evaluation_batch
 from genkit.evaluate.subject import Asked, Subject, progress
@@ -159,31 +159,7 @@ def pca_figures(subject: Subject) -> list[Figure | LeftOut]:
         return [LeftOut(name, size)]
     if count >= min(image.numbers, len(subject.dataset.train)):
         return [LeftOut(name, f"with {count:,} components PCA gives every image back")]
-    centre, axes = pca(subject.dataset.train, count)
-    errors = []
-    for batch in in_order(subject.images, evaluation_batch(image), torch.device("cpu")):
-        centred = batch.images.flatten(1).double() - centre
-        errors.append((centred - centred @ axes @ axes.T).square().sum(1))
+    errors = pca.fit(subject.dataset.train, count).squared_error(subject.images)
     fitted = f"the {len(subject.dataset.train):,} training images"
     conditions = {**subject.conditions, "components": count, "fitted to": fitted}
-    return [mean(name, torch.cat(errors), "summed an image", **conditions)]
-
-
-def pca(split: Split, components: int) -> tuple[Tensor, Tensor]:
-    """The mean (D,) of a split's images, pixels in [0, 1], and their first principal axes (D, components); float64.
-
-    Sums and products of the pixels' whole numbers are added up batch by batch. They are exact in double precision, and
-    so it doesn't matter that their difference is small.
-    """
-    numbers = split.storage[0].numel()
-    total = torch.zeros(numbers, dtype=torch.float64)
-    products = torch.zeros(numbers, numbers, dtype=torch.float64)
-    with progress("PCA", len(split)) as bar:
-        for positions in torch.arange(len(split)).split(2048):
-            pixels = split.images(positions).flatten(1).double()
-            total += pixels.sum(0)
-            products.addmm_(pixels.T, pixels)
-            bar.update(len(positions))
-    mean = total / len(split)
-    covariance = products / len(split) - torch.outer(mean, mean)
-    return mean / 255, torch.linalg.eigh(covariance).eigenvectors[:, -components:]
+    return [mean(name, errors, "summed an image", **conditions)]

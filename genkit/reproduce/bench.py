@@ -10,11 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from genkit import checkpoint, images, rundir, sampling
+from genkit import checkpoint, config, images, rundir, sampling
+from genkit.config import Config
 from genkit.data.dataset import Dataset
+from genkit.evaluate import pca
 from genkit.evaluate.figure import Figure, LeftOut
-from genkit.model import GenerativeModel
-from genkit.reproduce import pca
+from genkit.evaluate.subject import Subject
+from genkit.files import sha256_of
+from genkit.model import GenerativeModel, Model
 from genkit.reproduce.recipe import Recipe
 
 
@@ -37,8 +40,36 @@ class Opened:
         return rundir.find(str(self.run)).read()
 
     @cached_property
+    def trained(self) -> Model:
+        """The model, whatever it is, on the device."""
+        return self.checkpoint.model.to(self.device)
+
+    @property
     def model(self) -> GenerativeModel:
-        return sampling.require_generative(self.checkpoint.model, self.name).to(self.device)
+        """The same, where it makes images.
+
+        Raises:
+            UsageError: where it doesn't.
+        """
+        return sampling.require_generative(self.trained, self.name)
+
+    @cached_property
+    def settings(self) -> Config:
+        return config.read(self.run)
+
+    @property
+    def subject(self) -> Subject:
+        """The run as `evaluate` measures it, by its test images."""
+        return Subject(
+            self.name,
+            self.model,
+            self.settings.model,
+            self.images,
+            "test",
+            self.images.test,
+            self.device,
+            sha256_of(self.checkpoint.path / checkpoint.MANIFEST),
+        )
 
     @property
     def code_size(self) -> int:

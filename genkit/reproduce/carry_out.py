@@ -14,14 +14,14 @@ import numpy
 import torch
 
 import genkit
-from genkit import checkpoint, config, data, device, record, run, rundir
+from genkit import checkpoint, config, data, device, models, options, record, run, rundir
 from genkit.config import Config
 from genkit.data.dataset import Dataset
 from genkit.errors import CheckpointError, UsageError
 from genkit.files import from_json, read_plain
 from genkit.reproduce import results
 from genkit.reproduce.bench import Bench, Opened
-from genkit.reproduce.measures import MEASURES
+from genkit.reproduce.measures import MEASURES, SUMMARIES
 from genkit.reproduce.recipe import Recipe, named_runs
 from genkit.reproduce.results import Measured, Record, Row, Trained
 from genkit.reproduce.sheets import PICTURES
@@ -82,9 +82,26 @@ def plan(recipe: Recipe) -> dict[str, Plan]:
     return plans
 
 
-def begun_with(config: Config, weights: RunDirectory) -> Config:
-    """The configuration with another run's best checkpoint to begin with."""
-    return config._replace(run=config.run.model_copy(update={"init_from": str(weights.by_merit()[0].resolve())}))
+def begun_with(settings: Config, weights: RunDirectory) -> Config:
+    """The configuration with another run's best checkpoint to begin with, and with that run's own options.
+
+    As `genkit train --init-from` has it: what the recipe says goes before what the other run was told.
+
+    Raises:
+        UsageError: when a run of this model can't begin with such weights.
+    """
+    path = weights.by_merit()[0].resolve()
+    kind = models.find(settings.model)
+    own = kind.options_from(checkpoint.read(path).model)
+    if own is None:
+        raise UsageError(f"init-from: {weights.path} is of another model than {settings.model}, and can't carry it")
+    values = settings.options.model_dump()
+    said = {key: values[key] for key in values if settings.sources[key] == "recipe"}
+    return settings._replace(
+        options=options.validate(kind.Options, {**own, **said}),
+        run=settings.run.model_copy(update={"init_from": str(path)}),
+        sources={**settings.sources, **dict.fromkeys(own.keys() - said.keys(), "init-from")},
+    )
 
 
 def find_run(wanted: Config) -> RunDirectory | None:
@@ -100,8 +117,11 @@ def find_run(wanted: Config) -> RunDirectory | None:
 
 
 def decisive(settings: Config) -> dict[str, Any]:
-    """All that decides what comes out of a run."""
-    return {"model": settings.model, **{key: value for key, value in settings.values().items() if key not in ELSEWHERE}}
+    """All that decides what comes out of a run, but what the images or the run that it begins with fill in."""
+    fields = type(settings.options).model_fields
+    filled = {key for key, field in fields.items() if not options.is_flag(field)}
+    values = {key: value for key, value in settings.values().items() if key not in ELSEWHERE | filled}
+    return {"model": settings.model, **values}
 
 
 def given(settings: Config) -> dict[str, Any]:
@@ -130,7 +150,7 @@ def carry_out(recipe: Recipe, folder: Path) -> Outcome:
         DataError: before anything is trained, when images are missing.
         GenkitError: as training does, and when a file can't be written.
     """
-    where = device.pick(next(iter(recipe.runs.values())).run.device)
+    machine = results.machine(device.describe(where := device.pick(next(iter(recipe.runs.values())).run.device)))
     images = {settings.data: data.load(settings.data) for settings in recipe.runs.values()}
     trained: dict[str, RunDirectory] = {}
     for name in recipe.runs:
@@ -141,7 +161,7 @@ def carry_out(recipe: Recipe, folder: Path) -> Outcome:
     started = time.monotonic()
     bench = open_bench(recipe, trained, images, where, folder)
     drawn = measure_and_draw(bench)
-    written = keep(bench, time.monotonic() - started, where)
+    written = keep(bench, time.monotonic() - started, machine)
     return Outcome(written, results.save(written, folder), drawn)
 
 
@@ -180,14 +200,20 @@ def measure_and_draw(bench: Bench) -> list[Path]:
     Raises:
         UsageError: for a word of a step that its function doesn't know.
     """
-    contents, drawn = bench.recipe.contents, []
+    contents, quick = bench.recipe.contents, bench.recipe.quick
     for step in contents.measure:
-        asked = {key: value for key, value in step.asked.items() if key not in ("run", "runs")}
-        for opened in bench.named(named_runs(step.asked) or bench.runs):
+        asked = step.asked(quick)
+        if step.name in SUMMARIES:
+            bench.figures |= {each.name: each for each in calling(step.name, SUMMARIES[step.name], bench, **asked)}
+            continue
+        chosen = bench.named(named_runs(asked) or bench.runs)
+        asked = {key: value for key, value in asked.items() if key not in ("run", "runs")}
+        for opened in chosen:
             logger.info("%s  measuring %s", opened.name, step.name)
             bench.enter(opened.name, calling(step.name, MEASURES[step.name], opened, **asked))
+    drawn = []
     for step in contents.picture:
-        asked = step.asked
+        asked = step.asked(quick)
         bench.folder.mkdir(parents=True, exist_ok=True)
         path = bench.folder / f"{asked.pop('file', step.name)}.png"
         calling(step.name, PICTURES[step.name], bench, path, **asked)
@@ -208,8 +234,13 @@ def calling(name: str, function: Any, *arguments: Any, **asked: Any) -> Any:
     return function(*arguments, **asked)
 
 
-def keep(bench: Bench, seconds: float, where: torch.device) -> Record:
-    """The record of what was trained and measured."""
+def keep(bench: Bench, seconds: float, machine: str) -> Record:
+    """The record of what was trained and measured.
+
+    Args:
+        seconds: that measuring took.
+        machine: in words, with the load that it was under when the command began.
+    """
     recipe, contents = bench.recipe, bench.recipe.contents
     values = {name: figure.value for name, figure in bench.figures.items()}
     trained = {name: about(opened, recipe.runs[name]) for name, opened in bench.runs.items()}
@@ -243,7 +274,7 @@ def keep(bench: Bench, seconds: float, where: torch.device) -> Record:
         runs=trained,
         training_seconds=round(sum(each.seconds for each in trained.values()), 1),
         measuring_seconds=round(seconds, 1),
-        machine=results.machine(device.describe(where)),
+        machine=machine,
         versions={
             "genkit": genkit.__version__,
             "python": platform.python_version(),
@@ -268,8 +299,9 @@ def about(opened: Opened, settings: Config) -> Trained:
 
 
 def trained_on(path: Path) -> str:
-    """The device that a run's environment.json names; "unknown" where it doesn't."""
+    """The device that a run's environment.json names, and the load that it began under; "unknown" where it doesn't."""
     try:
-        return str(from_json(read_plain(path / record.ENVIRONMENT, config.MAX_SIZE))["device"])
+        found = from_json(read_plain(path / record.ENVIRONMENT, config.MAX_SIZE))
+        return f"{found['device']}{results.under(found.get('load'))}"
     except (OSError, ValueError, TypeError, KeyError):
         return "unknown"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,14 +14,18 @@ from genkit.curves import METRICS
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.errors import CheckpointError, UsageError, in_one_line
-from genkit.evaluate import figure
+from genkit.evaluate import figure, likelihood, reconstruction
+from genkit.evaluate.estimate import estimate
 from genkit.evaluate.figure import Figure, LeftOut
 from genkit.evaluate.passes import encode_split, evaluation_batch
+from genkit.evaluate.pca import principal_angles
+from genkit.evaluate.subject import Asked
 from genkit.evaluate.validation import validate
 from genkit.files import from_json
 from genkit.model import Encodes
-from genkit.reproduce.bench import Opened
-from genkit.reproduce.pca import principal_angles
+from genkit.options import as_text
+from genkit.reproduce import judged
+from genkit.reproduce.bench import Bench, Opened
 
 Conditions = dict[str, str | int | float]
 Measure = Callable[..., Iterable[Figure | LeftOut]]
@@ -116,6 +121,19 @@ def validations(run: Path) -> list[dict[str, float]]:
     return [values for values in found if values]
 
 
+def importance_weighted(run: Opened, k: int = 5000, images: int = 1000, seed: int = 0) -> Iterable[Figure | LeftOut]:
+    """−ln p(x) of test images by importance sampling with `k` codes, and the bound with its terms."""
+    for each in likelihood.figures(run.subject, Asked(k=k, nll_images=images, seed=seed)):
+        yield replace(each, name=each.name.removeprefix("likelihood/"))
+
+
+def test_error(run: Opened) -> Iterable[Figure]:
+    """Share of the test images that a classifier gets wrong."""
+    error, count = validate(run.trained, run.images.test, run.device)["error"], len(run.images.test)
+    spread = (error * (1 - error) / count) ** 0.5
+    yield Figure("error", error, spread, "", {"n": count, "split": "test"})
+
+
 def reconstruction_errors(run: Opened, split: Split) -> Tensor:
     """Squared error of each image's reconstruction, (N,) on the CPU."""
     assert isinstance(run.model, Encodes)
@@ -123,8 +141,30 @@ def reconstruction_errors(run: Opened, split: Split) -> Tensor:
     with torch.no_grad():
         for batch in in_order(split, evaluation_batch(run.model.image), run.device):
             decoded = run.model.decode(run.model.encode(batch.images))
-            errors.append((decoded - batch.images).double().square().flatten(1).sum(1).cpu())
+            errors.append(reconstruction.squared_error(decoded, batch.images).cpu())
     return torch.cat(errors)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Of several runs
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def mean_over(bench: Bench, runs: Sequence[str], figure: str, over: str) -> Iterable[Figure]:
+    """A figure's mean over the runs of a sweep that differ in all but `over`, with the standard error of their spread.
+
+    It is of no single run, and called `error of pretrained, labels-per-class=5`.
+    """
+    for name in runs:
+        groups: dict[str, list[Figure]] = {}
+        for run in bench.recipe.named(name):
+            place = bench.recipe.runs[run].values()[over.replace("-", "_")]
+            if f"{run}: {figure}" in bench.figures:
+                groups.setdefault(f"{over}={as_text(place)}", []).append(bench.figures[f"{run}: {figure}"])
+        for place, found in groups.items():
+            values = estimate(torch.tensor([each.value for each in found], dtype=torch.float64))
+            conditions: Conditions = {"runs": values.n}
+            yield Figure(f"{figure} of {name}, {place}", values.value, values.error, found[0].unit, conditions)
 
 
 MEASURES: Mapping[str, Measure] = {
@@ -134,4 +174,12 @@ MEASURES: Mapping[str, Measure] = {
     "knn": knn,
     "losses": losses,
     "watch": watch,
+    "likelihood": importance_weighted,
+    "test-error": test_error,
+    "distances": judged.distances,
+    "arithmetic": judged.arithmetic,
+    "few-labels": judged.few_labels,
 }
+
+#: Those that are of several runs together: they are given the bench, with all that has been measured before.
+SUMMARIES: Mapping[str, Measure] = {"mean-over": mean_over}

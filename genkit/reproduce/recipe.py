@@ -10,10 +10,13 @@ A recipe trains its runs, takes its measurements, draws its pictures and reports
     [runs.vae]                                  # a run: a model and its own options
     model = "vae"
     sweep.latent-dim = [2, 20]                  # one run a value: vae/latent-dim=2, vae/latent-dim=20
+    # init-from = "other"                       # the weights, and the options, of a run that stands before it
 
     [[measure]]                                 # a function of `measures.py`, and what it is asked
-    name = "elbo"
+    name = "likelihood"
     runs = ["vae"]
+    k = 5000
+    quick.k = 100                               # in a smoke run
 
     [[report]]                                  # a row of the table, with what it must be
     what = "−ELBO, 20 numbers"
@@ -62,9 +65,13 @@ class Step(BaseModel):
 
     name: str
 
-    @property
-    def asked(self) -> dict[str, Any]:
-        return {key.replace("-", "_"): value for key, value in (self.model_extra or {}).items()}
+    def asked(self, quick: bool = False) -> dict[str, Any]:
+        """What its function is asked; in a quick run with what `quick` says of it instead (`quick.k = 100`)."""
+        said = dict(self.model_extra or {})
+        otherwise = said.pop("quick", {})
+        if quick:
+            said |= otherwise
+        return {key.replace("-", "_"): value for key, value in said.items()}
 
 
 class Report(Strict):
@@ -165,16 +172,16 @@ class Recipe:
         Raises:
             UsageError
         """
-        from genkit.reproduce.measures import MEASURES
+        from genkit.reproduce.measures import MEASURES, SUMMARIES
         from genkit.reproduce.sheets import PICTURES
 
         for kind, steps, known in (
-            ("measure", self.contents.measure, MEASURES),
+            ("measure", self.contents.measure, {**MEASURES, **SUMMARIES}),
             ("picture", self.contents.picture, PICTURES),
         ):
             for step in steps:
                 require(path, kind, step.name, known)
-                for run in named_runs(step.asked):
+                for run in named_runs(step.asked()):
                     self.named(run, path)
         for index, config in enumerate(self.runs.values()):
             if config.run.init_from is not None and config.run.init_from not in list(self.runs)[:index]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 import genkit
 from genkit.errors import GenkitError, in_one_line
 from genkit.files import from_json, read_plain, to_json, write_file
+from genkit.process import load_average
 
 MAX_SIZE = 1 << 22
 START, END = "<!-- results: written by genkit reproduce -->", "<!-- end of results -->"
@@ -211,8 +212,12 @@ def processor() -> str:
 
 
 def machine(device: str) -> str:
-    """ "cpu (2 threads), Intel Xeon, 2 cores"."""
-    return f"{device}, {processor()}, {os.cpu_count()} cores"
+    """ "cpu (2 threads), Intel Xeon, 2 cores, at a load of 0.3": a busy machine's times are no idle one's."""
+    return f"{device}, {processor()}, {os.cpu_count()} cores{under(load_average())}"
+
+
+def under(load: float | None) -> str:
+    return "" if load is None else f", at a load of {load:.1f}"
 
 
 def revision() -> str | None:

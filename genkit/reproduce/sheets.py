@@ -8,6 +8,10 @@ from pathlib import Path
 import torch
 
 from genkit import embedding, images, pictures, sampling
+from genkit.arithmetic import Exemplars, parse
+from genkit.errors import UsageError
+from genkit.evaluate import attributes, judge
+from genkit.evaluate.figure import LeftOut
 from genkit.evaluate.passes import encode_split
 from genkit.images import Row
 from genkit.model import Encodes
@@ -71,6 +75,28 @@ def interpolation(bench: Bench, path: Path, run: str, points: int = 9, steps: in
     images.save_png(path, pictures.interpolation(opened.model, waypoints, names, steps, "slerp", run).sheet)
 
 
+def arithmetic(bench: Bench, path: Path, run: str, expression: str, exemplars: int = 3, seed: int = 0) -> None:
+    """A sum of codes: each term's exemplars, the result among its neighbours, and the same sum of the pixels.
+
+    Exemplars are test images; of a model without an encoder, samples in which the judge sees what the term says.
+    """
+    (opened,) = bench.named([run])
+    terms = parse(expression)
+    if isinstance(opened.model, Encodes):
+        pools = attributes.image_pools(opened.model, opened.images, terms, exemplars, seed)
+    else:
+        judged = judge.of(opened.settings.data, opened.device, "attributes")
+        if isinstance(judged, LeftOut):
+            raise UsageError(f"the recipe's picture of {expression}: {judged.reason}")
+        drawn = sampling.seed_codes(opened.model, range(attributes.SAMPLES))
+        pools = attributes.sample_pools(judged, drawn, sampling.decode(opened.model, drawn), terms)
+    chosen = [
+        Exemplars(term, found[:exemplars], codes[:exemplars]) for term, (codes, found) in zip(terms, pools, strict=True)
+    ]
+    sheet = pictures.arithmetic(opened.model, chosen, expression, attributes.JITTER, run).sheet
+    images.save_png(path, sheet)
+
+
 def manifold(bench: Bench, path: Path, run: str, side: int = 20) -> None:
     """A two-dimensional latent space, whole."""
     (opened,) = bench.named([run])
@@ -108,6 +134,7 @@ PICTURES: Mapping[str, Draw] = {
     "pca-codes": pca_codes,
     "samples": samples,
     "interpolation": interpolation,
+    "arithmetic": arithmetic,
     "manifold": manifold,
     "curve": curve,
 }

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from genkit.data.dataset import Dataset
-from genkit.evaluate import reconstruction, topics
+from genkit.evaluate import pca, reconstruction, topics
 from genkit.evaluate.figure import Figure
 from genkit.evaluate.subject import Asked, Subject
 from genkit.models.ae import AE
@@ -82,7 +82,7 @@ def test_a_cross_entropy_below_the_pixels_entropy_is_warned_of() -> None:
 
 def test_pca_is_that_of_the_training_images(digits: Dataset) -> None:
     pixels = digits.train.images().flatten(1).double() / 255
-    centre, axes = reconstruction.pca(digits.train, 30)
+    centre, axes = pca.fit(digits.train, 30)
     torch.testing.assert_close(centre, pixels.mean(0))
     _, _, expected = torch.linalg.svd(pixels - pixels.mean(0), full_matrices=False)
     angles = torch.linalg.svdvals(expected[:30] @ axes)
@@ -108,7 +108,7 @@ def test_figures_are_means_over_images(digits: Dataset) -> None:
 
 
 def test_pca_with_30_components_on_mnist(mnist: Dataset) -> None:
-    centre, axes = reconstruction.pca(mnist.train, 30)
+    centre, axes = pca.fit(mnist.train, 30)
     test = mnist.test.images().flatten(1).double() / 255 - centre
     error = (test - test @ axes @ axes.T).square().sum(1).mean()
     assert float(error) == pytest.approx(13.87, abs=0.1)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from genkit.data.dataset import Dataset
-from genkit.reproduce import pca
+from genkit.evaluate import pca
 
 
 def test_principal_angles_of_a_known_rotation() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from genkit.data.dataset import Split
 from genkit.evaluate.passes import evaluation_batch
+from genkit.evaluate.subject import progress
 from genkit.model import ImageShape
 
 
@@ -40,15 +41,23 @@ class Components(NamedTuple):
 
 
 def fit(split: Split, components: int) -> Components:
-    """The principal axes of a split's images, by the eigenvectors of their covariance."""
-    count, numbers = len(split), ImageShape(*split.storage.shape[1:]).numbers
-    total, products = torch.zeros(numbers, dtype=torch.float64), torch.zeros(numbers, numbers, dtype=torch.float64)
-    for pixels in flat(split):
-        total += pixels.sum(0)
-        products += pixels.T @ pixels
-    mean = total / count
-    vectors = torch.linalg.eigh(products / count - mean.outer(mean)).eigenvectors
-    return Components(mean, vectors[:, -components:].flip(1))
+    """The mean of a split's images and their first principal axes, by the eigenvectors of their covariance.
+
+    Sums and products of the pixels' whole numbers are added up batch by batch. They are exact in double precision, and
+    so it doesn't matter that their difference is small.
+    """
+    numbers = split.storage[0].numel()
+    total = torch.zeros(numbers, dtype=torch.float64)
+    products = torch.zeros(numbers, numbers, dtype=torch.float64)
+    with progress("PCA", len(split)) as bar:
+        for positions in torch.arange(len(split)).split(2048):
+            pixels = split.images(positions).flatten(1).double()
+            total += pixels.sum(0)
+            products.addmm_(pixels.T, pixels)
+            bar.update(len(positions))
+    mean = total / len(split)
+    covariance = products / len(split) - torch.outer(mean, mean)
+    return Components(mean / 255, torch.linalg.eigh(covariance).eigenvectors[:, -components:].flip(1))
 
 
 def flat(split: Split) -> Iterator[Tensor]:
