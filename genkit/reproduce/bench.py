@@ -67,6 +67,8 @@ class Opened:
             self.images,
             "test",
             self.images.test,
+            self.settings.data,
+            True,
             self.device,
             sha256_of(self.checkpoint.path / checkpoint.MANIFEST),
         )
