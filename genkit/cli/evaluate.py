@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,8 +162,8 @@ def subject_of(opened: OpenedRun, dataset: str | None, split: str, limit: int | 
     return Subject(opened.name, opened.model, kind, images, split, rows, options, own, opened.device, total)
 
 
-def save_pictures(opened: OpenedRun, found: Sequence[Found], prefix: str, before: set[str]) -> dict[str, Path]:
-    """Write the pictures of an evaluation, in place of those of the one `before`; others are not overwritten."""
+def save_pictures(opened: OpenedRun, found: Sequence[Found], prefix: str, before: dict[str, str]) -> dict[str, Path]:
+    """Write an evaluation's pictures in place of those of the one `before`; nothing else is overwritten."""
     from genkit import images, rundir
     from genkit.evaluate.figure import Picture
 
@@ -170,12 +171,14 @@ def save_pictures(opened: OpenedRun, found: Sequence[Found], prefix: str, before
     for each in found:
         if isinstance(each, Picture):
             path = opened.folder("evaluation") / f"{prefix}{each.name}.png"
-            drawn[each.name] = path if str(path) in before else rundir.unused(path)
+            earlier = Path(before.get(each.name, ""))
+            ours = earlier.parent == path.parent and re.fullmatch(rf"{re.escape(path.stem)}(-\d+)?\.png", earlier.name)
+            drawn[each.name] = earlier if ours else rundir.unused(path)
             images.save_png(drawn[each.name], each.page)
     return drawn
 
 
-def require_own(file: Path, opened: OpenedRun) -> set[str]:
+def require_own(file: Path, opened: OpenedRun) -> dict[str, str]:
     """Accept a file's name if nothing stands there, or an earlier evaluation of the same run or checkpoint.
 
     Returns:
@@ -187,13 +190,13 @@ def require_own(file: Path, opened: OpenedRun) -> set[str]:
     from genkit.files import from_json, read_plain
 
     if not file.exists() and not file.is_symlink():
-        return set()
+        return {}
     ours = opened.directory.path if opened.directory else opened.checkpoint.path
     try:
         before: Any = from_json(read_plain(file, MAX_SIZE))
         known = before["run"] or before["checkpoint"]
         if "figures" in before and Path(known).resolve() == ours.resolve():
-            return set(before.get("pictures", {}).values())
+            return {name: str(path) for name, path in before.get("pictures", {}).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     raise GenkitError(f"{file} is no evaluation of {ours} and stays as it is; name another folder with --out")

@@ -8,8 +8,9 @@ What needs no features is measured on pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -145,50 +146,49 @@ def judged(
     real = everything[order[:count]]
     conditions = {**conditions, "features": judge.name}
     by = f"by the classifier {judge.sum[:8]}"
+    squared, share = f"squared, of features {by}", f"a share, {by}"
+    neighbours = {"neighbours": "3, of density 5"}
+    measures: list[tuple[Sequence[str], Callable[[Tensor, Tensor], Any], str, dict]] = [
+        (["frechet"], frechet_distance, squared, {}),
+        (["kernel"], partial(kernel_distance, seed=seed), f"squared MMD, of features {by}", {}),
+        (["precision", "recall", "density", "coverage"], precision_recall, share, neighbours),
+    ]
     found: list[Found] = []
     two_sets = len(everything) >= 2 * count
-    steps = 3 * (1 + two_sets)
-    with progress("distances", steps, "steps") as bar:
-
-        def both(names: Sequence[str], function, unit: str, **more: str | int) -> None:  # type: ignore[no-untyped-def]
-            """What a function finds between samples and real images, and between real images and others."""
-            results = [function(ours, real)]
+    with progress("distances", len(measures) * (1 + two_sets), "steps") as bar:
+        for names, distance, unit, more in measures:
+            found += as_figures(names, distance(ours, real), unit, {**conditions, **more})
             bar.update()
-            if two_sets:
-                results.append(floor(function, everything, count, seed))
-                bar.update()
-            for index, name in enumerate(names):
-                for result, suffix in zip(results, ("", "_floor"), strict=False):
-                    value, error = parts(result, index)
-                    said = without_seeds(conditions) if suffix else conditions
-                    found.append(Figure(f"samples/{name}{suffix}", value, error, unit, {**said, **more}))
             if not two_sets:
-                reason = f"two sets of {count:,} real images need {2 * count:,}, and there are {len(everything):,}"
-                found.extend(LeftOut(f"samples/{name}_floor", reason) for name in names)
-
-        both(["frechet"], frechet_distance, f"squared, of features {by}")
-        both(["kernel"], lambda a, b: kernel_distance(a, b, seed=seed), f"squared MMD, of features {by}")
-        shares = f"a share, {by}"
-        both(["precision", "recall", "density", "coverage"], precision_recall, shares, neighbours="3, of density 5")
+                found += [LeftOut(f"samples/{name}_floor", too_few(count, len(everything))) for name in names]
+                continue
+            floors, said = floor(distance, everything, count, seed), without_seeds({**conditions, **more})
+            found += as_figures([f"{name}_floor" for name in names], floors, unit, said)
+            bar.update()
     if not judge.classes:
         reason = "the images have attributes and no classes"
         return [*found, *(LeftOut(f"samples/{name}", reason) for name in OF_CLASSES)]
     histograms = [class_histogram(judge.labels_of(each), len(judge.classes)) for each in (ours, real)]
-    for name, unit in (("smallest_share", shares), ("class_entropy", f"nats, {by}"), ("effective_classes", by)):
+    for name, unit in (("smallest_share", share), ("class_entropy", f"nats, {by}"), ("effective_classes", by)):
         for histogram, suffix in zip(histograms, ("", "_floor"), strict=True):
             estimate = of_classes(histogram)[name]
             said = without_seeds(conditions) if suffix else conditions
             found.append(Figure(f"samples/{name}{suffix}", estimate.value, estimate.error, unit, said))
-    for name, share, error in zip(judge.classes, histograms[0].shares, histograms[0].errors, strict=True):
-        found.append(Figure(f"samples/share_of_each_class/{name}", float(share), float(error), "a share", conditions))
+    for name, each, error in zip(judge.classes, histograms[0].shares, histograms[0].errors, strict=True):
+        found.append(Figure(f"samples/share_of_each_class/{name}", float(each), float(error), share, conditions))
     return found
 
 
-def parts(result: float | Estimate | tuple, index: int) -> tuple[float, float | None]:
-    """Value and standard error of a distance, or of one of several shares."""
+def as_figures(names: Sequence[str], result: float | Estimate | tuple, unit: str, conditions: dict) -> list[Figure]:
+    """A distance, or several shares, under their names."""
     if isinstance(result, Estimate):
-        return result.value, result.error
-    return (result[index] if isinstance(result, tuple) else result), None
+        return [Figure(f"samples/{names[0]}", result.value, result.error, unit, conditions)]
+    values = result if isinstance(result, tuple) else (result,)
+    return [Figure(f"samples/{name}", value, None, unit, conditions) for name, value in zip(names, values, strict=True)]
+
+
+def too_few(count: int, available: int) -> str:
+    return f"two sets of {count:,} real images need {2 * count:,}, and there are {available:,}"
 
 
 def without_seeds(conditions: dict) -> dict:
@@ -221,8 +221,7 @@ def on_pixels(ours: Tensor, chosen: Split, order: Tensor, seed: int, conditions:
     ]
     name = "samples/sliced_wasserstein_floor"
     if len(order) < 2 * count:
-        reason = f"two sets of {count:,} real images need {2 * count:,}, and there are {len(order):,}"
-        return [*found, LeftOut(name, reason)]
+        return [*found, LeftOut(name, too_few(count, len(order)))]
     others = to_float(chosen.images(order[count : 2 * count]))
     return [*found, Figure(name, sliced_wasserstein(others, real), None, unit, without_seeds(conditions))]
 
