@@ -123,12 +123,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def quick_judge(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A narrow judge of few epochs, which the whole session trains once."""
-    from genkit.evaluate import judge
+def quick_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A narrow judge of few epochs, which the whole session trains once, and few images for probes."""
+    from genkit.evaluate import judge, representation
 
     monkeypatch.setattr(judge, "WIDTH", 4)
     monkeypatch.setattr(judge, "EPOCHS", (1, 2))
+    monkeypatch.setattr(representation, "TRAIN", 600)
+    monkeypatch.setattr(representation, "DRAWS", 2)
 
 
 def run_of(runs: Path, name: str) -> Path:

@@ -32,13 +32,14 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
         # The three parts of a name are told by its slashes.
         row = f"arithmetic/{' '.join(expression.split()).replace('/', '∕')}"
         try:
-            measured = attributes.figures(model, dataset, expression, judge, seed=asked.seed)
+            # Each draw has seeds of its own, which end at 2⁶³.
+            measured = attributes.figures(model, dataset, expression, judge, seed=asked.seed % 2**48)
         except UsageError as error:  # too few exemplars: what is wrong with the expression itself, `check` has found
             found.append(LeftOut(row, str(error).removeprefix("--arithmetic: ")))
             continue
         for each in measured:
             # The exemplars are test images, whatever the others are measured by.
-            conditions = {**subject.conditions, "split": "test", **each.conditions}
+            conditions = {**subject.conditions, "split": "test", **each.conditions, "seed": asked.seed}
             name = f"{row}/{each.name.partition('/')[2]}"
             found.append(dataclasses.replace(each, name=name, conditions=conditions))
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import GENERATIVE, Genkit, run_of
 
-pytestmark = pytest.mark.usefixtures("quick_judge")
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
 
 QUICK = ("--limit", 100, "--k", 20, "--nll-images", 30, "--device", "cpu")
 

@@ -305,7 +305,7 @@ class TestReport:
         assert "9: 0.100 ± 0.010" in lines[-1]
 
 
-@pytest.mark.usefixtures("quick_judge")
+@pytest.mark.usefixtures("quick_evaluation")
 class TestCommand:
     QUICK = ("--limit", 100, "--device", "cpu", "--json")
 
