@@ -12,7 +12,8 @@ from conftest import Genkit
 from genkit import data
 from genkit.data.dataset import Dataset
 from genkit.errors import UsageError
-from genkit.reproduce import measures
+from genkit.evaluate.figure import Figure
+from genkit.reproduce import judged, measures
 from genkit.reproduce.bench import Opened
 
 
@@ -108,3 +109,39 @@ def test_pictures_can_all_be_drawn(trained, tmp_path: Path) -> None:
     assert len(outcome.pictures) == 6
     for picture in outcome.pictures:
         assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_likelihood_and_the_bound_of_a_vae(trained) -> None:
+    """With one code the estimate is a bound, and with more it is tighter."""
+    run, _ = trained("vae", "--latent-dim", 4, "--hidden", "8")
+    one, many = (figures(measures.importance_weighted(run, k=k, images=50)) for k in (1, 100))
+    assert many["nll"] < one["nll"]
+    assert many["neg_elbo"] > many["nll"]
+
+
+def test_few_labels_on_pixels_random_weights_and_what_was_learned(trained) -> None:
+    """More labels tell more, and pixels are what a probe of the raw images has."""
+    from genkit.evaluate.probe import probe
+
+    run, _ = trained("dcgan", "--width", 4, "--latent-dim", 4)
+    found = figures(judged.few_labels(run, labels=(1, 20), images=1000, draws=2))
+    assert found.keys() == {f"{of}@{n}" for of in ("representation", "random", "pixels") for n in (1, 20)}
+    assert found["representation@1"] < found["representation@20"]
+    assert found["representation@20"] != found["random@20"]
+    train, test = run.images.train.take(run.images.train.spread(1000)), run.images.test
+    flat = [split.images().flatten(1).float() / 255 for split in (train, test)]
+    (score,) = probe(flat[0], train.labels, flat[1], test.labels, "svm", (20,), draws=2)
+    assert found["pixels@20"] == pytest.approx(score.accuracy.value)
+
+
+def test_the_best_control_is_the_best(trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = trained("ae", "--hidden", "8", "--latent-dim", 2)
+    values = {"success": 0.9, "third_term": 0.1, "pixels": 0.3, "chance": 0.2}
+    monkeypatch.setattr(judged.judge, "of", lambda *_: None)
+    monkeypatch.setattr(
+        judged.attributes,
+        "figures",
+        lambda *_, **__: [Figure(f"arithmetic/{name}", value, 0.0, "") for name, value in values.items()],
+    )
+    found = figures(judged.arithmetic(run, "a - b + c", "smile"))
+    assert (found["smile/success"], found["smile/best_control"]) == (0.9, 0.3)
