@@ -184,11 +184,11 @@ def limits(results: Results) -> str:
         return ""
     pairs = zip(times["example script"], times["bare products"], strict=True)
     floor = statistics.median(example / products for example, products in pairs)
-    return f"""**The example script** decodes images one at a time, which is Python on one core, where the bare products are
-both cores' arithmetic. How far apart the two are is the processor's doing: a factor of {floor:.2g} here, so that a loop whose
-share of products is the bar's 0.59 is {0.59 * floor:.2g} times as fast as the example. At revision 3a8d305, on an AMD EPYC of
-family 25, model 1, the factor was 7.4, and genkit 4.04 times as fast with a share of 0.545; the history of this file has
-that page."""
+    return f"""**The example script** decodes images one at a time, which is Python on one core, where the bare products
+are both cores' arithmetic. How far apart the two are is the processor's doing: a factor of {floor:.2g} here, so that a
+loop whose share of products is the bar's 0.59 is {0.59 * floor:.2g} times as fast as the example. At revision 3a8d305,
+on an AMD EPYC of family 25, model 1, the factor was 7.4, and genkit 4.04 times as fast with a share of 0.545; the
+history of this file has that page."""
 
 
 def page(results: Results) -> str:
