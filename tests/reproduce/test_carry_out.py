@@ -162,7 +162,12 @@ def test_an_interrupt_leaves_what_is_trained(reproduce, tmp_path: Path, monkeypa
         return whole(training, received)
 
     monkeypatch.setattr(run.Training, "run_epochs", interrupted)
-    outcome = reproduce("--json")
+    # Where the tests are started in the background, the signal may be ignored from the start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        outcome = reproduce("--json")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (outcome.code, outcome.json["stopped"]) == (130, True)
     assert not (tmp_path / "table").exists()
     assert [each["todo"] for each in reproduce("-n", "--json").json["runs"].values()] == ["is there", "resume"]
