@@ -68,7 +68,7 @@ def probe(
     classes, sizes = train_labels.unique(return_counts=True)
     if len(classes) < 2:
         raise DataError("a probe tells classes apart, and all training images are of one; use images of several")
-    ranks = [ranks_in_class(train_labels, seed + draw) for draw in range(draws)]
+    ranks = [ranks_in_class(train_labels, seed * draws + draw) for draw in range(draws)]
     scores = []
     for budget in budgets:
         if budget is not None and budget > sizes.min():

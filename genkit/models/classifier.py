@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from genkit import model, models, nets
@@ -36,7 +36,15 @@ class Body(BaseModel):
 
     model: str
     options: dict[str, Any]
-    features: Annotated[int, Field(ge=1)]
+    features: Annotated[int, Field(ge=1, le=2**31)]
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Body:
+        """A checkpoint's or a configuration's may have been written by anybody."""
+        if self.model not in models.names() or self.model == models.name_of(Classifier):
+            raise ValueError(f"'{self.model}' is no model whose features could carry a classifier")
+        models.find(self.model).Options.model_validate(self.options)
+        return self
 
 
 class Classifier(Model):

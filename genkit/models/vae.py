@@ -33,7 +33,8 @@ def bernoulli_log_likelihood(logits: Tensor, pixels: Tensor) -> Tensor:
     them don't underflow. All is done in the logits' own memory, where no gradient is wanted.
     """
     if logits.requires_grad:
-        return torch.bmm(logits, pixels.unsqueeze(2)).squeeze(2) - F.softplus(logits).sum(2)
+        with torch.autocast(logits.device.type, enabled=False):  # sums of hundreds of nats don't fit in bf16
+            return torch.bmm(logits, pixels.unsqueeze(2)).squeeze(2) - F.softplus(logits).sum(2)
     # One product an image: a batch of products with a single column each takes torch seven times as long.
     linear = torch.stack([each @ weights for each, weights in zip(logits, pixels - 0.5, strict=True)])
     sizes = logits.abs_()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -62,7 +63,7 @@ class Opened:
         """The run as `evaluate` measures it, by its test images."""
         return Subject(
             self.name,
-            self.model,
+            self.trained,
             self.settings.model,
             self.images,
             "test",
@@ -111,7 +112,10 @@ class Bench:
     def enter(self, run: str, found: Iterable[Figure | LeftOut]) -> None:
         """Keep figures under `RUN: NAME`."""
         for each in found:
-            if isinstance(each, Figure):
-                self.figures[f"{run}: {each.name}"] = each
+            name = f"{run}: {each.name}"
+            if isinstance(each, LeftOut):
+                self.left_out[name] = each.reason
+            elif math.isfinite(each.value):
+                self.figures[name] = each
             else:
-                self.left_out[f"{run}: {each.name}"] = each.reason
+                self.left_out[name] = f"it is {each.value}, which is no measurement"

@@ -176,9 +176,9 @@ MEASURES: Mapping[str, Measure] = {
     "watch": watch,
     "likelihood": importance_weighted,
     "test-error": test_error,
-    "distances": judged.distances,
+    "samples": judged.topic("samples"),
+    "representation": judged.topic("representation"),
     "arithmetic": judged.arithmetic,
-    "few-labels": judged.few_labels,
 }
 
 #: Those that are of several runs together: they are given the bench, with all that has been measured before.

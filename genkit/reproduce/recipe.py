@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -64,13 +65,16 @@ class Step(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
+    run: str | None = None
+    runs: tuple[str, ...] | None = None
+    quick: dict[str, Any] = Field(default_factory=dict)
 
     def asked(self, quick: bool = False) -> dict[str, Any]:
         """What its function is asked; in a quick run with what `quick` says of it instead (`quick.k = 100`)."""
-        said = dict(self.model_extra or {})
-        otherwise = said.pop("quick", {})
+        named = {"run": self.run, "runs": self.runs}
+        said = {key: value for key, value in named.items() if value is not None} | (self.model_extra or {})
         if quick:
-            said |= otherwise
+            said |= self.quick
         return {key.replace("-", "_"): value for key, value in said.items()}
 
 
@@ -183,6 +187,12 @@ class Recipe:
                 require(path, kind, step.name, known)
                 for run in named_runs(step.asked()):
                     self.named(run, path)
+        files = [step.asked().get("file", step.name) for step in self.contents.picture]
+        for file in files:
+            if not isinstance(file, str) or not re.fullmatch(r"[\w.-]+", file) or file.startswith("."):
+                raise UsageError(f"{path}: a picture's file is a plain name, without folders, and not {file!r}")
+            if files.count(file) > 1:
+                raise UsageError(f"{path}: two pictures would be called {file}; give one of them another file = …")
         for index, config in enumerate(self.runs.values()):
             if config.run.init_from is not None and config.run.init_from not in list(self.runs)[:index]:
                 raise UsageError(f"{path}: init-from {config.run.init_from} names no run that stands before it")
@@ -215,6 +225,8 @@ def require(path: Path, kind: str, name: str, known: Mapping[str, Any]) -> None:
 def swept(given: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """A run's options for every combination of what it sweeps over, each with the combination in words."""
     swept_over = given.get("sweep", {})
+    if not isinstance(swept_over, dict) or not all(isinstance(values, list) for values in swept_over.values()):
+        raise UsageError(f"sweep.KEY is a list of an option's values, and not {swept_over!r}")
     plain = {key: value for key, value in given.items() if key != "sweep" and key not in swept_over}
     for values in itertools.product(*swept_over.values()):
         chosen = dict(zip(swept_over, values, strict=True))
@@ -231,7 +243,7 @@ def configure(where: str, given: Mapping[str, Any]) -> Config:
 
     values = {key.replace("-", "_"): value for key, value in given.items()}
     name = values.pop("model", None)
-    if name not in models.names():
+    if not isinstance(name, str) or name not in models.names():
         raise UsageError(f"{where} has the model {name!r}; there are {', '.join(models.names())}")
     parts = (models.find(name).Options, data.DataOptions, RunOptions)
     known = [field for part in parts for field in part.model_fields]

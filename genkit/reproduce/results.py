@@ -118,11 +118,19 @@ def records(folder: Path) -> list[Record]:
 
 
 def write_table(folder: Path) -> None:
-    """Rewrite what stands between the markers of the folder's README; where they are missing, at its end."""
+    """Rewrite what stands between the markers of the folder's README; where they are missing, at its end.
+
+    Raises:
+        GenkitError: when the second marker is missing, without which nobody knows what may be replaced.
+    """
     path = folder / "README.md"
     text = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
     before, start, rest = text.partition(START)
-    _, _, after = rest.partition(END)
+    _, end, after = rest.partition(END)
+    if start and not end:
+        raise GenkitError(
+            f"{path} has no line '{END}' below '{START}'; put it back where the table ends, and try again"
+        )
     if not start:
         before = f"{text.rstrip()}\n\n"
     write_file(path, f"{before}{START}\n\n{table(records(folder))}\n\n{END}{after or chr(10)}".encode())

@@ -210,3 +210,19 @@ def test_too_few_labels_are_refused(genkit: Genkit, few_digits: Path, tmp_path: 
 def test_the_classifier_is_no_sampler_but_a_model() -> None:
     assert "classifier" in models.names()
     assert "classifier" not in GENERATIVE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"model": "classifier", "options": {}, "features": 2},
+        {"model": "os", "options": {}, "features": 2},
+        {"model": "ae", "options": {"hidden": [-1]}, "features": 2},
+        {"model": "ae", "options": {"unknown": 1}, "features": 2},
+        {"model": "ae", "options": {}, "features": 10**30},
+    ],
+    ids=str,
+)
+def test_a_body_that_somebody_made_up_is_refused(body: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="body"):
+        Classifier.Options(classes=2, body=body)

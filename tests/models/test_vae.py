@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from genkit.model import Batch, ImageShape
-from genkit.models.vae import VAE, gaussian_kl
+from genkit.models.vae import VAE, bernoulli_log_likelihood, gaussian_kl
 
 IMAGE = ImageShape(1, 6, 5)
 
@@ -186,3 +186,13 @@ def test_the_best_checkpoint_is_that_of_the_objective() -> None:
 def test_iwae_has_no_kl_term_to_weigh(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="no KL term"):
         VAE.Options(objective="iwae", k=5, **options)
+
+
+def test_several_codes_are_weighed_in_full_precision_under_bf16() -> None:
+    """Sums of hundreds of nats have steps of 2 and more in bf16, against which weights would be noise."""
+    logits = (20 * torch.randn(2, 3, 784)).requires_grad_()
+    pixels = torch.rand(2, 784)
+    exact = bernoulli_log_likelihood(logits, pixels)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = bernoulli_log_likelihood(logits, pixels)
+    torch.testing.assert_close(cast, exact)

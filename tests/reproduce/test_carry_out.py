@@ -12,6 +12,7 @@ import pytest
 from conftest import Genkit, Outcome
 
 from genkit import run
+from genkit.errors import GenkitError
 from genkit.reproduce import results
 
 RECIPE = """
@@ -141,6 +142,11 @@ def test_the_readme_around_the_table_stays(reproduce, tmp_path: Path) -> None:
     assert text.startswith("# Mine\n\nBefore.\n\n<!-- results")
     assert text.endswith("<!-- end of results -->\n\nAfter.\n")
     assert len(re.findall("<!-- results", text)) == 1
+    torn = text.replace(results.END, "")
+    (table / "README.md").write_text(torn)
+    with pytest.raises(GenkitError, match="put it back"):
+        results.write_table(table)
+    assert (table / "README.md").read_text() == torn
 
 
 def test_missing_images_are_said_before_anything_is_trained(genkit: Genkit, tmp_path: Path) -> None:

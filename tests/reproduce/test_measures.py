@@ -14,7 +14,7 @@ from genkit.data.dataset import Dataset
 from genkit.errors import UsageError
 from genkit.evaluate.figure import Figure
 from genkit.reproduce import judged, measures
-from genkit.reproduce.bench import Opened
+from genkit.reproduce.bench import Bench, Opened
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def trained(genkit: Genkit, digits: Dataset, tmp_path: Path):
 
 
 def figures(found: object) -> dict[str, float]:
-    return {each.name: each.value for each in found}  # type: ignore[attr-defined]
+    return {each.name: each.value for each in found if isinstance(each, Figure)}  # type: ignore[attr-defined]
 
 
 def test_a_linear_autoencoder_that_is_pca(trained) -> None:
@@ -119,19 +119,26 @@ def test_the_likelihood_and_the_bound_of_a_vae(trained) -> None:
     assert many["neg_elbo"] > many["nll"]
 
 
-def test_few_labels_on_pixels_random_weights_and_what_was_learned(trained) -> None:
-    """More labels tell more, and pixels are what a probe of the raw images has."""
-    from genkit.evaluate.probe import probe
+def test_a_topic_of_evaluate_is_a_measure(trained, quick_evaluation) -> None:
+    """Under the topic's own names, with the same values."""
+    from genkit.evaluate import topics
+    from genkit.evaluate.subject import Asked
 
     run, _ = trained("dcgan", "--width", 4, "--latent-dim", 4)
-    found = figures(judged.few_labels(run, labels=(1, 10), images=400, draws=2))
-    assert found.keys() == {f"{of}@{n}" for of in ("representation", "random", "pixels") for n in (1, 10)}
-    assert found["representation@1"] < found["representation@10"]
-    assert found["representation@10"] != found["random@10"]
-    train, test = run.images.train.take(run.images.train.spread(400)), run.images.test
-    flat = [split.images().flatten(1).float() / 255 for split in (train, test)]
-    (score,) = probe(flat[0], train.labels, flat[1], test.labels, "svm", (10,), draws=2)
-    assert found["pixels@10"] == pytest.approx(score.accuracy.value)
+    found = figures(measures.MEASURES["representation"](run))
+    expected = topics.measure(run.subject, Asked(), ["representation"])
+    assert found["svm_10_per_class/code"] == next(
+        each.value for each in expected if each.name == "representation/svm_10_per_class/code"
+    )
+    assert found["svm_1_per_class/pixels"] < found["svm_10_per_class/pixels"]
+
+
+def test_a_figure_that_is_not_finite_is_left_out(tmp_path: Path) -> None:
+    bench = Bench.__new__(Bench)
+    bench.figures, bench.left_out = {}, {}
+    bench.enter("net", [Figure("good", 1.0, None, ""), Figure("bad", float("nan"), None, "")])
+    assert bench.figures.keys() == {"net: good"}
+    assert "nan" in bench.left_out["net: bad"]
 
 
 def test_the_best_control_is_the_best(trained, monkeypatch: pytest.MonkeyPatch) -> None:

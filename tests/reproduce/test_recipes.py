@@ -90,6 +90,11 @@ def test_a_sweep_is_a_run_for_each_combination(written) -> None:
         ("below = 3", "belo = 3", "belo"),
         ("[runs.net]", "[runs.net", "can't be read as a recipe"),
         ("hidden = []", 'init-from = "other"', "names no run"),
+        ("sweep.seed = [0, 1]", "sweep.seed = 1", "list of an option's values"),
+        ('model = "ae"', 'model = ["ae"]', "there are ae"),
+        ('runs = ["net"]', "runs = 5", "runs"),
+        ("[[report]]", '[[picture]]\nname = "reconstructions"\nfile = "../up"\n[[report]]', "a plain name"),
+        ("[[report]]", '[[picture]]\nname = "samples"\n[[picture]]\nname = "samples"\n[[report]]', "two pictures"),
     ],
 )
 def test_a_broken_recipe_is_refused_in_one_line(
