@@ -95,11 +95,19 @@ class OpenedRun(NamedTuple):
         from genkit import data
 
         images = data.load(self.data_options(other))
+        self.require_shape(images)
+        return images
+
+    def require_shape(self, images: Dataset) -> None:
+        """Refuse images of another shape than the model's.
+
+        Raises:
+            UsageError
+        """
         if images.shape != self.model.image:
             raise UsageError(
                 f"{images.name} has images of {images.shape}, and {self.name} was trained on {self.model.image}"
             )
-        return images
 
     def data_options(self, other: str | None = None) -> DataOptions:
         """What `dataset` loads."""

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from genkit.evaluate.figure import Figure, Found, LeftOut
@@ -47,7 +47,7 @@ class Evaluation(NamedTuple):
 
     subject: Subject
     found: Sequence[Found]
-    about: Mapping[str, Any]
+    about: dict[str, Any]
 
     @property
     def figures(self) -> dict[str, Figure]:
@@ -69,12 +69,11 @@ class Evaluation(NamedTuple):
 
 def lines(evaluations: Sequence[Evaluation]) -> list[str]:
     """The table: a row a figure, a column a model, footnotes, then warnings and what was left out."""
-    heads = [each.subject.name for each in evaluations]
-    if max(map(len, heads)) > WIDEST or len(set(heads)) < len(heads):
-        heads = [f"({number})" for number in range(1, len(heads) + 1)]
+    heads = names_of(evaluations)
     everything = list(dict.fromkeys(name for each in evaluations for name in each.figures))
     notes = Footnotes()
     text = [heading(each, head, len(evaluations) > 1) for each, head in zip(evaluations, heads, strict=True)]
+    text += [f"note: {said}" for said in [remark(evaluations)] if said]
     for topic in dict.fromkeys(name.partition("/")[0] for name in everything):
         names = [name for name in everything if name.partition("/")[0] == topic and name.count("/") < 2]
         above = block(topic, names, evaluations, heads, notes) if names else []
@@ -86,6 +85,28 @@ def lines(evaluations: Sequence[Evaluation]) -> list[str]:
     for what, said in (("warning", warnings(evaluations, heads)), ("left out", left_out(evaluations, heads))):
         text += ["", *(f"{what}: {each}" for each in said)] if said else []
     return text
+
+
+def names_of(evaluations: Sequence[Evaluation]) -> list[str]:
+    """What stands for each model in the table: its name, or a number where names are long or alike."""
+    names = [each.subject.name for each in evaluations]
+    if max(map(len, names)) > WIDEST or len(set(names)) < len(names):
+        return [f"({number})" for number in range(1, len(names) + 1)]
+    return names
+
+
+def remark(evaluations: Sequence[Evaluation]) -> str | None:
+    """Why figures that stand side by side can't be compared: they are by different images."""
+    measured = {(each.about.get("data_sum"), *each.subject.conditions.values()) for each in evaluations}
+    counts = {len(each.subject.images) for each in evaluations}
+    if len(measured) * len(counts) < 2:
+        return None
+    return "the runs are measured by different images, so figures beside one another can't be compared"
+
+
+def missing(evaluations: Sequence[Evaluation]) -> list[str]:
+    """What is left out, and why, a line each."""
+    return left_out(evaluations, [each.subject.name for each in evaluations])
 
 
 def heading(evaluation: Evaluation, head: str, several: bool) -> str:
