@@ -620,7 +620,7 @@ def load_weights(model: Model, source: checkpoint.Checkpoint) -> int:
     taken, own = model.weights_from(source.model), model.state_dict()
     same_kind = type(model) is type(source.model)
     if all(key in own and own[key].shape == value.shape for key, value in taken.items()) and (
-        not same_kind or taken.keys() == own.keys()
+        not (same_kind and taken) or taken.keys() == own.keys()
     ):
         model.load_state_dict({**own, **taken})
         return len(taken)

@@ -180,7 +180,7 @@ def test_the_same_images_by_another_name_are_its_own(runs: Path, genkit: Genkit,
         (["--k", 0], 2, "--k"),
         (["--limit", 0], 2, "--limit"),
         (["--split", "all"], 2, "--split"),
-        (["--dataset", "nowhere"], 1, "no such file or folder"),
+        (["--dataset", "nowhere"], 2, "no such file or folder"),
         (["--device", "toaster"], 2, "toaster"),
     ],
 )
