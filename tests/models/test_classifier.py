@@ -12,10 +12,10 @@ import pytest
 import torch
 from conftest import GENERATIVE, Genkit, small_model
 
-from genkit import checkpoint, data, models
+from genkit import checkpoint, config, data, models, run
 from genkit.data import few
 from genkit.data.dataset import Dataset, Split
-from genkit.errors import DataError, UsageError
+from genkit.errors import DataError, GenkitError, UsageError
 from genkit.evaluate.validation import validate
 from genkit.model import Batch, ImageShape
 from genkit.models.classifier import Classifier
@@ -263,3 +263,21 @@ def test_the_classifier_is_no_sampler_but_a_model() -> None:
 def test_a_body_that_somebody_made_up_is_refused(body: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="body"):
         Classifier.Options(classes=2, body=body)
+
+
+def test_names_that_could_not_be_read_again_are_refused(digits: Dataset) -> None:
+    """A classifier's attributes stand in its config.json; those of a set that isn't told by them don't."""
+    names = tuple(f"{'a' * 500} {number}" for number in range(2200))
+    columns = torch.zeros(len(digits.train), 1, dtype=torch.bool).expand(-1, len(names))
+    train = dataclasses.replace(digits.train, attributes=columns)
+    dataset = dataclasses.replace(digits, train=train, attributes=names)
+
+    def settings(target: str | None) -> config.Config:
+        options = Classifier.options_for(Classifier.Options(target=target), dataset)
+        resolved = config.Config("classifier", options, data.DataOptions(), config.RunOptions(), {})
+        return resolved._replace(sources=dict.fromkeys(resolved.values(), "default"))
+
+    run.require_short_names(dataset, settings(None))
+    run.require_short_names(dataset, settings(names[0]))
+    with pytest.raises(GenkitError, match="name one with --target"):
+        run.require_short_names(dataset, settings("attributes"))
