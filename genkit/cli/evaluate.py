@@ -85,8 +85,9 @@ def evaluate(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure trained models: how well they give images back, how likely images are under them, how near samples are
-    to real images, what codes tell of classes, and how evenly images change between codes.
+    """Measure trained models: how well they give images back, how likely images are under them, how often a
+    classifier is right, how near samples are to real images, what codes tell of classes, and how evenly images change
+    between codes.
 
     Every figure has its standard error, where it can be known, and says what it depends on; what a model doesn't allow
     is left out with the reason. Several runs stand side by side. Each run keeps its figures in evaluation.json, where a
@@ -221,7 +222,20 @@ def subject_of(
     total = sha256_of(opened.checkpoint.path / checkpoint.MANIFEST)
     # By their content: a set is the same under another name, too.
     own = data_sum == about.data_sum if about.data_sum else options == opened.data_options()
-    return Subject(opened.name, opened.model, about.model, images, split, rows, options, own, opened.device, total)
+    return Subject(
+        opened.name,
+        opened.model,
+        about.model,
+        images,
+        split,
+        rows,
+        options,
+        own,
+        opened.device,
+        total,
+        opened.checkpoint.path.name,
+        about.classes,
+    )
 
 
 def about(prepared: Prepared) -> dict[str, Any]:

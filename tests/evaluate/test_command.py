@@ -40,7 +40,9 @@ def test_every_model_has_its_figures_or_the_reasons(runs: Path, genkit: Genkit, 
         assert figure["conditions"]["split"] == "test"
         assert figure["conditions"]["dataset"] == "mnist5k"
         assert figure["conditions"]["resolution"] == "1×28×28"
-        assert figure["warning"] is None
+        few = figure["name"] == "samples/frechet"
+        assert ("50 images leave the covariance of 128 features singular" in (figure["warning"] or "")) == few
+        assert few or figure["warning"] is None
         assert isinstance(figure["value"], int | float)
     found, missing = figures(result), left_out(result)
     assert ("reconstruction/ssim" in found) != ("reconstruction" in missing)
@@ -50,6 +52,10 @@ def test_every_model_has_its_figures_or_the_reasons(runs: Path, genkit: Genkit, 
         assert (nll["conditions"]["n"], nll["conditions"]["k"]) == (30, 20)
         assert "no likelihood of discrete data" in nll["conditions"]["targets"]
         assert nll["value"] > 45
+        same = found["likelihood/neg_elbo_of_nll_images"]
+        assert same["conditions"]["n"] == 30
+        assert same["value"] == pytest.approx(nll["value"] + found["likelihood/gap"]["value"])
+        assert same["value"] != pytest.approx(found["likelihood/neg_elbo"]["value"], abs=1e-3)
         assert found["likelihood/gap"]["value"] > 3 * found["likelihood/gap"]["error"]
         assert 1 < found["likelihood/effective_codes"]["value"] < 20
         assert found["likelihood/neg_elbo"]["value"] == pytest.approx(
@@ -96,6 +102,15 @@ def test_runs_stand_side_by_side(runs: Path, genkit: Genkit, tmp_path: Path) -> 
     assert row.count("–") == 1
     assert f"left out: {run_of(runs, 'ae').name}, likelihood: ae has no posterior" in outcome.out
     assert "[1] " in outcome.out
+    lines = outcome.out.splitlines()
+    (at,) = (number for number, line in enumerate(lines) if line.startswith("representation"))
+    assert lines[at - 1].split() == [run_of(runs, "vae").name, run_of(runs, "ae").name]
+    assert [each for each in lines[at].split() if "[" not in each] == ["representation"] + 2 * [
+        "code", "pixels", "untrained",
+    ]  # fmt: skip
+    (row,) = [line for line in lines if line.startswith("  SVM 10 per class")]
+    assert row.count("±") >= 4, "two draws may agree"
+    assert "left out: all, arithmetic: mnist5k has no attributes" in outcome.out
     assert "k 20" in outcome.out
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".json", ".png", ".png"]
 
