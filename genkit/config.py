@@ -44,7 +44,7 @@ class RunOptions(BaseModel):
         str | None,
         Field(
             min_length=1,
-            description="Begin with the weights of this run or checkpoint, and with its model's own options.",
+            description="Begin with the weights of this run or checkpoint, its model's own options and its images.",
             json_schema_extra={"none": "random weights"},
         ),
     ] = None

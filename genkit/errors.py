@@ -31,6 +31,12 @@ class CheckpointError(GenkitError):
     """A checkpoint or run directory is missing, damaged, or not genkit's."""
 
 
+class NoSuchRunError(CheckpointError):
+    """What was typed for a run stands for none: the person can mend it by typing another."""
+
+    exit_code = 2
+
+
 class UsageError(GenkitError):
     """The command's options contradict each other or the model: the person can mend it by typing another command."""
 

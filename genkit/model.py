@@ -157,7 +157,7 @@ class Model(nn.Module, ABC):
             history: the metrics of each validation so far, the newest last; at least one.
 
         Returns:
-            The field's name for each ailment ("posterior collapse"), with what shows it and what usually helps.
+            The field's name for each fault ("posterior collapse"), with what shows it and what usually helps.
         """
         return {}
 
@@ -222,6 +222,17 @@ class Encodes(Protocol):
 
     def encode(self, images: Tensor) -> Tensor:
         """Codes (B, latent_dim) of images (B, C, H, W) in [0, 1]; of a distribution over codes, its mean."""
+        ...
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """A model that tells classes or attributes. Its `options` have how many classes there are, or which attributes."""
+
+    options: Any
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Of each class, (B, classes); or of each attribute in `options.attributes`, (B, attributes)."""
         ...
 
 

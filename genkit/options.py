@@ -117,9 +117,14 @@ def metavar(field: FieldInfo, kind: click.ParamType) -> str | None:
 
 
 def shown_default(field: FieldInfo) -> str:
-    """The default in words: a field whose default is None says with `json_schema_extra={"none": …}` what that means."""
+    """The default in words: a field whose default is None says with `json_schema_extra={"none": …}` what that means.
+
+    One whose default the images change says it with {"default": …}.
+    """
     if field.default is None:
         return str(extra(field).get("none", "none"))
+    if "default" in extra(field):
+        return str(extra(field)["default"])
     if isinstance(field.default, tuple):
         return ",".join(map(str, field.default)) or "none"
     return str(field.default)
@@ -132,11 +137,37 @@ def sources(context: click.Context) -> dict[str, str]:
     return {name: words.get(source.name, "default") if source else "default" for name, source in found.items()}
 
 
+def default_as_text(field: FieldInfo, value: object) -> str:
+    """A default that nobody has changed; of one that depends on the images, on what."""
+    return str(extra(field)["default"]) if "default" in extra(field) else as_text(value)
+
+
 def as_text(value: object) -> str:
-    """A value as a flag would take it: `512,256`, `none`, `true`."""
+    """A value as a flag would take it: `512,256`, `none`, `true`; of one with parts, each: `model vae, features 20`."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump()
+    if isinstance(value, Mapping):
+        parts = {str(key).replace("_", "-"): each for key, each in value.items()}
+        texts = {
+            key: f"({as_text(each)})" if isinstance(each, Mapping) else as_text(each) for key, each in parts.items()
+        }
+        return ", ".join(f"{key} {text}" for key, text in texts.items()) or "none"
     if isinstance(value, tuple | list):
         return ",".join(map(str, value)) or "none"
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def require_needed(options: type[BaseModel], given: Mapping[str, Any]) -> None:
+    """Refuse an option that says nothing without another, which wasn't given: its `json_schema_extra` has "needs".
+
+    Raises:
+        UsageError
+    """
+    for name, field in options.model_fields.items():
+        needed = str(extra(field).get("needs", name))
+        if given.get(name) and needed not in given and needed != name:
+            flag, other = (each.replace("_", "-") for each in (name, needed))
+            raise UsageError(f"--{flag} says nothing without --{other}; give that too, or leave --{flag} out")
 
 
 def validate(options: type[BaseModel], values: Mapping[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from genkit import checkpoint, data, device, images, models, record, rundir, sampling
 from genkit.accelerate import accelerated, described
+from genkit.config import MAX_SIZE as MAX_CONFIG
 from genkit.config import Config, continued
 from genkit.config import read as read_config
 from genkit.curves import Curves
@@ -58,11 +59,12 @@ class Result(NamedTuple):
     stopped: int | None
 
 
-def start(config: Config, team: Team | None = None) -> Result:
+def start(config: Config, team: Team | None = None, resumable: bool = True) -> Result:
     """Carry out a new run.
 
     Args:
         team: the processes that carry it out together, each of which calls this; by default this one is alone.
+        resumable: False where the run's folder won't be there to go on with, and so nobody is told to.
 
     Raises:
         DataError, UsageError: before anything is made.
@@ -73,8 +75,9 @@ def start(config: Config, team: Team | None = None) -> Result:
     dataset = team.one_a_machine_first(lambda: data.load(config.data))
     config = fitted_to(dataset, config)
     require_room(config, dataset)
-    require_short_names(dataset)
+    require_short_names(dataset, config)
     training = Training(config, dataset, team)
+    training.resumable = resumable
     training.take_initial_weights()
     if not team.leads:
         return training.carry_out(None)
@@ -138,6 +141,8 @@ class Training:
     writer: Executor
     #: The checkpoint that is on its way to the disk, while training goes on.
     writing: Future[None] | None = None
+    #: Whether a person may go on with the run where it stops.
+    resumable = True
 
     def __init__(self, config: Config, dataset: Dataset, team: Team):
         options = config.options
@@ -162,7 +167,7 @@ class Training:
         self.saved_at = time.monotonic()
         # Of this process: what is watched is a trend, and a resumed run soon shows it again.
         self.validations: list[dict[str, float]] = []
-        self.ailing: set[str] = set()
+        self.faults: set[str] = set()
         self.prior_of_step: int | None = None
         # How many of the other run's weights it began with.
         self.begun_with = 0
@@ -260,7 +265,8 @@ class Training:
             logger.info("data     %s: %s", self.dataset.name, what)
             weights = sum(each.numel() for each in self.state.model.parameters())
             logger.info("model    %s: %s weights", self.config.model, f"{weights:,}")
-            logger.info("run      %s", directory.path)
+            if self.resumable:
+                logger.info("run      %s", directory.path)
             if self.config.run.init_from is not None and self.curves_until < 0:
                 which = "" if self.begun_with else "random; only the architecture is "
                 logger.info("weights  %sfrom %s", which, self.config.run.init_from)
@@ -398,11 +404,11 @@ class Training:
         step = self.state.step
         self.curves.add(step, step / len(self.batches), {f"{split}/{name}": value for name, value in values.items()})
 
-    def warn_of(self, ailments: dict[str, str]) -> None:
-        """Warn of each ailment by its name when it appears, and not again while it lasts."""
-        for name in ailments.keys() - self.ailing:
-            logger.warning("%s: %s", name, ailments[name])
-        self.ailing = set(ailments)
+    def warn_of(self, faults: dict[str, str]) -> None:
+        """Warn of each fault by its name when it appears, and not again while it lasts."""
+        for name in faults.keys() - self.faults:
+            logger.warning("%s: %s", name, faults[name])
+        self.faults = set(faults)
 
     @torch.no_grad()
     def fit_prior(self) -> None:
@@ -514,7 +520,8 @@ class Training:
             done = f"{self.state.step:,} of {self.total_steps:,}"
             again = f"genkit train --resume {self.directory.path}"
             together = "" if self.team.size == 1 else f" by torchrun, with {self.team.size} processes"
-            logger.info("stopped  after %s steps; go on with: %s%s", done, again, together)
+            how = f"; go on with: {again}{together}" if self.resumable else ""
+            logger.info("stopped  after %s steps%s", done, how)
         else:
             path, model, about = best.read()
             values = validate(model.to(self.where), self.dataset.test, self.where)
@@ -553,15 +560,25 @@ def require_room(config: Config, dataset: Dataset) -> None:
     rundir.require_space(Path(config.run.out), size)
 
 
-def require_short_names(dataset: Dataset) -> None:
-    """Refuse, before training, a dataset whose checkpoints couldn't be read again for the length of its names.
+def require_short_names(dataset: Dataset, config: Config) -> None:
+    """Refuse, before training, a dataset whose run couldn't be read again for the length of its names.
+
+    They stand in its checkpoints, and those of the attributes that a classifier tells in its config.json, too.
 
     Raises:
         GenkitError
     """
     names = len(to_json([*dataset.classes, *dataset.attributes]))
     if names > checkpoint.MAX_JSON // 2:
-        raise GenkitError(f"{dataset.name}: the names of its classes take {names:,} bytes; give it fewer classes")
+        raise GenkitError(
+            f"{dataset.name}: the names of its classes and attributes take {names:,} bytes; give it fewer, or shorter"
+        )
+    size = len(to_json(config.as_json()))
+    if size > MAX_CONFIG:
+        raise GenkitError(
+            f"{dataset.name}: the run's configuration would take {size:,} bytes, by the names of attributes in it; "
+            "name one with --target, or give the images fewer"
+        )
 
 
 def require_likely_size(config: Config, dataset: Dataset, directory: RunDirectory) -> None:
@@ -620,7 +637,7 @@ def load_weights(model: Model, source: checkpoint.Checkpoint) -> int:
     taken, own = model.weights_from(source.model), model.state_dict()
     same_kind = type(model) is type(source.model)
     if all(key in own and own[key].shape == value.shape for key, value in taken.items()) and (
-        not same_kind or taken.keys() == own.keys()
+        not (same_kind and taken) or taken.keys() == own.keys()
     ):
         model.load_state_dict({**own, **taken})
         return len(taken)

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 
 from genkit import checkpoint
 from genkit.checkpoint import Checkpoint
-from genkit.errors import CheckpointError, GenkitError
+from genkit.errors import CheckpointError, GenkitError, NoSuchRunError
 from genkit.files import remove_folder, write_folder
 
 logger = logging.getLogger("genkit")
@@ -204,7 +204,7 @@ def find(run: str | None) -> Found:
             taken), the number of a run, or None for the newest run in `runs/` (or `GENKIT_OUT`).
 
     Raises:
-        CheckpointError: when there is no such thing.
+        CheckpointError: when there is no such thing; NoSuchRunError when what was named isn't there.
     """
     path = path_of(run)
     if path is not None and (path / checkpoint.MANIFEST).is_file():
@@ -223,24 +223,27 @@ def find_run(run: str) -> RunDirectory:
     """The run that is to be resumed, by its folder or number. (Not the newest of several: to go on changes a run.)
 
     Raises:
-        CheckpointError: when there is no such run.
+        NoSuchRunError: when there is no such run.
+        CheckpointError: when its config.json is no file.
     """
     path = path_of(run)
     if path is not None and (path / "config.json").is_file():
         return RunDirectory(path)
     if path is not None and path.parent.name == "checkpoints":
-        raise CheckpointError(
+        raise NoSuchRunError(
             f"{run} is a checkpoint; --resume {path.parent.parent} goes on from the newest, and --init-from {run} "
             "begins a new run with its weights"
         )
-    raise CheckpointError(f"{run} is no run that can be resumed: it has no config.json; give the folder of one run")
+    damaged = path is not None and os.path.lexists(path / "config.json")
+    kind = CheckpointError if damaged else NoSuchRunError
+    raise kind(f"{run} is no run that can be resumed: it has no config.json; give the folder of one run")
 
 
 def path_of(run: str | None) -> Path | None:
     """The folder that a RUN argument names, be it by its path or by a run's number.
 
     Raises:
-        CheckpointError: when there is none.
+        NoSuchRunError: when there is none.
     """
     if run is None:
         return None
@@ -249,10 +252,14 @@ def path_of(run: str | None) -> Path | None:
         numbered = {number_of(entry): entry for entry in runs_in(parent)}
         if int(run) not in numbered:
             numbers = ", ".join(map(str, numbered)) or "none"
-            raise CheckpointError(f"{parent.resolve()} has no run number {run} (it has {numbers}); give a run's folder")
+            raise NoSuchRunError(f"{parent.resolve()} has no run number {run} (it has {numbers}); give a run's folder")
         return numbered[int(run)]
+    if path.exists() and not path.is_dir():
+        above = next((each for each in path.absolute().parents if is_run(each)), None)
+        instead = f"{above}, in which it lies" if above else "a run's folder, a checkpoint's, or a folder of runs"
+        raise NoSuchRunError(f"{path} is a file, and a RUN is a folder; give {instead}")
     if not path.is_dir():
-        raise CheckpointError(f"there is no run or checkpoint at {path}; `genkit train` makes one")
+        raise NoSuchRunError(f"there is no run or checkpoint at {path}; `genkit train` makes one")
     return path
 
 

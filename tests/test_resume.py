@@ -14,6 +14,7 @@ from conftest import Genkit
 from endurance.harness import result_of
 
 from genkit import checkpoint, config, rundir
+from genkit.data import DataOptions
 from genkit.data.dataset import Dataset
 from genkit.rundir import RunDirectory
 
@@ -122,7 +123,7 @@ def test_what_cannot_be_resumed_is_refused(genkit: Genkit, run: Path, tmp_path: 
     path = {"nothing": tmp_path / "x", "a checkpoint": run / "checkpoints" / "000008"}.get(what, tmp_path / "y")
     (tmp_path / "y").mkdir()
     outcome = genkit("train", "--resume", path)
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert len(outcome.err.splitlines()) == 1
 
 
@@ -231,7 +232,35 @@ def test_the_weights_that_a_run_began_with_may_be_repeated(genkit: Genkit, run: 
         assert f"--init-from {wrong}" in refused.err
 
 
+def test_images_are_those_of_the_weights_where_none_are_named(
+    genkit: Genkit, command: list[object], run: Path, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of their options; with another set, only the form that the weights are for."""
+
+    def resolved(*more: object) -> dict[str, tuple[object, str]]:
+        outcome = genkit("train", command[1], "--init-from", run, "-n", "--json", *more).json
+        return {name: (value, outcome["sources"][name]) for name, value in outcome["data"].items()}
+
+    theirs = str(Path(str(command[3])).resolve())
+    assert resolved()["dataset"] == (theirs, "init-from")
+    assert resolved("--labels-seed", 3)["labels_seed"] == (3, "flag")
+    assert resolved("--dataset", "mnist5k")["dataset"] == ("mnist5k", "flag")
+    sized = genkit("train", *command[1:4], "--image-size", 14, "--skip-bad", 2, *command[8:], "--epochs", 1, "--json")
+    run = sized.json["run"]
+    taken = {name: value for name, (value, source) in resolved().items() if source == "init-from"}
+    assert taken == DataOptions(dataset=theirs, image_size=14, skip_bad=2).model_dump()
+    other = resolved("--dataset", "mnist5k")
+    assert other["image_size"] == (14, "init-from")
+    assert other["skip_bad"] == (0, "default")
+    monkeypatch.setenv("GENKIT_DATASET", "faces")
+    assert resolved()["dataset"] == ("faces", "variable")
+    monkeypatch.delenv("GENKIT_DATASET")
+    began = genkit("train", command[1], "--init-from", run, "--epochs", 1, "--out", tmp_path / "out", "--json")
+    assert began.code == 0, began.err
+    assert config.read(Path(began.json["run"])).sources["image_size"] == "init-from"
+
+
 def test_a_checkpoint_is_not_taken_for_a_run_to_resume(genkit: Genkit, run: Path) -> None:
     refused = genkit("train", "--resume", RunDirectory(run).checkpoints[-1])
-    assert refused.code == 1
+    assert refused.code == 2
     assert f"is a checkpoint; --resume {run} goes on" in refused.err

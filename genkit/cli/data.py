@@ -45,6 +45,7 @@ def verify(name_or_path: str, as_json: bool) -> int:
     """Read every byte of a set, folder or array anew, and list every fault. Exits with 1 if there is one."""
     from genkit import data as sources
 
+    sources.require_known(name_or_path)
     report = sources.verify(name_or_path)
     lines = [
         f"source      {report.source}",

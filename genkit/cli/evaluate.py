@@ -6,24 +6,23 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from genkit.cli.output import SCHEMA_VERSION, emit, finite, json_option
+from genkit.cli.output import emit, finite, json_option
 from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run
 from genkit.errors import DataError, GenkitError, UsageError
 from genkit.evaluate import topics
 
 if TYPE_CHECKING:
+    from genkit.data import DataOptions
+    from genkit.data.dataset import Dataset
     from genkit.evaluate.figure import Found
     from genkit.evaluate.report import Evaluation
     from genkit.evaluate.subject import Subject
 
 logger = logging.getLogger("genkit")
-
-NAME = "evaluation.json"
-MAX_SIZE = 1 << 24
 
 
 @click.command(epilog=RUN_HELP)
@@ -86,61 +85,126 @@ def evaluate(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure trained models: how well they give images back, how likely images are under them, how near samples are
-    to real images, what codes tell of classes, and how evenly images change between codes.
+    """Measure trained models: how well they give images back, how likely images are under them, how often a
+    classifier is right, how near samples are to real images, what codes tell of classes, and how evenly images change
+    between codes.
 
     Every figure has its standard error, where it can be known, and says what it depends on; what a model doesn't allow
-    is left out with the reason. Several runs stand side by side. Each run keeps its figures in evaluation.json, and its
-    samples beside their nearest training images in evaluation/nearest.png.
+    is left out with the reason. Several runs stand side by side. Each run keeps its figures in evaluation.json, where a
+    further command replaces only what it measures anew, and its samples beside their nearest training images in
+    evaluation/nearest.png.
 
     Samples are judged by a classifier of their data set, which is trained the first time: some minutes.
     """
     from genkit import device as devices
-    from genkit.evaluate import arithmetic, report
+    from genkit.evaluate import report
     from genkit.evaluate.subject import Asked
-    from genkit.files import to_json, write_file
 
     chosen = topics.chosen(only)
     if expressions and "arithmetic" not in chosen:
         raise UsageError("--arithmetic is measured by the topic arithmetic, which --only leaves out")
     devices.keep_freed_memory()
-    evaluations: list[Evaluation] = []
-    files: list[Path] = []
+    # All that can be wrong is found before the first of them is measured, which may take minutes.
+    loaded: dict[DataOptions, Dataset] = {}
+    prepared: list[Prepared] = []
     for run in runs or (None,):
-        opened = load_run(run, device, out)
-        file = opened.folder("") / NAME if len(runs) < 2 or out is None else opened.folder("") / f"{opened.name}.json"
-        before = require_own(file, opened)
-        subject = subject_of(opened, dataset, split, limit)
-        for expression in expressions:
-            arithmetic.check(expression, subject.dataset)
-        if samples is not None and samples > len(subject.images):
-            logger.warning("--samples: there are only %d images, and so as many samples", len(subject.images))
-        found = topics.measure(subject, Asked(k, nll_images, seed, samples, expressions), chosen)
-        prefix = f"{opened.name}-" if len(runs) > 1 and out is not None else ""
-        drawn = save_pictures(opened, found, prefix, before)
-        description = opened.checkpoint.description
-        about = {
-            "run": opened.directory.path if opened.directory else None,
-            "checkpoint": opened.checkpoint.path,
-            "sum": subject.sum,
-            "model": subject.kind,
-            "epochs": description.epoch,
-            **subject.conditions,
-            "images": len(subject.images),
-            "pictures": drawn,
-        }
-        evaluation = report.Evaluation(subject, found, about)
-        write_file(file, to_json({"schema_version": SCHEMA_VERSION, **finite(evaluation.as_json())}))
-        evaluations.append(evaluation)
-        files.append(file)
+        prepared.append(prepare(load_run(run, device, out), len(runs) > 1, dataset, split, limit, expressions, loaded))
+        require_other_names(prepared)
+    if samples is not None and samples > min(len(each.subject.images) for each in prepared):
+        fewest = min(len(each.subject.images) for each in prepared)
+        logger.warning("--samples: there are only %d images, and so as many samples", fewest)
+    evaluations: list[Evaluation] = []
+    files: list[Path | None] = []
+    for each in prepared:
+        found = topics.measure(each.subject, Asked(k, nll_images, seed, samples, expressions), chosen)
+        evaluations.append(report.Evaluation(each.subject, found, about(each)))
+        files.append(keep(each, evaluations[-1]) if evaluations[-1].figures else None)
+    if not any(files):
+        raise GenkitError(f"nothing was measured: {'; '.join(report.missing(evaluations))}")
     for file in files:
-        logger.info("kept in %s", file)
+        if file is not None:
+            logger.info("kept in %s", file)
     result = [{**each.as_json(), "file": file} for each, file in zip(evaluations, files, strict=True)]
     drawings = [str(picture) for each in evaluations for picture in each.about["pictures"].values()]
+    if as_json and (remark := report.remark(evaluations)):
+        logger.warning("%s", remark)
     emit({"runs": result}, [*report.lines(evaluations), *([""] if drawings else []), *drawings], as_json)
 
 
-def subject_of(opened: OpenedRun, dataset: str | None, split: str, limit: int | None) -> Subject:
+class Prepared(NamedTuple):
+    """A run that is about to be measured.
+
+    Attributes:
+        file: its evaluations.
+        prefix: of its pictures' names, where several runs share a folder.
+        data_sum: `Dataset.sum` of the images.
+    """
+
+    opened: OpenedRun
+    subject: Subject
+    file: Path
+    prefix: str
+    data_sum: str
+
+    @property
+    def run(self) -> Path | None:
+        return self.opened.directory.path if self.opened.directory else None
+
+    @property
+    def place(self) -> Path:
+        return (self.run or self.opened.checkpoint.path).resolve()
+
+
+def prepare(
+    opened: OpenedRun,
+    several: bool,
+    dataset: str | None,
+    split: str,
+    limit: int | None,
+    expressions: Sequence[str],
+    loaded: dict[DataOptions, Dataset],
+) -> Prepared:
+    """An opened run with the images to measure it by, once all has been checked that can be.
+
+    Args:
+        loaded: the images that other runs are measured by, and then this one's too.
+
+    Raises:
+        GenkitError
+    """
+    from genkit.evaluate import arithmetic, kept
+
+    shared = several and opened.out is not None
+    file = opened.folder("") / (f"{opened.name}.json" if shared else kept.NAME)
+    options = opened.data_options(dataset)
+    if options in loaded:
+        opened.require_shape(loaded[options])
+    else:
+        loaded[options] = opened.dataset(dataset)
+    data_sum = loaded[options].sum()
+    subject = subject_of(opened, loaded[options], options, data_sum, split, limit)
+    for expression in expressions:
+        arithmetic.check(expression, subject.dataset)
+    result = Prepared(opened, subject, file, f"{opened.name}-" if shared else "", data_sum)
+    kept.own(file, result.run, opened.checkpoint.path)
+    return result
+
+
+def require_other_names(prepared: Sequence[Prepared]) -> None:
+    """Refuse a run whose figures would go where those of another one of this command go.
+
+    Raises:
+        UsageError
+    """
+    *others, last = prepared
+    for each in others:
+        if each.file == last.file and each.place != last.place:
+            raise UsageError(f"two of the runs are called {last.opened.name}; give each its own --out, one by one")
+
+
+def subject_of(
+    opened: OpenedRun, images: Dataset, options: DataOptions, data_sum: str, split: str, limit: int | None
+) -> Subject:
     """The model of an opened run, and the images to measure it by.
 
     Raises:
@@ -150,20 +214,64 @@ def subject_of(opened: OpenedRun, dataset: str | None, split: str, limit: int | 
     from genkit.evaluate.subject import Subject
     from genkit.files import sha256_of
 
-    images = opened.dataset(dataset)
     everything = images.splits()[split]
     if not len(everything):
         raise DataError(f"{images.name} has no {split} images; choose another --split")
     rows = everything if limit is None else everything.take(everything.spread(limit))
-    kind = opened.checkpoint.description.model
+    about = opened.checkpoint.description
     total = sha256_of(opened.checkpoint.path / checkpoint.MANIFEST)
-    options = opened.data_options(dataset)
-    own = options == opened.data_options()
-    return Subject(opened.name, opened.model, kind, images, split, rows, options, own, opened.device, total)
+    # By their content: a set is the same under another name, too.
+    own = data_sum == about.data_sum if about.data_sum else options == opened.data_options()
+    return Subject(
+        opened.name,
+        opened.model,
+        about.model,
+        images,
+        split,
+        rows,
+        options,
+        own,
+        opened.device,
+        total,
+        opened.checkpoint.path.name,
+        about.classes,
+    )
+
+
+def about(prepared: Prepared) -> dict[str, Any]:
+    """What stands above a run's figures."""
+    subject, description = prepared.subject, prepared.opened.checkpoint.description
+    return {
+        "run": prepared.run,
+        "checkpoint": prepared.opened.checkpoint.path,
+        "sum": subject.sum,
+        "model": subject.kind,
+        "epochs": description.epoch,
+        **subject.conditions,
+        "images": len(subject.images),
+        "data_sum": prepared.data_sum,
+        "pictures": {},
+    }
+
+
+def keep(prepared: Prepared, evaluation: Evaluation) -> Path:
+    """Put an evaluation, and its pictures, among those that the run has; returns their file.
+
+    The pictures are entered in the evaluation.
+    """
+    from genkit.evaluate import kept
+
+    # Read again: another command may have measured something meanwhile.
+    before = kept.own(prepared.file, prepared.run, prepared.opened.checkpoint.path)
+    known = kept.earlier(before, finite(evaluation.about))
+    pictures = known["pictures"] if known else {}
+    evaluation.about["pictures"] |= save_pictures(prepared.opened, evaluation.found, prepared.prefix, pictures)
+    kept.write(prepared.file, prepared.run, kept.merged(before, finite(evaluation.as_json())))
+    return prepared.file
 
 
 def save_pictures(opened: OpenedRun, found: Sequence[Found], prefix: str, before: dict[str, str]) -> dict[str, Path]:
-    """Write an evaluation's pictures in place of those of the one `before`; nothing else is overwritten."""
+    """Write an evaluation's pictures in place of its own of `before`, by name; nothing else is overwritten."""
     from genkit import images, rundir
     from genkit.evaluate.figure import Picture
 
@@ -172,31 +280,10 @@ def save_pictures(opened: OpenedRun, found: Sequence[Found], prefix: str, before
         if isinstance(each, Picture):
             path = opened.folder("evaluation") / f"{prefix}{each.name}.png"
             earlier = Path(before.get(each.name, ""))
-            ours = earlier.parent == path.parent and re.fullmatch(rf"{re.escape(path.stem)}(-\d+)?\.png", earlier.name)
-            drawn[each.name] = earlier if ours else rundir.unused(path)
+            named = re.fullmatch(rf"{re.escape(path.stem)}(-\d+)?\.png", earlier.name)
+            # What lies in a run's own folder is the run's, wherever that was moved from.
+            home = opened.out is None and opened.directory is not None
+            ours = named and (home or earlier.parent.resolve() == path.parent.resolve())
+            drawn[each.name] = path.with_name(earlier.name) if ours else rundir.unused(path)
             images.save_png(drawn[each.name], each.page)
     return drawn
-
-
-def require_own(file: Path, opened: OpenedRun) -> dict[str, str]:
-    """Accept a file's name if nothing stands there, or an earlier evaluation of the same run or checkpoint.
-
-    Returns:
-        The paths of the pictures that the earlier one drew.
-
-    Raises:
-        GenkitError: when it is anything else, which must not be overwritten.
-    """
-    from genkit.files import from_json, read_plain
-
-    if not file.exists() and not file.is_symlink():
-        return {}
-    ours = opened.directory.path if opened.directory else opened.checkpoint.path
-    try:
-        before: Any = from_json(read_plain(file, MAX_SIZE))
-        known = before["run"] or before["checkpoint"]
-        if "figures" in before and Path(known).resolve() == ours.resolve():
-            return {name: str(path) for name, path in before.get("pictures", {}).items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass
-    raise GenkitError(f"{file} is no evaluation of {ours} and stays as it is; name another folder with --out")

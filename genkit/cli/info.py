@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import loading
+from genkit.cli.shared import epochs, loading
 from genkit.errors import CheckpointError
 
 
@@ -19,6 +19,7 @@ def info(run: str | None, as_json: bool) -> int:
     """
     with loading():
         from genkit import checkpoint, rundir
+        from genkit.options import as_text
 
     found = rundir.find(run)
     damaged = {}
@@ -43,9 +44,9 @@ def info(run: str | None, as_json: bool) -> int:
         f"checkpoint  {opened.path} (whole: every SHA-256 agrees)",
         f"model       {about.model}, {weights:,} weights",
         f"images      {opened.model.image}, from {about.data.dataset}",
-        f"trained     {about.step:,} steps, {about.epoch:g} epochs, {about.seconds:.0f} s",
+        f"trained     {about.step:,} steps, {epochs(about.epoch)}, {about.seconds:.0f} s",
         *(f"{name:11} {value:.6g}" for name, value in about.metrics.items()),
-        "options     " + ", ".join(f"{name.replace('_', '-')} {value}" for name, value in about.options.items()),
+        f"options     {as_text(about.options)}",
     ]
     lines += [f"damaged     {problem}" for problem in damaged.values()]
     emit(result, lines, as_json)

@@ -31,6 +31,10 @@ RUN_HELP = (
 DEVICE_HELP = "auto (cuda, then mps, then cpu), cpu, cuda, cuda:1 or mps."
 
 
+def epochs(count: float) -> str:
+    return f"{count:g} epoch{'' if count == 1 else 's'}"
+
+
 @contextmanager
 def loading() -> Iterator[None]:
     """Import what a command needs without the garbage collector.
@@ -90,16 +94,27 @@ class OpenedRun(NamedTuple):
         """The images that the model was trained on, or another set brought to the same shape.
 
         Raises:
-            UsageError: when their shape isn't the model's.
+            UsageError: when there is no such other set, or their shape isn't the model's.
         """
         from genkit import data
 
+        if other is not None:
+            data.require_known(other)
+
         images = data.load(self.data_options(other))
+        self.require_shape(images)
+        return images
+
+    def require_shape(self, images: Dataset) -> None:
+        """Refuse images of another shape than the model's.
+
+        Raises:
+            UsageError
+        """
         if images.shape != self.model.image:
             raise UsageError(
                 f"{images.name} has images of {images.shape}, and {self.name} was trained on {self.model.image}"
             )
-        return images
 
     def data_options(self, other: str | None = None) -> DataOptions:
         """What `dataset` loads."""
@@ -138,11 +153,11 @@ def load_run(run: str | None, device: str, out: Path | None) -> OpenedRun:
     opened = found.read()
     about = opened.description
     logger.info(
-        "using %s: %s on %s, %g epochs, on %s",
+        "using %s: %s on %s, %s, on %s",
         opened.path,
         about.model,
         about.data.dataset,
-        about.epoch,
+        epochs(about.epoch),
         devices.describe(where),
     )
     opened.model.to(where)

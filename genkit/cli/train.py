@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from genkit.cli.shared import loading
 
 if TYPE_CHECKING:
     from genkit.config import Config
+    from genkit.data import DataOptions
     from genkit.rundir import RunDirectory
 
 #: Parameters of the command that a recipe can't set.
@@ -185,7 +187,12 @@ def train_model(name: str) -> click.Command:
 
 
 def new_settings(context: click.Context, name: str) -> Config:
-    """The configuration of a new run: flag, then variable, then recipe, then the weights' run, then default."""
+    """The configuration of a new run: flag, then variable, then recipe, then the weights' run, then default.
+
+    Raises:
+        UsageError: for images or options that can't be meant.
+    """
+    from genkit import data as sets
     from genkit import models, options, rundir
     from genkit.config import Config, RunOptions
     from genkit.data import DataOptions
@@ -193,6 +200,9 @@ def new_settings(context: click.Context, name: str) -> Config:
     kind = models.find(name).Options
     sources = options.sources(context)
     given = {key: value for key, value in context.params.items() if sources[key] != "default"}
+    options.require_needed(kind, given)
+    if given.get("dataset"):
+        sets.require_known(given["dataset"])
     if "init_from" in given:
         weights = rundir.find(given["init_from"]).read()
         own = models.find(name).options_from(weights.model)
@@ -200,11 +210,22 @@ def new_settings(context: click.Context, name: str) -> Config:
             raise click.UsageError(
                 f"--init-from: {weights.path} is of the model {weights.description.model}, not {name}"
             )
+        own |= images_of(weights.description.data, given)
         sources |= dict.fromkeys(own.keys() - given.keys(), "init-from")
         given = {**own, **given, "init_from": str(weights.path)}
     model, data, run = (options.validate(part, given) for part in (kind, DataOptions, RunOptions))
     settings = Config(name, model, data, run, {})
     return settings._replace(sources={field: sources.get(field, "default") for field in settings.values()})
+
+
+def images_of(theirs: DataOptions, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What of another run's images a new run takes over that begins with its weights.
+
+    All, if it says nothing of its own; with another set their form alone, which the weights are for.
+    """
+    if "dataset" in given:
+        return theirs.model_dump(include={"image_size", "channels"})
+    return theirs.model_dump()
 
 
 def settings_of(directory: RunDirectory, context: click.Context, name: str) -> Config:
@@ -244,10 +265,14 @@ def load_config(context: click.Context, _parameter: click.Parameter, path: Path 
 
 def described_lines(described: dict[str, Any]) -> list[str]:
     """A resolved configuration as a table: option, value, where it came from."""
-    from genkit.options import as_text
+    from genkit.options import as_text, default_as_text, is_flag
 
+    fields = models.find(described["model"]).Options.model_fields
     rows = [("model", described["model"], "")]
     for part in ("options", "data", "run"):
         for option, value in described[part].items():
-            rows.append((option.replace("_", "-"), as_text(value), described["sources"][option]))
+            source, text = described["sources"][option], as_text(value)
+            if source == "default" and option in fields:
+                text = "as the images say" if not is_flag(fields[option]) else default_as_text(fields[option], value)
+            rows.append((option.replace("_", "-"), text, source))
     return [f"{option:20} {value:24} {source}".rstrip() for option, value, source in rows]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, field_validator
 
-from genkit.errors import DataError
+from genkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from genkit.data.dataset import Dataset
@@ -104,14 +104,27 @@ def located(options: DataOptions) -> DataOptions:
     return options.model_copy(update={"dataset": str(Path(options.dataset).expanduser().resolve())})
 
 
+def require_known(name_or_path: str) -> None:
+    """Refuse what somebody has typed where it is neither a set's name nor the path of anything.
+
+    Raises:
+        UsageError
+    """
+    try:
+        _kind(name_or_path)
+    except DataError as error:
+        raise UsageError(str(error)) from error
+
+
 def fetch(name: str) -> list[Path]:
     """Make sure that a named set's files are on this machine, and are the right ones; return where they are.
 
     Raises:
-        DataError: when there is no such set, it can't be had, or files that lie there aren't what was published.
+        UsageError: when there is no such set.
+        DataError: when it can't be had, or files that lie there aren't what was published.
     """
     if name not in SOURCES:
-        raise DataError(f"{name}: there is no such set to fetch; the sets are {', '.join(SOURCES)}")
+        raise UsageError(f"{name}: there is no such set to fetch; the sets are {', '.join(SOURCES)}")
     return _module(name).fetch(name)
 
 

@@ -17,14 +17,17 @@ from genkit import sampling
 from genkit.arithmetic import Exemplars, Term, combine, matching, parse
 from genkit.data.dataset import Dataset
 from genkit.errors import UsageError
-from genkit.evaluate.figure import Figure, mean
+from genkit.evaluate.figure import Figure, share
 from genkit.evaluate.judge import Judge
+from genkit.evaluate.subject import progress
 from genkit.images import to_float
 from genkit.model import Encodes, GenerativeModel
 
 #: Of the paper: U(-0.25, 0.25) about a code whose prior is U(-1, 1), in standard deviations of the prior.
 JITTER = 0.25 * 3**0.5
 NEIGHBOURS = 8
+#: Chunks of the sampler that are judged at once, between two steps of the bar.
+JUDGED = 2
 #: Samples from the prior by which chance is measured, and among which a model without an encoder finds its exemplars.
 SAMPLES = 2000
 
@@ -78,8 +81,8 @@ def figures(
     """How often a sum of codes has all the attributes that it should have: means over draws, with standard errors.
 
     A draw takes `exemplars` images a term, and judges the sum of their mean codes with its eight neighbours. Beside it,
-    by the same exemplars: `third_term`, the last term that is added, alone, with as many neighbours; `pixels`, the same
-    sum of the mean images; and `chance`, the share among samples from the prior.
+    by the same exemplars: `last_added_term_alone`, with as many neighbours; `pixels`, the same sum of the mean images;
+    and `chance`, the share among samples from the prior.
 
     Exemplars are test images; of a model that doesn't encode, samples that the judge sees as the term says.
 
@@ -112,7 +115,7 @@ def figures(
             raise UsageError(f"--arithmetic: only {len(codes)} {source} are '{term.text}'; {exemplars} are needed")
 
     in_latent: list[Tensor] = []
-    third: list[Tensor] = []
+    alone: list[Tensor] = []
     in_pixels: list[Tensor] = []
     generator = torch.Generator().manual_seed(seed)
     for draw in range(draws):
@@ -121,7 +124,7 @@ def figures(
             rows = torch.randperm(len(codes), generator=generator)[:exemplars]
             chosen.append(Exemplars(term, images[rows], codes[rows.to(codes.device)]))
         noise_seed = (seed * draws + draw) * NEIGHBOURS
-        for found, code in ((in_latent, combine(chosen, lambda each: each.code)), (third, chosen[added[-1]].code)):
+        for found, code in ((in_latent, combine(chosen, lambda each: each.code)), (alone, chosen[added[-1]].code)):
             around = sampling.neighbours(code, spread, JITTER, NEIGHBOURS, noise_seed)
             found.append(torch.cat([code[None], around]))
         in_pixels.append(combine(chosen, lambda each: each.images.mean(0)).clamp(0, 1))
@@ -130,20 +133,27 @@ def figures(
         "expression": expression,
         "wanted": ", ".join(name if has else f"not {name}" for name, has in goal.items()),
         "exemplars": f"{exemplars} {'test images' if isinstance(model, Encodes) else 'judged samples'} a term",
+        "drawn from": ", ".join(f"{len(codes)} {term.text}" for term, (codes, _) in zip(terms, pools, strict=True)),
         "seed": seed,
         "judge": judge.name,
     }
 
     def over_draws(name: str, codes: list[Tensor]) -> Figure:
-        success = succeeds(judge, sampling.decode(model, torch.cat(codes)), goal).view(draws, -1).mean(1)
-        return mean(f"arithmetic/{name}", success, SHARE, images_a_draw=1 + NEIGHBOURS, jitter=JITTER, **conditions)
+        parts = []
+        for part in torch.cat(codes).split(sampling.CHUNK * JUDGED):
+            parts.append(succeeds(judge, sampling.decode(model, part), goal))
+            bar.update(len(part))
+        success = torch.cat(parts).view(draws, -1).mean(1)
+        return share(f"arithmetic/{name}", success, SHARE, images_a_draw=1 + NEIGHBOURS, jitter=JITTER, **conditions)
 
-    return [
-        over_draws("success", in_latent),
-        over_draws("third_term", third),
-        mean("arithmetic/pixels", succeeds(judge, torch.stack(in_pixels), goal), SHARE, **conditions),
-        mean("arithmetic/chance", chance, SHARE, **{**conditions, "exemplars": "samples from the prior"}),
-    ]
+    by_chance = {key: value for key, value in conditions.items() if key != "drawn from"}
+    with progress(f"sums {expression}", 2 * draws * (1 + NEIGHBOURS)) as bar:
+        return [
+            over_draws("success", in_latent),
+            over_draws("last_added_term_alone", alone),
+            share("arithmetic/pixels", succeeds(judge, torch.stack(in_pixels), goal), SHARE, **conditions),
+            share("arithmetic/chance", chance, SHARE, **{**by_chance, "exemplars": "samples from the prior"}),
+        ]
 
 
 def require_attributes(term: Term, judge: Judge) -> None:

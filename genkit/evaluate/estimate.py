@@ -8,6 +8,9 @@ from torch import Tensor
 
 from genkit.errors import DataError
 
+#: How the error of a share is found that is 0 or 1, in words.
+WILSON = "the end of Wilson's interval"
+
 
 class Estimate(NamedTuple):
     """What was measured, and how sure that is.
@@ -28,6 +31,24 @@ def estimate(values: Tensor) -> Estimate:
     values = values.double()
     error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None
     return Estimate(float(values.mean()), error, len(values))
+
+
+def estimate_share(values: Tensor) -> Estimate:
+    """The mean of independent shares (N,) in [0, 1], N at least 1; of answers that are 0 or 1, too.
+
+    Where they are all 0, or all 1, their spread says nothing of the error: see `error_of_share`.
+    """
+    found = estimate(values)
+    return found._replace(error=error_of_share(found.value, found.n)) if found.value in (0, 1) else found
+
+
+def error_of_share(share: float, n: int) -> float:
+    """The standard error of a share of `n` independent answers, √(p(1 − p)/n).
+
+    Of none or all of them that is 0, however few they were. There it is the far end of Wilson's interval of one
+    standard deviation (Wilson, 1927), 1/(n + 1).
+    """
+    return 1 / (n + 1) if share in (0, 1) else (share * (1 - share) / n) ** 0.5
 
 
 def checked(features: Tensor, fewest: int = 2) -> Tensor:

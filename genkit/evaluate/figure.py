@@ -9,6 +9,8 @@ from typing import TypeAlias
 from PIL import Image
 from torch import Tensor
 
+from genkit.evaluate.estimate import WILSON, estimate, estimate_share
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -20,7 +22,7 @@ class Figure:
         error: its standard error, in the same unit; None where there is nothing that it could be estimated from.
         unit: `nats an image`.
         conditions: what it depends on: split, n, binarisation, k, resolution, extractor.
-        warning: why it can't be right, where it is better than anything can be.
+        warning: why it can't be right, or says nothing of what it is meant to.
     """
 
     name: str
@@ -53,6 +55,13 @@ Found: TypeAlias = Figure | LeftOut | Picture
 
 def mean(name: str, values: Tensor, unit: str, **conditions: str | int | float) -> Figure:
     """The mean of values (N,) that were measured independently, an image each, with its standard error."""
-    values = values.double()
-    error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None
-    return Figure(name, float(values.mean()), error, unit, {"n": len(values), **conditions})
+    found = estimate(values)
+    return Figure(name, found.value, found.error, unit, {"n": found.n, **conditions})
+
+
+def share(name: str, values: Tensor, unit: str, **conditions: str | int | float) -> Figure:
+    """The same of shares (N,) in [0, 1], or of answers that are 0 or 1: of none and of all, too, an error is known."""
+    found = estimate_share(values)
+    if found.value in (0, 1):
+        conditions |= {"error": WILSON}
+    return Figure(name, found.value, found.error, unit, {"n": found.n, **conditions})

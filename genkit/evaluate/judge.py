@@ -28,7 +28,7 @@ from genkit.data import DataOptions, store
 from genkit.data.dataset import Dataset
 from genkit.device import seeded
 from genkit.distributed import Team
-from genkit.errors import CheckpointError, DataError, GenkitError
+from genkit.errors import CheckpointError, DataError, DivergedError, GenkitError, in_one_line
 from genkit.evaluate.figure import LeftOut
 from genkit.evaluate.passes import evaluation_batch
 from genkit.files import remove_folder, sha256_of
@@ -39,8 +39,9 @@ logger = logging.getLogger("genkit")
 
 #: Of the recipe below; another number is another judge.
 RECIPE_VERSION = 1
-#: Training images that a judge should have seen in all, and the epochs that this may come to.
-IMAGES_SEEN, EPOCHS = 200_000, (3, 20)
+#: Training images that a judge should have seen in all, and the epochs that this may come to. On mnist5k, 5 epochs give
+#: an accuracy of 98.0 %, 8 and 12 of 98.4 % and 20 of 98.6 %, on 500 test images, where one standard error is 0.5 %.
+IMAGES_SEEN, EPOCHS = 200_000, (3, 12)
 WIDTH = 32
 
 
@@ -121,9 +122,16 @@ def of(options: DataOptions, device: torch.device, target: str = "classes") -> J
         found = find(name, settings)
         if found is None:
             judges = store.writable_root() / "judges"
-            judges.mkdir(exist_ok=True)
-            with FileLock(judges / f".{name}.lock"):
+            try:
+                judges.mkdir(exist_ok=True)
+                lock = FileLock(judges / f".{name}.lock")
+                lock.acquire()
+            except OSError as error:
+                raise unwritable(judges, error) from error
+            try:
                 found = find(name, settings) or train(settings, judges / name, device)
+            finally:
+                lock.release()
     return Judge(found, Path(dataset.name).name, device)
 
 
@@ -142,19 +150,25 @@ def folder_name(settings: config.Config, dataset: Dataset) -> str:
     return f"{slug}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}"
 
 
+def unwritable(path: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{path}: can't be written ({error.strerror or error}); make room, or set GENKIT_DATA to another folder"
+    )
+
+
 def find(name: str, settings: config.Config) -> Checkpoint | None:
     """The judge, if it has been trained and every byte of it is as it was written."""
     for root in store.roots():
         folder = root / "judges" / name
-        if not folder.is_dir():
-            continue
         try:
+            if not folder.is_dir():
+                continue
             opened = checkpoint.read(folder)
             if opened.model.options != settings.options or "test/error" not in opened.description.metrics:
                 raise CheckpointError(f"{folder} isn't the judge that its name says")
             return opened
-        except CheckpointError as error:
-            logger.warning("%s; it isn't used", error)
+        except (CheckpointError, OSError) as error:
+            logger.warning("%s; it isn't used", in_one_line(error))
     return None
 
 
@@ -178,7 +192,7 @@ def train(settings: config.Config, folder: Path, device: torch.device) -> Checkp
                 sources=dict.fromkeys(settings.values(), "judge"),
             )
             with torch.enable_grad():  # a measurement, which needs a judge, may have turned gradients off
-                result = run.start(settings, Team(device))
+                result = run.start(settings, Team(device), resumable=False)
             if result.stopped is not None:
                 signal.raise_signal(result.stopped)  # the person meant the command, not only this part of it
                 raise GenkitError("the training of the judge was stopped")  # by whom the signal doesn't end
@@ -192,9 +206,14 @@ def train(settings: config.Config, folder: Path, device: torch.device) -> Checkp
             )
             checkpoint.write(folder, kept)
     except OSError as error:
-        raise DataError(
-            f"{folder}: can't be written ({error.strerror or error}); make room, or set GENKIT_DATA"
-        ) from error
+        raise unwritable(folder, error) from error
+    except DivergedError as error:
+        raise GenkitError(f"the judge of {settings.data.dataset} can't be trained: its loss isn't finite") from error
+    except GenkitError as error:
+        # What a run says then is how to go on with it, and this one lies in a folder that is gone.
+        if isinstance(error.__cause__, OSError):
+            raise unwritable(folder, error.__cause__) from error
+        raise
     opened = checkpoint.read(folder)
     logger.info("the judge is %s, kept in %s", Judge(opened, settings.data.dataset, device).name, folder)
     return opened

@@ -24,6 +24,7 @@ from genkit.evaluate.reconstruction import ROUNDING, entropy, not_below
 from genkit.evaluate.subject import Asked, Subject, progress
 from genkit.evaluate.validation import active_units
 from genkit.model import Likelihood
+from genkit.models.vae import gaussian_kl
 
 #: Codes of an image that are drawn at once. Those of an image are a function of the seed and the image's place in its
 #: set: neither the other images, nor how many fit in memory, nor k changes the first of them.
@@ -36,7 +37,7 @@ CODES, ELBO, BITS = 0, 1, 2
 BLOCK = 250
 
 
-class Estimate(NamedTuple):
+class Weighed(NamedTuple):
     """What importance sampling finds for each of N images.
 
     Attributes:
@@ -58,7 +59,7 @@ def estimate(
     k: int,
     seed: int = 0,
     advance: Callable[[float], object] = lambda images: None,
-) -> Estimate:
+) -> Weighed:
     """Estimate the likelihood of images (N, C, H, W) from k codes each.
 
     The encoder runs once an image. Memory doesn't grow with k: the sums over the weights are running ones, of
@@ -80,7 +81,7 @@ def estimate(
                 sums.add(log_weights(model, these, mean, log_variance, part.to(images.device)))
             advance(len(some) * len(noise[0]) / k)
         found.append(sums.estimate())
-    return Estimate(*(torch.cat(values) for values in zip(*found, strict=True)))
+    return Weighed(*(torch.cat(values) for values in zip(*found, strict=True)))
 
 
 def log_weights(model: Likelihood, images: Tensor, mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
@@ -131,8 +132,8 @@ class WeightSums:
         self.log_sum_of_squares = torch.logaddexp(self.log_sum_of_squares, (2 * values).logsumexp(1))
         self.sum_of_logs += values.sum(1)
 
-    def estimate(self) -> Estimate:
-        return Estimate(
+    def estimate(self) -> Weighed:
+        return Weighed(
             math.log(self.count) - self.log_sum,
             -self.sum_of_logs / self.count,
             (2 * self.log_sum - self.log_sum_of_squares).exp(),
@@ -158,7 +159,7 @@ def figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]:
             estimate(model, images, places, asked.k, asked.seed, bar.update)
             for images, places in observed(subject, chosen, asked)
         ]
-    found = Estimate(*(torch.cat(values) for values in zip(*parts, strict=True)))
+    found = Weighed(*(torch.cat(values) for values in zip(*parts, strict=True)))
     weighted = {**conditions, "k": asked.k, "seed": asked.seed}
     sampled = {**conditions, "codes": "one, sampled, an image", "seed": asked.seed}
     nll = mean("likelihood/nll", found.nll, "nats an image", **weighted)
@@ -171,6 +172,8 @@ def figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]:
         not_below(neg_elbo, float(entropies.mean()), "the pixels' own entropy"),
         mean("likelihood/reconstruction", bound.reconstruction, "nats an image", **sampled),
         mean("likelihood/kl", bound.kl, "nats an image", **sampled),
+        # The −ELBO above is of all images, and these may be easier or harder: their NLL is below this one.
+        mean("likelihood/neg_elbo_of_nll_images", found.neg_elbo, "nats an image", **weighted),
         not_below(nll, float(pixel_entropies(subject, chosen).mean()), "the pixels' own entropy"),
         gap,
         mean("likelihood/effective_codes", found.effective, f"of {asked.k:,}", **weighted),
@@ -203,7 +206,7 @@ def elbo(subject: Subject, asked: Asked) -> Bound:
             )
             z = torch.addcmul(mean, (log_variance / 2).exp(), noise.to(mean))
             reconstruction = -model.log_likelihood(z.unsqueeze(1), images)[:, 0]
-            kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+            kl = gaussian_kl(mean, log_variance).sum(1)
             parts.append([each.cpu().double() for each in (reconstruction, kl, mean, log_variance.exp(), z)])
             bar.update(len(images))
     return Bound(*(torch.cat(values) for values in zip(*parts, strict=True)))

@@ -54,7 +54,7 @@ def figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]:
     pixels = model.image.numbers
     side = min(WINDOW, smaller_odd(model.image.height), smaller_odd(model.image.width))
     results: list[Figure | LeftOut] = [
-        mean("reconstruction/squared_error", columns["squared_error"], "summed an image", **conditions),
+        mean("reconstruction/squared_error", columns["squared_error"], "an image, summed over pixels", **conditions),
         mean("reconstruction/squared_error_per_pixel", columns["squared_error"] / pixels, "a pixel", **conditions),
         mean("reconstruction/psnr", columns["psnr"], "dB", **conditions),
         mean("reconstruction/ssim", columns["ssim"], "", window=side, **conditions),
@@ -162,4 +162,4 @@ def pca_figures(subject: Subject) -> list[Figure | LeftOut]:
     errors = pca.fit(subject.dataset.train, count).squared_error(subject.images)
     fitted = f"the {len(subject.dataset.train):,} training images"
     conditions = {**subject.conditions, "components": count, "fitted to": fitted}
-    return [mean(name, errors, "summed an image", **conditions)]
+    return [mean(name, errors, "an image, summed over pixels", **conditions)]

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from genkit.evaluate.figure import Figure, Found, LeftOut
@@ -36,6 +36,8 @@ COLUMNS, LINE = 6, 100
 FLOOR = "_floor"
 
 Conditions = dict[str, str | int | float]
+#: Figures by row and column, each with what it is of. A column has the name of its model, where there are several.
+Cells = dict[tuple[str, tuple[str, str]], tuple[Figure, Subject]]
 
 
 class Evaluation(NamedTuple):
@@ -47,7 +49,7 @@ class Evaluation(NamedTuple):
 
     subject: Subject
     found: Sequence[Found]
-    about: Mapping[str, Any]
+    about: dict[str, Any]
 
     @property
     def figures(self) -> dict[str, Figure]:
@@ -69,23 +71,41 @@ class Evaluation(NamedTuple):
 
 def lines(evaluations: Sequence[Evaluation]) -> list[str]:
     """The table: a row a figure, a column a model, footnotes, then warnings and what was left out."""
-    heads = [each.subject.name for each in evaluations]
-    if max(map(len, heads)) > WIDEST or len(set(heads)) < len(heads):
-        heads = [f"({number})" for number in range(1, len(heads) + 1)]
+    heads = names_of(evaluations)
     everything = list(dict.fromkeys(name for each in evaluations for name in each.figures))
     notes = Footnotes()
     text = [heading(each, head, len(evaluations) > 1) for each, head in zip(evaluations, heads, strict=True)]
+    text += [f"note: {said}" for said in [remark(evaluations)] if said]
     for topic in dict.fromkeys(name.partition("/")[0] for name in everything):
         names = [name for name in everything if name.partition("/")[0] == topic and name.count("/") < 2]
         above = block(topic, names, evaluations, heads, notes) if names else []
-        # The table of a single model has the topic in its corner, unless that stands above it.
-        corners = [f"  {head}" for head in heads] if len(evaluations) > 1 else ["  " if above else topic]
-        found = [tables(topic, each, corner, notes) for each, corner in zip(evaluations, corners, strict=True)]
-        text += ["", *(above or ([topic] if len(evaluations) > 1 else [])), *itertools.chain(*found)]
+        text += ["", *tables(topic, evaluations, heads, above, notes)]
     text += ["", *notes.lines()] if notes.numbers else []
     for what, said in (("warning", warnings(evaluations, heads)), ("left out", left_out(evaluations, heads))):
         text += ["", *(f"{what}: {each}" for each in said)] if said else []
     return text
+
+
+def names_of(evaluations: Sequence[Evaluation]) -> list[str]:
+    """What stands for each model in the table: its name, or a number where names are long or alike."""
+    names = [each.subject.name for each in evaluations]
+    if max(map(len, names)) > WIDEST or len(set(names)) < len(names):
+        return [f"({number})" for number in range(1, len(names) + 1)]
+    return names
+
+
+def remark(evaluations: Sequence[Evaluation]) -> str | None:
+    """Why figures that stand side by side can't be compared: they are by different images."""
+    measured = {(each.about.get("data_sum"), *each.subject.conditions.values()) for each in evaluations}
+    counts = {len(each.subject.images) for each in evaluations}
+    if len(measured) * len(counts) < 2:
+        return None
+    return "the runs are measured by different images, so figures beside one another can't be compared"
+
+
+def missing(evaluations: Sequence[Evaluation]) -> list[str]:
+    """What is left out, and why, a line each."""
+    return left_out(evaluations, [each.subject.name for each in evaluations])
 
 
 def heading(evaluation: Evaluation, head: str, several: bool) -> str:
@@ -169,29 +189,59 @@ def in_words(name: str) -> str:
     return name if " " in name else " ".join(WORDS.get(word, word) for word in name.split("_")).replace("− ", "−")
 
 
-def tables(topic: str, evaluation: Evaluation, corner: str, notes: Footnotes) -> list[str]:
-    """A topic's figures of three parts, as one table: rows, and columns, with what all share in one footnote."""
-    cells: dict[tuple[str, str], Figure] = {}
+def tables(
+    topic: str, evaluations: Sequence[Evaluation], heads: Sequence[str], above: list[str], notes: Footnotes
+) -> list[str]:
+    """A topic's figures of two parts, which are given as a block, and below them those of three.
+
+    Those of several models are one table where that isn't too wide, else one each.
+    """
+    if len(evaluations) == 1:
+        # The table of a single model has the topic in its corner, unless that stands above it.
+        return above + table(cells_of(topic, evaluations[0]), "  " if above else topic, notes)
+    found = [cells_of(topic, each, head) for each, head in zip(evaluations, heads, strict=True)]
+    everything: Cells = {key: cell for cells in found for key, cell in cells.items()}
+    if len({column for _, column in everything}) <= COLUMNS:
+        return above + table(everything, "  " if above else topic, notes)
+    found = [cells_of(topic, each) for each in evaluations]
+    each = [table(cells, f"  {head}", notes) for cells, head in zip(found, heads, strict=True)]
+    return [*(above or [topic]), *itertools.chain(*each)]
+
+
+def cells_of(topic: str, evaluation: Evaluation, head: str = "") -> Cells:
+    """A topic's figures of three parts, by row and column: what stands above that, if anything, and its name."""
+    cells: Cells = {}
     for name, figure in evaluation.figures.items():
         of_topic, _, rest = name.partition("/")
         at, slash, column = rest.partition("/")
         if of_topic == topic and slash:
-            cells[at, column] = figure
-    if not cells:
+            cells[at, (head, in_words(column))] = figure, evaluation.subject
+    return cells
+
+
+def table(found: Cells, corner: str, notes: Footnotes) -> list[str]:
+    """Figures in rows and columns, with what all share in one footnote."""
+    if not found:
         return []
-    rows, columns = (list(dict.fromkeys(key[part] for key in cells)) for part in (0, 1))
-    said = {key: unsaid(figure, evaluation.subject) for key, figure in cells.items()}
+    cells = {key: figure for key, (figure, _) in found.items()}
+    rows, columns = list(dict.fromkeys(at for at, _ in cells)), list(dict.fromkeys(column for _, column in cells))
+    said = {key: unsaid(figure, subject) for key, (figure, subject) in found.items()}
     shared = common(said.values())
     of_row = {at: without(common(said[key] for key in cells if key[0] == at), shared) for at in rows}
     of_column = {column: without(common(said[key] for key in cells if key[1] == column), shared) for column in columns}
     whole = notes.mark(shared)
     if len(rows) == 1 and len(columns) > COLUMNS:
-        texts = ", ".join(f"{column}: {shown(figure)}".replace(" ", "\xa0") for (_, column), figure in cells.items())
+        texts = ", ".join(
+            f"{column}: {shown(figure)}".replace(" ", "\xa0") for (_, (_, column)), figure in cells.items()
+        )
         label = f"{corner.strip()}, {in_words(rows[0])} {whole}".removeprefix(", ").strip()
         filled = textwrap.fill(f"{label}  {texts}", LINE, initial_indent="  ", subsequent_indent="    ")
         return filled.replace("\xa0", " ").split("\n")
-    table = [[f"{corner} {whole}".rstrip()]]
-    table[0] += [*(f"{in_words(column)} {notes.mark(of_column[column])}".strip() for column in columns), ""]
+    heads = [head for head, _ in columns]
+    above = ["" if head in heads[:place] else head for place, head in enumerate(heads)]
+    names = [f"{column[1]} {notes.mark(of_column[column])}".strip() for column in columns]
+    grid = [["", *above, ""]] if any(above) else []
+    grid.append([f"{corner} {whole}".rstrip(), *names, ""])
     for at in rows:
         line = [f"  {in_words(at)}"]
         for column in columns:
@@ -201,9 +251,9 @@ def tables(topic: str, evaluation: Evaluation, corner: str, notes: Footnotes) ->
             own = without(without(without(said[at, column], shared), of_row[at]), of_column[column])
             line.append(f"{shown(cells[at, column])} {notes.mark(own)}".strip())
         unit = next(figure.unit for key, figure in cells.items() if key[0] == at)
-        table.append([*line, f"{unit} {notes.mark(of_row[at])}".strip()])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [aligned(line, widths) for line in table]
+        grid.append([*line, f"{unit} {notes.mark(of_row[at])}".strip()])
+    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+    return [aligned(line, widths) for line in grid]
 
 
 def common(conditions: Iterable[Conditions]) -> Conditions:
@@ -229,8 +279,9 @@ def shown(figure: Figure) -> str:
     if not math.isfinite(value):
         return f"{mark}{value}"
     if error is None or not math.isfinite(error) or error <= 0:
-        return mark + (f"{value:,}" if isinstance(value, int) else f"{value:.4g}")
+        return mark + (f"{value:,}" if isinstance(value, int) else f"{value + 0.0:.4g}")
     digits = max(0, 1 - math.floor(math.log10(error)))
+    value = round(value, digits) + 0.0  # a zero without a sign
     return f"{mark}{value:,.{digits}f} ± {error:,.{digits}f}"
 
 
@@ -244,10 +295,13 @@ def warnings(evaluations: Sequence[Evaluation], heads: Sequence[str]) -> list[st
 
 
 def left_out(evaluations: Sequence[Evaluation], heads: Sequence[str]) -> list[str]:
+    found: dict[str, list[str]] = {}
+    for evaluation, head in zip(evaluations, heads, strict=True):
+        for name, each in together(evaluation.left_out.values()):
+            found.setdefault(f"{name}: {each.reason}", []).append(head)
     return [
-        f"{of(head, evaluations)}{name}: {each.reason}"
-        for evaluation, head in zip(evaluations, heads, strict=True)
-        for name, each in together(evaluation.left_out.values())
+        f"{of('all' if len(runs) == len(evaluations) else ', '.join(runs), evaluations)}{reason}"
+        for reason, runs in found.items()
     ]
 
 

@@ -93,7 +93,7 @@ def scores(
             continue
         about = {**conditions, "test images": len(test), "draws": score.accuracy.n}
         if method == "svm":
-            about["penalty"] = PENALTY
+            about["weight of errors (C)"] = PENALTY
         else:
             about["neighbours"] = f"{NEIGHBOURS}, or as many as a class has"
         found.append(Figure(f"{row}/{name}", score.accuracy.value, score.accuracy.error, "accuracy", about))

@@ -7,8 +7,9 @@ What needs no features is measured on pixels.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from genkit import sampling
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.errors import DataError
-from genkit.evaluate.estimate import Estimate
+from genkit.evaluate.estimate import WILSON, Estimate
 from genkit.evaluate.figure import Figure, Found, LeftOut, Picture
 from genkit.evaluate.judge import Judge
 from genkit.evaluate.neighbours import Neighbours, nearest
@@ -51,6 +52,18 @@ BLOCK = 4096
 #: Samples in each of the two halves of the picture.
 SHOWN = 12
 
+#: What the shares by neighbourhoods are of. They say where samples lie in the judge's features, not how they look: real
+#: images that are far from all others have wide neighbourhoods, in which useless samples lie, too.
+OVERLAP = {
+    "precision": "of samples, within reach of a real image",
+    "recall": "of real images, within reach of a sample",
+    "density": "1 for samples that lie as densely as real images",
+    "coverage": "of real images, with a sample nearby",
+}
+NEIGHBOURHOODS = {
+    "neighbours": "3, of density 5",
+    "says": "where samples lie, not how they look: a few odd real images reach far",
+}
 DISTANCES = ("frechet", "kernel", "precision", "recall", "density", "coverage")
 OF_CLASSES = ("smallest_share", "class_entropy", "effective_classes", "share_of_each_class")
 
@@ -146,25 +159,25 @@ def judged(
     real = everything[order[:count]]
     conditions = {**conditions, "features": judge.name}
     by = f"by the classifier {judge.sum[:8]}"
-    squared, share = f"squared, of features {by}", f"a share, {by}"
-    neighbours = {"neighbours": "3, of density 5"}
-    measures: list[tuple[Sequence[str], Callable[[Tensor, Tensor], Any], str, dict]] = [
-        (["frechet"], frechet_distance, squared, {}),
-        (["kernel"], partial(kernel_distance, seed=seed), f"squared MMD, of features {by}", {}),
-        (["precision", "recall", "density", "coverage"], precision_recall, share, neighbours),
+    share = f"a share, {by}"
+    measures: list[tuple[Mapping[str, str], Callable[[Tensor, Tensor], Any], dict]] = [
+        ({"frechet": f"squared, of features {by}"}, frechet_distance, {}),
+        ({"kernel": f"squared MMD, of features {by}"}, partial(kernel_distance, seed=seed), {}),
+        ({name: f"{unit}, {by}" for name, unit in OVERLAP.items()}, precision_recall, NEIGHBOURHOODS),
     ]
     found: list[Found] = []
     two_sets = len(everything) >= 2 * count
     with progress("distances", len(measures) * (1 + two_sets), "steps") as bar:
-        for names, distance, unit, more in measures:
-            found += as_figures(names, distance(ours, real), unit, {**conditions, **more})
+        for units, distance, more in measures:
+            found += as_figures(units, distance(ours, real), {**conditions, **more})
             bar.update()
             if not two_sets:
-                found += [LeftOut(f"samples/{name}_floor", too_few(count, len(everything))) for name in names]
+                found += [LeftOut(f"samples/{name}_floor", too_few(count, len(everything))) for name in units]
                 continue
             floors, said = floor(distance, everything, count, seed), without_seeds({**conditions, **more})
-            found += as_figures([f"{name}_floor" for name in names], floors, unit, said)
+            found += as_figures({f"{name}_floor": unit for name, unit in units.items()}, floors, said)
             bar.update()
+    found = [warned_if_few(each, count, ours.shape[1]) for each in found]
     if not judge.classes:
         reason = "the images have attributes and no classes"
         return [*found, *(LeftOut(f"samples/{name}", reason) for name in OF_CLASSES)]
@@ -173,18 +186,36 @@ def judged(
         for histogram, suffix in zip(histograms, ("", "_floor"), strict=True):
             estimate = of_classes(histogram)[name]
             said = without_seeds(conditions) if suffix else conditions
+            if name == "smallest_share" and estimate.value in (0, 1):
+                said = {**said, "error": WILSON}
             found.append(Figure(f"samples/{name}{suffix}", estimate.value, estimate.error, unit, said))
     for name, each, error in zip(judge.classes, histograms[0].shares, histograms[0].errors, strict=True):
-        found.append(Figure(f"samples/share_of_each_class/{name}", float(each), float(error), share, conditions))
+        said = {**conditions, "error": WILSON} if float(each) in (0, 1) else conditions
+        found.append(Figure(f"samples/share_of_each_class/{name}", float(each), float(error), share, said))
     return found
 
 
-def as_figures(names: Sequence[str], result: float | Estimate | tuple, unit: str, conditions: dict) -> list[Figure]:
-    """A distance, or several shares, under their names."""
+def as_figures(units: Mapping[str, str], result: float | Estimate | tuple, conditions: dict) -> list[Figure]:
+    """A distance, or several shares, under their names, each with its unit."""
     if isinstance(result, Estimate):
-        return [Figure(f"samples/{names[0]}", result.value, result.error, unit, conditions)]
+        ((name, unit),) = units.items()
+        return [Figure(f"samples/{name}", result.value, result.error, unit, conditions)]
     values = result if isinstance(result, tuple) else (result,)
-    return [Figure(f"samples/{name}", value, None, unit, conditions) for name, value in zip(names, values, strict=True)]
+    return [
+        Figure(f"samples/{name}", value, None, unit, conditions)
+        for (name, unit), value in zip(units.items(), values, strict=True)
+    ]
+
+
+def warned_if_few(found: Found, count: int, features: int) -> Found:
+    """A Fréchet distance with a warning where so few images have no covariance of so many features."""
+    if not isinstance(found, Figure) or found.name != "samples/frechet" or count > features:
+        return found
+    reason = (
+        f"{count:,} images leave the covariance of {features:,} features singular, and the distance far too large; "
+        f"take more than {features:,}, and hold it against its floor alone"
+    )
+    return dataclasses.replace(found, warning=reason)
 
 
 def too_few(count: int, available: int) -> str:
@@ -215,7 +246,7 @@ def on_pixels(ours: Tensor, chosen: Split, order: Tensor, seed: int, conditions:
     count = len(ours)
     real = to_float(chosen.images(order[:count]))
     conditions = {**conditions, "n": count, "features": "pixels"}
-    unit = "grey levels of 1, over patches"
+    unit = "of a pixel's range, over patches"
     found: list[Found] = [
         Figure("samples/sliced_wasserstein", sliced_wasserstein(to_float(ours), real), None, unit, conditions)
     ]
@@ -259,7 +290,7 @@ def copies(subject: Subject, pixels: Tensor, seeds: Sequence[int]) -> list[Found
     return [
         Figure("samples/memorisation_ratio", result.ratio, None, unit, conditions),
         Figure("samples/memorisation_nearer", result.nearer, None, nearer, conditions),
-        Picture("nearest", sheet(subject, samples, found, seeds)),
+        Picture("nearest", sheet(subject, samples, held_out, found, seeds)),
     ]
 
 
@@ -289,18 +320,35 @@ def in_training(queries: Tensor, train: Split) -> Neighbours:
     return Neighbours(indices, distances)
 
 
-def sheet(subject: Subject, samples: Tensor, found: Neighbours, seeds: Sequence[int]) -> pictures.Image.Image:
-    """Samples above their nearest training images: those that are nearest of all, and the first ones."""
+def sheet(
+    subject: Subject, samples: Tensor, held_out: Split, found: Neighbours, seeds: Sequence[int]
+) -> pictures.Image.Image:
+    """Samples above their nearest training images: those that are nearest of all, and the first ones.
+
+    Below them, as a measure of both, held-out images that are nearest of all to training images.
+
+    Args:
+        found: of the samples, then of the held-out images.
+    """
+    ours, usual = found.distances[:, 0].split([len(samples), len(held_out)])
+    nearest_real = usual.argsort(stable=True)[:SHOWN]
     rows: list[Row] = []
-    distances = found.distances[: len(samples), 0]
-    choices = (("nearest of all", distances.argsort(stable=True)[:SHOWN]), ("the first", torch.arange(len(samples))))
-    for caption, chosen in choices:
-        chosen = chosen[:SHOWN]
-        names = [f"seed {seeds[index]}" for index in chosen.tolist()]
-        apart = [f"{distances[index]:.2f}" for index in chosen.tolist()]
-        training = subject.dataset.train.images(found.indices[chosen, 0])
+    for caption, distances, first, chosen, shown in (
+        ("samples, nearest of all", ours, 0, ours.argsort(stable=True)[:SHOWN], samples),
+        ("samples, the first", ours, 0, torch.arange(len(samples))[:SHOWN], samples),
+        ("real held-out images, nearest of all", usual, len(samples), nearest_real, None),
+    ):
+        images = held_out.images(chosen) if shown is None else shown[chosen]
+        names = [] if shown is None else [f"seed {seeds[index]}" for index in chosen.tolist()]
+        training = subject.dataset.train.images(found.indices[first + chosen, 0])
         if rows:
             rows.append(Row("", samples[:0]))
-        rows += [Row(f"samples, {caption}", samples[chosen], names), Row("nearest training image", training, apart)]
-    title = f"{subject.name}: {len(samples):,} samples, their nearest training images, and how far these are in pixels"
+        apart = [f"{distances[index]:.2f}" for index in chosen.tolist()]
+        rows += [Row(caption, images, names), Row("nearest training image, and its distance", training, apart)]
+    checkpoint = f", checkpoint {subject.checkpoint}" if subject.checkpoint else ""
+    title = (
+        f"{subject.name}{checkpoint}: {len(samples):,} samples and their nearest training images. Their distance is "
+        f"the root of the summed squares of differences of pixels, which go from 0 to 1: {ours.quantile(0.5):.2f} in "
+        f"the median, and {usual.quantile(0.5):.2f} that of {len(held_out):,} real held-out images from theirs"
+    )
     return pictures.sheet(rows, title=title)

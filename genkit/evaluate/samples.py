@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from genkit.errors import DataError
-from genkit.evaluate.estimate import Estimate, checked, compared, estimate
+from genkit.evaluate.estimate import Estimate, checked, compared, error_of_share, estimate
 from genkit.evaluate.neighbours import nearest, squared_distances
 
 Result = TypeVar("Result")
@@ -167,7 +167,7 @@ class ClassHistogram(NamedTuple):
 
     Attributes:
         shares: float64 (K,), each class's share of the samples, in [0, 1].
-        errors: float64 (K,), the shares' standard errors.
+        errors: float64 (K,), the shares' standard errors (`error_of_share`).
         entropy: in nats, from 0 for a single class to ln K for equal shares.
         effective: e^entropy, from 1 to K: the number of equally frequent classes with the same entropy.
     """
@@ -198,7 +198,7 @@ def class_histogram(classes: Tensor, count: int) -> ClassHistogram:
         raise DataError(f"classes go from 0 to {count - 1}, and there are some from {classes.min()} to {classes.max()}")
     shares = torch.bincount(classes, minlength=count).double() / number
     present = shares[shares > 0]
-    entropy = float(-(present * present.log()).sum())
+    entropy = float((present * (1 / present).log()).sum())  # of a single class 0, and not −0
     # Chance alone makes shares that are equal differ, and so this by (K − 1)/N.
     chance = (len(present) - 1) / number
     first = max(0.0, float((present * present.log().square()).sum()) - entropy**2 - chance)
@@ -206,7 +206,7 @@ def class_histogram(classes: Tensor, count: int) -> ClassHistogram:
     effective = math.exp(entropy)
     return ClassHistogram(
         shares,
-        (shares * (1 - shares) / number).sqrt(),
+        torch.tensor([error_of_share(each, number) for each in shares.tolist()], dtype=torch.float64),
         Estimate(entropy, error, number),
         Estimate(effective, effective * error, number),
     )

@@ -32,6 +32,8 @@ class Subject:
         own: whether these are the images that the model was trained on.
         device: where the model is.
         sum: SHA-256 of the checkpoint's manifest, which holds the SHA-256 of its every file.
+        checkpoint: its name, for people.
+        classes: the names of the classes that the model was trained on; None where that isn't known.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Subject:
     own: bool
     device: torch.device
     sum: str
+    checkpoint: str = ""
+    classes: tuple[str, ...] | None = None
 
     @property
     def conditions(self) -> dict[str, str | int | float]:

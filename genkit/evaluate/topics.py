@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 TOPICS = {
     "reconstruction": "reconstruction",
     "likelihood": "likelihood",
+    "classification": "classification",
     "samples": "sample_quality",
     "representation": "representation",
     "interpolation": "interpolation",

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 ALL_ATTRIBUTES = "attributes"
 #: What the last layer of the net of its own sees, and channels that its convolutions have at most.
 FEATURES, MOST_CHANNELS = 128, 256
+#: Where nobody says how long to train; a hundred labels make a single step an epoch. With ten of each of mnist5k's
+#: digits, 89 % of the test images are wrong after 4 steps and after 25, 25 % after 50 and 20 % after 100.
+EPOCHS, FEWEST_STEPS = 4, 100
 
 
 class Body(BaseModel):
@@ -49,7 +52,9 @@ class Body(BaseModel):
 
 class Classifier(Model):
     class Options(model.TrainingOptions):
-        epochs: model.Epochs = 4
+        epochs: Annotated[
+            model.Epochs, Field(json_schema_extra={"default": f"{EPOCHS}, or as many as make {FEWEST_STEPS} steps"})
+        ] = EPOCHS
         lr: model.LearningRate = 3e-3
         weight_decay: model.WeightDecay = 0.05
         width: Annotated[nets.ConvWidth, Field(description=f"Of the net of its own. {nets.CONV_WIDTH_HELP}")] = 32
@@ -62,7 +67,11 @@ class Classifier(Model):
             ),
         ] = None
         from_scratch: Annotated[
-            bool, Field(description="With --init-from another model: take its architecture, and random weights.")
+            bool,
+            Field(
+                description="With --init-from: take its architecture, and random weights.",
+                json_schema_extra={"needs": "init_from"},
+            ),
         ] = False
         classes: Annotated[int, model.filled_in("How many classes there are; 0 where attributes are told.")] = 0
         attributes: Annotated[
@@ -86,11 +95,17 @@ class Classifier(Model):
 
     @classmethod
     def options_for(cls, options: Any, dataset: Dataset) -> Any:
+        if "epochs" not in options.model_fields_set:
+            steps = max(1, len(dataset.train) // options.batch_size)
+            options = options.model_copy(update={"epochs": max(EPOCHS, math.ceil(FEWEST_STEPS / steps))})
         if options.target is None and dataset.train.labels is not None:
             if len(dataset.classes) < 2:
                 raise DataError(f"{dataset.name}: all images are of the class {dataset.classes[0]}; give at least two")
             return options.model_copy(update={"classes": len(dataset.classes), "attributes": {}})
         columns = {name: column for column, name in enumerate(dataset.attributes)}
+        if not columns and options.target is not None:
+            have = f"it has the classes {', '.join(dataset.classes)[:200]}" if dataset.classes else "nor classes"
+            raise UsageError(f"--target: {dataset.name} has no attributes ({have}); leave --target out")
         if not columns:
             raise DataError(f"{dataset.name} has no labels to learn; give a folder with a folder for each class")
         everything = options.target in (None, ALL_ATTRIBUTES)
@@ -103,17 +118,18 @@ class Classifier(Model):
     @classmethod
     def options_from(cls, source: Model) -> dict[str, Any] | None:
         if isinstance(source, cls):
-            return super().options_from(source)
+            # That the other began with random weights is nothing to this one.
+            return {**(super().options_from(source) or {}), "from_scratch": False}
         with torch.no_grad():
             features = source.features(torch.zeros(1, *source.image)).shape[1]
-        own = source.options.model_dump(mode="json")
+        own = source.options.model_dump(mode="json", exclude=set(model.TRAINING_FIELDS))
         return {"body": {"model": models.name_of(type(source)), "options": own, "features": features}}
 
     def weights_from(self, source: Model) -> Mapping[str, Tensor]:
-        if isinstance(source, Classifier):
-            return super().weights_from(source)
         if self.options.from_scratch:
             return {}
+        if isinstance(source, Classifier):
+            return super().weights_from(source)
         theirs = source.state_dict()
         return {f"body.{name}": theirs[name] for name in self.body.state_dict()}
 

@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from genkit import model, nets
 from genkit.model import Batch, GenerativeModel, ImageShape, Phase
 
+#: Numbers that the decoder gives at once in a validation with several codes an image: 128 MiB.
+NUMBERS_AT_ONCE = 1 << 25
+
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(mean, variance) ‖ N(0, 1)) of every element, in nats: ½(μ² + σ² − 1 − ln σ²). Same shape as `mean`."""
@@ -154,7 +157,7 @@ class VAE(GenerativeModel):
         shape = (len(mean), self.options.k, mean.shape[1])
         noise = torch.randn(shape, dtype=mean.dtype, device=mean.device)
         z = torch.addcmul(mean.unsqueeze(1), (log_variance / 2).exp().unsqueeze(1), noise)
-        log_likelihood = self.log_likelihood(z, images)
+        log_likelihood = self.in_pieces(z, images)
         reconstruction = -log_likelihood.mean()
         kl = gaussian_kl(mean, log_variance).sum() / len(images)
         terms = {"neg_elbo": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
@@ -205,6 +208,14 @@ class VAE(GenerativeModel):
             return bernoulli_log_likelihood(output, pixels)
         squares = (output - pixels.unsqueeze(1)).square().sum(2) * (-2 * self.log_sigma).exp()
         return -0.5 * squares - pixels.shape[1] * (self.log_sigma + 0.5 * math.log(2 * math.pi))
+
+    def in_pieces(self, z: Tensor, images: Tensor) -> Tensor:
+        """The same. A validation's batch is larger than training's, and needs its K images each only one by one."""
+        if torch.is_grad_enabled():
+            return self.log_likelihood(z, images)
+        size = max(1, NUMBERS_AT_ONCE // (z.shape[1] * self.image.numbers))
+        pairs = zip(z.split(size), images.split(size), strict=True)
+        return torch.cat([self.log_likelihood(*each) for each in pairs])
 
     def encode(self, images: Tensor) -> Tensor:
         return self.posterior(images)[0]

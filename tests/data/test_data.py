@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from genkit.data import DataOptions, fetch, names, verify
-from genkit.errors import DataError
+from genkit.errors import DataError, UsageError
 
 
 def test_names_without_torch():
@@ -48,7 +48,7 @@ def test_nothing_of_that_name(of):
     for call in (of, verify):
         with pytest.raises(DataError, match="minst: no such file or folder, and no such set; the sets are mnist, "):
             call("minst")
-    with pytest.raises(DataError, match="minst: there is no such set to fetch"):
+    with pytest.raises(UsageError, match="minst: there is no such set to fetch"):
         fetch("minst")
 
 

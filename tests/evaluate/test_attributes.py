@@ -100,15 +100,18 @@ def measured(level: int = 255, expression: str = "male&glasses - male&!glasses +
 def test_a_linear_model_adds_without_fault() -> None:
     found = measured()
     assert {name: (each.value, each.error) for name, each in found.items()} == {
-        "success": (1.0, 0.0),
-        "third_term": (0.0, 0.0),
-        "pixels": (1.0, 0.0),
-        "chance": (0.0, 0.0),
-    }
+        "success": (1.0, 1 / 21),
+        "last_added_term_alone": (0.0, 1 / 21),
+        "pixels": (1.0, 1 / 21),
+        "chance": (0.0, 1 / 2001),
+    }, "of all of 20 draws, and of none of 2,000 samples, little is known, but not nothing"
     conditions = found["success"].conditions
     assert conditions["n"] == 20
     assert conditions["wanted"] == "not male, glasses"
     assert conditions["judge"] == "stub"
+    assert conditions["drawn from"] == "25 male&glasses, 25 male&!glasses, 25 !male&!glasses"
+    assert conditions["error"] == "the end of Wilson's interval"
+    assert "drawn from" not in found["chance"].conditions
 
 
 def test_what_the_judge_does_not_see_is_no_success() -> None:

@@ -6,8 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import GENERATIVE, Genkit, run_of
+
+from genkit.data.dataset import Dataset
 
 pytestmark = pytest.mark.usefixtures("quick_evaluation")
 
@@ -30,13 +33,16 @@ def test_every_model_has_its_figures_or_the_reasons(runs: Path, genkit: Genkit, 
     result = outcome.json
     assert result["schema_version"] == 1
     kept = json.loads((run / "evaluation.json").read_text())
-    assert kept["figures"] == result["runs"][0]["figures"]
+    assert kept["schema_version"] == 2
+    assert kept["evaluations"][-1]["figures"] == result["runs"][0]["figures"]
     assert kept["run"] == str(run)
     for figure in figures(result).values():
         assert figure["conditions"]["split"] == "test"
         assert figure["conditions"]["dataset"] == "mnist5k"
         assert figure["conditions"]["resolution"] == "1×28×28"
-        assert figure["warning"] is None
+        few = figure["name"] == "samples/frechet"
+        assert ("50 images leave the covariance of 128 features singular" in (figure["warning"] or "")) == few
+        assert few or figure["warning"] is None
         assert isinstance(figure["value"], int | float)
     found, missing = figures(result), left_out(result)
     assert ("reconstruction/ssim" in found) != ("reconstruction" in missing)
@@ -46,6 +52,10 @@ def test_every_model_has_its_figures_or_the_reasons(runs: Path, genkit: Genkit, 
         assert (nll["conditions"]["n"], nll["conditions"]["k"]) == (30, 20)
         assert "no likelihood of discrete data" in nll["conditions"]["targets"]
         assert nll["value"] > 45
+        same = found["likelihood/neg_elbo_of_nll_images"]
+        assert same["conditions"]["n"] == 30
+        assert same["value"] == pytest.approx(nll["value"] + found["likelihood/gap"]["value"])
+        assert same["value"] != pytest.approx(found["likelihood/neg_elbo"]["value"], abs=1e-3)
         assert found["likelihood/gap"]["value"] > 3 * found["likelihood/gap"]["error"]
         assert 1 < found["likelihood/effective_codes"]["value"] < 20
         assert found["likelihood/neg_elbo"]["value"] == pytest.approx(
@@ -92,6 +102,15 @@ def test_runs_stand_side_by_side(runs: Path, genkit: Genkit, tmp_path: Path) -> 
     assert row.count("–") == 1
     assert f"left out: {run_of(runs, 'ae').name}, likelihood: ae has no posterior" in outcome.out
     assert "[1] " in outcome.out
+    lines = outcome.out.splitlines()
+    (at,) = (number for number, line in enumerate(lines) if line.startswith("representation"))
+    assert lines[at - 1].split() == [run_of(runs, "vae").name, run_of(runs, "ae").name]
+    assert [each for each in lines[at].split() if "[" not in each] == ["representation"] + 2 * [
+        "code", "pixels", "untrained",
+    ]  # fmt: skip
+    (row,) = [line for line in lines if line.startswith("  SVM 10 per class")]
+    assert row.count("±") >= 4, "two draws may agree"
+    assert "left out: all, arithmetic: mnist5k has no attributes" in outcome.out
     assert "k 20" in outcome.out
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".json", ".png", ".png"]
 
@@ -106,13 +125,66 @@ def test_a_bare_checkpoints_figures_go_where_out_says_and_nothing_else_is_overwr
     assert genkit(*command).code == 0
     before = (tmp_path / "evaluation.json").read_text()
     assert genkit(*command, "--seed", 1).code == 0, "an evaluation of the same checkpoint is replaced"
-    assert json.loads((tmp_path / "evaluation.json").read_text())["figures"] == json.loads(before)["figures"]
+    assert json.loads((tmp_path / "evaluation.json").read_text()) == json.loads(before)
     for content in ("my notes", "{}", before.replace(str(bare), "/elsewhere")):
         (tmp_path / "evaluation.json").write_text(content)
         refused = genkit(*command)
         assert refused.code == 1
         assert "stays as it is" in refused.err.splitlines()[-1]
         assert (tmp_path / "evaluation.json").read_text() == content
+
+
+def test_a_narrower_measurement_loses_nothing(runs: Path, genkit: Genkit, tmp_path: Path) -> None:
+    def kept() -> list[dict]:
+        return json.loads((tmp_path / "evaluation.json").read_text())["evaluations"]
+
+    run = run_of(runs, "vae")
+    assert genkit("evaluate", run, *QUICK, "--only", "samples,reconstruction", "--out", tmp_path).code == 0
+    (full,) = kept()
+    picture = Path(full["pictures"]["nearest"])
+    drawn = picture.read_bytes()
+    assert genkit("evaluate", run, *QUICK, "--only", "likelihood", "--out", tmp_path).code == 0
+    (both,) = kept()
+    assert {each["name"].partition("/")[0] for each in both["figures"]} == {"reconstruction", "likelihood", "samples"}
+    assert both["pictures"] == full["pictures"]
+    again = genkit("evaluate", run, "--only", "samples", "--limit", 60, "--device", "cpu", "--out", tmp_path, "--json")
+    assert kept()[0] == both
+    assert kept()[1]["images"] == 60
+    assert Path(kept()[1]["pictures"]["nearest"]) != picture, "each has a picture of its own"
+    assert again.json["runs"][0]["pictures"] == kept()[1]["pictures"]
+    assert picture.read_bytes() == drawn
+
+
+def test_all_is_checked_before_the_first_is_measured(runs: Path, genkit: Genkit, tmp_path: Path) -> None:
+    (tmp_path / f"{run_of(runs, 'ae').name}.json").write_text("mine")
+    outcome = genkit("evaluate", run_of(runs, "vae"), run_of(runs, "ae"), *QUICK, "--out", tmp_path)
+    assert outcome.code == 1
+    assert "stays as it is" in outcome.err.splitlines()[-1]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_where_everything_is_left_out_that_is_an_error(runs: Path, genkit: Genkit, tmp_path: Path) -> None:
+    outcome = genkit("evaluate", run_of(runs, "ae"), *QUICK, "--only", "likelihood", "--out", tmp_path)
+    assert outcome.code == 1
+    assert outcome.out == ""
+    assert "nothing was measured: likelihood: ae has no posterior" in outcome.err.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_runs_by_different_images_have_a_remark(genkit: Genkit, runs: Path, digits: Dataset, tmp_path: Path) -> None:
+    np.save(tmp_path / "other.npy", digits.train.images(slice(0, 1000)).numpy())
+    trained = genkit(
+        "train", "ae", "--dataset", tmp_path / "other.npy", "--epochs", 1, "--hidden", 8, "--out", tmp_path / "runs"
+    )
+    command = ("evaluate", run_of(runs, "vae"), "--only", "reconstruction", "--limit", 50, "--out", tmp_path / "out")
+    assert "measured by different images" in genkit(*command, trained.out.strip()).out
+    assert "different images" not in genkit(*command, run_of(runs, "ae")).out
+
+
+def test_the_same_images_by_another_name_are_its_own(runs: Path, genkit: Genkit, tmp_path: Path) -> None:
+    command = ("evaluate", run_of(runs, "vae"), *QUICK, "--only", "samples", "--json", "--out", tmp_path)
+    result = genkit(*command, "--dataset", "mnist5k").json
+    assert "samples/memorisation_ratio" in figures(result)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +195,7 @@ def test_a_bare_checkpoints_figures_go_where_out_says_and_nothing_else_is_overwr
         (["--k", 0], 2, "--k"),
         (["--limit", 0], 2, "--limit"),
         (["--split", "all"], 2, "--split"),
-        (["--dataset", "nowhere"], 1, "no such file or folder"),
+        (["--dataset", "nowhere"], 2, "no such file or folder"),
         (["--device", "toaster"], 2, "toaster"),
     ],
 )

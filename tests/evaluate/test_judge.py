@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import torch
 from genkit import checkpoint, data
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset
+from genkit.errors import DataError
 from genkit.evaluate import judge
 from genkit.evaluate.figure import LeftOut
 from genkit.evaluate.judge import Judge
@@ -47,8 +51,6 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
 
 
 def kept() -> list[Path]:
-    import os
-
     return sorted(Path(os.environ["GENKIT_DATA"], "judges").glob("[!.]*"))
 
 
@@ -120,6 +122,44 @@ def test_a_flipped_byte_is_seen_and_the_judge_trained_anew(
     assert second.sum == first.sum
     assert judged(options).sum == first.sum
     assert log.text.count("training the judge") == 2
+
+
+def test_an_interrupted_training_advises_nothing_that_cannot_be_done(
+    options: DataOptions, log: pytest.LogCaptureFixture
+) -> None:
+    class AtTheFirstEpoch(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage().startswith("epoch 1/"):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    handler = AtTheFirstEpoch()
+    logging.getLogger("genkit").addHandler(handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            judge.of(options, CPU)
+    finally:
+        logging.getLogger("genkit").removeHandler(handler)
+    assert "stopped  after" in log.text
+    assert "--resume" not in log.text
+    assert ".part" not in log.text, "its folder is nothing to look for"
+    assert kept() == []
+
+
+def test_a_folder_that_takes_no_judge_is_one_line(options: DataOptions, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "judges").write_text("mine")
+    with pytest.raises(DataError, match=r"judges: can't be written \(.*\); make room, or set GENKIT_DATA"):
+        judge.of(options, CPU)
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(54_000, 4), (16_000, 12), (4_000, 12), (500_000, 3)])
+def test_its_recipe_is_a_number_of_images(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch, images: int, epochs: int
+) -> None:
+    """Those of MNIST and of the faces stay as they are, or all would be judged by others."""
+    monkeypatch.undo()
+    many = dataclasses.replace(digits, train=digits.train.take(torch.zeros(images, dtype=torch.int64)))
+    assert judge.recipe(DataOptions(), many, "classes").options.epochs == epochs
 
 
 def test_data_without_labels_has_none_for_a_reason(digits: Dataset, tmp_path: Path) -> None:

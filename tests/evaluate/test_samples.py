@@ -10,6 +10,7 @@ from torch import Tensor
 
 from genkit.errors import DataError
 from genkit.evaluate import neighbours, samples
+from genkit.evaluate.estimate import error_of_share, estimate_share
 from genkit.evaluate.neighbours import nearest
 
 
@@ -212,11 +213,23 @@ def test_collapsed_samples_recall_nothing() -> None:
 def test_class_histogram() -> None:
     found = samples.class_histogram(torch.tensor([0, 0, 2, 3]), 5)
     assert found.shares.tolist() == [0.5, 0, 0.25, 0.25, 0]
-    assert found.errors.tolist() == pytest.approx([0.25, 0, math.sqrt(3 / 64), math.sqrt(3 / 64), 0])
+    assert found.errors.tolist() == pytest.approx([0.25, 1 / 5, math.sqrt(3 / 64), math.sqrt(3 / 64), 1 / 5])
     assert found.entropy.value == pytest.approx(1.5 * math.log(2))
     assert found.effective.value == pytest.approx(2**1.5)
     alone = samples.class_histogram(torch.tensor([1, 1, 1]), 3)
     assert (alone.entropy.value, alone.entropy.error, alone.effective.value) == (0, 0, 1)
+    assert str(alone.entropy.value) == "0.0", "without a sign"
+
+
+@pytest.mark.parametrize("n", [1, 10, 500])
+def test_the_error_of_none_and_of_all_is_the_end_of_wilsons_interval(n: int) -> None:
+    """The share p that is one standard deviation, √(p(1 − p)/n), from what was seen."""
+    error = error_of_share(0, n)
+    assert error == pytest.approx(math.sqrt(error * (1 - error) / n))
+    assert error_of_share(1, n) == error
+    assert error_of_share(0.5, n) == pytest.approx(math.sqrt(0.25 / n))
+    assert estimate_share(torch.zeros(n)) == (0, error, n)
+    assert estimate_share(torch.tensor([0.0, 1.0])).error == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("odds", [[1.0] * 10, [5.0, 2, 1, 1, 1]], ids=["even", "uneven"])

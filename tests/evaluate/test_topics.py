@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from genkit import sampling
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset, Split
 from genkit.device import seeded
-from genkit.evaluate import arithmetic, interpolation, report, representation, sample_quality
+from genkit.evaluate import arithmetic, classification, interpolation, report, representation, sample_quality
 from genkit.evaluate.figure import Figure, Found, LeftOut, Picture
+from genkit.evaluate.neighbours import nearest
 from genkit.evaluate.samples import frechet_distance, kernel_distance, precision_recall
 from genkit.evaluate.subject import Asked, Subject
 from genkit.images import to_uint8
 from genkit.model import GenerativeModel, ImageShape, Model, Options, Phase
+from genkit.models.classifier import Classifier
 
 CPU = torch.device("cpu")
 
@@ -109,6 +112,41 @@ class TestSamples:
             assert figure.conditions["features"] == Stub.name
             assert figure.conditions["n"] == 20
             assert ("seeds" in figure.conditions) == ("_floor" not in name), "real images have no seed"
+
+    def test_fewer_images_than_features_are_warned_of(self) -> None:
+        def warned(count: int) -> set[str]:
+            everything, order = torch.randn(2 * count, 30), torch.arange(2 * count)
+            found = sample_quality.judged(torch.randn(count, 30), everything, order, count, Stub(), {}, 0)  # type: ignore[arg-type]
+            return {name for name, figure in by_name(found).items() if figure.warning}
+
+        assert warned(30) == {"samples/frechet"}
+        assert warned(31) == set()
+
+    def test_a_class_without_samples_has_an_error(self) -> None:
+        everything, order = torch.randn(40, 5), torch.arange(40)
+        found = by_name(sample_quality.judged(-torch.rand(20, 5), everything, order, 20, Stub(), {}, 0))  # type: ignore[arg-type]
+        for name, value in (("smallest_share", 0), ("share_of_each_class/high", 0), ("share_of_each_class/low", 1)):
+            figure = found[f"samples/{name}"]
+            assert (figure.value, figure.error) == (value, 1 / 21)
+            assert figure.conditions["error"] == "the end of Wilson's interval"
+        assert "error" not in found["samples/smallest_share_floor"].conditions
+
+    def test_the_picture_says_what_it_is_of_and_how_far_real_images_are(
+        self, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shown: dict[str, Any] = {}
+        monkeypatch.setattr(sample_quality.pictures, "sheet", lambda rows, title: shown.update(rows=rows, title=title))
+        subject = subject_of(small_model("vae", digits.shape), digits, checkpoint="000032")
+        sample_quality.copies(subject, digits.val.images(slice(0, 20)), range(20))
+        held_out = nearest(sample_quality.compact(digits.test.images()), sample_quality.compact(digits.train.images()))
+        assert shown["title"].startswith("run, checkpoint 000032: 20 samples and their nearest training images.")
+        median = held_out.distances[:, 0].quantile(0.5)
+        assert f"{median:.2f} that of 500 real held-out images" in shown["title"]
+        reals, training = shown["rows"][-2:]
+        first = int(held_out.distances[:, 0].argmin())
+        assert torch.equal(reals.images[0], digits.test.images(slice(first, first + 1))[0])
+        assert torch.equal(training.images[0], digits.train.images(held_out.indices[first])[0])
+        assert training.labels[0] == f"{held_out.distances[first, 0]:.2f}"
 
     def test_without_images_for_two_halves_there_is_no_floor(self) -> None:
         everything = torch.randn(39, 5)
@@ -244,6 +282,66 @@ class Judged(Subject):
         return Stub()
 
 
+class Teller(Model):
+    """Says of an image the attributes, or the class, that its first pixels show: the brighter, the likelier."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(ImageShape(1, 2, 2), Classifier.Options(**options))
+        self.anything = torch.nn.Parameter(torch.zeros(1))
+
+    def phases(self) -> list[Phase]:
+        return []
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        return images.flatten(1)[:, : len(self.options.attributes) or self.options.classes]
+
+
+class TestClassification:
+    def test_of_attributes_it_is_the_mean_over_them_and_each(self) -> None:
+        """Half of the images are of men, and half wear glasses; here 25 of 100 have lost their first pixel."""
+        dataset = pictures()
+        storage = dataset.test.storage.clone()
+        storage.view(25, 4, 4)[:, 0, 0] = 0  # men with glasses
+        columns = torch.cat([torch.zeros(100, 1, dtype=torch.bool), dataset.test.attributes], 1)
+        test = dataclasses.replace(dataset.test, storage=storage, attributes=columns)
+        train = dataclasses.replace(dataset.train, attributes=columns)
+        dataset = dataclasses.replace(dataset, test=test, train=train, attributes=("tall", "male", "glasses"))
+        subject = subject_of(
+            Teller(attributes={"male": 0, "glasses": 1}), dataset, kind="teller"
+        )  # once in columns 0, 1
+        found = by_name(classification.figures(subject, Asked()))
+        assert {name.partition("/")[2]: each.value for name, each in found.items()} == {
+            "accuracy": 0.875,
+            "commonest_answer": 0.5,
+            "accuracy_of_each_attribute/male": 0.75,
+            "accuracy_of_each_attribute/glasses": 1,
+        }
+        spread = torch.tensor([0.5, 1, 1, 1]).repeat(25)
+        assert found["classification/accuracy"].error == pytest.approx(float(spread.std() / 10))
+        assert found["classification/accuracy_of_each_attribute/glasses"].error == 1 / 101
+        renamed = dataclasses.replace(dataset, attributes=("tall", "male", "beard"))
+        subject = dataclasses.replace(subject, dataset=renamed)
+        assert "has no attribute 'glasses'" in reasons(classification.figures(subject, Asked()))["classification"]
+
+    def test_of_classes_it_is_of_those_images(self) -> None:
+        storage = torch.zeros(8, 1, 2, 2, dtype=torch.uint8)
+        said, labels = torch.tensor([0, 0, 1, 2, 0, 2, 2, 0]), torch.tensor([0, 0, 0, 0, 0, 2, 2, 2])
+        storage.view(8, 4)[torch.arange(8), said] = 255
+        split = Split(storage, torch.arange(8), labels)
+        dataset = Dataset("stub", split.take(slice(5, 8)), split, split, classes=("a", "b/c", "d"))
+        subject = subject_of(Teller(classes=3), dataset, classes=("a", "b/c", "d"))
+        found = by_name(classification.figures(subject, Asked()))
+        assert {name.partition("/")[2]: (each.value, each.conditions["n"]) for name, each in found.items()} == {
+            "accuracy": (5 / 8, 8),
+            "commonest_answer": (3 / 8, 8),  # of the training split: always the last
+            "accuracy_of_each_class/a": (0.6, 5),
+            "accuracy_of_each_class/d": (pytest.approx(2 / 3), 3),
+        }
+        for other in ({"classes": ("a", "b", "c")}, {"dataset": dataclasses.replace(dataset, classes=("a", "d"))}):
+            found = classification.figures(dataclasses.replace(subject, **other), Asked())
+            assert "aren't those" in reasons(found)["classification"]
+
+
 class TestInterpolation:
     def test_a_linear_decoder_is_even_on_lines_and_nearly_so_on_circles_about_the_priors_mean(
         self, unlabelled: tuple[Dataset, DataOptions]
@@ -295,6 +393,14 @@ class TestReport:
         ]
         assert lines[9:14] == ["[1] seed 3", "[2] of code", "[3] of pixels", "[4] k svm_1", "[5] k svm_2"]
         assert lines[-1] == "left out: samples/kernel, recall: no labels"
+
+    def test_a_zero_has_no_sign(self) -> None:
+        for value, error, text in (
+            (-0.0, None, "0"),
+            (-0.0004, 0.02, "0.000 ± 0.020"),
+            (-0.03, 0.02, "-0.030 ± 0.020"),
+        ):
+            assert report.shown(Figure("x", value, error, "")) == text
 
     def test_many_columns_of_one_row_follow_one_another(self, digits: Dataset) -> None:
         subject = subject_of(small_model("ae", digits.shape), digits)
@@ -350,6 +456,19 @@ class TestCommand:
             assert left_out[topic] == "classifier makes no images"
         figures = {each["name"]: each["value"] for each in result["figures"]}
         assert figures["representation/svm_10_per_class/code"] > figures["representation/svm_10_per_class/pixels"]
+        rows = [json.loads(line) for line in (run_of(runs, "classifier") / "metrics.jsonl").read_text().splitlines()]
+        (every,) = genkit(
+            "evaluate", run_of(runs, "classifier"), "--only", "classification", "--out", tmp_path / "all", "--json"
+        ).json["runs"]
+        figures = {each["name"]: each for each in every["figures"]}
+        accuracy = figures["classification/accuracy"]
+        assert accuracy["value"] == pytest.approx(1 - rows[-1]["test/error"])
+        assert accuracy["conditions"]["n"] == 500
+        assert accuracy["error"] == pytest.approx((accuracy["value"] * (1 - accuracy["value"]) / 499) ** 0.5)
+        of_classes = [each for name, each in figures.items() if "accuracy_of_each_class" in name]
+        assert sum(each["value"] * each["conditions"]["n"] for each in of_classes) == pytest.approx(
+            500 * accuracy["value"]
+        )
 
     @pytest.mark.parametrize(
         ("arguments", "says"),

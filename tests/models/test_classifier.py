@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -11,10 +12,10 @@ import pytest
 import torch
 from conftest import GENERATIVE, Genkit, small_model
 
-from genkit import checkpoint, data, models
+from genkit import checkpoint, config, data, models, run
 from genkit.data import few
 from genkit.data.dataset import Dataset, Split
-from genkit.errors import DataError, UsageError
+from genkit.errors import DataError, GenkitError, UsageError
 from genkit.evaluate.validation import validate
 from genkit.model import Batch, ImageShape
 from genkit.models.classifier import Classifier
@@ -75,8 +76,40 @@ def test_the_data_says_what_is_told() -> None:
     assert told(labelled(0, attributes=attributes)) == (0, {"male": 0, "smile": 1})
     with pytest.raises(UsageError, match="no attribute 'beard'"):
         told(both, target="beard")
+    with pytest.raises(UsageError, match=r"some has no attributes \(it has the classes a, b\)"):
+        Classifier.options_for(Classifier.Options(target="male"), dataclasses.replace(both, attributes=()))
     with pytest.raises(DataError, match="all images are of the class a"):
         told(labelled(1, labels=labels))
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "epochs"), [(6, 128, 100), (6, 2, 34), (6 * 128, 128, 17), (10_000, 128, 4)]
+)
+def test_few_images_are_seen_more_often(images: int, batch: int, epochs: int) -> None:
+    """As often as makes 100 steps, unless somebody says how often."""
+    dataset = labelled(2, labels=torch.arange(6) % 2)
+    dataset = dataclasses.replace(dataset, train=dataset.train.take(torch.arange(images) % 6))
+
+    def filled(**given: object) -> int:
+        return Classifier.options_for(Classifier.Options(batch_size=batch, **given), dataset).epochs
+
+    assert filled() == epochs
+    assert filled(epochs=4) == 4
+
+
+def test_from_scratch_needs_an_architecture(genkit: Genkit, few_digits: Path, tmp_path: Path) -> None:
+    command = ["train", "classifier", "--out", tmp_path, "--epochs", "1", "--width", "4", "--device", "cpu"]
+    refused = genkit(*command, "--dataset", few_digits, "--from-scratch")
+    assert refused.code == 2
+    assert "--from-scratch says nothing without --init-from" in refused.err
+    assert not list(tmp_path.iterdir())
+    first = genkit(*command, "--dataset", few_digits, "--json").json
+    again = genkit(*command, "--init-from", first["run"], "--from-scratch", "--lr", "1e-12", "--seed", 1, "--json")
+    assert again.code == 0, again.err
+    one, other = (checkpoint.read(Path(each["checkpoint"])).model for each in (first, again.json))
+    assert not torch.allclose(one.head.weight, other.head.weight, atol=0.01), "of a classifier, too"
+    third = genkit(*command, "--init-from", again.json["run"], "--lr", "1e-12", "--weight-decay", 0, "--json")
+    torch.testing.assert_close(checkpoint.read(Path(third.json["checkpoint"])).model.head.weight, other.head.weight)
 
 
 def test_it_learns_the_digits(digits: Dataset) -> None:
@@ -155,6 +188,10 @@ def test_a_run_on_another_runs_encoder(genkit: Genkit, few_digits: Path, tmp_pat
     }
     assert not torch.allclose(other.features(images), source.model.features(images), atol=0.1)
 
+    described = genkit("train", "classifier", *frozen[:2], "-n").out
+    assert f"{few_digits}" in described, "the images of the other run, where none are named"
+    assert "model vae, options (latent-dim 3, " in described
+    assert "{" not in described + genkit("info", tuned.json["run"]).out
     again = genkit("train", "--resume", tuned.json["run"], "--epochs", "2", "--json")
     assert again.code == 0, again.err
     refused = genkit("sample", tuned.json["run"])
@@ -226,3 +263,21 @@ def test_the_classifier_is_no_sampler_but_a_model() -> None:
 def test_a_body_that_somebody_made_up_is_refused(body: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="body"):
         Classifier.Options(classes=2, body=body)
+
+
+def test_names_that_could_not_be_read_again_are_refused(digits: Dataset) -> None:
+    """A classifier's attributes stand in its config.json; those of a set that isn't told by them don't."""
+    names = tuple(f"{'a' * 500} {number}" for number in range(2200))
+    columns = torch.zeros(len(digits.train), 1, dtype=torch.bool).expand(-1, len(names))
+    train = dataclasses.replace(digits.train, attributes=columns)
+    dataset = dataclasses.replace(digits, train=train, attributes=names)
+
+    def settings(target: str | None) -> config.Config:
+        options = Classifier.options_for(Classifier.Options(target=target), dataset)
+        resolved = config.Config("classifier", options, data.DataOptions(), config.RunOptions(), {})
+        return resolved._replace(sources=dict.fromkeys(resolved.values(), "default"))
+
+    run.require_short_names(dataset, settings(None))
+    run.require_short_names(dataset, settings(names[0]))
+    with pytest.raises(GenkitError, match="name one with --target"):
+        run.require_short_names(dataset, settings("attributes"))

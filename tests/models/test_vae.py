@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from genkit.model import Batch, ImageShape
+from genkit.models import vae
 from genkit.models.vae import VAE, bernoulli_log_likelihood, gaussian_kl
 
 IMAGE = ImageShape(1, 6, 5)
@@ -196,3 +197,23 @@ def test_several_codes_are_weighed_in_full_precision_under_bf16() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         cast = bernoulli_log_likelihood(logits, pixels)
     torch.testing.assert_close(cast, exact)
+
+
+@torch.no_grad()
+def test_a_validation_decodes_its_codes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as fit; each image's codes and its weights are the same."""
+    images = torch.rand(50, *ImageShape(1, 8, 8))
+    model = VAE(ImageShape(1, 8, 8), VAE.Options(hidden=(8,), latent_dim=2, objective="iwae", k=20)).eval()
+    decoded: list[int] = []
+    model.decoder.register_forward_hook(lambda _module, inputs, _output: decoded.append(len(inputs[0])))
+
+    def losses() -> dict[str, float]:
+        torch.manual_seed(3)
+        return {name: float(value) for name, value in model.losses(Batch(images, None, torch.tensor(0.5))).items()}
+
+    whole = losses()
+    assert decoded == [50 * 20]
+    monkeypatch.setattr(vae, "NUMBERS_AT_ONCE", 7 * 20 * 64)
+    decoded.clear()
+    assert losses() == pytest.approx(whole, rel=1e-6)
+    assert decoded == [7 * 20] * 7 + [20]
