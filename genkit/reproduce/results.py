@@ -19,6 +19,8 @@ from genkit.process import load_average
 
 MAX_SIZE = 1 << 22
 START, END = "<!-- results: written by genkit reproduce -->", "<!-- end of results -->"
+#: The condition of a count that names what was counted, which a reader wants to see in the number's place.
+NAMED = "named"
 HEADINGS = ("recipe", "figure", "paper", "ours", "criterion", "settings", "machine", "time")
 
 
@@ -162,12 +164,15 @@ def name_of(record: Record) -> str:
 
 
 def ours(record: Record, row: Row) -> str:
-    """The figure with its standard error: "2.87 ± 0.01"."""
+    """The figure with its standard error, "2.87 ± 0.01", or what a count counted, "none"."""
     found = record.figures.get(row.figure)
     if found is None:
         return "not measured"
+    if NAMED in found.conditions:
+        return str(found.conditions[NAMED])
     error = "" if found.error is None else f" ± {found.error:.2g}"
-    return f"{found.value:.4g}{error} {found.unit}".rstrip() + (" (!)" if found.warning else "")
+    unit = found.unit if found.unit == "°" else f" {found.unit}".rstrip()
+    return f"{found.value:.4g}{error}{unit}" + (" (!)" if found.warning else "")
 
 
 def verdict(row: Row) -> str:
