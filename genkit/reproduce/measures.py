@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,12 +24,12 @@ from genkit.evaluate.validation import validate
 from genkit.files import from_json
 from genkit.model import Encodes
 from genkit.options import as_text
-from genkit.reproduce import judged
+from genkit.reproduce import judged, steps
 from genkit.reproduce.bench import Bench, Opened
 from genkit.reproduce.results import NAMED
+from genkit.reproduce.steps import Count, Kind, Seed
 
 Conditions = dict[str, str | int | float]
-Measure = Callable[..., Iterable[Figure | LeftOut]]
 
 #: Units of what training measures, by the last part of its name; a model of one's own may measure more.
 UNITS = {
@@ -102,7 +102,7 @@ def linear_subspace(run: Opened) -> Iterable[Figure]:
     yield Figure("pca/error_ratio", float(ours.mean() / best.mean()), None, "", {"n": len(ours), **conditions})
 
 
-def knn(run: Opened, k: int = 10) -> Iterable[Figure]:
+def knn(run: Opened, k: Count = 10) -> Iterable[Figure]:
     """How often the k nearest other test codes tell an image's class; the same of PCA's codes of that size."""
     assert isinstance(run.model, Encodes)
     test = run.images.test
@@ -146,7 +146,9 @@ def validations(run: Path) -> list[dict[str, float]]:
     return [values for values in found if values]
 
 
-def importance_weighted(run: Opened, k: int = 5000, images: int = 1000, seed: int = 0) -> Iterable[Figure | LeftOut]:
+def importance_weighted(
+    run: Opened, k: Count = 5000, images: Count = 1000, seed: Seed = 0
+) -> Iterable[Figure | LeftOut]:
     """−ln p(x) of test images by importance sampling with `k` codes, and the bound with its terms."""
     for each in likelihood.figures(run.subject, Asked(k=k, nll_images=images, seed=seed)):
         yield replace(each, name=each.name.removeprefix("likelihood/"))
@@ -181,19 +183,33 @@ def mean_over(bench: Bench, runs: Sequence[str], figure: str, over: str) -> Iter
             yield Figure(f"{figure} of {name}, {place}", values.value, values.error, found[0].unit, conditions)
 
 
-MEASURES: Mapping[str, Measure] = {
-    "squared-error": squared_error,
-    "training-error": training_error,
-    "linear-subspace": linear_subspace,
-    "knn": knn,
-    "losses": losses,
-    "watch": watch,
-    "likelihood": importance_weighted,
-    "test-error": test_error,
-    "samples": judged.topic("samples"),
-    "representation": judged.topic("representation"),
-    "arithmetic": judged.arithmetic,
+MEASURES: Mapping[str, Kind] = {
+    "squared-error": Kind(squared_error, ("squared_error", "pca/squared_error"), (steps.encoder,)),
+    "training-error": Kind(training_error, ("train/squared_error",), (steps.encoder,)),
+    "linear-subspace": Kind(
+        linear_subspace,
+        ("pca/largest_angle", "squared_error", "pca/squared_error", "pca/error_ratio"),
+        (steps.encoder, steps.linear),
+    ),
+    "knn": Kind(knn, ("knn_accuracy", "pca/knn_accuracy"), (steps.encoder,), (steps.classes,)),
+    # Which these are, the model says (`soundness.losses_of`).
+    "losses": Kind(losses, ("*",)),
+    "watch": Kind(watch, ("faults",)),
+    "likelihood": Kind(
+        importance_weighted,
+        ("neg_elbo", "reconstruction", "kl", "nll", "gap", "effective_codes", "active_units", "aggregate_*"),
+        (steps.posterior,),
+    ),
+    "test-error": Kind(test_error, ("error",), (steps.answers,)),
+    "samples": Kind(judged.topic("samples"), judged.SAMPLES, (steps.images,)),
+    "representation": Kind(judged.topic("representation"), ("svm_*/*", "knn_*/*"), (), (steps.classes,)),
+    "arithmetic": Kind(
+        judged.arithmetic,
+        tuple(f"{{label}}/{kind}" for kind in ("success", "third_term", "pixels", "chance", "best_control")),
+        (steps.images,),
+        (steps.attributes,),
+    ),
 }
 
 #: Those that are of several runs together: they are given the bench, with all that has been measured before.
-SUMMARIES: Mapping[str, Measure] = {"mean-over": mean_over}
+SUMMARIES: Mapping[str, Kind] = {"mean-over": Kind(mean_over)}

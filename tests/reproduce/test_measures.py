@@ -143,7 +143,7 @@ def test_a_topic_of_evaluate_is_a_measure(trained, quick_evaluation) -> None:
     from genkit.evaluate.subject import Asked
 
     run, _ = trained("dcgan", "--width", 4, "--latent-dim", 4)
-    found = figures(measures.MEASURES["representation"](run))
+    found = figures(measures.MEASURES["representation"].function(run))
     expected = topics.measure(run.subject, Asked(), ["representation"])
     assert found["svm_10_per_class/code"] == next(
         each.value for each in expected if each.name == "representation/svm_10_per_class/code"
