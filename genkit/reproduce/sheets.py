@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -114,34 +115,40 @@ def curve(bench: Bench, path: Path, runs: Sequence[str], over: str, figure: str,
     """
     from matplotlib.figure import Figure as Page
 
-    page = Page(figsize=(6, 4), dpi=150, layout="constrained")
-    plane = page.add_subplot()
-    places: set[float] = set()
-    for name in runs:
-        found: dict[float, list[float]] = {}
+    lines: dict[str, dict[float, list[float]]] = {name: {} for name in runs}
+    for name, found in lines.items():
         for run in bench.recipe.named(name):
             key = f"{run}: {figure}"
             if key in bench.figures:
-                place = bench.recipe.runs[run].values()[over.replace("-", "_")]
-                found.setdefault(float(place), []).append(bench.figures[key].value)
-        across = sorted(found)
-        means = [torch.tensor(found[x]).mean().item() for x in across]
-        spreads = [torch.tensor(found[x]).std().item() if len(found[x]) > 1 else 0.0 for x in across]
-        several = any(len(values) > 1 for values in found.values())
-        plane.errorbar(across, means, spreads if several else None, marker="o", capsize=3, label=name)
-        places |= set(across)
+                place = float(bench.recipe.runs[run].values()[over.replace("-", "_")])
+                found.setdefault(place, []).append(bench.figures[key].value)
+    page = Page(figsize=(6, 4), dpi=150, layout="constrained")
+    plane = page.add_subplot()
+    plot_curves(plane, lines)
     plane.set(xlabel=over.replace("-", " "), ylabel=label or figure)
-    if places and min(places) > 0:
+    with whole_file(path) as temporary:
+        page.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def plot_curves(plane: Any, lines: Mapping[str, Mapping[float, Sequence[float]]]) -> None:
+    """A line a name, through the means at each place, in matplotlib's axes."""
+    places = sorted({place for found in lines.values() for place in found})
+    for name, found in lines.items():
+        across = sorted(found)
+        values = [torch.tensor(found[place]) for place in across]
+        bars = [each.std().item() if len(each) > 1 else 0.0 for each in values]
+        several = any(len(each) > 1 for each in values)
+        means = [each.mean().item() for each in values]
+        plane.errorbar(across, means, bars if several else None, marker="o", capsize=3, label=name)
+    if places and places[0] > 0:
         plane.set_xscale("log")
     # The places themselves, and not powers of ten, which may be none of them.
-    plane.set_xticks(sorted(places), [f"{each:g}" for each in sorted(places)])
+    plane.set_xticks(places, [f"{each:g}" for each in places])
     plane.minorticks_off()
     plane.spines[["top", "right"]].set_visible(False)
     plane.grid(axis="y", alpha=0.3)
-    if len(runs) > 1:
+    if len(lines) > 1:
         plane.legend(frameon=False)
-    with whole_file(path) as temporary:
-        page.savefig(temporary, format="png", metadata={"Software": None})
 
 
 # ---------------------------------------------------------------------------------------------------------------------
