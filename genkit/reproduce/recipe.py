@@ -424,7 +424,10 @@ def read(path: Path) -> dict[str, Any]:
         UsageError: when it can't be read, or isn't TOML.
     """
     try:
-        return tomllib.loads(read_plain(path, MAX_SIZE).decode())
+        text = read_plain(path, MAX_SIZE).decode()
+        if any(line.count(".") > options.MAX_DOTS for line in text.split("\n")):
+            raise ValueError(f"it has a line of more than {options.MAX_DOTS} dots")
+        return tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} can't be read as a recipe: {in_one_line(error)}") from error
 

@@ -82,6 +82,8 @@ def test_a_sweep_is_a_run_for_each_combination(written) -> None:
 
 
 PICTURE = "[[picture]]\nname = "
+#: A key that takes a reader of TOML N^2 steps and bytes.
+DOTS = b".".join([b"a"] * 20_000) + b" = 1"
 DEEP = 'sweep.hidden = [[], [8]]\n[[measure]]\nname = "linear-subspace"'
 CURVE = 'runs = ["net"]\nover = "latent-dim"\nfigure = "squared_error"\n[[report]]'
 
@@ -122,6 +124,7 @@ CURVE = 'runs = ["net"]\nover = "latent-dim"\nfigure = "squared_error"\n[[report
         ('name = "squared-error"', 'name = "squared-eror"', "did you mean 'squared-error'"),
         ('name = "squared-error"', 'name = "squared-error"\nk = 5', "the measure squared-error knows no 'k'"),
         ('name = "squared-error"', 'name = "knn"\nk = "many"', "k must be a whole number (got 'many')"),
+        ('name = "squared-error"', 'name = "knn"\nk = "5"', "k must be a whole number (got '5')"),
         ('name = "squared-error"', 'name = "knn"\nquick.k = 0', "k must be at least 1"),
         ('name = "squared-error"', 'name = "arithmetic"\nlabel = "l"', "lacks 'expression'"),
         ('runs = ["net"]', 'runs = ["nets"]', "no run is called 'nets'"),
@@ -158,12 +161,37 @@ def test_a_broken_recipe_is_refused_in_one_line(
 ) -> None:
     """A full run tells what is wrong of a quick one too."""
     assert sound in SOUND
-    outcome = genkit("reproduce", written(SOUND.replace(sound, broken, 1)), "--out", tmp_path / "runs")
+    outcome = genkit(
+        "reproduce", written(SOUND.replace(sound, broken, 1)), "--out", tmp_path / "runs", "--results", tmp_path
+    )
     assert outcome.code == 2
     assert said in outcome.err
     assert outcome.err.count("\n") == 1
     assert not any(words in outcome.err for words in ("Input should", "Field required", "not permitted"))
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff\xfe", b"minutes = 1\x00", b"a = " + b"[" * 5000, b"a = " + b"9" * 5000, b"# " + b"a" * 70_000, DOTS],
+    ids=["no UTF-8", "NUL", "nested", "digits", "large", "dots"],
+)
+def test_a_damaged_recipe_is_refused_in_one_line(genkit: Genkit, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "own.toml"
+    path.write_bytes(content)
+    outcome = genkit("reproduce", path, "-n")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+    assert outcome.err.startswith(f"genkit: {path} can't be read as a recipe: ")
+
+
+def test_a_recipe_is_a_file(genkit: Genkit, tmp_path: Path) -> None:
+    """No folder, no pipe that nobody writes to, and no link that leads anywhere."""
+    (tmp_path / "folder.toml").mkdir()
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "link.toml").symlink_to("/dev/zero")
+    for name in ("folder", "pipe", "link"):
+        outcome = genkit("reproduce", tmp_path / f"{name}.toml", "-n")
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
 
 
 @pytest.mark.parametrize(
