@@ -4,6 +4,8 @@ Raise these where the fault is found, with a message that says what is wrong (na
 command line prints the message without a traceback (`--debug` shows it) and exits with the class's code.
 """
 
+from typing import Any
+
 
 def in_one_line(error: Exception) -> str:
     """What an error says, if it says anything, without line breaks and control characters."""
@@ -15,6 +17,34 @@ def in_one_line(error: Exception) -> str:
         said = f"{error.filename}: {error.strerror}"
     words = " ".join(said.split())[:300]
     return "".join(letter if letter.isprintable() else "?" for letter in words) or type(error).__name__
+
+
+#: A fault of pydantic's, by its type, in words that follow the name of what has it.
+WORDS = {
+    "missing": "is missing",
+    "extra_forbidden": "means nothing here",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "finite_number": "must be finite",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("tuple_type", "list_type", "is_instance_of"), "must be a list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "must be a table"),
+    "string_type": "must be text",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+    "literal_error": "must be {expected}",
+}
+
+
+def plainly(fault: Any) -> str:
+    """One of a pydantic error's `errors()`, in words that follow the name of what has it: "must be at least 1"."""
+    words = WORDS.get(fault["type"])
+    bounds = {name: f"{each:g}" if isinstance(each, float) else each for name, each in fault.get("ctx", {}).items()}
+    return words.format(**bounds) if words else fault["msg"].removeprefix("Value error, ")
 
 
 class GenkitError(Exception):

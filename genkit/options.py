@@ -19,7 +19,7 @@ import click
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from genkit.errors import UsageError
+from genkit.errors import UsageError, plainly
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -182,7 +182,7 @@ def validate(options: type[BaseModel], values: Mapping[str, Any]) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         where = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "the options"
-        raise UsageError(f"{where}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r})") from error
+        raise UsageError(f"{where} {plainly(first)} (got {first['input']!r})") from error
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +14,9 @@ from genkit.cli.output import emit, json_option
 from genkit.cli.shared import DEVICE_HELP
 
 if TYPE_CHECKING:
+    from genkit.data import Missing
     from genkit.reproduce.carry_out import Plan
-    from genkit.reproduce.recipe import Recipe
+    from genkit.reproduce.recipe import Recipe, Step
     from genkit.reproduce.results import Record
 
 
@@ -24,7 +27,12 @@ logger = logging.getLogger("genkit")
 @click.argument("name", required=False)
 @click.option("--list", "listed", is_flag=True, help="List the recipes, with what each shows and what it takes.")
 @click.option("--quick", is_flag=True, help="A smoke run, of seconds or minutes: recorded as such, and not judged.")
-@click.option("--dry-run", "-n", is_flag=True, help="Say what would be trained and measured, and do nothing.")
+@click.option(
+    "--dry-run",
+    "-n",
+    is_flag=True,
+    help="Say what would be trained and measured, and which images are missing, and do nothing.",
+)
 @click.option(
     "--out",
     default="runs",
@@ -57,9 +65,9 @@ def reproduce(
 
     chosen = recipe.Recipe(recipe.find(name), quick, out, device)
     if dry_run:
-        plans = carry_out.plan(chosen)
-        emit(described(chosen, plans), plan_lines(chosen, plans), as_json)
-        return 0
+        plans, missing = carry_out.plan(chosen), carry_out.missing(chosen)
+        emit(described(chosen, plans, missing), plan_lines(chosen, plans, missing), as_json)
+        return 0 if all(each.fetched for each in missing) else 1
     outcome = carry_out.carry_out(chosen, results)
     if outcome.record is None or outcome.path is None:
         logger.info("stopped  what is trained stays; the same command goes on from there")
@@ -92,7 +100,7 @@ def cost(minutes: float) -> str:
     return f"{minutes / 60:.1f} h" if minutes >= 90 else f"{minutes:g} min"
 
 
-def described(recipe: Recipe, plans: dict[str, Plan]) -> dict[str, Any]:
+def described(recipe: Recipe, plans: dict[str, Plan], missing: list[Missing]) -> dict[str, Any]:
     """A dry run for a program."""
     contents = recipe.contents
     return {
@@ -107,38 +115,80 @@ def described(recipe: Recipe, plans: dict[str, Plan]) -> dict[str, Any]:
             }
             for name, each in plans.items()
         },
+        "missing": [each._asdict() for each in missing],
         "measures": [step.name for step in contents.measure],
         "pictures": [step.name for step in contents.picture],
         "reports": [{"what": row.what, "paper": row.paper, "criterion": row.criterion()} for row in contents.report],
     }
 
 
-def plan_lines(recipe: Recipe, plans: dict[str, Plan]) -> list[str]:
+def plan_lines(recipe: Recipe, plans: dict[str, Plan], missing: list[Missing]) -> list[str]:
     """A dry run for a person."""
-    from genkit.options import as_text
     from genkit.reproduce.carry_out import given
 
-    contents, lines = recipe.contents, []
-    lines += [contents.shows, contents.paper, ""]
-    for name, each in plans.items():
-        told = " ".join(f"--{key.replace('_', '-')} {as_text(value)}" for key, value in given(each.config).items())
+    contents = recipe.contents
+    lines = [contents.shows, contents.paper, ""]
+    lines += [f"missing   {each.what}" for each in missing]
+    for name in contents.runs:
+        named = recipe.named(name)
+        lines += run_lines(name, [plans[each] for each in named], [given(recipe.runs[each]) for each in named])
+    lines += [f"measure   {step.name}{of(step)}" for step in contents.measure]
+    lines += [f"draw      {step.stem}{of(step)}" for step in contents.picture]
+    if recipe.quick:
+        return [*lines, "", "a smoke run: what it measures is recorded as such, and held to nothing"]
+    rows = [
+        (f"report    {row.what}", "" if row.paper == "–" else f"paper: {row.paper}", row.criterion())
+        for row in contents.report
+    ]
+    cost_in_all = f"in all about {cost(contents.minutes)} on two cores, where nothing is there yet"
+    return [*lines, *aligned(rows), "", cost_in_all]
+
+
+def of(step: Step) -> str:
+    names = [step.run] if step.run else step.runs
+    return f" of {', '.join(names)}" if names else ""
+
+
+def run_lines(name: str, plans: list[Plan], given: list[dict[str, Any]]) -> list[str]:
+    """A run, or all that a sweep makes: what is to be done, and the options that all of them have.
+
+    Args:
+        given: what the recipe tells each.
+    """
+    from genkit.options import as_text
+
+    told = [{key: as_text(value) for key, value in each.items()} for each in given]
+    shared = {key: value for key, value in told[0].items() if all(each.get(key) == value for each in told)}
+    flags = "".join(f" --{key.replace('_', '-')} {value}" for key, value in shared.items())
+    model = plans[0].config.model
+    if len(plans) == 1:
+        (each,) = plans
         where = f" ({each.directory.path})" if each.directory else ""
-        lines.append(f"{each.todo:9} {name}: {each.config.model} {told}{where}")
-    lines += [f"measure   {step.name}" for step in contents.measure]
-    lines += [f"draw      {step.name}" for step in contents.picture]
-    lines += [f"report    {row.what}: paper {row.paper}; {row.criterion() or 'no bound'}" for row in contents.report]
-    if not recipe.quick:
-        lines += ["", f"in all about {cost(contents.minutes)} on two cores, where nothing is there yet"]
-    return lines
+        return [f"{each.todo:9} {name}: {model}{flags}{where}"]
+    swept = [
+        f"{key.replace('_', '-')} {', '.join(dict.fromkeys(each[key] for each in told))}"
+        for key in told[0]
+        if key not in shared
+    ]
+    counts = Counter(each.todo for each in plans)
+    return [f"{todo:9} {name}, {count} runs: {model}{flags}, of {'; '.join(swept)}" for todo, count in counts.items()]
 
 
 def result_lines(record: Record) -> list[str]:
     """Each reported figure: ours, the paper's, and whether it keeps its bound."""
     from genkit.reproduce import results
 
-    words = {True: "met", False: "NOT MET", None: "a quick run, not judged" if record.quick else "no bound"}
-    lines = []
+    words = {True: "met", False: "NOT MET", None: ""}
+    rows = [("", "paper", "ours", "" if record.quick else "criterion")]
     for row in record.rows:
-        judged = f"{row.criterion} {words[row.met]}".strip()
-        lines.append(f"{row.what}: {results.ours(record, row)}; paper {row.paper}; {judged}")
-    return lines
+        judged = "" if record.quick else f"{results.criterion(record, row)}  {words[row.met]}"
+        rows.append((row.what, row.paper, results.ours(record, row), judged))
+    left_out = [f"left out: {name}: {reason}" for name, reason in record.left_out.items()]
+    said = ["a quick run: no result, and held to nothing"] if record.quick else []
+    return ["", *said, *aligned(rows), *([""] if left_out else []), *left_out]
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows of cells as lines with columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -90,11 +90,28 @@ def load(options: DataOptions) -> Dataset:
     Raises:
         DataError: when they aren't there, aren't what they should be, or can't be used; the message says what to do.
     """
-    dataset = _module(options.dataset).load(options)
-    if options.labels_per_class is None:
-        return dataset
-    few = import_module("genkit.data.few")
-    return few.labelled(dataset, options.labels_per_class, options.labels_seed)
+    return import_module("genkit.data.few").drawn(_module(options.dataset).load(options), options)
+
+
+class Missing(NamedTuple):
+    """Images that aren't on this machine.
+
+    Attributes:
+        what: isn't here, in words, and how it gets here.
+        fetched: whether `load` would fetch it.
+    """
+
+    what: str
+    fetched: bool
+
+
+def missing(options: DataOptions) -> Missing | None:
+    """What `load` wouldn't find here; None where all is here. Nothing is fetched or packed."""
+    try:
+        module = _module(options.dataset)
+        return module.missing(options.dataset) if hasattr(module, "missing") else None
+    except DataError as error:
+        return Missing(str(error), False)
 
 
 def located(options: DataOptions) -> DataOptions:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genkit.data import DataOptions, pack, store
+from genkit.data import DataOptions, Missing, pack, store
 from genkit.data.dataset import Dataset, fingerprint
 from genkit.data.pixels import wanted_shape
 from genkit.data.report import Report
@@ -44,6 +44,11 @@ def fetch(name: str) -> list[Path]:
     path = _find() or _download()
     _read(path)
     return [path]
+
+
+def missing(name: str) -> Missing | None:
+    """That the archive isn't here, in words; None where it is."""
+    return None if _find() else store.missing(name, f"{ARCHIVE} is")
 
 
 def verify(name: str) -> Report:

@@ -6,8 +6,16 @@ from dataclasses import replace
 
 import torch
 
+from genkit.data import DataOptions
 from genkit.data.dataset import Dataset
 from genkit.errors import DataError
+
+
+def drawn(dataset: Dataset, options: DataOptions) -> Dataset:
+    """The data set with as many labels as `options` allow: all of them, or `labelled`."""
+    if options.labels_per_class is None:
+        return dataset
+    return labelled(dataset, options.labels_per_class, options.labels_seed)
 
 
 def labelled(dataset: Dataset, per_class: int, seed: int) -> Dataset:

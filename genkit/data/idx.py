@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from genkit.data import DataOptions, pack, store
+from genkit.data import DataOptions, Missing, pack, store
 from genkit.data.dataset import Dataset, Split, as_tensor, divide, fingerprint
 from genkit.data.pixels import wanted_shape
 from genkit.data.report import Report
@@ -124,6 +124,12 @@ def fetch(name: str) -> list[Path]:
     for file, path in zip(FILES, paths, strict=True):
         _read(name, file, path)
     return paths
+
+
+def missing(name: str) -> Missing | None:
+    """Which of the set's files aren't here, in words; None where all are."""
+    gone = [file for file in FILES if _find(name, file) is None]
+    return store.missing(name, f"{len(gone)} of its {len(FILES)} files are") if gone else None
 
 
 def verify(name: str) -> Report:

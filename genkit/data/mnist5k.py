@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from genkit.data import DataOptions, pack, store
+from genkit.data import DataOptions, Missing, pack, store
 from genkit.data.dataset import Dataset, Split, divide, fingerprint
 from genkit.data.pixels import wanted_shape
 from genkit.data.report import Report
@@ -42,6 +42,15 @@ def fetch(name: str) -> list[Path]:
     path = _path()
     _read(path)
     return [path]
+
+
+def missing(name: str) -> Missing | None:
+    """Why the file isn't here, in words; None where it is."""
+    try:
+        _path()
+    except DataError as error:
+        return Missing(str(error), False)
+    return None
 
 
 def verify(name: str) -> Report:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pooch
 
+from genkit.data import Missing
 from genkit.errors import DataError
 
 #: Seconds without a byte after which a mirror is given up.
@@ -137,6 +138,14 @@ def gunzip(content: bytes, limit: int) -> bytes:
 def offline() -> bool:
     """Whether GENKIT_OFFLINE forbids the network."""
     return os.environ.get("GENKIT_OFFLINE", "").lower() not in ("", "0", "false", "no")
+
+
+def missing(name: str, what: str) -> Missing:
+    """That something of a set isn't here, and how it gets here."""
+    if offline():
+        where = roots()[0] / name
+        return Missing(f"{name}: {what} not here, and GENKIT_OFFLINE is set; unset it, or put it into {where}", False)
+    return Missing(f"{name}: {what} not here, and would be fetched first", True)
 
 
 def download(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +15,11 @@ import torch
 import genkit
 from genkit import checkpoint, config, data, device, models, options, record, run, rundir
 from genkit.config import Config
+from genkit.data import few
 from genkit.data.dataset import Dataset
 from genkit.errors import CheckpointError, UsageError
 from genkit.files import from_json, read_plain
-from genkit.reproduce import results
+from genkit.reproduce import results, sheets, soundness
 from genkit.reproduce.bench import Bench, Opened
 from genkit.reproduce.measures import MEASURES, SUMMARIES
 from genkit.reproduce.recipe import Recipe, named_runs
@@ -70,50 +70,112 @@ class Plan(NamedTuple):
 def plan(recipe: Recipe) -> dict[str, Plan]:
     """What there is of each run, and what has to be trained; nothing is changed."""
     plans: dict[str, Plan] = {}
-    for name, wanted in recipe.runs.items():
-        source = plans.get(wanted.run.init_from or "")
-        if source is not None:
-            if not (source.directory and source.complete):
-                plans[name] = Plan(wanted, None, False)
-                continue
-            wanted = begun_with(wanted, source.directory)
-        directory = find_run(wanted)
-        plans[name] = Plan(wanted, directory, directory is not None and is_complete(directory, wanted))
+    shelf = Shelf(Path(recipe.out), Images())
+    for name in recipe.runs:
+        plans[name] = planned(recipe, name, plans, shelf)
     return plans
 
 
-def begun_with(settings: Config, weights: RunDirectory) -> Config:
-    """The configuration with another run's best checkpoint to begin with, and with that run's own options.
+def missing(recipe: Recipe) -> list[data.Missing]:
+    """The sets of images that a recipe needs and that aren't on this machine."""
+    found = {settings.data.dataset: data.missing(settings.data) for settings in recipe.runs.values()}
+    return [each for each in found.values() if each is not None]
 
-    As `genkit train --init-from` has it: what the recipe says goes before what the other run was told.
 
-    Raises:
-        UsageError: when a run of this model can't begin with such weights.
+def planned(recipe: Recipe, name: str, before: Mapping[str, Plan], shelf: Shelf) -> Plan:
+    """What there is of one run.
+
+    Args:
+        before: the plans of the runs that stand before it in the recipe.
     """
-    path = weights.by_merit()[0].resolve()
-    kind = models.find(settings.model)
-    own = kind.options_from(checkpoint.read(path).model)
-    if own is None:
-        raise UsageError(f"init-from: {weights.path} is of another model than {settings.model}, and can't carry it")
-    values = settings.options.model_dump()
-    said = {key: values[key] for key in values if settings.sources[key] == "recipe"}
-    return settings._replace(
-        options=options.validate(kind.Options, {**own, **said}),
-        run=settings.run.model_copy(update={"init_from": str(path)}),
-        sources={**settings.sources, **dict.fromkeys(own.keys() - said.keys(), "init-from")},
-    )
+    wanted = recipe.runs[name]
+    source = before.get(wanted.run.init_from or "")
+    if source is not None:
+        if not (source.directory and source.complete):
+            return Plan(wanted, None, False)
+        wanted = shelf.begun_with(wanted, source.directory)
+    directory = shelf.find(wanted)
+    return Plan(wanted, directory, directory is not None and is_complete(directory, wanted))
 
 
-def find_run(wanted: Config) -> RunDirectory | None:
-    """The newest run of exactly this configuration that lies in the folder for runs; the complete ones go first."""
-    found = []
-    for path in rundir.runs_in(Path(wanted.run.out)):
+class Images:
+    """The images of a recipe's runs, each set read once, however few of its labels a run is given."""
+
+    def __init__(self) -> None:
+        self.whole: dict[data.DataOptions, Dataset] = {}
+        self.found: dict[data.DataOptions, Dataset] = {}
+
+    def __getitem__(self, asked: data.DataOptions) -> Dataset:
+        """Raises DataError where they aren't there; what is published is fetched first."""
+        if asked not in self.found:
+            every = asked.model_copy(update={"labels_per_class": None, "labels_seed": 0})
+            if every not in self.whole:
+                self.whole[every] = data.load(every)
+            self.found[asked] = few.drawn(self.whole[every], asked)
+        return self.found[asked]
+
+    def sum(self, asked: data.DataOptions) -> str | None:
+        """`Dataset.sum` of them; None where they aren't on this machine."""
+        return self[asked].sum() if data.missing(asked) is None else None
+
+
+class Shelf:
+    """The runs that lie in a folder, of which each file is read once; what has come since is seen."""
+
+    def __init__(self, folder: Path, images: Images):
+        self.folder, self.images = folder, images
+        self.known: dict[Path, dict[str, Any] | None] = {}
+        self.carried: dict[tuple[str, Path], dict[str, Any] | None] = {}
+
+    def find(self, wanted: Config) -> RunDirectory | None:
+        """The newest run of exactly this configuration and these images; the complete ones go first."""
+        deciding = decisive(wanted.located())
+        found = [RunDirectory(path) for path in rundir.runs_in(self.folder) if self.configured(path) == deciding]
+        found = [each for each in found if self.is_of(each, wanted.data)]
+        return max(found, key=lambda each: (is_complete(each, wanted), rundir.number_of(each.path)), default=None)
+
+    def configured(self, path: Path) -> dict[str, Any] | None:
+        """What decides a run; None for somebody else's that can't be read, which is none of ours."""
+        if path not in self.known:
+            try:
+                self.known[path] = decisive(config.read(path))
+            except CheckpointError:
+                self.known[path] = None
+        return self.known[path]
+
+    def is_of(self, directory: RunDirectory, asked: data.DataOptions) -> bool:
+        """Whether a run was trained on the images that are there now, as far as it says and they are there."""
+        if not directory.checkpoints:
+            return True
         try:
-            if decisive(config.read(path)) == decisive(wanted.located()):
-                found.append(RunDirectory(path))
-        except CheckpointError:  # somebody else's run that can't be read is none of ours
-            continue
-    return max(found, key=lambda each: (is_complete(each, wanted), rundir.number_of(each.path)), default=None)
+            trained_on = checkpoint.describe(directory.checkpoints[-1]).data_sum
+        except CheckpointError:  # which resuming puts aside
+            return True
+        now = self.images.sum(asked)
+        return now is None or trained_on in ("", now)
+
+    def begun_with(self, settings: Config, weights: RunDirectory) -> Config:
+        """The configuration with another run's best checkpoint to begin with, and with that run's own options.
+
+        As `genkit train --init-from` has it: what the recipe says goes before what the other run was told.
+
+        Raises:
+            UsageError: when a run of this model can't begin with such weights.
+        """
+        path = weights.by_merit()[0].resolve()
+        kind = models.find(settings.model)
+        if (settings.model, path) not in self.carried:
+            self.carried[settings.model, path] = kind.options_from(checkpoint.read(path).model)
+        own = self.carried[settings.model, path]
+        if own is None:
+            raise UsageError(f"init-from: {weights.path} is of another model than {settings.model}, and can't carry it")
+        values = settings.options.model_dump()
+        said = {key: values[key] for key in values if settings.sources[key] == "recipe"}
+        return settings._replace(
+            options=options.validate(kind.Options, {**own, **said}),
+            run=settings.run.model_copy(update={"init_from": str(path)}),
+            sources={**settings.sources, **dict.fromkeys(own.keys() - said.keys(), "init-from")},
+        )
 
 
 def decisive(settings: Config) -> dict[str, Any]:
@@ -150,25 +212,30 @@ def carry_out(recipe: Recipe, folder: Path) -> Outcome:
         DataError: before anything is trained, when images are missing.
         GenkitError: as training does, and when a file can't be written.
     """
-    machine = results.machine(device.describe(where := device.pick(next(iter(recipe.runs.values())).run.device)))
-    images = {settings.data: data.load(settings.data) for settings in recipe.runs.values()}
-    trained: dict[str, RunDirectory] = {}
+    results.require_ready(folder)
+    machine = results.machine(device.describe(where := device.pick(recipe.device)))
+    images = Images()
+    sets = {settings.data: images[settings.data] for settings in recipe.runs.values()}
+    soundness.check_with_images(recipe.path, recipe.contents, recipe.runs, sets, recipe.quick)
+    shelf = Shelf(Path(recipe.out), images)
+    plans: dict[str, Plan] = {}
     for name in recipe.runs:
-        result = train_missing(recipe, name)
+        plans[name] = planned(recipe, name, plans, shelf)
+        result = train_missing(name, plans[name])
         if isinstance(result, int):
             return Outcome(None, None, [], result)
-        trained[name] = result
+        plans[name] = Plan(plans[name].config, result, True)
+    trained = {name: each.directory for name, each in plans.items() if each.directory is not None}
     started = time.monotonic()
-    bench = open_bench(recipe, trained, images, where, folder)
+    bench = open_bench(recipe, trained, sets, where, folder)
     drawn = measure_and_draw(bench)
+    show(bench, drawn, folder)
     written = keep(bench, time.monotonic() - started, machine)
     return Outcome(written, results.save(written, folder), drawn)
 
 
-def train_missing(recipe: Recipe, name: str) -> RunDirectory | int:
-    """The trained run of that name, or the signal that has stopped its training."""
-    # The plan is made anew each time: what one run begins with may have been trained a moment ago.
-    planned = plan(recipe)[name]
+def train_missing(name: str, planned: Plan) -> RunDirectory | int:
+    """The trained run, or the signal that has stopped its training."""
     if planned.directory is not None and planned.complete:
         logger.info("%s  is there: %s", name, planned.directory.path)
         return planned.directory
@@ -190,48 +257,45 @@ def open_bench(
     opened = {
         name: Opened(name, directory.path, images[recipe.runs[name].data], where) for name, directory in trained.items()
     }
-    pictures = folder / "pictures" / f"{recipe.name}{'-quick' if recipe.quick else ''}"
+    pictures = folder / results.PICTURES / f"{recipe.name}{'-quick' if recipe.quick else ''}"
     return Bench(recipe, opened, pictures)
 
 
 def measure_and_draw(bench: Bench) -> list[Path]:
-    """Take the measurements, then draw the pictures; returns their files.
-
-    Raises:
-        UsageError: for a word of a step that its function doesn't know.
-    """
+    """Take the measurements, then draw the pictures; returns their files."""
     contents, quick = bench.recipe.contents, bench.recipe.quick
     for step in contents.measure:
         asked = step.asked(quick)
         if step.name in SUMMARIES:
-            bench.figures |= {each.name: each for each in calling(step.name, SUMMARIES[step.name], bench, **asked)}
+            bench.figures |= {each.name: each for each in SUMMARIES[step.name].function(bench, **asked)}
             continue
         chosen = bench.named(named_runs(asked) or bench.runs)
         asked = {key: value for key, value in asked.items() if key not in ("run", "runs")}
         for opened in chosen:
             logger.info("%s  measuring %s", opened.name, step.name)
-            bench.enter(opened.name, calling(step.name, MEASURES[step.name], opened, **asked))
+            bench.enter(opened.name, MEASURES[step.name].function(opened, **asked))
     drawn = []
     for step in contents.picture:
         asked = step.asked(quick)
         bench.folder.mkdir(parents=True, exist_ok=True)
-        path = bench.folder / f"{asked.pop('file', step.name)}.png"
-        calling(step.name, PICTURES[step.name], bench, path, **asked)
+        path = bench.folder / f"{step.stem}.png"
+        PICTURES[step.name].function(bench, path, **asked)
+        if quick:
+            sheets.stamp(path, f"a quick run of {bench.recipe.name}: no result")
         drawn.append(path)
     return drawn
 
 
-def calling(name: str, function: Any, *arguments: Any, **asked: Any) -> Any:
-    """A step's function, on what the recipe asks of it.
+def show(bench: Bench, drawn: Sequence[Path], folder: Path) -> None:
+    """Keep the picture that the README is to show, small enough for a repository; of a quick run none.
 
     Raises:
-        UsageError: when it asks for something that there isn't.
+        GenkitError: when it can't be written.
     """
-    try:
-        inspect.signature(function).bind(*arguments, **asked)
-    except TypeError as error:
-        raise UsageError(f"the recipe's step {name}: {error}") from error
-    return function(*arguments, **asked)
+    wanted = bench.recipe.contents.show
+    for path in drawn:
+        if path.stem == wanted and not bench.recipe.quick:
+            sheets.save_small(results.small_picture(folder, bench.recipe.name), path)
 
 
 def keep(bench: Bench, seconds: float, machine: str) -> Record:

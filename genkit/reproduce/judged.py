@@ -6,10 +6,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from genkit.errors import UsageError
-from genkit.evaluate import attributes, judge, topics
+from genkit.evaluate import attributes, judge, sample_quality, topics
 from genkit.evaluate.figure import Figure, LeftOut, Picture
 from genkit.evaluate.subject import Asked
 from genkit.reproduce.bench import Opened
+from genkit.reproduce.steps import Count
+
+#: What the topic `samples` measures, as patterns.
+SAMPLES = (
+    *(f"{name}{floor}" for name in sample_quality.DISTANCES for floor in ("", "_floor")),
+    *("sliced_wasserstein", "sliced_wasserstein_floor", "memorisation_ratio", "memorisation_nearer"),
+    *(f"{name}*" for name in sample_quality.OF_CLASSES),
+)
 
 
 def topic(name: str) -> Callable[[Opened], Iterable[Figure | LeftOut]]:
@@ -23,7 +31,7 @@ def topic(name: str) -> Callable[[Opened], Iterable[Figure | LeftOut]]:
     return measure
 
 
-def arithmetic(run: Opened, expression: str, label: str, draws: int = 100) -> Iterable[Figure | LeftOut]:
+def arithmetic(run: Opened, expression: str, label: str, draws: Count = 100) -> Iterable[Figure | LeftOut]:
     """How often a sum of codes has the attributes that it should have, beside the best of its controls.
 
     Args:

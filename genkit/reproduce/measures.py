@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,30 +19,56 @@ from genkit.evaluate.estimate import estimate
 from genkit.evaluate.figure import Figure, LeftOut
 from genkit.evaluate.passes import encode_split, evaluation_batch
 from genkit.evaluate.pca import principal_angles
-from genkit.evaluate.subject import Asked
+from genkit.evaluate.subject import Asked, Subject
 from genkit.evaluate.validation import validate
 from genkit.files import from_json
 from genkit.model import Encodes
 from genkit.options import as_text
-from genkit.reproduce import judged
+from genkit.reproduce import judged, steps
 from genkit.reproduce.bench import Bench, Opened
+from genkit.reproduce.results import NAMED
+from genkit.reproduce.steps import Count, Kind, Seed
 
 Conditions = dict[str, str | int | float]
-Measure = Callable[..., Iterable[Figure | LeftOut]]
+
+#: Units of what training measures, by the last part of its name; a model of one's own may measure more.
+UNITS = {
+    **dict.fromkeys(("neg_elbo", "iwae", "kl", "reconstruction"), "nats an image"),
+    "loss": "as trained",
+    "squared_error": "an image",
+    "error": "share of images",
+    "active_units": "units",
+    **dict.fromkeys(("real", "fake"), "taken for real"),
+    "sliced_wasserstein": "grey levels of 1, over patches",
+    "diversity": "of real images'",
+}
 
 
-def squared_error(run: Opened) -> Iterable[Figure]:
+def squared_error(run: Opened) -> Iterable[Figure | LeftOut]:
     """Of test images and their reconstructions, summed over pixels in [0, 1]; and PCA's, at the same code size."""
-    conditions: Conditions = {"split": "test", "code": run.code_size}
-    unit = "an image"
-    yield figure.mean("squared_error", reconstruction_errors(run, run.images.test), unit, **conditions)
-    yield figure.mean("pca/squared_error", run.pca().squared_error(run.images.test), unit, **conditions)
+    return errors_of(run.subject, {"squared_error": "squared_error", "pca_squared_error": "pca/squared_error"})
 
 
-def training_error(run: Opened) -> Iterable[Figure]:
+def training_error(run: Opened) -> Iterable[Figure | LeftOut]:
     """The same of 10,000 training images: how much of the error is of generalisation."""
     some = run.images.train.take(run.images.train.spread(10_000))
-    yield figure.mean("train/squared_error", reconstruction_errors(run, some), "an image", split="train")
+    return errors_of(replace(run.subject, split="train", images=some), {"squared_error": "train/squared_error"})
+
+
+def errors_of(subject: Subject, names: Mapping[str, str]) -> Iterable[Figure | LeftOut]:
+    """Those figures of `genkit evaluate`'s reconstruction that `names` has, under the names that it gives them."""
+    for each in reconstruction.figures(subject, Asked()):
+        name = names.get(each.name.removeprefix("reconstruction/"))
+        if name is None:
+            continue
+        if isinstance(each, LeftOut):
+            yield replace(each, name=name)
+        else:
+            yield replace(each, name=name, unit="an image", conditions={**each.conditions, "code": code_size(subject)})
+
+
+def code_size(subject: Subject) -> int:
+    return int(subject.model.options.latent_dim)
 
 
 def linear_subspace(run: Opened) -> Iterable[Figure]:
@@ -76,7 +102,7 @@ def linear_subspace(run: Opened) -> Iterable[Figure]:
     yield Figure("pca/error_ratio", float(ours.mean() / best.mean()), None, "", {"n": len(ours), **conditions})
 
 
-def knn(run: Opened, k: int = 10) -> Iterable[Figure]:
+def knn(run: Opened, k: Count = 10) -> Iterable[Figure]:
     """How often the k nearest other test codes tell an image's class; the same of PCA's codes of that size."""
     assert isinstance(run.model, Encodes)
     test = run.images.test
@@ -91,18 +117,17 @@ def knn(run: Opened, k: int = 10) -> Iterable[Figure]:
 
 def losses(run: Opened) -> Iterable[Figure]:
     """What training itself measures, on the test split: of a VAE the terms of the ELBO."""
-    values = validate(run.model, run.images.test, run.device)
-    for name, value in values.items():
-        unit = "nats an image" if name in ("neg_elbo", "kl") else ""
-        yield Figure(name, value, None, unit, {"n": len(run.images.test), "split": "test"})
+    conditions: Conditions = {"n": len(run.images.test), "split": "test"}
+    for name, value in validate(run.trained, run.images.test, run.device).items():
+        yield Figure(name, value, None, UNITS.get(name.rpartition("/")[2], ""), conditions)
 
 
 def watch(run: Opened) -> Iterable[Figure]:
-    """How many ailments (collapse, saturation) the model's watch names in any of the run's validations."""
+    """How many faults (collapse, saturation) training's watch reports in any of the run's validations."""
     history = validations(run.run)
-    ailments = {name for count in range(1, len(history) + 1) for name in run.model.watch(history[:count])}
-    conditions: Conditions = {"validations": len(history), "named": ", ".join(sorted(ailments)) or "none"}
-    yield Figure("ailments", len(ailments), None, "", conditions)
+    faults = {name for count in range(1, len(history) + 1) for name in run.trained.watch(history[:count])}
+    conditions: Conditions = {"validations": len(history), NAMED: ", ".join(sorted(faults)) or "none"}
+    yield Figure("faults", len(faults), None, "", conditions)
 
 
 def validations(run: Path) -> list[dict[str, float]]:
@@ -121,7 +146,9 @@ def validations(run: Path) -> list[dict[str, float]]:
     return [values for values in found if values]
 
 
-def importance_weighted(run: Opened, k: int = 5000, images: int = 1000, seed: int = 0) -> Iterable[Figure | LeftOut]:
+def importance_weighted(
+    run: Opened, k: Count = 5000, images: Count = 1000, seed: Seed = 0
+) -> Iterable[Figure | LeftOut]:
     """−ln p(x) of test images by importance sampling with `k` codes, and the bound with its terms."""
     for each in likelihood.figures(run.subject, Asked(k=k, nll_images=images, seed=seed)):
         yield replace(each, name=each.name.removeprefix("likelihood/"))
@@ -132,17 +159,6 @@ def test_error(run: Opened) -> Iterable[Figure]:
     error, count = validate(run.trained, run.images.test, run.device)["error"], len(run.images.test)
     spread = (error * (1 - error) / count) ** 0.5
     yield Figure("error", error, spread, "", {"n": count, "split": "test"})
-
-
-def reconstruction_errors(run: Opened, split: Split) -> Tensor:
-    """Squared error of each image's reconstruction, (N,) on the CPU."""
-    assert isinstance(run.model, Encodes)
-    errors = []
-    with torch.no_grad():
-        for batch in in_order(split, evaluation_batch(run.model.image), run.device):
-            decoded = run.model.decode(run.model.encode(batch.images))
-            errors.append(reconstruction.squared_error(decoded, batch.images).cpu())
-    return torch.cat(errors)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -167,19 +183,33 @@ def mean_over(bench: Bench, runs: Sequence[str], figure: str, over: str) -> Iter
             yield Figure(f"{figure} of {name}, {place}", values.value, values.error, found[0].unit, conditions)
 
 
-MEASURES: Mapping[str, Measure] = {
-    "squared-error": squared_error,
-    "training-error": training_error,
-    "linear-subspace": linear_subspace,
-    "knn": knn,
-    "losses": losses,
-    "watch": watch,
-    "likelihood": importance_weighted,
-    "test-error": test_error,
-    "samples": judged.topic("samples"),
-    "representation": judged.topic("representation"),
-    "arithmetic": judged.arithmetic,
+MEASURES: Mapping[str, Kind] = {
+    "squared-error": Kind(squared_error, ("squared_error", "pca/squared_error"), (steps.encoder,)),
+    "training-error": Kind(training_error, ("train/squared_error",), (steps.encoder,)),
+    "linear-subspace": Kind(
+        linear_subspace,
+        ("pca/largest_angle", "squared_error", "pca/squared_error", "pca/error_ratio"),
+        (steps.encoder, steps.linear),
+    ),
+    "knn": Kind(knn, ("knn_accuracy", "pca/knn_accuracy"), (steps.encoder,), (steps.classes,)),
+    # Which these are, the model says (`soundness.losses_of`).
+    "losses": Kind(losses, ("*",)),
+    "watch": Kind(watch, ("faults",)),
+    "likelihood": Kind(
+        importance_weighted,
+        ("neg_elbo", "reconstruction", "kl", "nll", "gap", "effective_codes", "active_units", "aggregate_*"),
+        (steps.posterior,),
+    ),
+    "test-error": Kind(test_error, ("error",), (steps.answers,)),
+    "samples": Kind(judged.topic("samples"), judged.SAMPLES, (steps.images,)),
+    "representation": Kind(judged.topic("representation"), ("svm_*/*", "knn_*/*"), (), (steps.classes,)),
+    "arithmetic": Kind(
+        judged.arithmetic,
+        tuple(f"{{label}}/{kind}" for kind in ("success", "third_term", "pixels", "chance", "best_control")),
+        (steps.images,),
+        (steps.attributes,),
+    ),
 }
 
 #: Those that are of several runs together: they are given the bench, with all that has been measured before.
-SUMMARIES: Mapping[str, Measure] = {"mean-over": mean_over}
+SUMMARIES: Mapping[str, Kind] = {"mean-over": Kind(mean_over)}

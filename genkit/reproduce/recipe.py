@@ -5,6 +5,7 @@ A recipe trains its runs, takes its measurements, draws its pictures and reports
     shows = "One sentence: what is to be seen."
     paper = "Author, Title (Venue, year), section"
     minutes = 5                                 # on two cores, roughly
+    show = "curve"                              # the picture, of those below, that the README shows, if any
     dataset = "mnist"                           # options of `genkit train` that all runs share
 
     [runs.vae]                                  # a run: a model and its own options
@@ -17,6 +18,12 @@ A recipe trains its runs, takes its measurements, draws its pictures and reports
     runs = ["vae"]
     k = 5000
     quick.k = 100                               # in a smoke run
+
+    [[picture]]                                 # a function of `sheets.py`
+    name = "curve"
+    runs = ["vae"]
+    over = "latent-dim"
+    figure = "nll"
 
     [[report]]                                  # a row of the table, with what it must be
     what = "−ELBO, 20 numbers"
@@ -31,17 +38,18 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import genkit
 from genkit import data, models, options
-from genkit.errors import GenkitError, UsageError, in_one_line
+from genkit.errors import GenkitError, UsageError, in_one_line, plainly
 from genkit.files import read_plain
 
 if TYPE_CHECKING:
@@ -60,14 +68,25 @@ class Strict(BaseModel):
 
 
 class Step(BaseModel):
-    """A measurement or a picture: its name, and what its function is asked besides."""
+    """A measurement or a picture: its name, and what its function is asked besides.
+
+    Attributes:
+        run, runs: that it is of.
+        stem: of a picture's file; `file`, or else the name.
+        quick: what is asked otherwise in a smoke run.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
     run: str | None = None
     runs: tuple[str, ...] | None = None
+    file: str | None = None
     quick: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def stem(self) -> str:
+        return self.name if self.file is None else self.file
 
     def asked(self, quick: bool = False) -> dict[str, Any]:
         """What its function is asked; in a quick run with what `quick` says of it instead (`quick.k = 100`)."""
@@ -98,6 +117,14 @@ class Report(Strict):
     times: float = 1.0
     near: float | None = None
     within: float | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Report:
+        if (self.near is None) != (self.within is None):
+            raise ValueError("near = … and within = … go together")
+        if self.times != 1 and not isinstance(self.below, str) and not isinstance(self.above, str):
+            raise ValueError("times = … multiplies another figure, and neither below nor above names one")
+        return self
 
     def criterion(self) -> str:
         """The bounds in words; empty where there are none."""
@@ -131,12 +158,19 @@ class Report(Strict):
 
 
 class Contents(Strict):
-    """The keys of a recipe's file; all others are options that its runs share."""
+    """The keys of a recipe's file; all others are options that its runs share.
+
+    Attributes:
+        minutes: on two cores, roughly.
+        note: what a reader of the rows has to know besides.
+        show: the picture, by its file or name, that the README shows.
+    """
 
     shows: str
     paper: str
     minutes: Annotated[float, Field(gt=0)]
     note: str = ""
+    show: str | None = None
     runs: dict[str, dict[str, Any]] = Field(min_length=1)
     measure: tuple[Step, ...] = ()
     picture: tuple[Step, ...] = ()
@@ -151,62 +185,127 @@ class Recipe:
         name: the file's, without its ending.
         contents: what it says.
         quick: whether it is a smoke run.
+        path: of its file.
         runs: each run's configuration by name, in the order in which they are trained. Where one begins with another's
             weights, `run.init_from` is that other's name.
+        full: the same of a full run.
+        out, device: the folder for runs, and where to compute.
     """
 
     def __init__(self, path: Path, quick: bool = False, out: str = "runs", device: str = "auto"):
-        self.name, self.quick = path.stem, quick
+        from genkit.reproduce import soundness  # which imports all that measures and draws
+
+        require_own_name(path)
+        self.path, self.name, self.quick, self.out, self.device = path, path.stem, quick, out, device
         self.contents = contents(path)
         shared = {key: value for key, value in read(path).items() if key not in Contents.model_fields}
-        self.runs: dict[str, Config] = {}
-        overrides = self.contents.quick if quick else {}
-        for name, own in self.contents.runs.items():
-            # Options of all runs first, then the run's own; a quick run's shared ones go before both.
-            given = {**shared, **own, **{key: value for key, value in overrides.items() if key != "runs"}}
-            given |= overrides.get("runs", {}).get(name, {})
-            for label, varied in swept(given):
-                run = f"{name}/{label}" if label else name
-                self.runs[run] = configure(f"{path}: the run {run}", {**varied, "out": out, "device": device})
-        self.check(path)
+        check_keys(path, self.contents, shared)
+        elsewhere = {"out": out, "device": device}
+        # What a quick run does otherwise is held to the rules in a full run too, and the other way round.
+        self.full, smoke = (resolved(path, self.contents, shared | elsewhere, each) for each in (False, True))
+        self.runs = smoke if quick else self.full
+        check_files(path, self.contents)
+        soundness.check(path, self.contents, self.full, smoke)
 
-    def check(self, path: Path) -> None:
-        """Refuse a step or a row that means nothing, before anything is trained.
-
-        Raises:
-            UsageError
-        """
-        from genkit.reproduce.measures import MEASURES, SUMMARIES
-        from genkit.reproduce.sheets import PICTURES
-
-        for kind, steps, known in (
-            ("measure", self.contents.measure, {**MEASURES, **SUMMARIES}),
-            ("picture", self.contents.picture, PICTURES),
-        ):
-            for step in steps:
-                require(path, kind, step.name, known)
-                for run in named_runs(step.asked()):
-                    self.named(run, path)
-        files = [step.asked().get("file", step.name) for step in self.contents.picture]
-        for file in files:
-            if not isinstance(file, str) or not re.fullmatch(r"[\w.-]+", file) or file.startswith("."):
-                raise UsageError(f"{path}: a picture's file is a plain name, without folders, and not {file!r}")
-            if files.count(file) > 1:
-                raise UsageError(f"{path}: two pictures would be called {file}; give one of them another file = …")
-        for index, config in enumerate(self.runs.values()):
-            if config.run.init_from is not None and config.run.init_from not in list(self.runs)[:index]:
-                raise UsageError(f"{path}: init-from {config.run.init_from} names no run that stands before it")
-
-    def named(self, name: str, path: Path | None = None) -> list[str]:
+    def named(self, name: str) -> list[str]:
         """The runs that a name stands for: itself, or all that a sweep of that name makes.
 
         Raises:
             UsageError: when there is none.
         """
-        found = [run for run in self.runs if run == name or run.startswith(f"{name}/")]
-        if not found:
-            require(path or Path(self.name), "run", name, self.runs)
-        return found
+        return named_in(self.path, self.runs, name)
+
+
+def resolved(path: Path, contents: Contents, shared: Mapping[str, Any], quick: bool) -> dict[str, Config]:
+    """Each run's configuration by name.
+
+    Raises:
+        UsageError: when an option isn't one, or is out of its bounds, or begins with a run that isn't there yet.
+    """
+    runs: dict[str, Config] = {}
+    overrides = contents.quick if quick else {}
+    for name, own in contents.runs.items():
+        # Options of all runs first, then the run's own; a quick run's shared ones go before both.
+        given = {**shared, **own, **{key: value for key, value in overrides.items() if key != "runs"}}
+        given |= overrides.get("runs", {}).get(name, {})
+        for label, varied in swept(f"{path}: the run {name}", given):
+            run = f"{name}/{label}" if label else name
+            config = configure(f"{path}: the {'quick ' if quick else ''}run {run}", varied)
+            if config.run.init_from is not None and config.run.init_from not in runs:
+                raise UsageError(f"{path}: init-from {config.run.init_from} names no run that stands before it")
+            runs[run] = config
+    return runs
+
+
+def check_keys(path: Path, contents: Contents, shared: Mapping[str, Any]) -> None:
+    """Refuse a key of the file that is no option of any run, and a quick run's settings of what isn't there.
+
+    Raises:
+        UsageError
+    """
+    from genkit.config import RunOptions
+
+    kinds = {str(each.get("model", shared.get("model"))) for each in contents.runs.values()}
+    if not kinds <= models.names().keys():
+        return  # that is said of the run, and nobody knows its options
+    parts: list[type[BaseModel]] = [data.DataOptions, RunOptions, *(models.find(kind).Options for kind in kinds)]
+    known = ["sweep", *(field.replace("_", "-") for part in parts for field in part.model_fields)]
+    for key in shared:
+        if key.replace("_", "-") not in {"model", *known}:
+            hint = nearest(key, [*Contents.model_fields, *known])
+            raise UsageError(f"{path}: '{key}' is neither a key of a recipe nor an option of its runs{hint}")
+    own = contents.quick.get("runs", {})
+    if not isinstance(own, dict) or not all(isinstance(each, dict) for each in own.values()):
+        raise UsageError(f"{path}: quick.runs must be a table of runs")
+    for name in own:
+        require(path, "run", name, contents.runs)
+
+
+def check_files(path: Path, contents: Contents) -> None:
+    """Refuse pictures whose files can't be told apart, or would lie elsewhere.
+
+    Raises:
+        UsageError
+    """
+    files = [step.stem for step in contents.picture]
+    for file in files:
+        if not re.fullmatch(r"[\w.-]+", file) or file.startswith("."):
+            raise UsageError(f"{path}: a picture's file is a plain name, without folders, and not {file!r}")
+        if files.count(file) > 1:
+            raise UsageError(f"{path}: two pictures would be called {file}; give one of them another file = …")
+    if contents.show is not None:
+        require(path, "picture", contents.show, files)
+
+
+def require_own_name(path: Path) -> None:
+    """Refuse a name that can't be a record's, or is that of another recipe, whose record it would replace.
+
+    Raises:
+        UsageError
+    """
+    if not re.fullmatch(r"[\w.-]+", path.stem) or path.stem.endswith("-quick"):
+        raise UsageError(
+            f"{path}: a recipe's records and pictures have its name, which is of letters, digits, . and -, and doesn't "
+            "end in -quick; give the file another"
+        )
+    shipped = paths().get(path.stem)
+    if shipped is not None and path.exists() and path.read_bytes() != shipped.read_bytes():
+        raise UsageError(
+            f"{path}: {path.stem} is the name of a recipe that comes with genkit, whose record this one would replace; "
+            "give the file another"
+        )
+
+
+def named_in(path: Path, runs: Mapping[str, Config], name: str) -> list[str]:
+    """The runs that a name stands for: itself, or all that a sweep of that name makes.
+
+    Raises:
+        UsageError: when there is none.
+    """
+    found = [run for run in runs if run == name or run.startswith(f"{name}/")]
+    if not found:
+        require(path, "run", name, runs)
+    return found
 
 
 def named_runs(asked: Mapping[str, Any]) -> list[str]:
@@ -214,19 +313,31 @@ def named_runs(asked: Mapping[str, Any]) -> list[str]:
     return [*([asked["run"]] if "run" in asked else []), *asked.get("runs", [])]
 
 
-def require(path: Path, kind: str, name: str, known: Mapping[str, Any]) -> None:
+def require(path: Path, kind: str, name: str, known: Iterable[str]) -> None:
     """Raise UsageError where no such thing is known, with the nearest that is."""
     if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean '{nearest[0]}'?" if nearest else f"; there are {', '.join(known)}"
+        hint = nearest(name, known) or f"; there are {', '.join(list(known)[:12])}"
         raise UsageError(f"{path}: no {kind} is called '{name}'{hint}")
 
 
-def swept(given: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A run's options for every combination of what it sweeps over, each with the combination in words."""
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean 'epochs'?", or nothing."""
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def swept(where: str, given: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A run's options for every combination of what it sweeps over, each with the combination in words.
+
+    Raises:
+        UsageError: naming `where`.
+    """
     swept_over = given.get("sweep", {})
     if not isinstance(swept_over, dict) or not all(isinstance(values, list) for values in swept_over.values()):
-        raise UsageError(f"sweep.KEY is a list of an option's values, and not {swept_over!r}")
+        raise UsageError(f"{where}: sweep.KEY is a list of an option's values, and not {swept_over!r}")
+    for key, values in swept_over.items():
+        if not values or any(values.count(value) > 1 for value in values):
+            raise UsageError(f"{where}: sweep.{key} must have values, each once")
     plain = {key: value for key, value in given.items() if key != "sweep" and key not in swept_over}
     for values in itertools.product(*swept_over.values()):
         chosen = dict(zip(swept_over, values, strict=True))
@@ -244,14 +355,16 @@ def configure(where: str, given: Mapping[str, Any]) -> Config:
     values = {key.replace("-", "_"): value for key, value in given.items()}
     name = values.pop("model", None)
     if not isinstance(name, str) or name not in models.names():
-        raise UsageError(f"{where} has the model {name!r}; there are {', '.join(models.names())}")
+        said = "has no model" if name is None else f"has the model {name!r}"
+        raise UsageError(f"{where} {said}; there are {', '.join(models.names())}")
     parts = (models.find(name).Options, data.DataOptions, RunOptions)
     known = [field for part in parts for field in part.model_fields]
     try:
         options.check_config_keys(values, known, Path(where))
         model, images, run = (options.validate(part, values) for part in parts)
     except UsageError as error:
-        raise UsageError(str(error) if str(error).startswith(where) else f"{where}: {error}") from error
+        said = str(error).removeprefix("--")  # here an option is no flag
+        raise UsageError(said if said.startswith(where) else f"{where}: {said}") from error
     config = Config(name, model, images, run, {})
     return config._replace(
         data=data.located(images),
@@ -266,10 +379,42 @@ def contents(path: Path) -> Contents:
         UsageError: when it lacks a key, or has one that isn't as it should be.
     """
     values = read(path)
+    known = {key: values[key] for key in values.keys() & Contents.model_fields.keys()}
     try:
-        return Contents.model_validate({key: values[key] for key in values.keys() & Contents.model_fields.keys()})
+        return Contents.model_validate(known)
     except ValidationError as error:
-        raise UsageError(f"{path}: {in_one_line(error)}") from error
+        raise UsageError(f"{path}: {in_words(error.errors()[0], values)}") from error
+
+
+#: What stands in the tables of a recipe that are of one kind each.
+FIELDS = {"report": Report.model_fields, "measure": Step.model_fields, "picture": Step.model_fields}
+
+
+def in_words(fault: Any, values: Mapping[str, Any]) -> str:
+    """What pydantic found wrong in a recipe of these values: "report 2: 'belo' means nothing here"."""
+    place = [*fault["loc"]]
+    if not place:
+        return plainly(fault)
+    if place[-1] in ("float", "str"):  # of a bound, which may be either
+        return in_words({**fault, "loc": place[:-1], "type": "", "msg": "must be a number or a figure's name"}, values)
+    *outer, key = place
+    if len(outer) and isinstance(key, int) and fault["type"] != "value_error":
+        return in_words({**fault, "loc": outer}, values)
+    if isinstance(key, int):  # of a row as a whole
+        return f"{outer[0]} {key + 1}: {plainly(fault)}"
+    where = " ".join(str(each + 1 if isinstance(each, int) else each) for each in outer)
+    known = FIELDS.get(outer[0], Contents.model_fields) if outer else Contents.model_fields
+    inside: Any = values
+    for each in outer:
+        inside = inside[each] if isinstance(inside, (dict, list)) else {}
+    hint = ""
+    if fault["type"] == "missing":  # perhaps it is there, under a wrong name
+        close = difflib.get_close_matches(str(key), [each for each in inside if each not in known], n=1)
+        hint = f"; there is a '{close[0]}'" if close else ""
+    elif fault["type"] == "extra_forbidden":
+        hint = nearest(str(key), known)
+    words = f"'{key}' {plainly(fault)}{hint}"
+    return f"{where}: {words}" if where else words
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -279,7 +424,10 @@ def read(path: Path) -> dict[str, Any]:
         UsageError: when it can't be read, or isn't TOML.
     """
     try:
-        return tomllib.loads(read_plain(path, MAX_SIZE).decode())
+        text = read_plain(path, MAX_SIZE).decode()
+        if any(line.count(".") > options.MAX_DOTS for line in text.split("\n")):
+            raise ValueError(f"it has a line of more than {options.MAX_DOTS} dots")
+        return tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} can't be read as a recipe: {in_one_line(error)}") from error
 
@@ -308,16 +456,26 @@ def paths() -> dict[str, Path]:
 
 
 def find(name: str) -> Path:
-    """The file of a recipe, by its name or its path.
+    """The file of a recipe, by its name or its path, whose `.toml` may be left out.
 
     Raises:
         UsageError: when there is none, with the nearest name.
     """
-    if name.endswith(".toml") or "/" in name:
-        return Path(name)
     known = paths()
-    if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{nearest[0]}'?" if nearest else f"there are {', '.join(known)}"
-        raise UsageError(f"no recipe is called '{name}'; {hint}")
-    return known[name]
+    path = Path(name)
+    if name in known and not path.suffix:
+        return known[name]
+    with_ending = path.with_name(f"{path.name}.toml")
+    if name.endswith(".toml") or "/" in name or os.sep in name:
+        found = next((each for each in (path, with_ending) if each.is_file()), None)
+        if found is not None:
+            return found
+        there = sorted(each.stem for each in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+        folder = path.parent.absolute()
+        listed = f"; in {folder} there are {', '.join(there[:12])}" if there else f"; none lies in {folder}"
+        raise UsageError(f"there is no recipe at {name}{nearest(path.stem, there) or listed}")
+    if path.is_file() or with_ending.is_file():
+        here = path if path.is_file() else with_ending
+        raise UsageError(f"no recipe is called '{name}'; for the file that is here, write ./{here}")
+    hint = nearest(name, known) or f"; there are {', '.join(known)}"
+    raise UsageError(f"no recipe is called '{name}'{hint}")

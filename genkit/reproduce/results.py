@@ -6,20 +6,24 @@ import datetime
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 import genkit
-from genkit.errors import GenkitError, in_one_line
+from genkit.errors import GenkitError, in_one_line, plainly
 from genkit.files import from_json, read_plain, to_json, write_file
+from genkit.options import as_text
 from genkit.process import load_average
 
 MAX_SIZE = 1 << 22
+README, PICTURES = "README.md", "pictures"
 START, END = "<!-- results: written by genkit reproduce -->", "<!-- end of results -->"
-HEADINGS = ("recipe", "figure", "paper", "ours", "criterion", "settings", "machine", "time")
+#: The condition of a count that names what was counted, which a reader wants to see in the number's place.
+NAMED = "named"
+HEADINGS = ("figure", "paper", "ours", "criterion")
 
 
 class Part(BaseModel):
@@ -106,7 +110,24 @@ def load(path: Path) -> Record:
     try:
         return Record.model_validate(from_json(read_plain(path, MAX_SIZE)))
     except (OSError, ValueError, ValidationError) as error:
-        raise GenkitError(f"{path} is no record of a recipe: {in_one_line(error)}; delete it") from error
+        said = in_one_line(error)
+        if isinstance(error, ValidationError):
+            fault = error.errors()[0]
+            said = f"its '{'.'.join(map(str, fault['loc'])) or 'content'}' {plainly(fault)}"
+        raise GenkitError(
+            f"{path} is no record that genkit reproduce wrote, or is damaged ({said}); move it out of that folder, and "
+            f"let genkit reproduce {path.stem.removesuffix('-quick')} write its record anew if it was one"
+        ) from error
+
+
+def require_ready(folder: Path) -> None:
+    """Refuse, before anything is trained, a folder whose records or table couldn't be read at the end.
+
+    Raises:
+        GenkitError
+    """
+    records(folder)
+    readme(folder)
 
 
 def records(folder: Path) -> list[Record]:
@@ -123,37 +144,81 @@ def write_table(folder: Path) -> None:
     Raises:
         GenkitError: when the second marker is missing, without which nobody knows what may be replaced.
     """
-    path = folder / "README.md"
-    text = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
+    before, after = readme(folder)
+    found = records(folder)
+    shown = {each.recipe for each in found if small_picture(folder, each.recipe).is_file()}
+    write_file(folder / README, f"{before}{START}\n\n{table(found, shown)}\n\n{END}{after}".encode())
+
+
+def readme(folder: Path) -> tuple[str, str]:
+    """What stands before and after the table.
+
+    Raises:
+        GenkitError: as `write_table`.
+    """
+    path = folder / README
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
+    except (OSError, ValueError) as error:
+        raise GenkitError(f"{path} can't be read: {in_one_line(error)}; mend it, or move it away") from error
     before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)
     if start and not end:
         raise GenkitError(
             f"{path} has no line '{END}' below '{START}'; put it back where the table ends, and try again"
         )
-    if not start:
-        before = f"{text.rstrip()}\n\n"
-    write_file(path, f"{before}{START}\n\n{table(records(folder))}\n\n{END}{after or chr(10)}".encode())
+    return (before, after) if start else (f"{text.rstrip()}\n\n", "\n")
 
 
-def table(found: Sequence[Record]) -> str:
-    """Every figure that the recipes report, a row each."""
-    lines = [HEADINGS, ("---",) * len(HEADINGS)]
-    for record in found:
-        for index, row in enumerate(record.rows):
-            first = index == 0
-            lines.append(
-                (
-                    name_of(record) if first else "",
-                    row.what,
-                    row.paper,
-                    ours(record, row),
-                    verdict(row),
-                    settings(record) if first else "",
-                    record.machine if first else "",
-                    duration(record.training_seconds + record.measuring_seconds) if first else "",
-                )
-            )
+def small_picture(folder: Path, recipe: str) -> Path:
+    """The one picture of a recipe that the README shows."""
+    return folder / PICTURES / f"{recipe}.png"
+
+
+def table(found: Sequence[Record], shown: Collection[str] = ()) -> str:
+    """What all recipes came to, in a row each, and below it each one whole.
+
+    Args:
+        shown: the recipes that have a small picture.
+    """
+    overview = [("recipe", *HEADINGS, "time"), *(overview_row(record) for record in found)]
+    return "\n\n".join([lines_of(overview), *(section(record, record.recipe in shown) for record in found)])
+
+
+def overview_row(record: Record) -> tuple[str, ...]:
+    """A recipe's first figure, which is what it is about, and how long it took."""
+    first = record.rows[0]
+    name = f"[{name_of(record)}](#{record.recipe.lower().replace('.', '')})"
+    return (name, *cells(record, first), duration(record.training_seconds + record.measuring_seconds))
+
+
+def section(record: Record, shown: bool) -> str:
+    """All that a recipe came to: rows, picture, and under which conditions."""
+    parts = [f"### {name_of(record)}", f"{record.shows}\\\n*{record.paper}*"]
+    parts.append(lines_of([HEADINGS, *(cells(record, row) for row in record.rows)]))
+    if shown:
+        parts.append(f"![{record.shows}]({PICTURES}/{record.recipe}.png)")
+    took = duration(record.training_seconds + record.measuring_seconds)
+    note = f"; {record.note}" if record.note else ""
+    code = f"genkit {record.versions.get('genkit', '')} {record.revision or ''}".rstrip()
+    facts = {
+        "Settings": f"{settings(record)}{note}",
+        "machine": record.machine,
+        "time": took,
+        "run": f"{record.date}, {code}",
+    }
+    parts.append(". ".join(f"*{name.capitalize()}*: {said}" for name, said in facts.items()) + ".")
+    return "\n\n".join(parts)
+
+
+def cells(record: Record, row: Row) -> tuple[str, ...]:
+    return row.what, row.paper, ours(record, row), verdict(record, row)
+
+
+def lines_of(rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, the first row being its head."""
+    head, *rest = rows
+    lines = [head, ("---",) * len(head), *rest]
     return "\n".join(f"| {' | '.join(cell.replace('|', '∣') for cell in line)} |" for line in lines)
 
 
@@ -162,41 +227,56 @@ def name_of(record: Record) -> str:
 
 
 def ours(record: Record, row: Row) -> str:
-    """The figure with its standard error: "2.87 ± 0.01"."""
+    """The figure with its standard error, "2.87 ± 0.01", or what a count counted, "none"."""
     found = record.figures.get(row.figure)
     if found is None:
         return "not measured"
+    if NAMED in found.conditions:
+        return str(found.conditions[NAMED])
     error = "" if found.error is None else f" ± {found.error:.2g}"
-    return f"{found.value:.4g}{error} {found.unit}".rstrip() + (" (!)" if found.warning else "")
+    # What follows a comma in a unit says which judge counted; that stands in the record.
+    unit = found.unit if found.unit == "°" else f" {found.unit.partition(',')[0]}".rstrip()
+    return f"{digits(found.value)}{error}{unit}" + (" (!)" if found.warning else "")
 
 
-def verdict(row: Row) -> str:
+def digits(value: float) -> str:
+    """Four digits: "1.000" for what is nearly 1, and "1" for what is."""
+    return f"{value:g}" if value.is_integer() else f"{value:#.4g}".rstrip(".")
+
+
+def verdict(record: Record, row: Row) -> str:
     words = {True: ": met", False: ": **not met**", None: ""}
-    return f"{row.criterion}{words[row.met]}" if row.criterion else ""
+    return f"{criterion(record, row)}{words[row.met]}" if row.criterion else ""
+
+
+def criterion(record: Record, row: Row) -> str:
+    """The bounds with the values of the figures that they name: "< 0.6548"."""
+    text = row.criterion
+    for name in sorted(record.figures, key=len, reverse=True):
+        text = text.replace(name, digits(record.figures[name].value))
+    return text
 
 
 def settings(record: Record) -> str:
     """What the recipe's runs were told, beyond the defaults; what all of them share is said once."""
     runs = {name: run.settings for name, run in record.runs.items()}
-    shared = set.intersection(*(set(map(str, options.items())) for options in runs.values())) if runs else set()
-    first: dict[str, Any] = next(iter(runs.values()), {})
-    common = [in_words(key, value) for key, value in first.items() if str((key, value)) in shared]
-    parts = [", ".join(common)] if common else []
-    own = {
-        name: [in_words(key, value) for key, value in options.items() if str((key, value)) not in shared]
-        for name, options in runs.items()
-    }
-    if len(runs) <= 4:
-        parts += [f"{name}: {', '.join(words)}" for name, words in own.items() if words]
-    else:
-        parts.append(f"{len(runs)} runs")
-    parts += [record.note] if record.note else []
-    return "; ".join(parts)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for name, told in runs.items():
+        groups.setdefault(name.partition("/")[0], []).append(told)
+    keys = dict.fromkeys(key for told in runs.values() for key in told)
+    shared = [key for key in keys if len({str(told.get(key)) for told in runs.values()}) == 1]
+    parts = [", ".join(in_words(key, [next(iter(runs.values()))[key]]) for key in shared)] if shared else []
+    for name, group in groups.items():
+        own = [key for key in keys if key not in shared and any(key in told for told in group)]
+        words = ", ".join(in_words(key, [told.get(key) for told in group]) for key in own)
+        several = f" ({len(group)} runs)" if len(group) > 1 else ""
+        parts += [f"{name}{several}: {words}" if words else ""] if len(runs) > 1 else []
+    return "; ".join(part for part in parts if part)
 
 
-def in_words(key: str, value: Any) -> str:
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return f"{key.replace('_', '-')} {text or 'none'}"
+def in_words(key: str, values: Sequence[Any]) -> str:
+    """ "hidden 512,256", or of a sweep "latent-dim 2/3/5"."""
+    return f"{key.replace('_', '-')} {'/'.join(dict.fromkeys(map(as_text, values)))}"
 
 
 def duration(seconds: float) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from PIL import Image
 
 from genkit import embedding, images, pictures, sampling
 from genkit.arithmetic import Exemplars, parse
@@ -13,14 +16,15 @@ from genkit.errors import UsageError
 from genkit.evaluate import attributes, judge
 from genkit.evaluate.figure import LeftOut
 from genkit.evaluate.passes import encode_split
+from genkit.files import whole_file
 from genkit.images import Row
 from genkit.model import Encodes
+from genkit.reproduce import steps
 from genkit.reproduce.bench import Bench
+from genkit.reproduce.steps import Count, Kind, Seed, Several
 
-Draw = Callable[..., None]
 
-
-def reconstructions(bench: Bench, path: Path, runs: Sequence[str], count: int = 10) -> None:
+def reconstructions(bench: Bench, path: Path, runs: Sequence[str], count: Count = 10) -> None:
     """Test images, what each run makes of them, and what PCA does with a code of the same size."""
     opened = bench.named(runs)
     originals = opened[0].some_test_images(count)
@@ -58,16 +62,17 @@ def pca_codes(bench: Bench, path: Path, run: str) -> None:
 def plot(bench: Bench, path: Path, projection: embedding.Projection, run: str, by: str = "") -> None:
     test, classes = bench.runs[run].images.test, bench.runs[run].images.classes
     title = f"{len(test):,} test images of {bench.runs[run].images.name}, by {by or run}"
+    title += " (a quick run: no result)" if bench.recipe.quick else ""
     embedding.plot(projection.points, test.labels, classes, path, path.with_suffix(".svg"), title)
 
 
-def samples(bench: Bench, path: Path, run: str, count: int = 64) -> None:
+def samples(bench: Bench, path: Path, run: str, count: Count = 64) -> None:
     """A plain grid, an image a seed."""
     (opened,) = bench.named([run])
     images.save_png(path, pictures.samples(opened.model, range(count), None).sheet)
 
 
-def interpolation(bench: Bench, path: Path, run: str, points: int = 9, steps: int = 9) -> None:
+def interpolation(bench: Bench, path: Path, run: str, points: Several = 9, steps: Several = 9) -> None:
     """The way through the codes of the first seeds, a row from each to the next."""
     (opened,) = bench.named([run])
     waypoints = sampling.seed_codes(opened.model, range(points))
@@ -75,7 +80,7 @@ def interpolation(bench: Bench, path: Path, run: str, points: int = 9, steps: in
     images.save_png(path, pictures.interpolation(opened.model, waypoints, names, steps, "slerp", run).sheet)
 
 
-def arithmetic(bench: Bench, path: Path, run: str, expression: str, exemplars: int = 3, seed: int = 0) -> None:
+def arithmetic(bench: Bench, path: Path, run: str, expression: str, exemplars: Count = 3, seed: Seed = 0) -> None:
     """A sum of codes: each term's exemplars, the result among its neighbours, and the same sum of the pixels.
 
     Exemplars are test images; of a model without an encoder, samples in which the judge sees what the term says.
@@ -97,44 +102,102 @@ def arithmetic(bench: Bench, path: Path, run: str, expression: str, exemplars: i
     images.save_png(path, sheet)
 
 
-def manifold(bench: Bench, path: Path, run: str, side: int = 20) -> None:
+def manifold(bench: Bench, path: Path, run: str, side: Several = 20) -> None:
     """A two-dimensional latent space, whole."""
     (opened,) = bench.named([run])
     images.save_png(path, pictures.manifold(opened.model, side).sheet)
 
 
 def curve(bench: Bench, path: Path, runs: Sequence[str], over: str, figure: str, label: str = "") -> None:
-    """A figure of each run against one of the options that they sweep over; a line a name in `runs`."""
+    """A figure of each run against one of the options that they sweep over; a line a name in `runs`.
+
+    Where several runs have the same place, their mean, with their standard deviation as a bar.
+    """
     from matplotlib.figure import Figure as Page
 
-    from genkit.files import whole_file
-
-    page = Page(figsize=(6, 4), dpi=150, layout="constrained")
-    plane = page.add_subplot()
-    for name in runs:
-        found: dict[float, list[float]] = {}
+    lines: dict[str, dict[float, list[float]]] = {name: {} for name in runs}
+    for name, found in lines.items():
         for run in bench.recipe.named(name):
             key = f"{run}: {figure}"
             if key in bench.figures:
-                place = bench.recipe.runs[run].values()[over.replace("-", "_")]
-                found.setdefault(float(place), []).append(bench.figures[key].value)
-        across = sorted(found)
-        means = [torch.tensor(found[x]).mean().item() for x in across]
-        spreads = [torch.tensor(found[x]).std().item() if len(found[x]) > 1 else 0.0 for x in across]
-        plane.errorbar(across, means, spreads, marker="o", capsize=3, label=name)
-    plane.set(xlabel=over, ylabel=label or figure, xscale="log")
-    plane.legend(frameon=False)
+                place = float(bench.recipe.runs[run].values()[over.replace("-", "_")])
+                found.setdefault(place, []).append(bench.figures[key].value)
+    page = Page(figsize=(6, 4), dpi=150, layout="constrained")
+    plane = page.add_subplot()
+    plot_curves(plane, lines)
+    plane.set(xlabel=over.replace("-", " "), ylabel=label or figure)
     with whole_file(path) as temporary:
         page.savefig(temporary, format="png", metadata={"Software": None})
 
 
-PICTURES: Mapping[str, Draw] = {
-    "reconstructions": reconstructions,
-    "codes": codes,
-    "pca-codes": pca_codes,
-    "samples": samples,
-    "interpolation": interpolation,
-    "arithmetic": arithmetic,
-    "manifold": manifold,
-    "curve": curve,
+def plot_curves(plane: Any, lines: Mapping[str, Mapping[float, Sequence[float]]]) -> None:
+    """A line a name, through the means at each place, in matplotlib's axes."""
+    places = sorted({place for found in lines.values() for place in found})
+    for name, found in lines.items():
+        across = sorted(found)
+        values = [torch.tensor(found[place]) for place in across]
+        bars = [each.std().item() if len(each) > 1 else 0.0 for each in values]
+        several = any(len(each) > 1 for each in values)
+        means = [each.mean().item() for each in values]
+        plane.errorbar(across, means, bars if several else None, marker="o", capsize=3, label=name)
+    if places and places[0] > 0:
+        plane.set_xscale("log")
+    # The places themselves, and not powers of ten, which may be none of them.
+    plane.set_xticks(places, [f"{each:g}" for each in places])
+    plane.minorticks_off()
+    plane.spines[["top", "right"]].set_visible(False)
+    plane.grid(axis="y", alpha=0.3)
+    if len(lines) > 1:
+        plane.legend(frameon=False)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What becomes of a picture
+# ---------------------------------------------------------------------------------------------------------------------
+
+#: Pixels across, and bytes, that a picture in the repository has at most.
+WIDTH, BYTES = 800, 100_000
+
+
+def stamp(path: Path, words: str) -> None:
+    """Write words above a picture that has been drawn."""
+    with Image.open(path) as drawn:
+        picture = drawn.convert("RGB")
+    above = images.sheet([], title=words)
+    page = Image.new("RGB", (max(above.width, picture.width), above.height + picture.height), "white")
+    page.paste(above, (0, 0))
+    page.paste(picture, (0, above.height))
+    images.save_png(path, page)
+
+
+def save_small(path: Path, drawn: Path) -> None:
+    """A picture once more, of at most `WIDTH` pixels across and `BYTES`: of fewer colours, then of fewer pixels.
+
+    Raises:
+        GenkitError: when it can't be written.
+    """
+    with Image.open(drawn) as picture:
+        whole = picture.convert("RGB")
+    width = min(WIDTH, whole.width)
+    while True:
+        size = (width, max(1, round(whole.height * width / whole.width)))
+        small = whole if size == whole.size else whole.resize(size, Image.Resampling.LANCZOS)
+        for colours in (256, 64, 32):
+            content = io.BytesIO()
+            small.quantize(colours, dither=Image.Dither.NONE).save(content, format="PNG", optimize=True)
+            if content.tell() <= BYTES:
+                images.save_png(path, content.getvalue())
+                return
+        width = width * 4 // 5
+
+
+PICTURES: Mapping[str, Kind] = {
+    "reconstructions": Kind(reconstructions, needs=(steps.encoder,)),
+    "codes": Kind(codes, needs=(steps.encoder,), needs_images=(steps.classes,)),
+    "pca-codes": Kind(pca_codes, needs=(steps.images,), needs_images=(steps.classes,)),
+    "samples": Kind(samples, needs=(steps.images,)),
+    "interpolation": Kind(interpolation, needs=(steps.images,)),
+    "arithmetic": Kind(arithmetic, needs=(steps.images,), needs_images=(steps.attributes,)),
+    "manifold": Kind(manifold, needs=(steps.images, steps.plane)),
+    "curve": Kind(curve),
 }

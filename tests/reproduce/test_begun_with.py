@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from genkit import config
+from genkit import checkpoint, config, data
 from genkit.reproduce.carry_out import carry_out, plan
 from genkit.reproduce.recipe import Recipe, Step
 
@@ -54,7 +56,20 @@ figure = "error of told, labels-per-class=2"
 """
 
 
-def test_weights_bring_their_options_and_the_runs_are_found_again(tmp_path: Path) -> None:
+def counted(patch: pytest.MonkeyPatch, module: ModuleType, name: str, counts: Counter[str]) -> None:
+    """Count a function's calls, which go on as before."""
+    function = getattr(module, name)
+
+    def counting(*arguments: object) -> object:
+        counts[f"{module.__name__}.{name}"] += 1
+        return function(*arguments)
+
+    patch.setattr(module, name, counting)
+
+
+def test_weights_bring_their_options_and_the_runs_are_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "own.toml"
     path.write_text(RECIPE)
     recipe = Recipe(path, out=str(tmp_path / "runs"))
@@ -62,6 +77,14 @@ def test_weights_bring_their_options_and_the_runs_are_found_again(tmp_path: Path
     assert record is not None
     plans = plan(recipe)
     assert [each.todo for each in plans.values()] == ["is there"] * 8
+
+    # However many runs there are, each file of theirs is read once.
+    with monkeypatch.context() as patch:
+        read: Counter[str] = Counter()
+        for module, name in ((config, "read"), (checkpoint, "read"), (data, "load")):
+            counted(patch, module, name, read)
+        plan(recipe)
+        assert read == {"genkit.config.read": 8, "genkit.checkpoint.read": 2, "genkit.data.load": 1}
 
     further = config.read(plans["further"].directory.path).options
     assert (further.hidden, further.latent_dim) == ((12,), 3)  # of the run whose weights it took

@@ -13,8 +13,9 @@ from genkit import data
 from genkit.data.dataset import Dataset
 from genkit.errors import UsageError
 from genkit.evaluate.figure import Figure
-from genkit.reproduce import judged, measures
+from genkit.reproduce import judged, measures, results
 from genkit.reproduce.bench import Bench, Opened
+from genkit.reproduce.results import Measured, Record, Row
 
 
 @pytest.fixture
@@ -31,6 +32,14 @@ def trained(genkit: Genkit, digits: Dataset, tmp_path: Path):
 
 def figures(found: object) -> dict[str, float]:
     return {each.name: each.value for each in found if isinstance(each, Figure)}  # type: ignore[attr-defined]
+
+
+def shown(found: object) -> str:
+    """What a row shows of the only figure."""
+    (figure,) = found  # type: ignore[misc]
+    part = {"value": figure.value, "unit": figure.unit, "conditions": figure.conditions}
+    record = Record.model_construct(figures={"figure": Measured(**part)})
+    return results.ours(record, Row(what="", figure="figure", paper="", criterion="", met=None))
 
 
 def test_a_linear_autoencoder_that_is_pca(trained) -> None:
@@ -63,19 +72,28 @@ def test_the_squared_error_is_the_commands_own(trained) -> None:
     found = figures(measures.squared_error(run))
     assert found["squared_error"] == pytest.approx(said["metrics"]["test/squared_error"], rel=1e-5)
     assert found["pca/squared_error"] == pytest.approx(float(run.pca().squared_error(run.images.test).mean()))
+    train = figures(measures.training_error(run))["train/squared_error"]
+    inputs = run.images.train.images(run.images.train.spread(10_000)) / 255  # which are all 4,000
+    with torch.no_grad():
+        expected = (run.model.decode(run.model.encode(inputs)) - inputs).square().flatten(1).sum(1).mean()
+    assert train == pytest.approx(float(expected), rel=1e-5)
+    losses = {each.name: each.unit for each in measures.losses(run)}
+    assert losses == {"loss": "as trained", "squared_error": "an image", "active_units": "units"}
     assert figures(measures.losses(run))["squared_error"] == pytest.approx(found["squared_error"], rel=1e-5)
 
 
 def test_the_watch_is_asked_of_every_validation(trained) -> None:
-    """An ailment that has passed by the end of the training was one."""
+    """A fault that has passed by the end of the training was one, and the row says its name."""
     run, _ = trained("vae", "--latent-dim", 4, "--hidden", "8")
     metrics = run.run / "metrics.jsonl"
-    assert figures(measures.watch(run)) == {"ailments": len(run.model.watch(measures.validations(run.run)))}
+    assert figures(measures.watch(run)) == {"faults": len(run.model.watch(measures.validations(run.run)))}
     healthy = {"step": 8, "val/neg_elbo": 200.0, "val/active_units": 4}
     metrics.write_text("".join(json.dumps(healthy | {"val/active_units": units}) + "\n" for units in (4, 0, 4)))
-    assert figures(measures.watch(run)) == {"ailments": 1}
+    assert figures(measures.watch(run)) == {"faults": 1}
+    assert shown(measures.watch(run)) == "posterior collapse"
     metrics.write_text(json.dumps(healthy) + "\n")
-    assert figures(measures.watch(run)) == {"ailments": 0}
+    assert figures(measures.watch(run)) == {"faults": 0}
+    assert shown(measures.watch(run)) == "none"
 
 
 def test_neighbours_of_codes_that_are_the_class(trained, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +143,7 @@ def test_a_topic_of_evaluate_is_a_measure(trained, quick_evaluation) -> None:
     from genkit.evaluate.subject import Asked
 
     run, _ = trained("dcgan", "--width", 4, "--latent-dim", 4)
-    found = figures(measures.MEASURES["representation"](run))
+    found = figures(measures.MEASURES["representation"].function(run))
     expected = topics.measure(run.subject, Asked(), ["representation"])
     assert found["svm_10_per_class/code"] == next(
         each.value for each in expected if each.name == "representation/svm_10_per_class/code"

@@ -1,0 +1,221 @@
+"""What of a recipe could only fail after minutes of training, found before it: steps, their words, and the rows.
+
+`measures.py` and `sheets.py` say of each step which figures it gives, and what it needs of a run and of its images.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from genkit.config import Config
+from genkit.data import DataOptions
+from genkit.data.dataset import Dataset
+from genkit.errors import UsageError, plainly
+from genkit.evaluate.validation import validate
+from genkit.options import as_text
+from genkit.reproduce.measures import MEASURES, SUMMARIES
+from genkit.reproduce.recipe import Contents, Step, named_in, nearest, require
+from genkit.reproduce.sheets import PICTURES
+from genkit.reproduce.steps import Kind
+from genkit.run import build, fitted_to
+
+Runs = Mapping[str, Config]
+
+
+def check(path: Path, contents: Contents, full: Runs, smoke: Runs) -> None:
+    """Refuse a step that means nothing, or that a run can't do, and a row that nothing measures.
+
+    Args:
+        path: the recipe's, for messages.
+        full, smoke: the runs of a full run and of a quick one.
+
+    Raises:
+        UsageError
+    """
+    for runs, quick in ((full, False), (smoke, True)):
+        for step in (*contents.measure, *contents.picture):
+            check_step(path, contents, step, runs, quick)
+    # Only of a full run: a smoke run may leave out some of a sweep, and has no figures of these.
+    check_rows(path, contents, figures(path, contents, full))
+
+
+def check_step(path: Path, contents: Contents, step: Step, runs: Runs, quick: bool) -> None:
+    where, kind = known(path, contents, step)
+    asked = step.asked(quick)
+    check_words(where, kind.function, asked)
+    for run in runs_of(path, runs, asked):
+        if reason := kind.unfit(effective(runs, run), asked):
+            raise UsageError(f"{where}: the run {run} {reason}")
+    if kind in PICTURES.values() and "run" in asked and asked["run"] not in runs:
+        several = ", ".join(named_in(path, runs, asked["run"])[:3])
+        raise UsageError(f"{where} is of one run, and {asked['run']} is several; name one of {several}, …")
+    if {"over", "figure", "runs"} <= asked.keys():
+        check_sweep(where, asked, {run: runs[run] for run in runs_of(path, runs, asked)}, figures(path, contents, runs))
+
+
+def check_with_images(
+    path: Path, contents: Contents, runs: Runs, images: Mapping[DataOptions, Dataset], quick: bool
+) -> None:
+    """The same, as far as only the images can tell: classes, attributes, and what a model measures of its training.
+
+    Raises:
+        UsageError
+    """
+    for step in (*contents.measure, *contents.picture):
+        where, kind = known(path, contents, step)
+        for run in runs_of(path, runs, step.asked(quick)):
+            if reason := kind.unfit_images(images[runs[run].data], step.asked()):
+                raise UsageError(f"{where}: {reason}")
+    if quick:
+        return
+    given = figures(path, contents, runs, lambda run: losses_of(effective(runs, run), images[runs[run].data]))
+    check_rows(path, contents, given)
+
+
+def known(path: Path, contents: Contents, step: Step) -> tuple[str, Kind]:
+    """Where a step stands, in words, and its kind.
+
+    Raises:
+        UsageError: when there is no such kind.
+    """
+    if any(step is each for each in contents.picture):
+        require(path, "picture", step.name, PICTURES)
+        return f"{path}: the picture {step.name}", PICTURES[step.name]
+    require(path, "measure", step.name, {**MEASURES, **SUMMARIES})
+    return f"{path}: the measure {step.name}", {**MEASURES, **SUMMARIES}[step.name]
+
+
+def check_words(where: str, function: Callable[..., Any], asked: Mapping[str, Any]) -> None:
+    """Refuse a word that the function doesn't take, a value that it can't take, and one that is missing.
+
+    Raises:
+        UsageError
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
+    of_a_run = "bench" not in hints  # then which, the step says, and not an argument
+    words = {
+        name: each
+        for name, each in inspect.signature(function).parameters.items()
+        if name not in ("bench", "path") and not (of_a_run and name == "run")
+    }
+    for name, value in asked.items():
+        if of_a_run and name in ("run", "runs"):
+            continue
+        if name not in words:
+            raise UsageError(f"{where} knows no '{name}'{nearest(name, words)}")
+        try:
+            TypeAdapter(hints[name]).validate_python(value, strict=True)
+        except ValidationError as error:
+            raise UsageError(f"{where}: {name} {plainly(error.errors()[0])} (got {value!r})") from error
+    for name, each in words.items():
+        if each.default is inspect.Parameter.empty and name not in asked:
+            raise UsageError(f"{where} lacks '{name}'")
+
+
+def runs_of(path: Path, runs: Runs, asked: Mapping[str, Any]) -> list[str]:
+    """The runs that a step is of; all where it names none."""
+    names = [*([asked["run"]] if "run" in asked else []), *asked.get("runs", [])]
+    return [run for name in names for run in named_in(path, runs, name)] or list(runs)
+
+
+def effective(runs: Runs, name: str) -> Config:
+    """A run's configuration with the options that it takes over from the run whose weights it begins with."""
+    settings = runs[name]
+    source = runs.get(settings.run.init_from or "")
+    if source is None or source.model != settings.model:
+        return settings
+    own = effective(runs, settings.run.init_from or "").options.model_dump()
+    taken = {key: value for key, value in own.items() if settings.sources[key] != "recipe"}
+    return settings._replace(options=settings.options.model_copy(update=taken))
+
+
+def figures(
+    path: Path, contents: Contents, runs: Runs, losses: Callable[[str], Iterable[str]] = lambda run: ["*"]
+) -> list[str]:
+    """The names of all figures that a recipe measures, as patterns of `fnmatch`.
+
+    Args:
+        losses: the names of those that a run's own training measures; before there are images, any may be.
+    """
+    found: list[str] = []
+    for step in contents.measure:
+        asked = step.asked()
+        if step.name in SUMMARIES:
+            found += means(path, runs, asked)
+            continue
+        for run in runs_of(path, runs, asked):
+            names = losses(run) if step.name == "losses" else MEASURES[step.name].gives
+            found += [f"{run}: {name.format(**asked)}" for name in names]
+    return found
+
+
+def means(path: Path, runs: Runs, asked: Mapping[str, Any]) -> list[str]:
+    """The names of `mean-over`'s figures."""
+    over = str(asked["over"])
+    return [
+        f"{asked['figure']} of {name}, {over}={place(runs[run], over)}"
+        for name in asked["runs"]
+        for run in named_in(path, runs, name)
+    ]
+
+
+def place(settings: Config, over: str) -> str:
+    return as_text(settings.values().get(over.replace("-", "_")))
+
+
+def losses_of(settings: Config, images: Dataset) -> list[str]:
+    """What a model measures of its training (`validation.validate`), by a look at three images, untrained."""
+    some = images.test.take(torch.arange(min(3, len(images.test))))
+    return list(validate(build(fitted_to(images, settings), images).eval(), some, torch.device("cpu")))
+
+
+def check_sweep(where: str, asked: Mapping[str, Any], runs: Runs, given: list[str]) -> None:
+    """Refuse a curve or a mean over what is no option of the runs, or of a figure that isn't measured.
+
+    Raises:
+        UsageError
+    """
+    key = asked["over"].replace("-", "_")
+    for run, settings in runs.items():
+        values = settings.values()
+        if key not in values:
+            raise UsageError(f"{where}: the run {run} has no option '{asked['over']}'{nearest(key, values)}")
+        if where.endswith("picture curve") and not isinstance(values[key], int | float):
+            raise UsageError(f"{where}: a curve is drawn over numbers, and {asked['over']} is none in the run {run}")
+        require_measured(where, f"{run}: {asked['figure']}", given)
+
+
+def check_rows(path: Path, contents: Contents, given: list[str]) -> None:
+    """Refuse a row whose figure, or whose bound's, isn't measured.
+
+    Raises:
+        UsageError
+    """
+    for row in contents.report:
+        for name in (row.figure, row.below, row.above):
+            if isinstance(name, str):
+                require_measured(f"{path}: the row '{row.what}'", name, given)
+
+
+def require_measured(where: str, name: str, given: list[str]) -> None:
+    """Raise UsageError where no pattern is of that figure, with what there is of its run, or else at all."""
+    if any(fnmatchcase(name, escaped(pattern)) for pattern in given):
+        return
+    run, colon, figure = name.rpartition(": ")
+    of_run = [each.removeprefix(run + colon) for each in given if each.startswith(run + colon)] if colon else []
+    hint = nearest(figure, of_run) if of_run else nearest(name, given)
+    there = f"; {f'of {run} ' if of_run else ''}there are {', '.join((of_run or given)[:8])}" if given else ""
+    raise UsageError(f"{where}: nothing measures '{name}'{hint or there}")
+
+
+def escaped(pattern: str) -> str:
+    """A pattern in which a name's own brackets mean themselves."""
+    return pattern.replace("[", "[[]")
