@@ -226,6 +226,19 @@ class Encodes(Protocol):
 
 
 @runtime_checkable
+class Classifies(Protocol):
+    """A model that tells the classes, or the attributes, of images."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits (B, classes or attributes) of images (B, C, H, W) in [0, 1]."""
+        ...
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Of each class, (B, classes), or of each attribute, (B, attributes)."""
+        ...
+
+
+@runtime_checkable
 class Likelihood(Protocol):
     """A model that says how likely an image is given its code, and where its code lies: a VAE."""
 
