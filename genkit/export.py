@@ -7,6 +7,7 @@ anybody sees it: at several batch sizes, on real images and on samples.
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -208,7 +209,7 @@ def functions(opened: Checkpoint, name: str, folder: Path, kind: Literal["onnx",
     require(kind)
     model = opened.model
     examples = examples_of(model, images)
-    files, differences = {}, {}
+    differences = {}
     with whole_folder(folder) as temporary:
         for part, plain in zip(parts_of(model), parts_of(plain_copy(model)), strict=True):
             file = f"{part.name}.{kind}"
@@ -221,15 +222,14 @@ def functions(opened: Checkpoint, name: str, folder: Path, kind: Literal["onnx",
                     f"{file} differs from the model by {found:.2g}, and {TOLERANCE:g} is accepted, so nothing was "
                     "written; --format safetensors has the weights as they are"
                 )
-            files[file], differences[part.name] = folder / file, found
-        sums = {file: sha256_of(temporary / file) for file in files}
+            differences[part.name] = found
+        sums = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
         readme = readme_of_functions(opened, name, kind, parts_of(model), differences, sums)
         (temporary / "README.md").write_text(readme, encoding="utf-8")
-    files["README.md"] = folder / "README.md"
     notes = []
     if "decoder" in differences and "encoder" not in differences:
-        notes.append(f"a {opened.description.model} has no encoder: its decoder is all there is to export")
-    return Exported(folder, files, differences, notes)
+        notes.append(f"a {opened.description.model} has no encoder, so there is no way from images to codes to export")
+    return Exported(folder, {name: folder / name for name in [*sums, "README.md"]}, differences, notes)
 
 
 def require(kind: str) -> None:
@@ -247,7 +247,9 @@ def write_part(part: Part, path: Path, kind: str) -> None:
     """Write a part of a `plain_copy` of a model as one file."""
     program = program_of(part)
     if kind == "pt2":
-        torch.export.save(program, path)
+        content = io.BytesIO()  # torch's own writer ends the process when the disk is full
+        torch.export.save(program, content)
+        path.write_bytes(content.getvalue())
         return
     outputs = [each.name for each in part.outputs]
     batch = ({0: "N"},)

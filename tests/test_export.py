@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,7 @@ def answers(file: Path, *inputs: Tensor) -> list[list[Tensor]]:
         return [list(each) if isinstance(each, tuple) else [each] for each in found]
     session = onnxruntime.InferenceSession(str(file))
     (name,) = (each.name for each in session.get_inputs())
+    assert {each.shape[0] for each in [*session.get_inputs(), *session.get_outputs()]} == {"N"}
     return [[torch.from_numpy(each) for each in session.run(None, {name: every.numpy()})] for every in inputs]
 
 
@@ -174,6 +176,23 @@ def test_a_model_that_cannot_be_exported_leaves_nothing(tmp_path: Path, monkeypa
     before = sorted(tmp_path.iterdir())
     with pytest.raises(GenkitError, match=r"the encoder can't be exported as pt2, so nothing was written: \w+"):
         export.functions(source, "a run", tmp_path / "made", "pt2", torch.rand(1, 1, 28, 28))
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "onnx", "pt2"])
+def test_a_full_disk_leaves_nothing(kind: Any, tmp_path: Path) -> None:
+    """Played by a limit on the size of a file."""
+    source, folder = opened(tmp_path, "vae", ImageShape(1, 64, 64)), tmp_path / "made"
+    write: Any = export.weights if kind == "safetensors" else export.functions
+    arguments = [] if kind == "safetensors" else [kind, torch.rand(1, 1, 64, 64)]
+    before = sorted(tmp_path.iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        with pytest.raises(GenkitError, match=r"written .*File too large"):
+            write(source, "a run", folder, *arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert sorted(tmp_path.iterdir()) == before
 
 
