@@ -186,7 +186,10 @@ GOOD = np.full((2, *IMAGE), 0.5)
         (GOOD.astype(bool), "bool; convert"),
         (GOOD.astype(str), "U3.*convert"),
     ],
-    ids=str,
+    ids=[
+        *("list", "channels", "five dimensions", "two dimensions", "channels last", "none", "to 255", "from -1"),
+        *("nan", "infinity", "int64", "bool", "text"),
+    ],
 )
 def test_what_is_no_image_is_refused(given: Any, says: str, tmp_path: Path) -> None:
     model = small(tmp_path, "vae")
@@ -214,7 +217,7 @@ def test_a_grey_image_without_its_channel_is_told_where_to_put_it(tmp_path: Path
         (np.full((2, 5), np.nan), "NaN or infinity"),
         (np.full(5, 1e300), "NaN or infinity"),
     ],
-    ids=str,
+    ids=["list", "size", "three dimensions", "none", "int64", "nan", "beyond float32"],
 )
 def test_what_is_no_code_is_refused(given: Any, says: str, tmp_path: Path) -> None:
     model = small(tmp_path, "vae")
