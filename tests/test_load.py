@@ -94,6 +94,9 @@ def test_it_does_what_the_model_does(name: str, tmp_path: Path) -> None:
         ends = model.interpolate(z[0], z[1], steps=5)
         assert ends.shape == (5, *IMAGE)
         torch.testing.assert_close(ends[[0, -1]], bare.decode(z[:2]))
+        centre, _ = sampling.prior_moments(bare)
+        arc = centre + sampling.slerp(z[0] - centre, z[1] - centre, torch.tensor([[0.5]]))
+        torch.testing.assert_close(ends[2], bare.decode(arc)[0])
         middle = model.interpolate(z[0], z[1], steps=3, path="lerp")[1]
         torch.testing.assert_close(middle, bare.decode((z[:1] + z[1:2]) / 2)[0])
     else:
