@@ -15,7 +15,7 @@ install: $(VENV)/installed
 # Rewritten when what is to be installed changes.
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[analysis,demo,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[analysis,demo,dev,export]'
 	touch $@
 
 demo: install

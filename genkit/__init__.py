@@ -3,4 +3,33 @@
 The package imports one way, from `cli` at the top to `model` at the bottom; docs/design.md draws the map.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+
+    import torch
+
+    from genkit.loaded import LoadedModel
+
 __version__ = "0.1.0"
+
+
+def load(path: str | os.PathLike[str] | int | None = None, device: str | torch.device = "cpu") -> LoadedModel:
+    """Open a trained model, every byte of it checked against its SHA-256.
+
+    Args:
+        path: a run's folder (its best checkpoint is taken) or number, a checkpoint's folder, a folder that
+            `genkit export` wrote as safetensors, a folder of runs, or None for the newest run in `runs/` (or
+            `GENKIT_OUT`).
+        device: where it computes: "cpu", "cuda", "cuda:1", "mps", or "auto".
+
+    Raises:
+        genkit.errors.CheckpointError: when there is no such model, or anything of it is missing or altered.
+        genkit.errors.UsageError: when there is no such device.
+    """
+    from genkit.loaded import load as open_model  # which takes torch along
+
+    return open_model(path, device)

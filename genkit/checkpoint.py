@@ -8,9 +8,12 @@ A checkpoint is a folder that opens alone: nothing else is needed to build its m
     checkpoint.json        everything else (`Description`)
     manifest.json          the SHA-256 of every other file
 
-It is written under a temporary name, so a folder with its final name is whole; and because both safetensors and pickled
-files load a flipped bit without a word, every load hashes every file. Nothing in it is ever unpickled, and no number in
-it makes anything larger than the file itself be allocated.
+One that was exported lacks what only training needs: its model.safetensors holds the weights to use, and there is
+neither an average nor a training state beside it.
+
+Both are written under a temporary name, so a folder with its final name is whole; and because both safetensors and
+pickled files load a flipped bit without a word, every load hashes every file. Nothing in it is ever unpickled, and no
+number in it makes anything larger than the file itself be allocated.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from genkit import models
-from genkit.data import DataOptions
+from genkit.data import SOURCES, DataOptions
 from genkit.errors import CheckpointError, GenkitError, in_one_line
 from genkit.files import from_json, read_plain, require_plain, sha256_of, to_json, write_folder
 from genkit.model import ImageShape, Model
@@ -76,6 +79,7 @@ class Description(BaseModel):
         data_sum: `Dataset.sum` of them.
         classes, attributes: the names of the labels, and of the attributes.
         processes: that trained together; the state of each one's random generators is kept.
+        exported: that this is an exported one, which can be used but not trained on.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -94,6 +98,7 @@ class Description(BaseModel):
     classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     processes: Annotated[int, Field(ge=1)] = 1
+    exported: bool = False
 
 
 class Checkpoint(NamedTuple):
@@ -179,7 +184,7 @@ def write(folder: Path, snapshot: Snapshot) -> Path:
     """
     contents = {name: save(tensors) for name, tensors in snapshot.tensors.items()}
     contents[DESCRIPTION] = to_json(snapshot.description.model_dump(mode="json"))
-    contents[MANIFEST] = to_json({name: hashlib.sha256(data).hexdigest() for name, data in contents.items()})
+    contents[MANIFEST] = manifest_of(contents)
     try:
         write_folder(folder, contents)
     except OSError as error:
@@ -188,6 +193,41 @@ def write(folder: Path, snapshot: Snapshot) -> Path:
             f"genkit train --resume {folder.parent.parent}"
         ) from error
     return folder
+
+
+def write_exported(folder: Path, opened: Checkpoint, readme: str) -> Path:
+    """Write what it takes to use a checkpoint, and nothing that only training needs; all of it or nothing.
+
+    A folder of images is named by its last part alone: what is sent to others shouldn't say where one keeps them.
+
+    Args:
+        folder: must not exist; its parent must.
+        readme: its README.md, which no hash vouches for.
+
+    Raises:
+        CheckpointError: when the disk doesn't take it; then nothing is left there.
+    """
+    about = opened.description
+    images = about.data.dataset if about.data.dataset in SOURCES else f"./{Path(about.data.dataset).name}"
+    changes = {"exported": True, "processes": 1, "data": about.data.model_copy(update={"dataset": images})}
+    description = about.model_copy(update=changes)
+    contents = {
+        MODEL: save({name: copied(value) for name, value in opened.model.state_dict().items()}),
+        DESCRIPTION: to_json(description.model_dump(mode="json")),
+    }
+    contents[MANIFEST] = manifest_of(contents)
+    try:
+        write_folder(folder, {**contents, "README.md": readme.encode()})
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} could not be written ({error.strerror}); make room, or name another folder with --out"
+        ) from error
+    return folder
+
+
+def manifest_of(contents: Mapping[str, bytes]) -> bytes:
+    """The manifest of files with these contents."""
+    return to_json({name: hashlib.sha256(data).hexdigest() for name, data in contents.items()})
 
 
 def size(kind: type[Model], image: ImageShape, options: Any) -> int:
@@ -223,7 +263,8 @@ def read(folder: Path) -> Checkpoint:
     def open_model() -> Checkpoint:
         contents = read_verified(folder, {DESCRIPTION, MODEL, AVERAGED})
         description = parse_description(contents[DESCRIPTION])
-        weights = load(contents[AVERAGED if description.options.get("ema") else MODEL])
+        averaged = description.options.get("ema") and not description.exported
+        weights = load(contents[AVERAGED if averaged else MODEL])
         del contents
         return Checkpoint(folder, build_for(description, weights).eval().requires_grad_(False), description)
 
@@ -251,6 +292,8 @@ def restore(
         wanted = {DESCRIPTION, MODEL, TRAINING} | ({AVERAGED} if state.averaged is not None else set())
         contents = read_verified(folder, wanted)
         description = parse_description(contents[DESCRIPTION])
+        if description.exported:
+            raise CheckpointError(f"{folder} was exported, without its training state; begin with its weights instead")
         tensors = load(contents[TRAINING])
         state.model.load_state_dict(load(contents[MODEL]))
         state.step = description.step
@@ -270,7 +313,7 @@ def verify(folder: Path) -> None:
     Raises:
         CheckpointError: when one is missing or altered.
     """
-    refusing_damage(folder, lambda: read_verified(folder, ()))
+    refusing_damage(folder, lambda: read_verified(folder, {DESCRIPTION}))
 
 
 def describe(folder: Path) -> Description:
@@ -305,7 +348,8 @@ def refusing_damage(folder: Path, action: Callable[[], T]) -> T:
 def read_verified(folder: Path, wanted: Collection[str]) -> dict[str, bytes]:
     """The contents of the `wanted` files, once every file that the manifest names has been held against its SHA-256.
 
-    What is returned is what was hashed: a file isn't read twice, so nobody can change it in between.
+    `wanted` holds the description, which says what else has to be there. What is returned is what was hashed: a file
+    isn't read twice, so nobody can change it in between.
     """
     manifest = read_plain(folder / MANIFEST, MAX_JSON)
     sums = TypeAdapter(dict[str, str]).validate_python(from_json(manifest))
@@ -323,7 +367,10 @@ def read_verified(folder: Path, wanted: Collection[str]) -> dict[str, bytes]:
             found = sha256_of(folder / name)
         if found != expected:
             raise CheckpointError(f"{folder / name} is damaged: its SHA-256 isn't the manifest's")
-    for name in {DESCRIPTION, MODEL, TRAINING} - sums.keys():
+    missing = {DESCRIPTION, MODEL, TRAINING} - sums.keys()
+    if missing == {TRAINING} and parse_description(contents[DESCRIPTION]).exported:
+        return contents
+    for name in missing:
         raise CheckpointError(f"{folder / MANIFEST} doesn't name {name}, so that nothing vouches for it")
     return contents
 

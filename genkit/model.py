@@ -231,6 +231,10 @@ class Classifies(Protocol):
 
     options: Any
 
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits (B, classes or attributes) of images (B, C, H, W) in [0, 1]."""
+        ...
+
     def probabilities(self, images: Tensor) -> Tensor:
         """Of each class, (B, classes); or of each attribute in `options.attributes`, (B, attributes)."""
         ...

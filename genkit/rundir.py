@@ -200,8 +200,8 @@ def find(run: str | None) -> Found:
     """The checkpoints that a RUN argument means.
 
     Args:
-        run: a run's folder (its best checkpoint is taken), a checkpoint's folder, a folder of runs (the newest is
-            taken), the number of a run, or None for the newest run in `runs/` (or `GENKIT_OUT`).
+        run: a run's folder (its best checkpoint is taken), a checkpoint's folder, an exported one, a folder of runs
+            (the newest is taken), the number of a run, or None for the newest run in `runs/` (or `GENKIT_OUT`).
 
     Raises:
         CheckpointError: when there is no such thing; NoSuchRunError when what was named isn't there.

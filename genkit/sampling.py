@@ -7,7 +7,7 @@ so an image depends neither on its neighbours nor on the device.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
@@ -59,14 +59,14 @@ def seed_codes(model: GenerativeModel, seeds: Iterable[int]) -> Tensor:
 @torch.no_grad()
 def decode(model: GenerativeModel, z: Tensor) -> Tensor:
     """Images (N, C, H, W) in [0, 1], on the CPU, of the codes (N, latent_dim)."""
-    return _in_chunks(model.decode, z.to(device_of(model)))
+    return in_chunks(model.decode, z.to(device_of(model)))
 
 
 @torch.no_grad()
 def encode(model: GenerativeModel, images: Tensor, *, steps: int = 300) -> Tensor:
     """The codes (N, latent_dim) of images (N, C, H, W) in [0, 1], by the encoder; by `invert` where there is none."""
     if isinstance(model, Encodes):
-        return _in_chunks(model.encode, images.to(device_of(model))).to(device_of(model))
+        return in_chunks(model.encode, images.to(device_of(model))).to(device_of(model))
     return invert(model, images, steps=steps)
 
 
@@ -75,11 +75,12 @@ def reconstruct(model: GenerativeModel, images: Tensor) -> Tensor:
     return decode(model, encode(model, images))
 
 
-def _in_chunks(function: object, inputs: Tensor) -> Tensor:
+def in_chunks(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """What `function` makes of each row of the inputs (N, …), on the CPU: the same whatever its neighbours are."""
     outputs = []
     for chunk in inputs.split(CHUNK):
         padding = chunk[-1:].expand(CHUNK - len(chunk), *chunk.shape[1:])
-        outputs.append(function(torch.cat([chunk, padding]))[: len(chunk)].cpu())  # type: ignore[operator]
+        outputs.append(function(torch.cat([chunk, padding]))[: len(chunk)].cpu())
     return torch.cat(outputs)
 
 

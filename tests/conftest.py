@@ -6,14 +6,15 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 
-from genkit import cli, data, models
+from genkit import checkpoint, cli, data, models
 from genkit.data.dataset import Dataset
 from genkit.model import Batch, GenerativeModel, ImageShape, Model
+from genkit.training import TrainingState, train
 
 #: The models that make images, among all that are found.
 GENERATIVE = [name for name in models.names() if issubclass(models.find(name), GenerativeModel)]
@@ -29,6 +30,18 @@ def small_model(name: str, image: ImageShape, **options: object) -> Model:
 def random_batch(image: ImageShape, count: int = 8) -> Batch:
     """Random images, labelled 0 to 9 in turn, at half an epoch."""
     return Batch(torch.rand(count, *image), torch.arange(count) % 10, torch.tensor(0.5))
+
+
+def saved_checkpoint(folder: Path, model: Model, **about: Any) -> Path:
+    """A checkpoint of a model of ten classes after two steps of training on random images."""
+    batch = random_batch(model.image)._replace(attributes=torch.rand(8, 3) > 0.5)
+    state = TrainingState(model, 2, 2)
+    list(train(state, [batch, batch]))
+    if isinstance(model, GenerativeModel):
+        model.eval().fit_prior([batch])
+    name = models.name_of(type(model))
+    classes = tuple(f"class {k}" for k in range(10))
+    return checkpoint.write(folder, checkpoint.snapshot(state, model=name, **{"classes": classes, **about}))
 
 
 class Outcome(NamedTuple):

@@ -99,6 +99,10 @@ def test_no_command_unpickles(tmp_path: Path) -> None:
         ["sample", run, "--arithmetic", "label:7 - label:1 + label:4"],
         ["embed", run],
         ["info", run],
+        ["export", run],
+        ["info", f"{run}/exports/00000-vae-mnist5k-safetensors"],
+        ["export", run, "--format", "pt2"],
+        ["export", run, "--format", "onnx"],
         ["data", "list"],
         ["data", "verify", "mnist5k"],
     ]

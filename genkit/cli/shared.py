@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("genkit")
 
 RUN_HELP = (
-    "RUN is a run's folder (its best checkpoint is used) or number, a checkpoint's folder, or a folder of runs; "
-    "left out, it is the newest run in runs/, or in $GENKIT_OUT."
+    "RUN is a run's folder (its best checkpoint is used) or number, a checkpoint's folder, exported weights, or a "
+    "folder of runs; left out, it is the newest run in runs/, or in $GENKIT_OUT."
 )
 DEVICE_HELP = "auto (cuda, then mps, then cpu), cpu, cuda, cuda:1 or mps."
 

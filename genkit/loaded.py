@@ -1,0 +1,323 @@
+"""A trained model in Python: what `genkit.load` returns. docs/python.md shows it.
+
+It takes images and codes as people have them, checks them, and answers in kind: a tensor for a tensor, a NumPy array
+for an array, one for one and a batch for a batch. What comes back is on the CPU and has no gradient;
+`LoadedModel.model` is the bare model for all else.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genkit import device as devices
+from genkit import rundir, sampling
+from genkit.checkpoint import Checkpoint, Description
+from genkit.errors import DataError, UsageError
+from genkit.images import to_float
+from genkit.model import Classifies, Encodes, GenerativeModel, ImageShape
+
+#: What is taken and given back: PyTorch's or NumPy's.
+Array = TypeVar("Array", Tensor, np.ndarray)
+#: How far outside of [0, 1] a pixel may lie by rounding; it is clipped.
+ROUNDING = 1e-5
+#: The most samples at once, as on the command line.
+MOST_SAMPLES = 1_000_000
+
+
+def load(path: str | os.PathLike[str] | int | None, device: str | torch.device) -> LoadedModel:
+    """`genkit.load`, which says more."""
+    where = devices.pick(str(device))
+    run = None if path is None else str(path) if isinstance(path, int) else os.fspath(path)
+    return LoadedModel(rundir.find(run).read(), where)
+
+
+class LoadedModel:
+    """A trained model, ready to use.
+
+    Attributes:
+        model: the bare torch module, in evaluation mode and without gradients, on `device`.
+        description: what the checkpoint says of itself: model, options, data, steps, metrics.
+        image: the shape of its images: channels, height, width.
+        latent_dim: numbers in a code; 0 where it has no codes.
+        classes: the names of the classes of the images that it was trained on; () where they had none.
+        attributes: the names of their attributes, likewise.
+        targets: the names of what `classify` tells, in the order of its columns; () where it classifies nothing.
+        device: where it computes.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device):
+        self.model = checkpoint.model.to(device)
+        self.path = checkpoint.path
+        self.description: Description = checkpoint.description
+        self.device = device
+        self.image: ImageShape = self.model.image
+        self.latent_dim: int = getattr(self.model.options, "latent_dim", 0)
+        self.classes = self.description.classes
+        self.attributes = self.description.attributes
+        self.targets: tuple[str, ...] = ()
+        if isinstance(self.model, Classifies):
+            self.targets = tuple(getattr(self.model.options, "attributes", ())) or self.classes
+
+    def __repr__(self) -> str:
+        about = self.description
+        codes = f", codes of {self.latent_dim}" if self.latent_dim else ""
+        return f"<{about.model} of {about.data.dataset}: images of {self.image}{codes}; {self.path}>"
+
+    # -- codes of images -----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def encode(self, images: Array) -> Array:
+        """The codes of images, by the encoder; of a distribution over codes (a VAE's), the mean.
+
+        Args:
+            images: (N, C, H, W), or one of them, (C, H, W); floats in [0, 1], or uint8.
+
+        Returns:
+            (N, latent_dim) float32, or (latent_dim,) of one.
+
+        Raises:
+            DataError: when they aren't such images.
+            UsageError: when the model has no encoder.
+        """
+        if not isinstance(self.model, Encodes):
+            other = "; invert(images) searches for their codes" if isinstance(self.model, GenerativeModel) else ""
+            raise UsageError(f"a {self.description.model} has no encoder{other}")
+        batch, one = self._images(images)
+        return _answer(sampling.in_chunks(self.model.encode, batch.to(self.device)), images, one)
+
+    def invert(self, images: Array, steps: int = 300) -> Array:
+        """The codes whose images come closest to the given ones in squared error, found by search: for any decoder.
+
+        Args:
+            images: as in `encode`.
+            steps: of the search; 300 of a small model take seconds.
+
+        Returns:
+            As `encode`.
+
+        Raises:
+            DataError: when they aren't such images.
+            UsageError: when the model makes no images.
+        """
+        model = self._generator()
+        batch, one = self._images(images)
+        return _answer(sampling.invert(model, batch, steps=_whole(steps, "steps", 1, MOST_SAMPLES)), images, one)
+
+    # -- images of codes -----------------------------------------------------------------------------------------------
+
+    def decode(self, z: Array) -> Array:
+        """The images of codes.
+
+        Args:
+            z: (N, latent_dim), or one of them, (latent_dim,); finite floats.
+
+        Returns:
+            (N, C, H, W) float32 in [0, 1], or (C, H, W) of one.
+
+        Raises:
+            DataError: when they aren't such codes.
+            UsageError: when the model makes no images.
+        """
+        model = self._generator()
+        codes, one = self._codes(z)
+        return _answer(sampling.decode(model, codes), z, one)
+
+    def draw(self, n: int, seed: int = 0) -> Tensor:
+        """The codes (n, latent_dim) that the prior draws from the seeds `seed` to `seed` + n − 1, each by itself.
+
+        Raises:
+            UsageError: when the model makes no images, or there are no such seeds.
+        """
+        first = _whole(seed, "seed", 0, 10**18)
+        count = _whole(n, "n", 1, MOST_SAMPLES)
+        return sampling.seed_codes(self._generator(), range(first, first + count)).cpu()
+
+    def sample(self, n: int, seed: int = 0) -> Tensor:
+        """New images (n, C, H, W) in [0, 1]: the same as `genkit sample --seeds` gives of `seed` to `seed` + n − 1.
+
+        Raises:
+            UsageError: as `draw`.
+        """
+        return sampling.decode(self._generator(), self.draw(n, seed))
+
+    def reconstruct(self, images: Array) -> Array:
+        """The images as the model gives them back: encoded, or `invert`ed where there is no encoder, and decoded.
+
+        Args:
+            images: as in `encode`.
+
+        Returns:
+            Images of the same shape, float32 in [0, 1].
+
+        Raises:
+            DataError: when they aren't such images.
+            UsageError: when the model makes no images.
+        """
+        model = self._generator()
+        batch, one = self._images(images)
+        return _answer(sampling.reconstruct(model, batch), images, one)
+
+    def interpolate(self, a: Array, b: Array, steps: int = 9, path: sampling.Path = "slerp") -> Array:
+        """The images on the way from one code to another, both ends included.
+
+        Args:
+            a, b: one code each, (latent_dim,): of `encode`, `invert` or `draw`.
+            steps: images, at least 2.
+            path: "slerp", the great circle about the prior's centre, or "lerp", the straight line.
+
+        Returns:
+            (steps, C, H, W) float32 in [0, 1].
+
+        Raises:
+            DataError: when they aren't such codes.
+            UsageError: when the model makes no images, or there is no such way.
+        """
+        model = self._generator()
+        ends = [self._codes(each) for each in (a, b)]
+        if not all(one for _, one in ends):
+            raise DataError(f"interpolate goes from one code ({self.latent_dim},) to another; pass a row of each")
+        if path not in ("slerp", "lerp"):
+            raise UsageError(f"path is 'slerp' or 'lerp', not {path!r}")
+        waypoints = torch.cat([codes for codes, _ in ends]).to(self.device)
+        centre, _ = sampling.prior_moments(model)
+        (codes,) = sampling.interpolate(waypoints, _whole(steps, "steps", 2, MOST_SAMPLES), path, centre)
+        return _answer(sampling.decode(model, codes), a, False)
+
+    # -- what is on images ---------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def classify(self, images: Array) -> Array:
+        """The probability of each of `targets`: of classes, they sum to 1; of attributes, each stands by itself.
+
+        Args:
+            images: as in `encode`.
+
+        Returns:
+            (N, len(targets)) float32, or (len(targets),) of one.
+
+        Raises:
+            DataError: when they aren't such images.
+            UsageError: when the model is no classifier.
+        """
+        if not isinstance(self.model, Classifies):
+            raise UsageError(f"a {self.description.model} tells no classes; `genkit train classifier` makes what does")
+        batch, one = self._images(images)
+        return _answer(sampling.in_chunks(self.model.probabilities, batch.to(self.device)), images, one)
+
+    @torch.no_grad()
+    def features(self, images: Array) -> Array:
+        """What stands for an image when images are compared or plotted: its code, or what a net without codes sees.
+
+        Args:
+            images: as in `encode`.
+
+        Returns:
+            (N, F) float32, or (F,) of one.
+
+        Raises:
+            DataError: when they aren't such images.
+        """
+        batch, one = self._images(images)
+        return _answer(sampling.in_chunks(self.model.features, batch.to(self.device)), images, one)
+
+    # -- what is taken -------------------------------------------------------------------------------------------------
+
+    def _generator(self) -> GenerativeModel:
+        if not isinstance(self.model, GenerativeModel):
+            raise UsageError(f"a {self.description.model} makes no images; it has features(images)")
+        return self.model
+
+    def _images(self, given: Tensor | np.ndarray) -> tuple[Tensor, bool]:
+        """Images as a float32 batch (N, C, H, W) in [0, 1], and whether it was one without its batch."""
+        values = _tensor(given, "images")
+        one = values.ndim == 3
+        wanted = tuple(self.image)
+        if values.shape[-3:] != wanted or values.ndim not in (3, 4):
+            raise DataError(
+                f"the model takes images (N, {', '.join(map(str, wanted))}), or one without its N, and these are "
+                f"{tuple(values.shape)}{_hint(tuple(values.shape), self.image)}"
+            )
+        if values.dtype != torch.uint8 and not values.is_floating_point():
+            raise DataError(f"images are floats in [0, 1], or uint8, and these are {_kind(given)}; convert them")
+        values = to_float(values).float()
+        if not len(values):
+            raise DataError("there is no image; pass at least one")
+        low, high = float(values.min()), float(values.max())
+        if not values.isfinite().all():
+            raise DataError("the images hold NaN or infinity; mend them first")
+        if low < -ROUNDING or high > 1 + ROUNDING:
+            way = "divide by 255" if high > 2 and low >= 0 else "add 1 and halve" if -1.1 < low < 0 else "rescale them"
+            raise DataError(f"floats of images lie in [0, 1], and these in [{low:.4g}, {high:.4g}]; {way}")
+        return (values[None] if one else values).clamp(0, 1), one
+
+    def _codes(self, given: Tensor | np.ndarray) -> tuple[Tensor, bool]:
+        """Codes as a float32 batch (N, latent_dim), and whether it was one without its batch."""
+        values = _tensor(given, "codes")
+        one = values.ndim == 1
+        if values.ndim not in (1, 2) or values.shape[-1] != self.latent_dim:
+            dim = self.latent_dim
+            raise DataError(f"codes are (N, {dim}), or ({dim},) for one, and these are {tuple(values.shape)}")
+        if not values.is_floating_point():
+            raise DataError(f"codes are floats, and these are {_kind(given)}; convert them")
+        values = values.float()
+        if not len(values):
+            raise DataError("there is no code; pass at least one")
+        if not values.isfinite().all():
+            raise DataError("the codes hold NaN or infinity; mend them first")
+        return (values[None] if one else values), one
+
+
+def _tensor(given: Any, what: str) -> Tensor:
+    """A tensor or an array as a tensor without gradient. Arrays are copied: their memory may be read-only, or reversed.
+
+    Raises:
+        DataError: when it is neither, or holds something else than numbers.
+    """
+    if isinstance(given, Tensor):
+        return given.detach()
+    if not isinstance(given, np.ndarray):
+        raise DataError(f"{what} are a torch tensor or a NumPy array, and not {type(given).__name__}; convert them")
+    if given.dtype.kind not in "fiub":
+        raise DataError(f"{what} hold numbers, and these {_kind(given)}; convert them")
+    return torch.tensor(np.ascontiguousarray(given, given.dtype.newbyteorder("=")))
+
+
+def _kind(given: Tensor | np.ndarray) -> str:
+    return str(given.dtype).removeprefix("torch.")
+
+
+def _hint(found: tuple[int, ...], image: ImageShape) -> str:
+    """What a person probably meant by images of another shape."""
+    channels, height, width = image
+    if found[-3:] == (height, width, channels):
+        return "; channels come first: permute(…, 2, 0, 1) does it"
+    if channels == 1 and found[-2:] == (height, width):
+        return "; put the channel in: images[..., None, :, :]"
+    return "; genkit.images.read_image(path, model.image) reads a file to it"
+
+
+def _whole(number: Any, name: str, least: int, most: int) -> int:
+    """A whole number within its bounds.
+
+    Raises:
+        UsageError
+    """
+    try:
+        value = operator.index(number)
+    except TypeError:
+        raise UsageError(f"{name} is a whole number, and not {number!r}") from None
+    if not least <= value <= most:
+        raise UsageError(f"{name} lies between {least:,} and {most:,}, and not at {value:,}")
+    return value
+
+
+def _answer(result: Tensor, given: Array, one: bool) -> Array:
+    """The result, on the CPU, as the same kind of thing that was given."""
+    rows = (result[0] if one else result).detach().cpu()
+    return rows.numpy() if isinstance(given, np.ndarray) else rows
