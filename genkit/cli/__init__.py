@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 import genkit
-from genkit.cli import data, embed, evaluate, info, reproduce, sample, train
+from genkit.cli import data, embed, evaluate, info, report, reproduce, sample, train
 from genkit.cli.output import LogHandler, emit_error
 from genkit.errors import GenkitError
 
@@ -30,6 +30,7 @@ def genkit_command() -> None:
     genkit sample --interpolate          walk through the newest run's latent space
     genkit embed                         look at it in two dimensions
     genkit evaluate                      measure the model
+    genkit report                        all of it on one page
 
     Results go to stdout, everything else to stderr; --json makes the result one JSON object. Every command takes
     --debug, which shows the traceback of an error. Exit codes: 0 done, 1 failed or bad data, 2 usage, 3 diverged,
@@ -37,7 +38,16 @@ def genkit_command() -> None:
     """
 
 
-COMMANDS = (train.train, sample.sample, embed.embed, evaluate.evaluate, reproduce.reproduce, info.info, data.data)
+COMMANDS = (
+    train.train,
+    sample.sample,
+    embed.embed,
+    evaluate.evaluate,
+    report.report,
+    reproduce.reproduce,
+    info.info,
+    data.data,
+)
 for command in COMMANDS:
     genkit_command.add_command(command)
 
