@@ -13,7 +13,7 @@ from genkit.data.dataset import Dataset
 from genkit.evaluate import report as words
 from genkit.evaluate.figure import Figure
 from genkit.model import Encodes, GenerativeModel
-from genkit.options import as_text
+from genkit.options import as_text, is_flag
 from genkit.report.account import Account
 from genkit.report.blocks import Block, Cell, Code, Missing, Table
 
@@ -36,8 +36,7 @@ def sentence(account: Account) -> str:
     count = f"{len(account.dataset.train):,} images of " if isinstance(account.dataset, Dataset) else ""
     data = data_name(account)
     began = f"{article} {kind} of {about.image.channels}×{about.image.height}×{about.image.width} images, trained for "
-    epochs = f"{about.epoch:.4g} epoch{'' if about.epoch == 1 else 's'} on {count}{data}"
-    return f"{began}{epochs}{told(account)}."
+    return f"{began}{epochs_of(account)} on {count}{data}{told(account)}."
 
 
 def data_name(account: Account) -> str:
@@ -115,7 +114,12 @@ def seed_of(account: Account) -> str:
 
 def trained(account: Account) -> str:
     about = account.description
-    return f"{about.step:,} steps, {about.epoch:.4g} epochs, {duration(about.seconds)}"
+    return f"{about.step:,} steps, {epochs_of(account)}, {duration(about.seconds)}"
+
+
+def epochs_of(account: Account) -> str:
+    epochs = account.description.epoch
+    return f"{epochs:.4g} epoch{'' if epochs == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -180,7 +184,7 @@ def settings(accounts: Sequence[Account]) -> list[Block]:
     for name in names:
         found = [each.get(name) for each in values]
         texts = {text for text, _ in filter(None, found)}
-        differs = len(accounts) > 1 and (len(texts) > 1 or None in found)
+        differs = len(texts) > 1  # an option that another model hasn't got is no difference
         given = any(source not in ("", "default") for _, source in filter(None, found))
         row = [Cell(name.replace("_", "-")), *(setting(each, differs) for each in found)]
         if len(accounts) == 1:
@@ -209,13 +213,18 @@ def setting(found: tuple[str, str] | None, differs: bool) -> Cell:
 
 
 def values_of(account: Account) -> dict[str, tuple[str, str]]:
-    """Option -> its value as a flag takes it, and where it came from; from the checkpoint where there is no config."""
-    config = account.config
-    if not isinstance(config, Missing):
-        return {name: (as_text(value), config.sources[name]) for name, value in config.values().items()}
-    about = account.description
-    values: dict[str, Any] = {**about.data.model_dump(), **about.options}
-    return {name: (as_text(value), "") for name, value in values.items()}
+    """Option -> its value as a flag takes it, and where it came from; from the checkpoint where there is no config.
+
+    What the data or another run has filled in is no option that anybody can set.
+    """
+    config, about = account.config, account.description
+    if isinstance(config, Missing):
+        values: dict[str, Any] = {**about.data.model_dump(), **about.options}
+        sources = dict.fromkeys(values, "")
+    else:
+        values, sources = config.values(), config.sources
+    filled_in = {name for name, field in type(account.model.options).model_fields.items() if not is_flag(field)}
+    return {name: (as_text(value), sources[name]) for name, value in values.items() if name not in filled_in}
 
 
 def uses(account: Account) -> list[Block]:

@@ -81,11 +81,18 @@ def in_words(title: str, lines: Sequence[Line], x_name: str, mark: Mark | None) 
 
 
 def ranges(charts: Sequence[Sequence[Line]]) -> tuple[Range, Range]:
-    """x and y that suit all of these charts, so that they can be compared.
+    """x and y that suit all of these charts, so that they can be compared."""
+    windows = [window([point for line in lines for point in line.points]) for lines in charts]
+    xs, ys = ([each[axis] for each in windows] for axis in (0, 1))
+    x, y = (Range(min(each.low for each in of), max(each.high for each in of)) for of in (xs, ys))
+    return x, y
+
+
+def window(points: Sequence[tuple[float, float]]) -> tuple[Range, Range]:
+    """x and y of one chart.
 
     Training begins far from where it gets. Where the beginning would flatten all that comes after, it is cut off.
     """
-    points = [point for lines in charts for line in lines for point in line.points]
     xs = [x for x, _ in points]
     x = Range(min(0.0, *xs), max(xs)) if max(xs) > 0 else Range(min(xs), min(xs) + 1)
     everything = span([y for _, y in points])
@@ -126,7 +133,7 @@ def axes(plane: Plane, x_name: str) -> Markup:
         parts.append(Markup('<path d="M{:.1f} {}v4"/>').format(x, TOP + DOWN))
         parts.append(Markup('<text class="middle" x="{:.1f}" y="{}">{}</text>').format(x, TOP + DOWN + 16, text))
     parts.append(Markup('<path class="base" d="M{} {}h{}"/>').format(LEFT, TOP + DOWN, ACROSS))
-    parts.append(Markup('<text x="{}" y="{}">{}</text></g>').format(LEFT + ACROSS + 8, TOP + DOWN + 16, x_name))
+    parts.append(Markup('<text x="{}" y="{}">{}</text></g>').format(LEFT + ACROSS + 14, TOP + DOWN + 16, x_name))
     return Markup("").join(parts)
 
 

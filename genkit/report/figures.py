@@ -49,7 +49,7 @@ def section(accounts: Sequence[Account]) -> list[Block]:
                 grouped.setdefault(each.on, []).append(Column(account.name, each))
     for on, columns in grouped.items():
         blocks.append(Text(f"On {on}. Each figure ± its standard error, where that can be known."))
-        blocks += tables(columns, notes)
+        blocks += tables(columns, notes, len(accounts) > 1)
     if notes.numbers:
         blocks.append(Footnotes(list(notes.numbers)))
     for columns in grouped.values():
@@ -62,24 +62,24 @@ def section(accounts: Sequence[Account]) -> list[Block]:
     return blocks
 
 
-def tables(columns: Sequence[Column], notes: Notes) -> list[Block]:
+def tables(columns: Sequence[Column], notes: Notes, several: bool) -> list[Block]:
     blocks: list[Block] = []
     names = list(dict.fromkeys(name for column in columns for name in column.of.figures))
     for topic in dict.fromkeys(name.partition("/")[0] for name in names):
         plain = [name for name in names if name.partition("/")[0] == topic and name.count("/") < 2]
         if plain:
-            blocks.append(plain_table(topic, plain, columns, notes))
+            blocks.append(plain_table(topic, plain, columns, notes, several))
         for column in columns:
-            blocks += crossed_table(topic, column, notes, len(columns) > 1)
+            blocks += crossed_table(topic, column, notes, several)
     return blocks
 
 
-def plain_table(topic: str, names: Sequence[str], columns: Sequence[Column], notes: Notes) -> Table:
+def plain_table(topic: str, names: Sequence[str], columns: Sequence[Column], notes: Notes, several: bool) -> Table:
     """A topic's figures of two parts; where there is one of real images, that stands beside each."""
     beside = any(name.endswith(FLOOR) for name in names)
     head = [Cell("")]
     for column in columns:
-        head.append(Cell(column.name if len(columns) > 1 else "samples" if beside else "", number=True))
+        head.append(Cell(column.name if several else "samples" if beside else "", number=True))
         head += [Cell("real images", number=True)] if beside else []
     rows = []
     for name in names:
@@ -151,5 +151,5 @@ def remarks(columns: Sequence[Column], several: bool) -> list[Block]:
             if figure.warning:
                 found.append(Text(f"Warning: {before}{name}: {figure.warning}"))
         for name, each in words.together(column.of.left_out):
-            found.append(Missing(f"{before}{name} is left out: {each.reason}"))
+            found.append(Missing(f"left out: {before}{name}: {each.reason}"))
     return found

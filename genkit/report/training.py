@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 from genkit.evaluate.report import in_words
@@ -20,19 +19,23 @@ MOST_ROWS = 60
 
 
 def sections(accounts: Sequence[Account]) -> list[list[Block]]:
-    """What each run's column holds. Charts of one metric have the same axes in all of them."""
-    names = {id(each): metrics(each) for each in accounts}
-    shared = {
-        name: chart.ranges([lines for each in accounts if (lines := lines_of(each.history, name))])
-        for name in dict.fromkeys(itertools.chain(*names.values()))
-    }
-    return [column(each, names[id(each)], shared) for each in accounts]
+    """What each run's column holds. Charts of one metric have the same axes in all runs that can be compared."""
+    return [column(each, [other for other in accounts if comparable(each, other)]) for each in accounts]
 
 
-def column(account: Account, names: Sequence[str], shared: dict[str, tuple[chart.Range, chart.Range]]) -> list[Block]:
+def comparable(one: Account, other: Account) -> bool:
+    """Whether the same names mean the same things: the runs choose their checkpoints by the same metric."""
+    return one.description.monitor == other.description.monitor
+
+
+def column(account: Account, others: Sequence[Account]) -> list[Block]:
     history = account.history
     if isinstance(history, Missing):
         return [history]
+    names = metrics(account)
+    shared = {
+        name: chart.ranges([lines for each in others if (lines := lines_of(each.history, name))]) for name in names
+    }
     blocks: list[Block] = []
     if names:
         drawn = [
