@@ -261,7 +261,7 @@ def plot(
     labels: Tensor | None,
     classes: Sequence[str],
     path_png: Path,
-    path_svg: Path,
+    path_svg: Path | None,
     title: str,
     subtitle: str = "",
     axes: tuple[str, str] | None = None,
@@ -272,7 +272,7 @@ def plot(
 
     Args:
         labels: int64 (N,), an index into `classes`, or None for points without a class.
-        path_png, path_svg: the files to write.
+        path_png, path_svg: the files to write; the second may be left out.
         axes: the names of x and y, or None to leave both axes without numbers.
         thumbnails: the points' images (N, C, H, W), of which as many are shown as fit without overlapping.
         width: in pixels of the PNG. Letters keep their size: in a narrow picture, they take more of it.
@@ -302,8 +302,9 @@ def plot(
         elif labels is not None and len(groups) <= NAMED_IN_PLOT:
             _name_groups(plane, points, groups)
         for path, metadata in ((path_png, {"Software": None}), (path_svg, {"Date": None, "Creator": None})):
-            with whole_file(path) as temporary:
-                figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
+            if path is not None:
+                with whole_file(path) as temporary:
+                    figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
 
 
 def _groups(labels: Tensor | None, classes: Sequence[str], count: int) -> list[Group]:

@@ -252,7 +252,7 @@ def manifold(account: Account, limit: int) -> list[Block]:
         ]
     picture = pictures.manifold(model, MANIFOLD_SIDE)
     alt = "the latent space, whole: a grid of images of codes that are all equally probable"
-    return [Strips([("", png.of_images(images.enlarge(picture.images, 32), MANIFOLD_SIDE, alt, limit, gap=0))])]
+    return [Strips([("", png.of_images(picture.images, MANIFOLD_SIDE, alt, limit, gap=0))])]
 
 
 def embedded(account: Account, limit: int, method: embedding.Method = "pca") -> list[Block]:
@@ -271,9 +271,7 @@ def embedded(account: Account, limit: int, method: embedding.Method = "pca") -> 
     scores = embedding.scores(points.points, labels)
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder) / "plot.png"
-        embedding.plot(
-            points.points, labels, classes, drawn, drawn.with_suffix(".svg"), title, axes=points.axes, width=PLOT
-        )
+        embedding.plot(points.points, labels, classes, drawn, None, title, axes=points.axes, width=PLOT)
         plot = png.of_drawing(drawn, f"{title}, coloured by {'attribute' if not dataset.classes else 'class'}")
     accuracy = scores["knn_accuracy"]
     note = (

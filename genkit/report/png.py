@@ -61,7 +61,7 @@ def poorer(sheet: Tensor, covered: Tensor) -> bytes:
     if len(sheet) == 1:
         step = 256 // GREYS
         return whole(sheet // step * step + sheet // step // (GREYS // step), covered)
-    indexed = images.to_pil(sheet).quantize(COLOURS, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
+    indexed = images.to_pil(sheet).quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     mask = Image.fromarray((~covered).to(torch.uint8).mul(255).numpy())
     indexed.paste(COLOURS, mask=mask)
     return packed(indexed, transparency=COLOURS)
@@ -71,7 +71,7 @@ def of_drawing(path: Path, alt: str) -> Png:
     """A drawing of few colours, from its PNG file."""
     with Image.open(path) as opened:
         drawing = opened.convert("RGB")
-    return Png(packed(drawing.quantize(DRAWN, kmeans=1, dither=Image.Dither.NONE)), alt, *drawing.size)
+    return Png(packed(drawing.quantize(DRAWN, dither=Image.Dither.NONE)), alt, *drawing.size)
 
 
 def packed(picture: Image.Image, **options: object) -> bytes:
