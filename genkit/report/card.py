@@ -170,7 +170,6 @@ ROWS: dict[str, Callable[[Account], str]] = {
     "versions": environment_of("genkit", "torch", "python", "cuda"),
     "revision": environment_of("revision"),
     "device": environment_of("device"),
-    "platform": environment_of("platform"),
     "command": command_of,
 }
 
@@ -237,6 +236,8 @@ def uses(account: Account) -> list[Block]:
         load += [f"images = model.sample(16, seed=0)  # (16, {', '.join(map(str, account.model.image))}) in [0, 1]"]
     elif encodes:
         load += ["codes = model.encode(images)"]
+    elif hasattr(account.model, "probabilities"):
+        load += ["probabilities = model.classify(images)"]
     commands = [f"genkit embed {quoted} --method tsne", f"genkit evaluate {quoted}", f"genkit info {quoted}"]
     if generative:
         commands = [
@@ -246,9 +247,9 @@ def uses(account: Account) -> list[Block]:
             *commands,
         ]
     if account.run is not None:
-        commands.append(f"genkit train --resume {quoted} --epochs {2 * int(account.description.options['epochs'])}")
+        commands.append(f"genkit train --resume {quoted} --epochs {2 * account.model.options.epochs}")
     blocks: list[Block] = [Code(commands, "At the command line")]
-    return [Code(load, "In Python"), *blocks] if generative or encodes else blocks
+    return [Code(load, "In Python"), *blocks] if len(load) > 2 else blocks
 
 
 def located(path: Path) -> str:

@@ -79,10 +79,14 @@ def evaluation(entry: dict[str, Any]) -> Evaluation:
     Raises:
         LookupError, TypeError, ValidationError: where it wasn't written so.
     """
-    # JSON has no NaN: a figure that came to none is null there.
-    values = [{**each, "value": math.nan if each["value"] is None else each["value"]} for each in entry["figures"]]
-    figures = TypeAdapter(list[Figure]).validate_python(values)
+    figures = TypeAdapter(list[Figure]).validate_python([with_nan(each) for each in entry["figures"]])
     left_out = TypeAdapter(list[LeftOut]).validate_python(entry["left_out"])
     about = {key: entry[key] for key in ("dataset", "split", "resolution")}
     on = On(str(about["dataset"]), str(about["split"]), int(entry["images"]))
     return Evaluation(on, {each.name: each for each in figures}, left_out, {**about, "n": on.images})
+
+
+def with_nan(figure: dict[str, Any]) -> dict[str, Any]:
+    """A figure with NaN where it has null: JSON has no numbers that aren't finite. Its error may be missing, though."""
+    conditions = {key: math.nan if value is None else value for key, value in figure["conditions"].items()}
+    return {**figure, "value": math.nan if figure["value"] is None else figure["value"], "conditions": conditions}

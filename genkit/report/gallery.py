@@ -191,8 +191,8 @@ def sums(account: Account, limit: int) -> list[Block]:
     results = [row._replace(caption=row.caption.replace("\n", " ")) for row in picture.rows[count:]]
     return [
         Text(f"{expression}, of {EXEMPLARS} images each"),
-        strips(of_terms, limit, "arithmetic"),
-        dataclasses.replace(strips(results, limit, "arithmetic"), beside=True),
+        strips(of_terms, png.share(limit, 2), "arithmetic"),
+        dataclasses.replace(strips(results, png.share(limit, 2), "arithmetic"), beside=True),
     ]
 
 
@@ -272,7 +272,7 @@ def embedded(account: Account, limit: int, method: embedding.Method = "pca") -> 
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder) / "plot.png"
         embedding.plot(points.points, labels, classes, drawn, None, title, axes=points.axes, width=PLOT)
-        plot = png.of_drawing(drawn, f"{title}, coloured by {'attribute' if not dataset.classes else 'class'}")
+        plot = png.of_drawing(drawn, f"{title}, coloured by {'attribute' if not dataset.classes else 'class'}", limit)
     accuracy = scores["knn_accuracy"]
     note = (
         f"no score: {scores['note']}"

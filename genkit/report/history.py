@@ -14,6 +14,8 @@ from genkit.report.blocks import Missing
 
 #: Bytes; a line has some hundred, and a long run some ten thousand lines.
 MAX_SIZE = 1 << 28
+#: Metrics of a run that are read; the rest is taken for nonsense.
+MOST_METRICS = 100
 #: Numbers beyond it can't be drawn beside any other.
 LARGEST = 1e30
 
@@ -76,10 +78,12 @@ def enter(history: History, row: dict[str, Any]) -> None:
         if not name or value is None or step is None:
             continue
         if split == "test":
-            history.test[name] = value
+            if name in history.test or len(history.test) < MOST_METRICS:
+                history.test[name] = value
         elif split in ("train", "val") and epoch is not None:
             curves = history.train if split == "train" else history.val
-            curves.setdefault(name, []).append(Point(int(step), epoch, value))
+            if name in curves or len(curves) < MOST_METRICS:
+                curves.setdefault(name, []).append(Point(int(step), epoch, value))
 
 
 def number(value: object) -> float | None:

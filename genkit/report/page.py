@@ -17,8 +17,8 @@ from genkit.report import card, figures, gallery, training
 from genkit.report.account import Account
 from genkit.report.blocks import Block, Png, Section, printable
 
-#: Bytes of a page's pictures, as PNG, of which there may be so many large ones a run. A page stays below 5 MB.
-PICTURES, LARGE = 3_000_000, 8
+#: Bytes of a page's pictures, as PNG, and how many sections of each run share them. A page stays below 5 MB.
+PICTURES, SECTIONS = 3_200_000, 8
 #: What a page says it was made by, so that it is recognised and may be replaced.
 MARK = '<meta name="generator" content="genkit report'
 #: Bytes at a page's beginning within which that stands.
@@ -92,7 +92,7 @@ def make(accounts: Sequence[Account], method: Method = "pca") -> Page:
 
 def all_sections(accounts: Sequence[Account], method: Method) -> list[Section]:
     """In the order in which a reader asks."""
-    limit = PICTURES // LARGE // len(accounts)
+    limit = PICTURES // SECTIONS // len(accounts)
 
     def drawn(title: str, make: gallery.Maker, about: str) -> Section:
         columns = [gallery.guarded(make, each, limit) for each in accounts]

@@ -19,8 +19,8 @@ GAP = 3
 SMALLEST = 8
 #: Grey levels, and colours, of a picture that would be too large with all of its own.
 GREYS, COLOURS = 32, 255
-#: Colours of a drawing: of its lines, and what lies between them and white.
-DRAWN = 256
+#: Colours of a drawing, the most that fit: of its lines and points, and what lies between them and white.
+DRAWN = (256, 64, 16)
 
 
 def of_images(pictures: Tensor, columns: int, alt: str, limit: int, gap: int = GAP) -> Png:
@@ -67,11 +67,16 @@ def poorer(sheet: Tensor, covered: Tensor) -> bytes:
     return packed(indexed, transparency=COLOURS)
 
 
-def of_drawing(path: Path, alt: str) -> Png:
-    """A drawing of few colours, from its PNG file."""
+def of_drawing(path: Path, alt: str, limit: int) -> Png:
+    """A drawing on white, from its PNG file; as `of_images`, it loses colours and then size until it fits."""
     with Image.open(path) as opened:
         drawing = opened.convert("RGB")
-    return Png(packed(drawing.quantize(DRAWN, dither=Image.Dither.NONE)), alt, *drawing.size)
+    while True:
+        for colours in DRAWN:
+            content = packed(drawing.quantize(colours, dither=Image.Dither.NONE))
+            if len(content) <= limit or (colours == DRAWN[-1] and max(drawing.size) <= SMALLEST):
+                return Png(content, alt, *drawing.size)
+        drawing = drawing.reduce(2)
 
 
 def packed(picture: Image.Image, **options: object) -> bytes:

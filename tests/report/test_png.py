@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,6 +44,15 @@ def test_no_picture_is_larger_than_it_may_be(channels: int, limit: int) -> None:
     assert seen[0, 0, 3] == 255
     middle = seen[..., :channels][seen[..., 3] == 255].mean()
     assert 110 < middle < 145  # still the same noise, not black or white
+
+
+def test_a_drawing_is_no_larger_than_it_may_be(tmp_path: Path) -> None:
+    path = tmp_path / "drawing.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 500, 3), np.uint8)).save(path)
+    large, small = (png.of_drawing(path, "noise", limit) for limit in (1 << 20, 20_000))
+    assert (large.width, large.height) == (500, 400)
+    assert len(small.content) <= 20_000
+    assert small.width < 500
 
 
 def test_few_grey_levels_still_reach_black_and_white() -> None:

@@ -275,7 +275,7 @@ def test_a_classifier_has_no_pictures_and_a_reason(runs: Path, genkit: Genkit, t
     )
     assert outcome.json["missing"]["Samples"] == ["a classifier makes no images"]
     assert len(reading.pictures) == 1  # the embedding
-    assert "genkit.load" not in reading.text("use")
+    assert "probabilities = model.classify(images)" in reading.text("use")
 
 
 # Several runs
@@ -465,7 +465,7 @@ def test_evaluations_of_other_checkpoints_are_no_evaluations_of_this_one(vae: Pa
     # The newest first, and of those on the same images only the newest.
     assert [(each.on.images, value(each)) for each in several] == [(40, 1.5), (77, kept["figures"][0]["value"])]
     assert read(foreign) == account.Missing("another checkpoint of it has been evaluated, not this one")
-    null = {**kept, "figures": [{**kept["figures"][0], "value": None}]}
+    null = {**kept, "figures": [{**kept["figures"][0], "value": None, "conditions": {"sigma": None}}]}
     (found,) = read(null)  # type: ignore[misc]
     assert np.isnan(value(found))
 
