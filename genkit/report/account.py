@@ -13,10 +13,10 @@ from genkit import config, record
 from genkit.checkpoint import MANIFEST, Checkpoint, Description
 from genkit.config import Config
 from genkit.data.dataset import Dataset
-from genkit.errors import CheckpointError, GenkitError, in_one_line
+from genkit.errors import CheckpointError, GenkitError, UsageError, in_one_line
 from genkit.evaluate.figure import Figure
 from genkit.files import from_json, read_plain, sha256_of
-from genkit.model import Model
+from genkit.model import GenerativeModel, Model
 from genkit.report import evaluations, history
 from genkit.report.blocks import Missing
 from genkit.report.evaluations import Evaluation
@@ -60,6 +60,17 @@ class Account:
     def kind(self) -> str:
         """The model's name: `vae`."""
         return self.description.model
+
+    @property
+    def generator(self) -> GenerativeModel:
+        """The model, for what needs its images.
+
+        Raises:
+            UsageError: when it makes none.
+        """
+        if not isinstance(self.model, GenerativeModel):
+            raise UsageError(f"a {self.kind} makes no images")
+        return self.model
 
     @property
     def weights(self) -> int:

@@ -1,7 +1,7 @@
 """What a run's model shows of itself: its progress, and fresh pictures by its best checkpoint. All from fixed seeds.
 
-Each function here is one section's blocks for one run, or the reason why there are none. What a model can do decides,
-never its name.
+Each function here gives one section's blocks for one run, or the reason why there are none; `guarded` calls it. What a
+model can do decides, never its name.
 """
 
 from __future__ import annotations
@@ -56,8 +56,7 @@ def through_time(account: Account, limit: int) -> list[Block]:
     """The same seeds' samples at some of the steps at which the run drew them, first to last."""
     if account.run is None:
         return [Missing(ALONE)]
-    if not isinstance(account.model, GenerativeModel):
-        return [Missing(no_images(account))]
+    image = account.generator.image
     found = {
         int(match[1]): path
         for path in account.run.glob("samples-*.png")
@@ -66,16 +65,14 @@ def through_time(account: Account, limit: int) -> list[Block]:
     if not found:
         return [Missing("the run has drawn no samples yet, or they were deleted")]
     steps = sorted(found)
-    chosen = [
-        steps[at * (len(steps) - 1) // max(1, min(STAGES, len(steps)) - 1)] for at in range(min(STAGES, len(steps)))
-    ]
+    count = min(STAGES, len(steps))
+    chosen = [steps[at * (len(steps) - 1) // max(1, count - 1)] for at in range(count)]
     tiles, bad = [], []
-    for step in dict.fromkeys(chosen):
+    for step in chosen:
         caption = f"epoch {account.epoch_of(step):.3g}"
         try:
-            tiles.append(
-                (caption, stage(found[step], account.model.image, f"samples, {caption}", png.share(limit, STAGES)))
-            )
+            drawn = stage(found[step], image, f"samples, {caption}", png.share(limit, STAGES))
+            tiles.append((caption, drawn))
         except (BadImage, OSError, ValueError) as error:
             bad.append(Text(f"{found[step].name} {error}.", quiet=True))
     return [*([Tiles(tiles)] if tiles else []), *bad]
@@ -106,9 +103,7 @@ def stage(path: Path, image: ImageShape, alt: str, limit: int) -> Png:
 
 def reconstructions(account: Account, limit: int) -> list[Block]:
     """Test images above what the model makes of their codes."""
-    model, dataset = account.model, account.dataset
-    if not isinstance(model, GenerativeModel):
-        return [Missing(no_images(account))]
+    model, dataset = account.generator, account.dataset
     if not isinstance(model, Encodes):
         return [Missing(f"a {account.kind} has no encoder; genkit sample --reconstruct searches for an image's code")]
     if isinstance(dataset, Missing):
@@ -124,9 +119,7 @@ def reconstructions(account: Account, limit: int) -> list[Block]:
 
 def samples(account: Account, limit: int) -> list[Block]:
     """An image a seed."""
-    model = account.model
-    if not isinstance(model, GenerativeModel):
-        return [Missing(no_images(account))]
+    model = account.generator
     picture = pictures.samples(model, range(SAMPLES), SAMPLE_COLUMNS)
     alt = f"{SAMPLES} samples, seeds 0 to {SAMPLES - 1}"
     return [Strips([("", png.of_images(picture.images, SAMPLE_COLUMNS, alt, limit))])]
@@ -134,9 +127,7 @@ def samples(account: Account, limit: int) -> list[Block]:
 
 def interpolation(account: Account, limit: int) -> list[Block]:
     """The way from one test image's code to the next one's; between seeds where images can't be encoded."""
-    model, dataset = account.model, account.dataset
-    if not isinstance(model, GenerativeModel):
-        return [Missing(no_images(account))]
+    model, dataset = account.generator, account.dataset
     between: list[Block] = []
     if isinstance(model, Encodes) and isinstance(dataset, Dataset):
         positions = of_many_classes(dataset)
@@ -169,9 +160,7 @@ def named(dataset: Dataset, positions: torch.Tensor) -> list[str]:
 
 def sums(account: Account, limit: int) -> list[Block]:
     """a − b + c of classes or attributes, in latent space, and on pixels as a control."""
-    model, dataset = account.model, account.dataset
-    if not isinstance(model, GenerativeModel):
-        return [Missing(no_images(account))]
+    model, dataset = account.generator, account.dataset
     if not isinstance(model, Encodes):
         return [
             Missing(f"a {account.kind} has no encoder; genkit sample --arithmetic '@3,8 - @12,4 + @1,5' adds seeds")
@@ -228,9 +217,7 @@ def exemplars_of(term: Term, dataset: Dataset, model: GenerativeModel) -> Exempl
 
 def traversal(account: Account, limit: int) -> list[Block]:
     """The dimensions that change the image most, swept one by one."""
-    model = account.model
-    if not isinstance(model, GenerativeModel):
-        return [Missing(no_images(account))]
+    model = account.generator
     code = sampling.seed_codes(model, [0])[0]
     picture = pictures.traversal(model, code, None, REACH, STEPS, account.name)
     rows = sorted(picture.rows, key=lambda row: -float(row.images.var(0).sum()))[:TRAVERSED]
@@ -241,9 +228,7 @@ def traversal(account: Account, limit: int) -> list[Block]:
 
 def manifold(account: Account, limit: int) -> list[Block]:
     """A latent space of two dimensions, whole."""
-    model = account.model
-    if not isinstance(model, GenerativeModel):
-        return [Missing(no_images(account))]
+    model = account.generator
     if model.options.latent_dim != 2:
         return [
             Missing(
@@ -268,11 +253,12 @@ def embedded(account: Account, limit: int, method: embedding.Method = "pca") -> 
     points = embedding.project(features, method)
     what = "codes" if isinstance(account.model, Encodes) else "features"
     title = f"{what.capitalize()} of {len(rows):,} test images, {points.name}"
+    coloured = "" if labels is None else f", coloured by {'class' if dataset.classes else dataset.attributes[0]}"
     scores = embedding.scores(points.points, labels)
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder) / "plot.png"
         embedding.plot(points.points, labels, classes, drawn, None, title, axes=points.axes, width=PLOT)
-        plot = png.of_drawing(drawn, f"{title}, coloured by {'attribute' if not dataset.classes else 'class'}", limit)
+        plot = png.of_drawing(drawn, f"{title}{coloured}", limit)
     accuracy = scores["knn_accuracy"]
     note = (
         f"no score: {scores['note']}"
@@ -291,10 +277,6 @@ def strips(rows: Sequence[Row], limit: int, what: str) -> Strips:
             for row in rows
         ]
     )
-
-
-def no_images(account: Account) -> str:
-    return f"a {account.kind} makes no images"
 
 
 def guarded(make: Maker, account: Account, limit: int) -> list[Block]:
