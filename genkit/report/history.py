@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,4 +89,4 @@ def number(value: object) -> float | None:
     """A finite number of bearable size as a float, and None for everything else."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
-    return float(value) if abs(value) <= LARGEST and math.isfinite(value) else None
+    return float(value) if abs(value) <= LARGEST else None  # which NaN isn't either
