@@ -261,19 +261,21 @@ def plot(
     labels: Tensor | None,
     classes: Sequence[str],
     path_png: Path,
-    path_svg: Path,
+    path_svg: Path | None,
     title: str,
     subtitle: str = "",
     axes: tuple[str, str] | None = None,
     thumbnails: Tensor | None = None,
+    width: int = 1600,
 ) -> None:
-    """Draw points (N, 2), coloured by class with a legend, 1600 pixels wide; the same bytes for the same arguments.
+    """Draw points (N, 2), coloured by class with a legend; the same bytes for the same arguments.
 
     Args:
         labels: int64 (N,), an index into `classes`, or None for points without a class.
-        path_png, path_svg: the files to write.
+        path_png, path_svg: the files to write; the second may be left out.
         axes: the names of x and y, or None to leave both axes without numbers.
         thumbnails: the points' images (N, C, H, W), of which as many are shown as fit without overlapping.
+        width: in pixels of the PNG. Letters keep their size: in a narrow picture, they take more of it.
 
     Raises:
         GenkitError: when a file can't be written.
@@ -285,7 +287,7 @@ def plot(
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a person's own matplotlibrc doesn't change our pictures
         matplotlib.rcParams.update(STYLE)
-        figure = Figure(figsize=(1600 / DPI, 1280 / DPI), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(width / DPI, 0.8 * width / DPI), dpi=DPI, layout="constrained")
         plane = figure.add_subplot()
         _draw_points(plane, points, groups)
         _draw_surroundings(plane, title, subtitle, axes)
@@ -300,8 +302,9 @@ def plot(
         elif labels is not None and len(groups) <= NAMED_IN_PLOT:
             _name_groups(plane, points, groups)
         for path, metadata in ((path_png, {"Software": None}), (path_svg, {"Date": None, "Creator": None})):
-            with whole_file(path) as temporary:
-                figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
+            if path is not None:
+                with whole_file(path) as temporary:
+                    figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
 
 
 def _groups(labels: Tensor | None, classes: Sequence[str], count: int) -> list[Group]:

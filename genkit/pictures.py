@@ -31,6 +31,7 @@ class Picture(NamedTuple):
         frames: images (T, C, H, W) of the animation, where the sample is a path.
         notes: lines for the log.
         measured: figures about it.
+        rows: what the sheet shows, for whoever lays it out otherwise; empty for a plain grid.
     """
 
     sheet: Image
@@ -39,6 +40,7 @@ class Picture(NamedTuple):
     frames: Tensor | None = None
     notes: Sequence[str] = ()
     measured: Mapping[str, float] = MappingProxyType({})
+    rows: Sequence[Row] = ()
 
 
 def samples(model: GenerativeModel, seeds: Sequence[int], columns: int | None) -> Picture:
@@ -62,6 +64,7 @@ def reconstructions(model: GenerativeModel, originals: Tensor, names: Sequence[s
         None,
         [note],
         {"squared_error": error.mean().item()},
+        rows,
     )
 
 
@@ -76,7 +79,7 @@ def interpolation(
     # A waypoint ends one segment and begins the next: the film shows it once.
     keep = torch.cat([torch.cat(segments[:1]), *(segment[1:] for segment in segments[1:])])
     frames = torch.cat([decoded[0], *(row[1:] for row in decoded[1:])])
-    return Picture(images.sheet(rows, title=f"{title}, {path}"), frames, keep, frames)
+    return Picture(images.sheet(rows, title=f"{title}, {path}"), frames, keep, frames, rows=rows)
 
 
 def arithmetic(
@@ -102,7 +105,7 @@ def arithmetic(
         Row("the same, among\neight noisy neighbours", block[None]),
         Row("control:\nthe sum of the pixels", on_pixels[None]),
     ]
-    return Picture(images.sheet(rows, title=f"{title}\n{expression}"), decoded, codes)
+    return Picture(images.sheet(rows, title=f"{title}\n{expression}"), decoded, codes, rows=rows)
 
 
 def traversal(
@@ -122,9 +125,8 @@ def traversal(
         notes = [f"{TRAVERSED} of {len(z)} dimensions are shown, those that change the image most; --dims names others"]
     headings = [f"{round(value, 1) + 0.0:+.1f}σ" for value in torch.linspace(-reach, reach, steps).tolist()]
     rows = [Row(f"z[{dim}]", row) for dim, row in zip(chosen, decoded, strict=True)]
-    return Picture(
-        images.sheet(rows, headings, title), decoded.flatten(0, 1), codes.flatten(0, 1), decoded.flatten(0, 1), notes
-    )
+    sheet, frames = images.sheet(rows, headings, title), decoded.flatten(0, 1)
+    return Picture(sheet, frames, codes.flatten(0, 1), frames, notes, rows=rows)
 
 
 def manifold(model: GenerativeModel, side: int) -> Picture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,9 +28,10 @@ DECISIVE = ("genkit", "torch", "cuda", "device", "threads", "machine")
 
 
 def environment(where: torch.device, processes: int = 1) -> dict[str, Any]:
-    """What else a result depends on: versions, device, command line."""
+    """What else a result depends on: versions, revision, device, command line."""
     return {
         "genkit": genkit.__version__,
+        "revision": revision(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
@@ -41,6 +43,19 @@ def environment(where: torch.device, processes: int = 1) -> dict[str, Any]:
         "load": load_average(),
         "command": sys.argv,
     }
+
+
+def revision() -> str | None:
+    """The git commit of the clone that this genkit runs in, with `-dirty` where files differ; None outside of one."""
+    clone = Path(genkit.__file__).parents[1]
+    if not (clone / ".git").exists():  # or git would go on to look in the folders above an installation
+        return None
+    command = ["git", "--no-optional-locks", "-C", str(clone), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        said = subprocess.run([*command, "--exclude=*"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return said.stdout.strip() or None
 
 
 def changes(run: Path, where: torch.device) -> list[str]:

@@ -2,7 +2,7 @@
 
 runs/00003-vae-mnist/
     config.json        every value that the run was made with, and where it came from
-    environment.json   versions, device, command line
+    environment.json   versions, git revision, device, command line
     log.txt            what was printed
     metrics.jsonl      one line a logging interval and a validation
     tb/                the same for TensorBoard, with the pictures
@@ -10,6 +10,7 @@ runs/00003-vae-mnist/
     samples-000430.png, reconstructions-000430.png   after that many steps, from fixed noise and images
     checkpoints/000430/
     README.md          the model card, written at the end
+    report.html        all of it to be seen, by `genkit report`
     .lock              held by the process that trains
 """
 

@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 import genkit
-from genkit.cli import data, embed, evaluate, export, info, reproduce, sample, train
+from genkit.cli import data, embed, evaluate, export, info, report, reproduce, sample, train
 from genkit.cli.output import LogHandler, emit_error
 from genkit.errors import GenkitError
 
@@ -31,6 +31,7 @@ def genkit_command() -> None:
     genkit embed                         look at it in two dimensions
     genkit evaluate                      measure the model
     genkit export --format onnx          take it elsewhere
+    genkit report                        all of it on one page
 
     Results go to stdout, everything else to stderr; --json makes the result one JSON object. Every command takes
     --debug, which shows the traceback of an error. Exit codes: 0 done, 1 failed or bad data, 2 usage, 3 diverged,
@@ -44,6 +45,7 @@ COMMANDS = (
     embed.embed,
     evaluate.evaluate,
     export.export,
+    report.report,
     reproduce.reproduce,
     info.info,
     data.data,

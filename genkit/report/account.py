@@ -1,0 +1,134 @@
+"""What is known of a run, read from its folder once: each part, or why it isn't there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from genkit import config, record
+from genkit.checkpoint import MANIFEST, Checkpoint, Description
+from genkit.config import Config
+from genkit.data.dataset import Dataset
+from genkit.errors import CheckpointError, GenkitError, UsageError, in_one_line
+from genkit.evaluate.figure import Figure
+from genkit.files import from_json, read_plain, sha256_of
+from genkit.model import GenerativeModel, Model
+from genkit.report import evaluations, history
+from genkit.report.blocks import Missing
+from genkit.report.evaluations import Evaluation
+from genkit.report.history import History
+
+#: Why a checkpoint by itself has no curves and the like.
+ALONE = "this is a checkpoint by itself, without its run"
+
+
+@dataclass(frozen=True)
+class Account:
+    """A run and its best checkpoint.
+
+    Attributes:
+        name: of the run, for people.
+        path: what opens it: the run's folder, or the checkpoint's where it lies by itself.
+        run: the run's folder, or None.
+        checkpoint: the checkpoint's folder.
+        sum: SHA-256 of its manifest.
+        model: in evaluation mode, on `device`.
+        dataset: the images that it was trained on.
+        environment: where it was trained.
+        evaluations: of this checkpoint, the newest first.
+    """
+
+    name: str
+    path: Path
+    run: Path | None
+    checkpoint: Path
+    sum: str
+    description: Description
+    model: Model
+    device: torch.device
+    dataset: Dataset | Missing
+    config: Config | Missing
+    environment: dict[str, Any] | Missing
+    history: History | Missing
+    evaluations: list[Evaluation] | Missing
+
+    @property
+    def kind(self) -> str:
+        """The model's name: `vae`."""
+        return self.description.model
+
+    @property
+    def generator(self) -> GenerativeModel:
+        """The model, for what needs its images.
+
+        Raises:
+            UsageError: when it makes none.
+        """
+        if not isinstance(self.model, GenerativeModel):
+            raise UsageError(f"a {self.kind} makes no images")
+        return self.model
+
+    @property
+    def weights(self) -> int:
+        return sum(each.numel() for each in self.model.parameters())
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """Those of the newest evaluation."""
+        return {} if isinstance(self.evaluations, Missing) else self.evaluations[0].figures
+
+    def epoch_of(self, step: int) -> float:
+        """How many passes over the images a number of steps is."""
+        return step * self.description.epoch / max(1, self.description.step)
+
+
+def read(
+    name: str, checkpoint: Checkpoint, run: Path | None, device: torch.device, load: Callable[[], Dataset]
+) -> Account:
+    """All there is to know of a run whose checkpoint has been opened; `load` gives the images if it can."""
+    dataset = images_of(checkpoint.description, load)
+    total = sha256_of(checkpoint.path / MANIFEST)
+    alone = Missing(ALONE)
+    return Account(
+        name,
+        run or checkpoint.path,
+        run,
+        checkpoint.path,
+        total,
+        checkpoint.description,
+        checkpoint.model,
+        device,
+        dataset,
+        alone if run is None else read_config(run),
+        alone if run is None else read_environment(run),
+        alone if run is None else history.read(run),
+        alone if run is None else evaluations.read(run, total),
+    )
+
+
+def images_of(description: Description, load: Callable[[], Dataset]) -> Dataset | Missing:
+    try:
+        dataset = load()
+        same = dataset.sum() == description.data_sum
+    except GenkitError as error:
+        return Missing(f"its images aren't there: {error}")
+    return dataset if same else Missing(f"the images of {dataset.name} aren't those that it was trained on")
+
+
+def read_config(run: Path) -> Config | Missing:
+    try:
+        return config.read(run)
+    except CheckpointError as error:
+        return Missing(f"{config.NAME} can't be read ({in_one_line(error)})")
+
+
+def read_environment(run: Path) -> dict[str, Any] | Missing:
+    try:
+        found = from_json(read_plain(run / record.ENVIRONMENT, config.MAX_SIZE))
+    except (OSError, ValueError) as error:
+        return Missing(f"{record.ENVIRONMENT} can't be read: {in_one_line(error)}")
+    return found if isinstance(found, dict) else Missing(f"{record.ENVIRONMENT} isn't as it was written")

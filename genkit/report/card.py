@@ -1,0 +1,260 @@
+"""A run in words: title, the sentence below it, card, settings, and what to type to go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from genkit.data.dataset import Dataset
+from genkit.evaluate import report as words
+from genkit.evaluate.figure import Figure
+from genkit.model import Encodes, GenerativeModel
+from genkit.options import as_text, is_flag
+from genkit.report.account import Account
+from genkit.report.blocks import Block, Cell, Code, Missing, Table
+
+#: The figures that say most about a model, the first ones of which there are stand in the sentence below the title.
+TELLING = ("likelihood/nll", "likelihood/neg_elbo", "reconstruction/squared_error", "samples/frechet")
+TOLD = 2
+#: Letters of a SHA-256, enough to recognise it by.
+RECOGNISED = 12
+#: Models' names as they are spoken.
+SPOKEN = {"ae": "autoencoder", "conv-ae": "convolutional autoencoder", "vae": "VAE", "dcgan": "DCGAN"}
+#: What most of a command is quoted by; longer ones are cut.
+LONGEST = 2000
+
+
+def sentence(account: Account) -> str:
+    """What the run is, in one sentence: "A VAE, trained for 4 epochs on 54,000 images of mnist; its … is …"."""
+    about = account.description
+    kind = SPOKEN.get(account.kind, account.kind)
+    article = "An" if kind[0].lower() in "aeiou" else "A"
+    count = f"{len(account.dataset.train):,} images of " if isinstance(account.dataset, Dataset) else ""
+    data = data_name(account)
+    began = f"{article} {kind} of {about.image.channels}×{about.image.height}×{about.image.width} images, trained for "
+    return f"{began}{epochs_of(account)} on {count}{data}{told(account)}."
+
+
+def data_name(account: Account) -> str:
+    """A named set's name, or the last part of a path."""
+    return Path(account.description.data.dataset).name or account.description.data.dataset
+
+
+def told(account: Account) -> str:
+    """The one or two figures that say most, with the images that they were measured on."""
+    of_topics: dict[str, Figure] = {}
+    for name in TELLING:
+        if name in account.figures:
+            of_topics.setdefault(name.partition("/")[0], account.figures[name])
+    figures = list(of_topics.values())[:TOLD]
+    if figures and not isinstance(account.evaluations, Missing):
+        said = " and ".join(
+            f"{words.in_words(each.name.partition('/')[2])} {words.shown(each)} {each.unit.partition(',')[0]}".strip()
+            for each in figures
+        )
+        return f": {said}, measured on its {account.evaluations[0].on.split} images"
+    monitor, history = account.description.monitor, account.history
+    if not isinstance(history, Missing) and monitor in history.test:
+        return f": {words.in_words(monitor.rpartition('/')[2])} {history.test[monitor]:.4g} on its test images"
+    value = account.description.metrics.get(f"val/{monitor}")
+    return (
+        "" if value is None else f": {words.in_words(monitor.rpartition('/')[2])} {value:.4g} on its validation images"
+    )
+
+
+def card(accounts: Sequence[Account]) -> list[Block]:
+    """What decides what was measured and seen below."""
+    rows = []
+    for name, of in ROWS.items():
+        cells = [of(each) for each in accounts]
+        if any(cells):
+            rows.append([Cell(name), *(Cell(text or "–") for text in cells)])
+    parts = [part for account in accounts for part in (account.environment, account.dataset)]
+    missing = dict.fromkeys(part.why for part in parts if isinstance(part, Missing))
+    return [Table("The card", heads(accounts), rows, titled=False), *(Missing(why) for why in missing)]
+
+
+def heads(accounts: Sequence[Account], corner: str = "") -> list[Cell]:
+    """The heads of a table of several runs; of one run none."""
+    return [Cell(corner), *(Cell(each.name) for each in accounts)] if len(accounts) > 1 else []
+
+
+def model_of(account: Account) -> str:
+    options = account.model.options
+    latent = f", {options.latent_dim:,} numbers a code" if isinstance(account.model, GenerativeModel) else ""
+    return f"{account.kind}{latent}"
+
+
+def data_of(account: Account) -> str:
+    dataset = account.dataset
+    if isinstance(dataset, Missing):
+        return account.description.data.dataset
+    counts = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits().items())
+    return f"{account.description.data.dataset}: {counts}"
+
+
+def labels_of(account: Account) -> str:
+    about = account.description
+    parts = [f"{len(about.classes)} classes ({shortened(about.classes)})"] if about.classes else []
+    parts += [f"attributes {shortened(about.attributes)}"] if about.attributes else []
+    return "; ".join(parts) or "none"
+
+
+def shortened(names: Sequence[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
+def seed_of(account: Account) -> str:
+    return "" if isinstance(account.config, Missing) else str(account.config.run.seed)
+
+
+def trained(account: Account) -> str:
+    about = account.description
+    return f"{about.step:,} steps, {epochs_of(account)}, {duration(about.seconds)}"
+
+
+def epochs_of(account: Account) -> str:
+    epochs = account.description.epoch
+    return f"{epochs:.4g} epoch{'' if epochs == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def checkpoint_of(account: Account) -> str:
+    monitor = f"val/{account.description.monitor}"
+    value = account.description.metrics.get(monitor)
+    best = "" if value is None else f", {monitor} {value:.5g}"
+    return f"{account.checkpoint.name}, sha256 {account.sum[:RECOGNISED]}{best}"
+
+
+def environment_of(*keys: str) -> Callable[[Account], str]:
+    """What environment.json says under these keys."""
+
+    def said(account: Account) -> str:
+        found = {} if isinstance(account.environment, Missing) else account.environment
+        # Anybody may have written it: only what has a short form in one line is shown.
+        plain = {key: found[key] for key in keys if isinstance(found.get(key), str | int | float)}
+        texts = [str(value)[:200] if len(keys) == 1 else f"{key} {value}"[:200] for key, value in plain.items()]
+        return ", ".join(texts)
+
+    return said
+
+
+def command_of(account: Account) -> str:
+    if isinstance(account.environment, Missing):
+        return ""
+    words = account.environment.get("command")
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        return ""
+    return shlex.join(["genkit", *words[1:]])[:LONGEST]
+
+
+ROWS: dict[str, Callable[[Account], str]] = {
+    "model": model_of,
+    "weights": lambda account: f"{account.weights:,}",
+    "data": data_of,
+    "image": lambda account: str(account.model.image),
+    "labels": labels_of,
+    "seed": seed_of,
+    "trained": trained,
+    "checkpoint": checkpoint_of,
+    "versions": environment_of("genkit", "torch", "python", "cuda"),
+    "revision": environment_of("revision"),
+    "device": environment_of("device"),
+    "command": command_of,
+}
+
+
+def settings(accounts: Sequence[Account]) -> list[Block]:
+    """Every option: first those that were set, or that differ between the runs; the defaults folded away."""
+    values = [values_of(each) for each in accounts]
+    names = list(dict.fromkeys(name for each in values for name in each))
+    notable: list[list[Cell]] = []
+    plain: list[list[Cell]] = []
+    for name in names:
+        found = [each.get(name) for each in values]
+        texts = {text for text, _ in filter(None, found)}
+        differs = len(texts) > 1  # an option that another model hasn't got is no difference
+        given = any(source not in ("", "default") for _, source in filter(None, found))
+        row = [Cell(name.replace("_", "-")), *(setting(each, differs) for each in found)]
+        if len(accounts) == 1:
+            row.append(Cell(found[0][1] if found[0] else "", faint=True))
+        (notable if given or differs else plain).append(row)
+    missing = [
+        Missing(f"{each.config.why}, so nobody knows what was given")
+        for each in accounts
+        if isinstance(each.config, Missing)
+    ]
+    head = heads(accounts, "option") or [Cell("option"), Cell("value"), Cell("from")]
+    told = "Set, or different between the runs" if len(accounts) > 1 else "Set for this run"
+    tables = [Table(told, head, notable)] if notable else []
+    if plain:
+        unknown = all(isinstance(each.config, Missing) for each in accounts)
+        name = "options" if unknown else "options at their defaults"
+        tables.append(Table("All other options", head, plain, folded=f"{len(plain)} {name}"))
+    return [*tables, *missing]
+
+
+def setting(found: tuple[str, str] | None, differs: bool) -> Cell:
+    if found is None:
+        return Cell("–")
+    text, source = found
+    return Cell(text, strong=source not in ("", "default") or differs)
+
+
+def values_of(account: Account) -> dict[str, tuple[str, str]]:
+    """Option -> its value as a flag takes it, and where it came from; from the checkpoint where there is no config.
+
+    What the data or another run has filled in is no option that anybody can set.
+    """
+    config, about = account.config, account.description
+    if isinstance(config, Missing):
+        values: dict[str, Any] = {**about.data.model_dump(), **about.options}
+        sources = dict.fromkeys(values, "")
+    else:
+        values, sources = config.values(), config.sources
+    filled_in = {name for name, field in type(account.model.options).model_fields.items() if not is_flag(field)}
+    return {name: (as_text(value), sources[name]) for name, value in values.items() if name not in filled_in}
+
+
+def uses(account: Account) -> list[Block]:
+    """How to load the model in Python, and the commands to go on."""
+    path = located(account.path)
+    quoted = shlex.quote(path)
+    generative, encodes = isinstance(account.model, GenerativeModel), isinstance(account.model, Encodes)
+    load = ["import genkit", f"model = genkit.load({json.dumps(path, ensure_ascii=False)})"]
+    if generative:
+        load += [f"images = model.sample(16, seed=0)  # (16, {', '.join(map(str, account.model.image))}) in [0, 1]"]
+    elif encodes:
+        load += ["codes = model.encode(images)"]
+    elif hasattr(account.model, "probabilities"):
+        load += ["probabilities = model.classify(images)"]
+    commands = [f"genkit embed {quoted} --method tsne", f"genkit evaluate {quoted}", f"genkit info {quoted}"]
+    if generative:
+        commands = [
+            f"genkit sample {quoted}",
+            f"genkit sample {quoted} --interpolate",
+            f"genkit explore {quoted}",
+            *commands,
+        ]
+    if account.run is not None:
+        commands.append(f"genkit train --resume {quoted} --epochs {2 * account.model.options.epochs}")
+    blocks: list[Block] = [Code(commands, "At the command line")]
+    return [Code(load, "In Python"), *blocks] if len(load) > 2 else blocks
+
+
+def located(path: Path) -> str:
+    """A path as it is typed here: relative where it lies below this folder."""
+    try:
+        return os.fspath(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return os.fspath(path)

@@ -1,0 +1,290 @@
+"""What a run's model shows of itself: its progress, and fresh pictures by its best checkpoint. All from fixed seeds.
+
+Each function here gives one section's blocks for one run, or the reason why there are none; `guarded` calls it. What a
+model can do decides, never its name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from genkit import arithmetic, embedding, images, pictures, sampling
+from genkit.arithmetic import Exemplars, Term
+from genkit.data.dataset import Dataset
+from genkit.data.decode import BadImage, decode, read_header, without_warnings
+from genkit.errors import GenkitError, UsageError, in_one_line
+from genkit.evaluate import passes
+from genkit.files import require_plain
+from genkit.images import Row
+from genkit.model import Encodes, GenerativeModel, ImageShape
+from genkit.report import png
+from genkit.report.account import ALONE, Account
+from genkit.report.blocks import Block, Missing, Plot, Png, Strips, Text, Tiles
+
+logger = logging.getLogger("genkit")
+
+#: Pictures of the training's progress, and images on a side of each, of those that the run drew (8 a side).
+STAGES, STAGE_SIDE, DRAWN_SIDE = 6, 4, 8
+#: Bytes of the largest picture of a run that is read.
+MAX_PICTURE = 1 << 26
+SAMPLES, SAMPLE_COLUMNS = 60, 10
+#: Reconstructions side by side, and in all.
+BAND, RECONSTRUCTED = 10, 20
+WAYPOINTS, STEPS = 5, 9
+TRAVERSED, REACH = 8, 3.0
+MANIFOLD_SIDE = 20
+#: Images that a term of a sum is the mean of.
+EXEMPLARS = 6
+#: As in the paper; see `sampling.neighbours`.
+JITTER = 0.433
+EMBEDDED = 2000
+#: Pixels; narrow, so that its letters can be read on a phone.
+PLOT = 1100
+
+Maker = Callable[[Account, int], list[Block]]
+
+
+def through_time(account: Account, limit: int) -> list[Block]:
+    """The same seeds' samples at some of the steps at which the run drew them, first to last."""
+    if account.run is None:
+        return [Missing(ALONE)]
+    image = account.generator.image
+    found = {
+        int(match[1]): path
+        for path in account.run.glob("samples-*.png")
+        if (match := re.fullmatch(r"samples-(\d{6,12})\.png", path.name))
+    }
+    if not found:
+        return [Missing("the run has drawn no samples yet, or they were deleted")]
+    steps = sorted(found)
+    count = min(STAGES, len(steps))
+    chosen = [steps[at * (len(steps) - 1) // max(1, count - 1)] for at in range(count)]
+    tiles, bad = [], []
+    for step in chosen:
+        caption = f"epoch {account.epoch_of(step):.3g}"
+        try:
+            drawn = stage(found[step], image, f"samples, {caption}", png.share(limit, STAGES))
+            tiles.append((caption, drawn))
+        except (BadImage, OSError, ValueError) as error:
+            bad.append(Text(f"{found[step].name} {error}.", quiet=True))
+    return [*([Tiles(tiles)] if tiles else []), *bad]
+
+
+def stage(path: Path, image: ImageShape, alt: str, limit: int) -> Png:
+    """Some of the samples of a run's own picture; the picture whole where it isn't laid out as a run does it.
+
+    Raises:
+        BadImage, OSError, ValueError: when it can't be read.
+    """
+    require_plain(path, MAX_PICTURE)
+    with without_warnings():
+        header = read_header(path)
+        pixels, _ = decode(path, header, ImageShape(image.channels, header.height, header.width))
+    sheet = torch.tensor(pixels)
+    height, width = images.enlarge(torch.zeros(image)).shape[-2:]
+    pitch = (height + 2, width + 2)
+    if sheet.shape[1:] != (DRAWN_SIDE * pitch[0] - 2, DRAWN_SIDE * pitch[1] - 2):
+        return png.of_images(sheet[None], 1, alt, limit)
+    cut = [
+        sheet[:, row * pitch[0] : row * pitch[0] + height, column * pitch[1] : column * pitch[1] + width]
+        for row in range(STAGE_SIDE)
+        for column in range(STAGE_SIDE)
+    ]
+    return png.of_images(torch.stack(cut), STAGE_SIDE, alt, limit)
+
+
+def reconstructions(account: Account, limit: int) -> list[Block]:
+    """Test images above what the model makes of their codes."""
+    model, dataset = account.generator, account.dataset
+    if not isinstance(model, Encodes):
+        return [Missing(f"a {account.kind} has no encoder; genkit sample --reconstruct searches for an image's code")]
+    if isinstance(dataset, Missing):
+        return [dataset]
+    originals = images.to_float(dataset.test.images(dataset.test.spread(RECONSTRUCTED)))
+    picture = pictures.reconstructions(model, originals, [], account.name)
+    part = png.share(limit, RECONSTRUCTED // BAND)
+    alt = f"test images of {dataset.name}, and below each its reconstruction"
+    bands = zip(*(row.images.cpu().split(BAND) for row in picture.rows), strict=True)
+    drawn = [png.of_images(torch.cat(band), len(band[0]), alt, part) for band in bands]
+    return [Strips([("", each) for each in drawn]), Text(f"{picture.notes[0].capitalize()}.", quiet=True)]
+
+
+def samples(account: Account, limit: int) -> list[Block]:
+    """An image a seed."""
+    model = account.generator
+    picture = pictures.samples(model, range(SAMPLES), SAMPLE_COLUMNS)
+    alt = f"{SAMPLES} samples, seeds 0 to {SAMPLES - 1}"
+    return [Strips([("", png.of_images(picture.images, SAMPLE_COLUMNS, alt, limit))])]
+
+
+def interpolation(account: Account, limit: int) -> list[Block]:
+    """The way from one test image's code to the next one's; between seeds where images can't be encoded."""
+    model, dataset = account.generator, account.dataset
+    between: list[Block] = []
+    if isinstance(model, Encodes) and isinstance(dataset, Dataset):
+        positions = of_many_classes(dataset)
+        waypoints = sampling.encode(model, images.to_float(dataset.test.images(positions)))
+        names = named(dataset, positions)
+    else:
+        waypoints, names = sampling.seed_codes(model, range(WAYPOINTS)), [f"seed {seed}" for seed in range(WAYPOINTS)]
+    picture = pictures.interpolation(model, waypoints, names, STEPS, "slerp", account.name)
+    if isinstance(dataset, Missing) and isinstance(model, Encodes):
+        between = [Text(f"Between seeds, not test images: {dataset.why}.", quiet=True)]
+    return [strips(picture.rows, limit, "interpolated"), *between]
+
+
+def of_many_classes(dataset: Dataset) -> torch.Tensor:
+    """Positions of some test images, of different classes where there are any."""
+    test = dataset.test
+    if test.labels is None or len(test.labels.unique()) < 2:
+        return test.spread(WAYPOINTS)
+    present = test.labels.unique().tolist()
+    few = [present[at * len(present) // WAYPOINTS] for at in range(WAYPOINTS)] if len(present) > WAYPOINTS else present
+    return torch.tensor([int((test.labels == label).nonzero()[0]) for label in few])
+
+
+def named(dataset: Dataset, positions: torch.Tensor) -> list[str]:
+    labels = dataset.test.labels
+    if labels is None:
+        return [f"test image {position}" for position in positions.tolist()]
+    return [dataset.classes[int(labels[position])] for position in positions.tolist()]
+
+
+def sums(account: Account, limit: int) -> list[Block]:
+    """a − b + c of classes or attributes, in latent space, and on pixels as a control."""
+    model, dataset = account.generator, account.dataset
+    if not isinstance(model, Encodes):
+        return [
+            Missing(f"a {account.kind} has no encoder; genkit sample --arithmetic '@3,8 - @12,4 + @1,5' adds seeds")
+        ]
+    if isinstance(dataset, Missing):
+        return [dataset]
+    terms = sum_of(dataset)
+    if not terms:
+        return [Missing(f"{dataset.name} has too few classes and attributes to calculate with")]
+    exemplars = [exemplars_of(term, dataset, model) for term in terms]
+    expression = " ".join(f"{'−' if term.sign < 0 else '+'} {term.text}" for term in terms).removeprefix("+ ")
+    picture = pictures.arithmetic(model, exemplars, expression, JITTER, account.name)
+    count = len(terms)
+    of_terms = [
+        row._replace(caption=f"{row.caption}, and the image of their mean code") for row in picture.rows[:count]
+    ]
+    results = [row._replace(caption=row.caption.replace("\n", " ")) for row in picture.rows[count:]]
+    return [
+        Text(f"{expression}, of {EXEMPLARS} images each"),
+        strips(of_terms, png.share(limit, 2), "arithmetic"),
+        dataclasses.replace(strips(results, png.share(limit, 2), "arithmetic"), beside=True),
+    ]
+
+
+def sum_of(dataset: Dataset) -> list[Term]:
+    """The first sum of attributes for which there are images: b, taken from what has a and given to what lacks it."""
+    for a, b in itertools.permutations(dataset.attributes, 2):
+        terms = [Term(1, f"{a}&{b}"), Term(-1, f"{a}&!{b}"), Term(1, f"!{a}&!{b}")]
+        if all(has_images(term, dataset) for term in terms):
+            return terms
+    labelled = [Term(1, f"label:{name}") for name in dataset.classes]
+    present = [term for term in labelled if has_images(term, dataset)]
+    if len(present) < 3:
+        return []
+    plus, minus, other = present[-3], present[1], present[len(present) // 2 - 1]
+    if len({plus.text, minus.text, other.text}) < 3:
+        plus, minus, other = present[0], present[1], present[2]
+    return [plus, minus._replace(sign=-1), other]
+
+
+def has_images(term: Term, dataset: Dataset) -> bool:
+    try:
+        return len(arithmetic.matching(term.text, dataset, dataset.test)) > 0
+    except UsageError:  # a name with a sign in it, or of no test image
+        return False
+
+
+def exemplars_of(term: Term, dataset: Dataset, model: GenerativeModel) -> Exemplars:
+    fitting = arithmetic.matching(term.text, dataset, dataset.test)
+    order = torch.randperm(len(fitting), generator=torch.Generator().manual_seed(0))
+    originals = images.to_float(dataset.test.images(fitting[order[:EXEMPLARS]]))
+    return Exemplars(term, originals, sampling.encode(model, originals))
+
+
+def traversal(account: Account, limit: int) -> list[Block]:
+    """The dimensions that change the image most, swept one by one."""
+    model = account.generator
+    code = sampling.seed_codes(model, [0])[0]
+    picture = pictures.traversal(model, code, None, REACH, STEPS, account.name)
+    rows = sorted(picture.rows, key=lambda row: -float(row.images.var(0).sum()))[:TRAVERSED]
+    dims = len(code)
+    note = [Text(f"The {len(rows)} of {dims} dimensions that change the image most.", True)] if len(rows) < dims else []
+    return [strips(rows, limit, f"swept from −{REACH:g}σ to +{REACH:g}σ"), *note]
+
+
+def manifold(account: Account, limit: int) -> list[Block]:
+    """A latent space of two dimensions, whole."""
+    model = account.generator
+    if model.options.latent_dim != 2:
+        return [
+            Missing(
+                f"only a latent space of 2 dimensions can be shown whole, and this one has {model.options.latent_dim}"
+            )
+        ]
+    picture = pictures.manifold(model, MANIFOLD_SIDE)
+    alt = "the latent space, whole: a grid of images of codes that are all equally probable"
+    return [Strips([("", png.of_images(picture.images, MANIFOLD_SIDE, alt, limit, gap=0))])]
+
+
+def embedded(account: Account, limit: int, method: embedding.Method = "pca") -> list[Block]:
+    """The codes, or features, of test images as points."""
+    dataset = account.dataset
+    if isinstance(dataset, Missing):
+        return [dataset]
+    rows = dataset.test.take(dataset.test.spread(EMBEDDED))
+    labels, classes = rows.labels, dataset.classes
+    if labels is None and rows.attributes is not None:
+        labels, classes = rows.attributes[:, 0].long(), (f"not {dataset.attributes[0]}", dataset.attributes[0])
+    features = passes.features_of_split(account.model, rows, account.device)
+    points = embedding.project(features, method)
+    what = "codes" if isinstance(account.model, Encodes) else "features"
+    title = f"{what.capitalize()} of {len(rows):,} test images, {points.name}"
+    coloured = "" if labels is None else f", coloured by {'class' if dataset.classes else dataset.attributes[0]}"
+    scores = embedding.scores(points.points, labels)
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = Path(folder) / "plot.png"
+        embedding.plot(points.points, labels, classes, drawn, None, title, axes=points.axes, width=PLOT)
+        plot = png.of_drawing(drawn, f"{title}{coloured}", limit)
+    accuracy = scores["knn_accuracy"]
+    note = (
+        f"no score: {scores['note']}"
+        if accuracy is None
+        else f"{scores['k']}-NN accuracy {accuracy:.3f}, leave one out"
+    )
+    return [Plot(plot), Text(f"In these two dimensions, of {len(rows):,} points: {note}.", quiet=True)]
+
+
+def strips(rows: Sequence[Row], limit: int, what: str) -> Strips:
+    """A picture a row, with its caption as text."""
+    part = png.share(limit, len(rows))
+    return Strips(
+        [
+            (row.caption, png.of_images(row.images, len(row.images), f"{row.caption}, {what}".replace("\n", " "), part))
+            for row in rows
+        ]
+    )
+
+
+def guarded(make: Maker, account: Account, limit: int) -> list[Block]:
+    """What a section's function gives, or why it couldn't: a report comes out of every run that opens."""
+    try:
+        return make(account, limit)
+    except GenkitError as error:
+        return [Missing(str(error))]
+    except Exception as error:  # a model may be anybody's, and its weights may be nonsense
+        logger.warning("%s: a picture is left out: %s: %s", account.name, type(error).__name__, in_one_line(error))
+        return [Missing(f"it couldn't be drawn ({type(error).__name__}: {in_one_line(error)})")]
