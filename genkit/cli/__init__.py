@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 import genkit
-from genkit.cli import data, embed, evaluate, info, reproduce, sample, train
+from genkit.cli import data, embed, evaluate, explore, info, reproduce, sample, train
 from genkit.cli.output import LogHandler, emit_error
 from genkit.errors import GenkitError
 
@@ -29,6 +29,7 @@ def genkit_command() -> None:
     genkit train vae --dataset mnist     train a model
     genkit sample --interpolate          walk through the newest run's latent space
     genkit embed                         look at it in two dimensions
+    genkit explore                       walk through it in a browser
     genkit evaluate                      measure the model
 
     Results go to stdout, everything else to stderr; --json makes the result one JSON object. Every command takes
@@ -37,7 +38,16 @@ def genkit_command() -> None:
     """
 
 
-COMMANDS = (train.train, sample.sample, embed.embed, evaluate.evaluate, reproduce.reproduce, info.info, data.data)
+COMMANDS = (
+    train.train,
+    sample.sample,
+    embed.embed,
+    explore.explore,
+    evaluate.evaluate,
+    reproduce.reproduce,
+    info.info,
+    data.data,
+)
 for command in COMMANDS:
     genkit_command.add_command(command)
 
