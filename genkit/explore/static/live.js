@@ -70,8 +70,8 @@
         for await (const line of lines(answer.body)) {
           const message = JSON.parse(line);
           if (message.error) throw new Error(message.error);
-          if (message.of) onProgress(message.done, message.of);
-          else last = message;
+          if (message.code) last = message;
+          else onProgress(message.done, message.of);
         }
         if (!last) throw gone();
         return { ...last, code: Float32Array.from(last.code), pixels: unpacked(last.pixels) };
