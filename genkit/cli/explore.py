@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -15,6 +16,7 @@ from genkit.cli.output import emit, json_option
 from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, loading
 
 if TYPE_CHECKING:
+    from genkit.explore.server import Server
     from genkit.explore.space import Space
 
 logger = logging.getLogger("genkit")
@@ -62,43 +64,52 @@ def explore(
     the map of the test images' codes, and the model draws what lies under the cursor; walk, calculate, move single
     dimensions, or drop an image of your own.
     """
+    if export is not None:
+        from genkit.explore.stored import check
+
+        check(export)  # a t-SNE before would take minutes
     with loading():
         from genkit.explore import server
         from genkit.explore.space import Space
 
     opened = load_run(run, device, None)
-    about = opened.checkpoint.description
+    generator, about = opened.generator, opened.checkpoint.description
+    load = functools.cache(lambda: opened.dataset(dataset))
     names = (about.data.dataset, about.classes, about.attributes)
     if dataset is not None:
-        images = opened.dataset(dataset)
-        names = (images.name, images.classes, images.attributes)
-    space = Space(
-        opened.generator,
-        opened.name,
-        lambda: opened.dataset(dataset),
-        names,
-        split=split,
-        method=method,
-        limit=limit,
-    )
+        names = (load().name, load().classes, load().attributes)
+    space = functools.partial(Space, generator, opened.name, load, names, split=split, method=method, limit=limit)
     if export is not None:
-        write(space, opened, export, as_json)
+        write(space(), opened, export, as_json)
         return
-    listening = server.Server(space, port)
-    address = listening.app.address
+    with server.listen(port) as listening:  # before what takes long
+        serve(server.Server(space(), listening), opened, no_browser, as_json)
+
+
+def serve(server: Server, opened: OpenedRun, no_browser: bool, as_json: bool) -> None:
+    """The page to this machine, until the process is interrupted."""
+    address = server.desk.address
     emit({"checkpoint": opened.checkpoint.path, "address": address}, [address], as_json)
     sys.stdout.flush()
     if not no_browser:
-        show(address, listening.port)
+        show(address, server.port)
     logger.info("Ctrl-C ends it")
-    listening.serve_forever()
+    server.serve_forever()
 
 
 def write(space: Space, opened: OpenedRun, path: Path, as_json: bool) -> None:
+    """The page as a file."""
     from genkit.explore import stored
 
-    stored.write(space, path)
-    emit({"checkpoint": opened.checkpoint.path, "files": {"page": path}}, [str(path)], as_json)
+    written = stored.write(space, path, checkpoint=opened.checkpoint.path.name)
+    result = {
+        "checkpoint": opened.checkpoint.path,
+        "mode": written.mode,
+        "bytes": written.size,
+        "difference": written.difference,
+        "files": {"page": path},
+    }
+    emit(result, [str(path)], as_json)
 
 
 def show(address: str, port: int) -> None:

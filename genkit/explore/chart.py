@@ -108,11 +108,11 @@ class Scattered:
         flat: bool = False,
     ):
         self.method, self.axes, self.note = projection.method, projection.axes, note
-        self.points, self.codes, self.traits, self.centre, self.flat = points, codes.double(), traits, centre, flat
+        self.points, self.codes, self.traits, self.centre, self.flat = points, codes, traits, centre, flat
 
     def code_at(self, places: Tensor) -> Tensor:
         weights, found = weighted(places, self.points)
-        codes = self.codes[found]
+        codes = self.codes[found].double()
         mean = (weights[:, :, None] * codes).sum(1)
         if self.centre is None:
             return mean
@@ -132,17 +132,19 @@ def nearest(queries: Tensor, points: Tensor, count: int) -> tuple[Tensor, Tensor
 
     `count'` is `count`, or N where there are fewer.
     """
-    distances = torch.cdist(queries.double(), points.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    # The faster way through a matrix product doesn't give a point's distance to itself as 0.
+    distances = torch.cdist(queries.to(points), points, compute_mode="donot_use_mm_for_euclid_dist")
     found = distances.topk(min(count, len(points)), largest=False)
     return found.values, found.indices
 
 
 def weighted(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest points of queries (M, F), and their weights by 1/distance, which sum to 1: two of (M, NEIGHBOURS).
+    """Weights by 1/distance, which sum to 1, of the points nearest to queries (M, F), and which these are.
 
-    A query that lies on points has those alone.
+    Both are (M, NEIGHBOURS). A query that lies on points has those alone.
     """
     distances, found = nearest(queries, points, NEIGHBOURS)
+    distances = distances.double()
     on_it = (distances == 0).double()
     weights = torch.where(on_it.any(1, keepdim=True), on_it, 1 / distances)
     return weights / weights.sum(1, keepdim=True), found

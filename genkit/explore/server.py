@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPMessage
+from contextlib import suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -74,12 +74,14 @@ HEADERS = [
 ]
 REASONS = {
     400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout",
-    409: "Conflict", 411: "Length Required", 413: "Content Too Large", 414: "URI Too Long",
+    409: "Conflict", 410: "Gone", 411: "Length Required", 413: "Content Too Large", 414: "URI Too Long",
     415: "Unsupported Media Type", 417: "Expectation Failed", 429: "Too Many Requests",
     431: "Request Header Fields Too Large",
 }  # fmt: skip
+#: Where a request's search for a code is kept, so that it ends with the connection.
+SEARCH = "genkit.search"
 #: All of a request's target that is looked at: no escapes, no queries, no other hosts.
-TARGET = re.compile(r"/[A-Za-z0-9_\-./]{0,200}")
+TARGET = re.compile(r"/(?!/)[A-Za-z0-9_\-./]{0,200}")
 #: Headers that decide something, and may therefore be sent once.
 SINGLE = ("Host", "Origin", "Content-Length", "Content-Type", "Transfer-Encoding", "Sec-Fetch-Site")
 
@@ -270,7 +272,11 @@ class Desk:
         self.worker.shutdown(wait=False, cancel_futures=True)
 
     def alone(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        return self.worker.submit(function, *arguments).result()
+        try:
+            asked = self.worker.submit(function, *arguments)
+        except RuntimeError as error:  # that it has been shut down
+            raise Refused(410, "genkit explore has ended; start it again") from error
+        return asked.result()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
         try:
@@ -292,7 +298,10 @@ class Desk:
         if answer.status == 405:
             headers.append(("Allow", "GET, POST"))
         start_response(f"{answer.status} {REASONS.get(answer.status, 'OK')}", headers)
-        return iter([answer.body]) if isinstance(answer.body, bytes) else answer.body
+        if isinstance(answer.body, bytes):
+            return iter([b"" if environ["REQUEST_METHOD"] == "HEAD" else answer.body])
+        environ[SEARCH] = answer.body
+        return answer.body
 
     def answer(self, environ: WSGIEnvironment) -> Answer:
         """The answer to one request.
@@ -414,7 +423,8 @@ class Search:
             found = self.desk.alone(next, self.steps)
             line = as_json(lines_of(found))
         except Exception as error:
-            said = in_one_line(error) if isinstance(error, GenkitError) else "this image can't be looked at"
+            known = isinstance(error, GenkitError | Refused)
+            said = in_one_line(error) if known else "this image can't be looked at"
             line, found = as_json({"error": said}), None
         if found is None or found.code is not None:
             self.close()
@@ -465,37 +475,40 @@ def read_body(environ: WSGIEnvironment, question: Question) -> bytes:
 
 
 class Deadline(io.RawIOBase):
-    """A socket to read from that gives up at a given time, however often a few bytes arrive before."""
+    """A socket to read from that gives up at a given time, however often a few bytes arrive before.
+
+    Attributes:
+        passed: whether it has given up.
+    """
 
     def __init__(self, connection: socket.socket, patience: float):
-        self.connection, self.until = connection, time.monotonic() + patience
+        self.connection, self.until, self.passed = connection, time.monotonic() + patience, False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        left = self.until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the request took too long to arrive")
-        self.connection.settimeout(left)
         try:
+            self.connection.settimeout(max(1e-3, self.until - time.monotonic()))
             return self.connection.recv_into(buffer)
+        except TimeoutError:
+            self.passed = True
+            raise
         finally:
             self.connection.settimeout(PATIENCE)  # of what is written
 
 
 class Handler(WSGIRequestHandler):
-    """Reads one request and refuses, in the same words as the desk, what isn't even HTTP."""
+    """Reads one request, and refuses what isn't even HTTP."""
 
     protocol_version = "HTTP/1.1"
     server: Server
-    rfile: io.BufferedReader  # type: ignore[assignment]
-    headers: HTTPMessage
 
     def setup(self) -> None:
         super().setup()
         self.rfile.close()
-        self.rfile = io.BufferedReader(Deadline(self.connection, self.server.patience))
+        self.deadline, self.answered = Deadline(self.connection, self.server.patience), False
+        self.rfile = io.BufferedReader(self.deadline)
 
     @property
     def server_version(self) -> str:  # type: ignore[override]
@@ -505,41 +518,62 @@ class Handler(WSGIRequestHandler):
         return "genkit"
 
     def handle_one_request(self) -> None:
-        try:
-            super().handle_one_request()
-        except TimeoutError:
+        super().handle_one_request()
+        if self.deadline.passed and not self.answered:
             self.send_error(408)
 
     def parse_request(self) -> bool:
         if not super().parse_request():
             return False
-        if self.request_version == "HTTP/0.9":
-            self.request_version = "HTTP/1.0"  # or the answer would have no status
+        if self.request_version == "HTTP/0.9" or self.headers.defects:
             return self.refuse(400)
-        if any(len(self.headers.get_all(name, [])) > 1 for name in SINGLE) or self.headers.defects:
+        if any(len(self.headers.get_all(name, [])) > 1 for name in SINGLE):
             return self.refuse(400)
-        if not TARGET.fullmatch(self.path):
+        if not TARGET.fullmatch(self.requestline.split()[1]):  # `path` has been tidied up
             return self.refuse(404)
+        # Werkzeug would promise to read the body before anybody has looked at the request.
+        del self.headers["Expect"]
         return True
+
+    def run_wsgi(self) -> None:
+        try:
+            super().run_wsgi()
+        finally:
+            search = getattr(self, "environ", {}).get(SEARCH)
+            if search is not None:  # Werkzeug leaves it open where the connection broke
+                search.close()
 
     def refuse(self, status: int) -> bool:
         self.send_error(status)
         return False
 
+    def send_response(self, code: int, message: str | None = None) -> None:
+        self.answered = True
+        super().send_response(code, message)
+
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the base classes refuse, and with what words, is theirs; a fault is always the sender's."""
+        """When to refuse is the base classes' affair too, and how is ours: a fault is always the sender's."""
         status = code if code in REASONS else 400
         content = REASONS[status].lower().encode()
-        self.close_connection = True
+        self.request_version = "HTTP/1.0"  # or nothing but the content would be sent where that isn't known
         self.send_response(status, REASONS[status])
-        kind = ("Content-Type", TEXT)
-        for name, value in (*HEADERS, kind, ("Content-Length", str(len(content))), ("Connection", "close")):
+        kind, length = ("Content-Type", TEXT), ("Content-Length", str(len(content)))
+        for name, value in (*HEADERS, kind, length, ("Connection", "close")):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
+        self.drain()
+
+    def drain(self) -> None:
+        """Read on for a moment: to close a connection with unread bytes resets it, and the answer may be lost."""
+        self.connection.shutdown(socket.SHUT_WR)
+        self.deadline.until = min(self.deadline.until, time.monotonic() + 0.5)
+        with suppress(TimeoutError):
+            while self.rfile.read1(PIECE):
+                pass
 
     def handle_expect_100(self) -> bool:
-        return True  # the base class says it, once
+        return True
 
     def log(self, type: str, message: str, *args: Any) -> None:
         pass  # addresses hold the token
@@ -551,15 +585,13 @@ class Handler(WSGIRequestHandler):
 class Server(ThreadedWSGIServer):
     """A thread a connection, up to a number of connections."""
 
-    app: Desk
-
-    def __init__(self, space: Space, port: int, token: str | None = None, patience: float = PATIENCE):
+    def __init__(self, space: Space, listening: socket.socket, patience: float = PATIENCE):
+        """Answers on a copy of a socket of `listen`. `patience`: seconds that a request may take to arrive."""
         self.patience = patience
         self.free = threading.BoundedSemaphore(CONNECTIONS)
-        listening = listen(port)
-        with listening:
-            super().__init__(HOST, port, None, Handler, fd=listening.fileno())  # type: ignore[arg-type]
-        self.app = Desk(space, self.port, token or secrets.token_urlsafe(24))
+        port = listening.getsockname()[1]
+        self.desk = Desk(space, port, secrets.token_urlsafe(24))
+        super().__init__(HOST, port, self.desk, Handler, fd=listening.fileno())
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self.free.acquire(blocking=False):
@@ -577,10 +609,12 @@ class Server(ThreadedWSGIServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Of a connection that broke; whoever it was is gone."""
 
-    def server_close(self) -> None:
-        super().server_close()
-        if hasattr(self, "app") and self.app is not None:
-            self.app.close()
+    def serve_forever(self, poll_interval: float = 0.5) -> None:
+        """Answer until the process is interrupted (which Werkzeug takes for an ordinary end) or terminated."""
+        try:
+            super().serve_forever(poll_interval)
+        finally:
+            self.desk.close()
 
 
 def listen(port: int) -> socket.socket:

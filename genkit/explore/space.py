@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -32,8 +33,8 @@ EXEMPLARS, EXEMPLAR_SEED = 3, 0
 REACH, SWEEP = 3.0, 11
 #: Dimensions whose effect is measured; where there are more, those whose codes differ most.
 SWEPT = 256
-#: Steps of a search for an image's code.
-SEARCH = 300
+#: Steps of a search for an image's code, and terms whose codes have been searched for that are remembered.
+SEARCH, KEPT = 300, 100
 
 
 class Term(NamedTuple):
@@ -108,12 +109,13 @@ class Space:
         limit: int = POINTS,
     ):
         self.model, self.run, self.load, self.part = model, run, load, split
-        self.dataset_name, self.classes, self.attributes = names
+        name, self.classes, self.attributes = names
+        self.dataset_name = Path(name).name  # of a path, where images lie is nobody's business
         self.device, self.image, self.latent_dim = sampling.device_of(model), model.image, model.options.latent_dim
         self.split: Split | None = None
         self.loaded: Dataset | None = None
         self.principal: embedding.PrincipalAxes | None = None  # of a map of seeds
-        self.terms: dict[str, tuple[Exemplars, list[int]]] = {}
+        self.searched: dict[str, tuple[Tensor, Tensor]] = {}  # terms' images and codes, where there is no encoder
         self.mean, self.spread = (each.cpu() for each in sampling.prior_moments(model))
         if isinstance(model, Encodes):
             rows = self.dataset().splits()[split]
@@ -124,6 +126,8 @@ class Space:
             count = min(SEEDS, limit)
             self.all_codes = sampling.seed_codes(model, range(count)).cpu()
             self.traits = self.all_codes if self.latent_dim <= 2 else self.features()
+        if not (self.all_codes.isfinite().all() and self.traits.isfinite().all()):
+            raise DataError("some codes aren't finite numbers: the model's training diverged; use an earlier checkpoint")
         self.chart = self.draw_map(method)
         self.active = self.strongest()
 
@@ -220,8 +224,11 @@ class Space:
         """The dimensions, those that change the image most first, as `genkit sample --traverse` ranks them."""
         dims = self.all_codes.std(0, unbiased=False).argsort(descending=True, stable=True)[:SWEPT].sort().values
         z = sampling.seed_codes(self.model, [0])[0]
-        codes = sampling.traverse(self.model, z, REACH, SWEEP, dims.tolist())
-        effects = [sampling.effects(sampling.decode(self.model, each)[None]) for each in codes]
+        effects = []
+        for some in dims.split(sampling.CHUNK):  # which fills the batches that are decoded
+            codes = sampling.traverse(self.model, z, REACH, SWEEP, some.tolist())
+            pictures = sampling.decode(self.model, codes.flatten(0, 1))
+            effects.append(sampling.effects(pictures.unflatten(0, (len(some), SWEEP))))
         return dims[torch.cat(effects).argsort(descending=True, stable=True)].tolist()
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -290,20 +297,16 @@ class Space:
         if term.code is not None:
             pixels = self.decode(term.code[None]) if term.pixels is None else term.pixels[None]
             return Exemplars(named, as_images(pixels), term.code[None]), []
-        if term.text not in self.terms:
-            self.terms[term.text] = self.look_up(term.text)
-        exemplars, points = self.terms[term.text]
-        return exemplars._replace(term=named), points
+        if term.text.startswith("seed:"):
+            codes = self.seeds([number(term.text, 2**32)])
+            return Exemplars(named, as_images(self.decode(codes)), codes), []
+        if term.text.startswith("point:"):
+            return self.of_points(named, torch.tensor([number(term.text, len(self.all_codes))]))
+        return self.described(named)
 
-    def look_up(self, text: str) -> tuple[Exemplars, list[int]]:
-        term = arithmetic.Term(1, text)
-        if text.startswith("seed:"):
-            codes = self.seeds([number(text, 2**32)])
-            return Exemplars(term, as_images(self.decode(codes)), codes), []
-        if text.startswith("point:"):
-            points = torch.tensor([number(text, len(self.all_codes))])
-            return self.of_points(term, points)
-        dataset = self.dataset()
+    def described(self, term: arithmetic.Term) -> tuple[Exemplars, list[int]]:
+        """What a term of a label or of attributes stands for."""
+        text, dataset = term.text, self.dataset()
         split = dataset.test if self.split is None else self.split
         try:
             chosen = arithmetic.exemplars_among(text, dataset, split, EXEMPLARS, EXEMPLAR_SEED)
@@ -311,8 +314,12 @@ class Space:
             raise UsageError(str(error).removeprefix("--arithmetic: ")) from error
         if self.split is not None:
             return self.of_points(term, chosen)
-        originals = images.to_float(split.images(chosen))
-        return Exemplars(term, originals, sampling.encode(self.model, originals, steps=SEARCH).cpu()), []
+        if text not in self.searched:
+            if len(self.searched) >= KEPT:
+                self.searched.clear()
+            originals = images.to_float(split.images(chosen))
+            self.searched[text] = originals, sampling.encode(self.model, originals, steps=SEARCH).cpu()
+        return Exemplars(term, *self.searched[text]), []
 
     def of_points(self, term: arithmetic.Term, points: Tensor) -> tuple[Exemplars, list[int]]:
         return Exemplars(term, as_images(self.originals(points)), self.codes(points)), points.tolist()
