@@ -11,8 +11,8 @@
   /**
    * An animation that loops for ever, as the bytes of a file.
    *
-   * Args: width, height, channels (1 or 3), frames: arrays of height · width · channels bytes each, and `centiseconds` a
-   * frame (viewers slow down whatever is faster than 2).
+   * `frames` are arrays of height · width · channels bytes each, with 1 or 3 channels, that are seen for `centiseconds`
+   * each; viewers slow down whatever is faster than 2.
    */
   function encode({ width, height, channels, frames, centiseconds = 8 }) {
     const factor = Math.max(1, Math.ceil(SIDE / Math.max(width, height)));

@@ -3,11 +3,11 @@
   "use strict";
   const genkit = (globalThis.genkit = globalThis.genkit || {});
 
-  // Ten colours of at least 3:1 against the ground, for each scheme. A class also has a shape and its name on the map, so
-  // none is known by its colour alone; an eleventh class takes the first colour with another shape.
+  // Ten colours of at least 3:1 against the ground, for each scheme. A class also has a shape and its name on the map,
+  // so none is known by its colour alone; an eleventh class takes the first colour with another shape.
   const COLOURS = {
-    light: ["#332288", "#d1050c", "#1f86b8", "#117733", "#9a7000", "#aa4499", "#138a78", "#882255", "#6f7000", "#1b1b1f"],
-    dark: ["#9b8cff", "#ff6b61", "#88ccee", "#5cc46a", "#e6cf6e", "#e08ad2", "#46c8b0", "#f08fae", "#b9bf4a", "#f2f2f5"],
+    light: "#332288 #d1050c #1f86b8 #117733 #9a7000 #aa4499 #138a78 #882255 #6f7000 #1b1b1f".split(" "),
+    dark: "#9b8cff #ff6b61 #88ccee #5cc46a #e6cf6e #e08ad2 #46c8b0 #f08fae #b9bf4a #f2f2f5".split(" "),
   };
   const SHAPES = ["circle", "triangle", "square", "diamond", "plus", "cross", "drop", "ring", "frame", "star"];
   const MOST_NAMED = 20; // more names on the map would hide it
@@ -63,7 +63,8 @@
    * A map within an element.
    *
    * `events` are functions: move(x, y) while the cursor is dragged, pick(x, y) after a click or Enter, and
-   * hover(index, tip), which fills the element that stands beside the pointer. Coordinates are the map's own.
+   * hover(index, tip, byKeys), which fills the element that stands beside the pointer, or beside the cursor that keys
+   * have moved. Coordinates are the map's own.
    */
   class LatentMap {
     constructor(host, events) {
@@ -264,8 +265,9 @@
       context.clearRect(0, 0, this.canvas.width, this.canvas.height);
       context.drawImage(this.layer, 0, 0);
       context.setTransform(ratio, 0, 0, ratio, 0, 0);
+      this.drawLine(context, ink);
       this.drawNames(context, ink);
-      this.drawPath(context, ink);
+      this.drawStops(context, ink);
       for (const each of this.marks) this.drawMark(context, ink, each);
       if (this.cursor) this.drawCursor(context, ink);
     }
@@ -370,7 +372,9 @@
     drawNames(context, ink) {
       if (this.names.length > MOST_NAMED || !this.medians) return;
       const { width, height } = this.size();
-      context.font = "600 13px system-ui, sans-serif";
+      const small = Math.min(width, height) < 320;
+      const pitch = small ? 18 : 24;
+      context.font = `600 ${small ? 11 : 13}px system-ui, sans-serif`;
       const boxes = [];
       this.names.forEach((name, group) => {
         if (!this.medians[group] || this.hidden.has(group)) return;
@@ -382,8 +386,8 @@
       for (let round = 0; round < 30; round++) {
         for (const a of boxes) {
           for (const b of boxes) {
-            if (a === b || Math.abs(a.x - b.x) >= a.half + b.half || Math.abs(a.y - b.y) >= 24) continue;
-            const push = (24 - Math.abs(a.y - b.y)) / 2 + 0.5;
+            if (a === b || Math.abs(a.x - b.x) >= a.half + b.half || Math.abs(a.y - b.y) >= pitch) continue;
+            const push = (pitch - Math.abs(a.y - b.y)) / 2 + 0.5;
             const sign = a.y < b.y || (a.y === b.y && a.group < b.group) ? -1 : 1;
             a.y += sign * push;
             b.y -= sign * push;
@@ -395,7 +399,7 @@
       for (const { group, short, x, y, half } of boxes) {
         const style = styleOf(group, this.dark);
         context.beginPath();
-        context.roundRect(x - half, y - 11, 2 * half, 22, 11);
+        context.roundRect(x - half, y - pitch / 2 + 1, 2 * half, pitch - 2, pitch / 2);
         context.globalAlpha = 0.9;
         context.fillStyle = ink.ground;
         context.fill();
@@ -409,15 +413,18 @@
       }
     }
 
-    drawPath(context, ink) {
-      const { line, stops, at } = this.path;
-      const places = line.map(([x, y]) => this.toScreen(x, y));
+    drawLine(context, ink) {
+      const places = this.path.line.map(([x, y]) => this.toScreen(x, y));
       context.lineJoin = context.lineCap = "round";
       for (const [width, colour] of [[5, ink.ground], [2, ink.ink]]) {
         context.lineWidth = width;
         context.strokeStyle = colour;
         if (places.length > 1) this.line(context, places);
       }
+    }
+
+    drawStops(context, ink) {
+      const { stops, at } = this.path;
       stops.forEach(([x, y], number) => this.disc(context, ink, this.toScreen(x, y), String(number + 1)));
       if (!at) return;
       const [x, y] = this.toScreen(...at);
@@ -576,7 +583,7 @@
           Math.min(height - 1, Math.max(1, y + arrows[key][1] * step)),
         ];
         this.drag(at);
-        this.hover(this.nearest(...at, 2 * HOVER_REACH), at);
+        this.hover(this.nearest(...at, 2 * HOVER_REACH), at, true);
       } else if (views[key]) this.shift(views[key][0] * 40, views[key][1] * 40);
       else if (key === "+" || key === "=") this.zoom(1.4);
       else if (key === "-" || key === "_") this.zoom(1 / 1.4);
@@ -587,13 +594,13 @@
       event.preventDefault();
     }
 
-    hover(index, at) {
+    hover(index, at, byKeys = false) {
       this.hovered = index;
       if (index === null) {
         this.tip.hidden = true;
         return;
       }
-      this.events.hover(index, this.tip);
+      this.events.hover(index, this.tip, byKeys);
       this.tip.hidden = false;
       const { width, height } = this.size();
       const [wide, high] = [this.tip.offsetWidth, this.tip.offsetHeight];

@@ -1,4 +1,4 @@
-// The page: what is shown, and what happens when a person does something. It knows no server and no file, only a backend.
+// The page: what is shown, and what happens when a person does something. It asks a backend, be it a server or a file.
 (function () {
   "use strict";
   const genkit = (globalThis.genkit = globalThis.genkit || {});
@@ -26,9 +26,9 @@
   /** The picture on show: its code, its pixels, and a line that says what it is. */
   const current = { code: null, pixels: null, what: "" };
 
-  // --------------------------------------------------------------------------------------------------------------------
+  // -------------------------------------------------------------------------------------------------------------------
   // Small tools
-  // --------------------------------------------------------------------------------------------------------------------
+  // -------------------------------------------------------------------------------------------------------------------
 
   /** An element with properties, attributes (those with a dash, and role) and children. */
   function make(kind, properties = {}, ...children) {
@@ -69,8 +69,8 @@
   }
 
   /**
-   * A function of which one call at a time works. Of the calls that come meanwhile, only the last is carried out: a drag
-   * leaves no queue behind.
+   * A function of which one call at a time works. Of the calls that come meanwhile, only the last is carried out: a
+   * drag leaves no queue behind.
    */
   function latest(work) {
     let busy = false;
@@ -187,14 +187,27 @@
 
   /** A small picture to choose: `label` stands under it, `name` is what it is. */
   function thumb(pixels, label, choose, name) {
-    const canvas = paint(make("canvas", { "aria-hidden": "true" }), pixels);
-    const caption = make("span", { className: "caption", "aria-hidden": "true", textContent: label });
-    const inner = make("button", { type: "button", className: "thumb", onclick: choose, title: name, "aria-label": name }, canvas, caption);
-    return make("div", { role: "listitem", className: "item" }, inner);
+    const button = make("button", { type: "button", className: "thumb", onclick: choose, title: name });
+    button.setAttribute("aria-label", name);
+    button.append(small(pixels), make("span", { className: "caption", textContent: label }));
+    return make("div", { role: "listitem", className: "item" }, button);
+  }
+
+  const small = (pixels) => paint(make("canvas", { "aria-hidden": "true" }), pixels);
+
+  /** Points' own images, each to choose. */
+  async function showThumbs(list, indices) {
+    const pictures = await originalsOf(indices);
+    const thumbs = indices.map((index, k) => {
+      return thumb(pictures[k], captionOf(index), () => attempt(() => showPoint(index)), nameOf(index));
+    });
+    list.replaceChildren(...thumbs);
   }
 
   function removeButton(name, remove) {
-    return make("button", { type: "button", className: "remove", "aria-label": `Remove ${name}`, textContent: "×", onclick: remove });
+    const button = make("button", { type: "button", className: "remove", textContent: "×", onclick: remove });
+    button.setAttribute("aria-label", `Remove ${name}`);
+    return button;
   }
 
   function save(name, blob) {
@@ -220,12 +233,13 @@
     say(`Copied ${what}.`);
   }
 
-  // --------------------------------------------------------------------------------------------------------------------
+  // -------------------------------------------------------------------------------------------------------------------
   // The current picture
-  // --------------------------------------------------------------------------------------------------------------------
+  // -------------------------------------------------------------------------------------------------------------------
 
   /**
-   * Show a picture that `what` names and `how` explains. `at` is its place on the map: [x, y], null to leave the cursor alone, undefined to ask the backend.
+   * Show a picture that `what` names and `how` explains. `at` is its place on the map: [x, y], null to leave the cursor
+   * alone, undefined to ask the backend.
    * `passing` pictures, as those of a walk, are followed by others at once: nothing else is worked out for them.
    */
   function show(code, pixels, what, { at, how = "", passing = false } = {}) {
@@ -283,9 +297,9 @@
     show(code, await decodeOne(code), what, { at: pointPlace(index) });
   }
 
-  // --------------------------------------------------------------------------------------------------------------------
+  // -------------------------------------------------------------------------------------------------------------------
   // Map
-  // --------------------------------------------------------------------------------------------------------------------
+  // -------------------------------------------------------------------------------------------------------------------
 
   function pickedOnMap(x, y) {
     if (tab === "walk") attempt(() => addStopAt(x, y));
@@ -296,7 +310,8 @@
   }
 
   /** Fill the tip beside a point with its picture and name, as soon as the picture is there. */
-  function hovered(index, tip) {
+  function hovered(index, tip, byKeys) {
+    if (byKeys) say(nameOf(index)); // to those who don't see the tip
     const caption = make("span", { textContent: nameOf(index) });
     const put = () => tip.replaceChildren(paint(make("canvas"), originals.get(index)), caption);
     if (originals.has(index)) put();
@@ -312,11 +327,7 @@
   });
 
   const showNear = latest(async (code) => {
-    const near = [...(await backend.near(code))];
-    const pictures = await originalsOf(near);
-    $("map-near").replaceChildren(
-      ...near.map((index, k) => thumb(pictures[k], captionOf(index), () => attempt(() => showPoint(index)), nameOf(index))),
-    );
+    await showThumbs($("map-near"), [...(await backend.near(code))]);
   });
 
   /** What a small picture of a point has room for: its class, or else its number. */
@@ -355,7 +366,8 @@
       ...map.names.flatMap((name, group) => {
         if (!sizes[group]) return [];
         const swatch = make("canvas", { "aria-hidden": "true", className: "swatch" });
-        const chip = make("button", { type: "button", className: "chip", "aria-pressed": "true", "data-group": String(group) }, swatch, name);
+        const chip = make("button", { type: "button", className: "chip", "aria-pressed": "true" }, swatch, name);
+        chip.dataset.group = String(group);
         chip.title = `${name}: ${count(sizes[group], point(), about.points_are)}`;
         chip.onclick = () => filter(group);
         return [chip];
@@ -382,12 +394,14 @@
     else if (!hidden.delete(group)) hidden.add(group);
     if (hidden.size === all.length) hidden.clear();
     map.setHidden(hidden);
-    for (const chip of $("legend").children) chip.setAttribute("aria-pressed", String(!hidden.has(Number(chip.dataset.group))));
+    for (const chip of $("legend").children) {
+      chip.setAttribute("aria-pressed", String(!hidden.has(Number(chip.dataset.group))));
+    }
   }
 
-  // --------------------------------------------------------------------------------------------------------------------
+  // -------------------------------------------------------------------------------------------------------------------
   // Walk
-  // --------------------------------------------------------------------------------------------------------------------
+  // -------------------------------------------------------------------------------------------------------------------
 
   const walk = { stops: [], frames: [], pictures: [], places: [], at: 0, playing: null };
 
@@ -416,7 +430,8 @@
     const codes = latent.split(await backend.codes(indices), about.latent_dim);
     const pictures = await decodeAll(codes);
     indices.forEach((index, k) => {
-      walk.stops.push({ code: codes[k], pixels: pictures[k], name: nameOf(index), label: captionOf(index), at: pointPlace(index) });
+      const names = { name: nameOf(index), label: captionOf(index) };
+      walk.stops.push({ code: codes[k], pixels: pictures[k], at: pointPlace(index), ...names });
     });
     stopsChanged();
   }
@@ -427,7 +442,7 @@
       ...walk.stops.map((stop, k) => {
         const go = () => showFrame(Math.min(k * (stepsBetween() - 1), walk.frames.length - 1));
         const item = thumb(stop.pixels, stop.label, go, `Stop ${k + 1}: ${stop.name}`);
-        item.firstChild.prepend(make("span", { className: "number", "aria-hidden": "true", textContent: String(k + 1) }));
+        item.firstChild.prepend(make("span", { className: "number", textContent: String(k + 1) }));
         item.append(removeButton(`stop ${k + 1}`, () => {
           walk.stops.splice(k, 1);
           stopsChanged();
@@ -544,9 +559,9 @@
     say(`Saved walk.gif, ${count(walk.pictures.length, "frame", "frames")}.`);
   }
 
-  // --------------------------------------------------------------------------------------------------------------------
+  // -------------------------------------------------------------------------------------------------------------------
   // Calculate
-  // --------------------------------------------------------------------------------------------------------------------
+  // -------------------------------------------------------------------------------------------------------------------
 
   /** Terms: {sign, term, name, pictures}; `term` is what a backend's `sum` takes. */
   let terms = [];
@@ -586,11 +601,13 @@
     const kind = $("term-kind").value;
     const detail = [];
     if (kind === "label") {
-      detail.push(make("select", { id: "term-label", "aria-label": "Class" }, ...termNames().labels.map((name) => make("option", { value: name, textContent: name }))));
+      const offered = termNames().labels.map((name) => make("option", { value: name, textContent: name }));
+      detail.push(make("select", { id: "term-label", "aria-label": "Class" }, ...offered));
     } else if (kind === "point" || kind === "seed") {
       const most = kind === "point" ? about.count - 1 : (about.seeds || SEEDS) - 1;
       const value = kind === "point" && map.cursor ? map.nearest(...map.toScreen(...map.cursor)) || 0 : 0;
-      detail.push(make("input", { id: "term-number", type: "number", min: "0", max: String(most), step: "1", value: String(value), "aria-label": "Number" }));
+      const field = make("input", { id: "term-number", type: "number", "aria-label": "Number" });
+      detail.push(Object.assign(field, { min: "0", max: String(most), step: "1", value: String(value) }));
     } else if (kind === "file") {
       detail.push(make("input", { id: "term-file", type: "file", accept: "image/*", "aria-label": "Image file" }));
     }
@@ -615,7 +632,7 @@
       addTerm({ term: `point:${index}`, name: nameOf(index) });
     } else if (kind === "seed") {
       const seed = seedIn($("term-number"));
-      addTerm({ term: `seed:${seed}`, name: `seed ${seed}` });
+      addTerm({ term: `seed:${seed}`, name: `seed ${seed}`, seed });
     } else if (kind === "current") {
       addTerm({ term: { code: current.code, pixels: current.pixels }, name: current.what });
     } else {
@@ -682,7 +699,7 @@
           termsChanged();
           $("terms").children[k].querySelector(".sign").focus();
         };
-        const pictures = make("span", { className: "exemplars" }, ...each.pictures.map((pixels) => paint(make("canvas", { "aria-hidden": "true" }), pixels)));
+        const pictures = make("span", { className: "exemplars" }, ...each.pictures.map(small));
         const name = make("span", { className: "name", textContent: each.name });
         const remove = removeButton(each.name, () => {
           terms.splice(k, 1);
@@ -707,23 +724,20 @@
       const indices = (result.terms[k] || { images: [] }).images;
       if (indices.length) each.pictures = await originalsOf(indices);
       else if (typeof each.term !== "string") each.pictures = [each.term.pixels];
-      else if (each.term.startsWith("seed:")) each.pictures = [await decodeOne(await seedCode(Number(each.term.slice(5))))];
+      else if (each.seed !== undefined) each.pictures = [await decodeOne(await seedCode(each.seed))];
     }
     drawTerms();
     paint($("sum-picture"), result.pixels);
     paint($("sum-control"), result.control);
-    const near = [...result.near];
-    const pictures = await originalsOf(near);
-    $("sum-near").replaceChildren(
-      ...near.map((index, k) => thumb(pictures[k], captionOf(index), () => attempt(() => showPoint(index)), nameOf(index))),
-    );
+    await showThumbs($("sum-near"), [...result.near]);
     $("sum-result").hidden = false;
-    show(result.code, result.pixels, asked.map(({ sign, name }, k) => (sign > 0 ? (k ? "+ " : "") : "− ") + name).join(" "));
+    const names = asked.map(({ sign, name }, k) => (sign > 0 ? (k ? "+ " : "") : "− ") + name);
+    show(result.code, result.pixels, names.join(" "));
   });
 
-  // --------------------------------------------------------------------------------------------------------------------
+  // -------------------------------------------------------------------------------------------------------------------
   // Sliders
-  // --------------------------------------------------------------------------------------------------------------------
+  // -------------------------------------------------------------------------------------------------------------------
 
   let slidersShown = FIRST_SLIDERS;
 
@@ -738,7 +752,7 @@
         input.oninput = () => slid(dim, Number(input.value));
         input.onchange = () => settled();
         return make("div", { className: "slider" },
-          make("label", { htmlFor: input.id, textContent: `z${subscript(dim)}`, "aria-label": `Number ${dim} of the code` }),
+          make("label", { htmlFor: input.id, textContent: `z${subscript(dim)}` }),
           make("div", { className: "track" }, make("canvas", { "aria-hidden": "true" }), input),
           make("output", { htmlFor: input.id }),
         );
@@ -780,9 +794,10 @@
     const pictures = await decodeAll(codes);
     const { width, height } = about.image;
     rows.forEach((row, at) => {
-      const canvas = row.querySelector("canvas");
-      Object.assign(canvas, { width: STRIP * width, height });
-      for (let k = 0; k < STRIP; k++) canvas.getContext("2d").putImageData(imageOf(pictures[at * STRIP + k]), k * width, 0);
+      const canvas = Object.assign(row.querySelector("canvas"), { width: STRIP * width, height });
+      for (let k = 0; k < STRIP; k++) {
+        canvas.getContext("2d").putImageData(imageOf(pictures[at * STRIP + k]), k * width, 0);
+      }
     });
   });
 
@@ -799,16 +814,20 @@
     return showSeed();
   }
 
-  // --------------------------------------------------------------------------------------------------------------------
+  // -------------------------------------------------------------------------------------------------------------------
   // Reconstruct
-  // --------------------------------------------------------------------------------------------------------------------
+  // -------------------------------------------------------------------------------------------------------------------
 
   /** Why no image of one's own can be shown here; null where it can. */
   const fileRefusal = () => (about.missing && about.missing.file) || null;
 
+  let reading = false;
+
   async function readFile(file) {
     const refusal = fileRefusal();
     if (refusal) throw new Error(refusal);
+    if (reading) throw new Error("Another image is being looked at: wait until that is done.");
+    reading = true;
     const bar = $("file-progress");
     bar.hidden = about.encoder === true;
     try {
@@ -817,6 +836,7 @@
         $("file-steps").textContent = `${done} / ${of}`;
       });
     } finally {
+      reading = false;
       bar.hidden = true;
     }
   }
@@ -867,9 +887,9 @@
     attempt(() => (tab === "calculate" ? addFileTerm(file) : reconstructFile(file)));
   }
 
-  // --------------------------------------------------------------------------------------------------------------------
+  // -------------------------------------------------------------------------------------------------------------------
   // Tabs, and what is wired to what
-  // --------------------------------------------------------------------------------------------------------------------
+  // -------------------------------------------------------------------------------------------------------------------
 
   function choose(name, focus = false) {
     if (tab === "walk" && name !== "walk") stopPlaying();
@@ -986,8 +1006,9 @@
     $("facts").textContent = parts.join(" · ");
     for (const each of document.querySelectorAll(".points-are")) each.textContent = kind;
     for (const each of document.querySelectorAll(".point-is")) each.textContent = point();
-    const method = { native: "The codes themselves", pca: "PCA of the codes", tsne: "t-SNE of the codes" }[about.map.method];
-    $("map-note").textContent = `${about.seeds_map && about.map.method !== "native" ? "" : `${method}. `}Under the cursor: ${about.map.note}.`;
+    const methods = { native: "The codes themselves. ", pca: "PCA of the codes. ", tsne: "t-SNE of the codes. " };
+    const method = about.seeds_map && about.map.method !== "native" ? "" : methods[about.map.method];
+    $("map-note").textContent = `${method}Under the cursor: ${about.map.note}.`;
     $("map").setAttribute("aria-label", `Map of ${count(number, point(), kind)}`);
     $("approximate").textContent = about.approximate || "";
     $("approximate").hidden = !about.approximate;
@@ -1017,11 +1038,12 @@
     fillTermKinds();
     fillReconstruct();
     buildSliders();
+    // Two numbers don't lie on a shell: the great circle's point is lost, and its way would leave the map.
+    if (about.latent_dim <= 2) document.querySelector("input[value=lerp]").checked = true;
     readyToPlay();
     $("stops").classList.add("empty");
     drawTerms();
     wire();
-    $("seed").value = "0";
     // Begin in the middle of the map, where there is something to see.
     const [x, y] = [map.view.x, map.view.y];
     map.setCursor(x, y);
