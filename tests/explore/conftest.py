@@ -20,7 +20,7 @@ from genkit import cli, rundir, sampling
 from genkit.model import GenerativeModel
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Request
+    from playwright.sync_api import Browser, Page
 
 #: A desktop's and a phone's window.
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
@@ -156,24 +156,8 @@ def opening(browser: Browser, tolerated: tuple[str, ...] = ()) -> Iterator[Open]
 @contextmanager
 def answered(page: Page) -> Iterator[None]:
     """After the block, wait until the page has asked what it had to ask, and shows the answers."""
-    open_requests: set[Request] = set()
-
-    def begun(request: Request) -> None:
-        open_requests.add(request)
-
-    def ended(request: Request) -> None:
-        open_requests.discard(request)
-
-    listeners: list[tuple[Any, Any]] = [("request", begun), ("requestfinished", ended), ("requestfailed", ended)]
-    for event, listener in listeners:
-        page.on(event, listener)
     yield
-    calm = 0
-    while calm < 3:  # what follows a picture is asked 120 ms after it
-        page.wait_for_timeout(60)
-        calm = 0 if open_requests else calm + 1
-    for event, listener in listeners:
-        page.remove_listener(event, listener)
+    page.wait_for_selector("body[data-busy=false]")
 
 
 def pixels_of(page: Page, canvas: str = "#picture") -> NDArray[np.uint8]:

@@ -56,8 +56,19 @@
     if ($("status").classList.contains("error")) say("");
   }
 
+  let pending = 0;
+
+  /** Count what is under way, for whoever waits for the page to come to rest. */
+  function begin(number = 1) {
+    pending += number;
+    document.body.dataset.busy = String(pending > 0);
+  }
+
+  const end = () => begin(-1);
+
   /** Run something that may fail, and say so on the page. */
   async function attempt(work) {
+    begin();
     try {
       const result = await work();
       calm();
@@ -65,6 +76,8 @@
     } catch (error) {
       complain(error);
       return undefined;
+    } finally {
+      end();
     }
   }
 
@@ -88,11 +101,17 @@
     };
   }
 
+  /** A function that is carried out some time after its last call. */
   function later(milliseconds, work) {
-    let timer = 0;
+    let timer = null;
     return (...given) => {
+      if (timer === null) begin();
       clearTimeout(timer);
-      timer = setTimeout(() => work(...given), milliseconds);
+      timer = setTimeout(() => {
+        timer = null;
+        work(...given);
+        end();
+      }, milliseconds);
     };
   }
 
@@ -183,6 +202,15 @@
       throw new Error(`A seed is a whole number from 0 to ${seeds - 1}.`);
     }
     return seed;
+  }
+
+  /** A point's number that a person typed; throws an Error where there is none. */
+  function pointIn(field) {
+    const index = Number(field.value);
+    if (field.value.trim() === "" || !Number.isInteger(index) || index < 0 || index >= about.count) {
+      throw new Error(`The map has ${about.points_are} 0 to ${about.count - 1}.`);
+    }
+    return index;
   }
 
   /** A small picture to choose: `label` stands under it, `name` is what it is. */
@@ -417,11 +445,19 @@
     await addStop(code, pixels, `${short(x)}, ${short(y)}`, { at: [x, y] });
   }
 
-  async function addStopOfSeed() {
-    const seed = seedIn($("stop-seed"));
-    const code = await seedCode(seed);
-    await addStop(code, await decodeOne(code), `seed ${seed}`);
-    $("stop-seed").value = String((seed + 1) % (about.seeds || SEEDS));
+  async function addNumberedStop() {
+    const field = $("stop-number");
+    if ($("stop-kind").value === "seed") {
+      const seed = seedIn(field);
+      const code = await seedCode(seed);
+      await addStop(code, await decodeOne(code), `seed ${seed}`);
+    } else {
+      const index = pointIn(field);
+      const code = await pointCode(index);
+      const place = { at: pointPlace(index), label: captionOf(index) };
+      await addStop(code, await decodeOne(code), nameOf(index), place);
+    }
+    field.value = String(Number(field.value) + 1);
   }
 
   async function addRandomStops() {
@@ -625,10 +661,7 @@
       if (!chosen.length) throw new Error("Choose with or without for at least one attribute.");
       addTerm(attributeTerm(chosen.map((select) => [select.dataset.attribute, select.value === "with"])));
     } else if (kind === "point") {
-      const index = Number($("term-number").value);
-      if (!Number.isInteger(index) || index < 0 || index >= about.count) {
-        throw new Error(`The map has ${about.points_are} 0 to ${about.count - 1}.`);
-      }
+      const index = pointIn($("term-number"));
       addTerm({ term: `point:${index}`, name: nameOf(index) });
     } else if (kind === "seed") {
       const seed = seedIn($("term-number"));
@@ -937,7 +970,7 @@
 
     click("stop-current", () => addStop(current.code, current.pixels, current.what));
     click("stops-random", addRandomStops);
-    click("stop-add-seed", addStopOfSeed);
+    click("stop-add", addNumberedStop);
     click("stops-clear", () => {
       walk.stops = [];
       stopsChanged();
@@ -1005,6 +1038,7 @@
     const parts = [model, dataset, count(number, point(), kind), `${dims}-D codes`];
     $("facts").textContent = parts.join(" · ");
     for (const each of document.querySelectorAll(".points-are")) each.textContent = kind;
+    if (about.seeds_map) $("stop-kind").lastElementChild.remove(); // there, samples are seeds
     for (const each of document.querySelectorAll(".point-is")) each.textContent = point();
     const methods = { native: "The codes themselves. ", pca: "PCA of the codes. ", tsne: "t-SNE of the codes. " };
     const method = about.seeds_map && about.map.method !== "native" ? "" : methods[about.map.method];
