@@ -64,14 +64,14 @@ def explore(
     the map of the test images' codes, and the model draws what lies under the cursor; walk, calculate, move single
     dimensions, or drop an image of your own.
     """
-    if export is not None:
-        from genkit.explore.stored import check
-
-        check(export)  # a t-SNE before would take minutes
     with loading():
         from genkit.explore import server
         from genkit.explore.space import Space
 
+    if export is not None:
+        from genkit.explore import stored
+
+        stored.check(export)  # before what takes long
     opened = load_run(run, device, None)
     generator, about = opened.generator, opened.checkpoint.description
     load = functools.cache(lambda: opened.dataset(dataset))
@@ -82,7 +82,7 @@ def explore(
     if export is not None:
         write(space(), opened, export, as_json)
         return
-    with server.listen(port) as listening:  # before what takes long
+    with server.listen(port) as listening:
         serve(server.Server(space(), listening), opened, no_browser, as_json)
 
 

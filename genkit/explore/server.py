@@ -21,8 +21,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -78,8 +77,6 @@ REASONS = {
     415: "Unsupported Media Type", 417: "Expectation Failed", 429: "Too Many Requests",
     431: "Request Header Fields Too Large",
 }  # fmt: skip
-#: Where a request's search for a code is kept, so that it ends with the connection.
-SEARCH = "genkit.search"
 #: All of a request's target that is looked at: no escapes, no queries, no other hosts.
 TARGET = re.compile(r"/(?!/)[A-Za-z0-9_\-./]{0,200}")
 #: Headers that decide something, and may therefore be sent once.
@@ -165,7 +162,7 @@ def read_terms(body: bytes, space: Space) -> list[Term]:
         Refused: for anything else.
     """
     try:
-        asked = json.loads(body, parse_constant=refuse_constant)
+        asked = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise Refused(400, "the body is no JSON") from error
     terms = asked.get("terms") if isinstance(asked, dict) else None
@@ -174,18 +171,12 @@ def read_terms(body: bytes, space: Space) -> list[Term]:
     return [read_term(each, space) for each in terms]
 
 
-def refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
-
-
 def read_term(asked: Any, space: Space) -> Term:
     """One term; where it is a code, {"code": [numbers], "pixels": base64 of an image}, the pixels being optional."""
     sign, term = (asked.get("sign"), asked.get("term")) if isinstance(asked, dict) else (None, None)
     if type(sign) is not int or sign not in (1, -1):
         raise Refused(400, "the sign of a term is 1 or -1")
     if isinstance(term, str):
-        if not 0 < len(term) <= 1000 or not term.isprintable():
-            raise Refused(400, "a term is a line of 1 to 1,000 letters")
         return Term(sign, term)
     if not isinstance(term, dict) or not term.keys() <= {"code", "pixels"}:
         raise Refused(400, 'a term is a text, or {"code": […], "pixels": "base64"}')
@@ -243,7 +234,8 @@ class Desk:
         names = [f"{name}:{port}" for name in (HOST, "localhost")] + ([HOST, "localhost"] if port == 80 else [])
         self.hosts, self.origins = names, [f"http://{name}" for name in names]
         self.worker = ThreadPoolExecutor(1, "model")
-        self.searching = threading.Lock()
+        self.reading = threading.Lock()
+        self.searched: Tensor | None = None  # the image whose code is searched for
         self.about = as_json(space.about())
         self.fixed = {
             "about.json": Answer(JSON, self.about),
@@ -272,11 +264,22 @@ class Desk:
         self.worker.shutdown(wait=False, cancel_futures=True)
 
     def alone(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """What the model's thread makes of it, when its turn comes."""
+        ended = Refused(410, "genkit explore has ended; start it again")
         try:
             asked = self.worker.submit(function, *arguments)
-        except RuntimeError as error:  # that it has been shut down
-            raise Refused(410, "genkit explore has ended; start it again") from error
-        return asked.result()
+        except RuntimeError as error:  # that the thread takes nothing more
+            raise ended from error
+        try:
+            return asked.result()
+        except CancelledError as error:
+            raise ended from error
+
+    def step_by_step(self, steps: Iterator[Result]) -> Iterator[Result]:
+        """The same, each `alone`, so that others come in between."""
+        end: Any = object()
+        while (step := self.alone(next, steps, end)) is not end:
+            yield step
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
         try:
@@ -300,7 +303,6 @@ class Desk:
         start_response(f"{answer.status} {REASONS.get(answer.status, 'OK')}", headers)
         if isinstance(answer.body, bytes):
             return iter([b"" if environ["REQUEST_METHOD"] == "HEAD" else answer.body])
-        environ[SEARCH] = answer.body
         return answer.body
 
     def answer(self, environ: WSGIEnvironment) -> Answer:
@@ -384,6 +386,8 @@ class Desk:
 
     def sum(self, body: bytes) -> Answer:
         terms = read_terms(body, self.space)
+        for _ in self.step_by_step(self.space.prepare(terms)):
+            pass
         result = self.alone(self.space.sum, terms)
         content = {
             "code": result.code.tolist(),
@@ -395,45 +399,24 @@ class Desk:
         return Answer(JSON, as_json(content))
 
     def file(self, body: bytes) -> Answer:
-        """One at a time: a picture may take as much memory as its bound allows, and a search all of the machine."""
-        if not self.searching.acquire(blocking=False):
-            raise Refused(409, "another image is being looked at; wait until that is done")
-        try:
+        """The lines that tell of an image's code. An image that is asked about takes the place of one before it."""
+        with self.reading:  # one at a time: a picture may take as much memory as its bound allows
             image = self.space.read(body)
-        except BaseException:
-            self.searching.release()
-            raise
-        return Answer(LINES, Search(self, image))
+        self.searched = image
+        return Answer(LINES, self.search(image))
 
-
-class Search:
-    """The lines that tell of an image's code, as the search goes on. Closed when it is done, or nobody listens."""
-
-    def __init__(self, desk: Desk, image: Tensor):
-        self.desk, self.steps = desk, desk.space.file(image)
-        self.open = True
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        if not self.open:
-            raise StopIteration
+    def search(self, image: Tensor) -> Iterator[bytes]:
+        """It takes all of the machine, so there is one at a time."""
         try:
-            found = self.desk.alone(next, self.steps)
-            line = as_json(lines_of(found))
+            for found in self.step_by_step(self.space.file(image)):
+                if self.searched is not image:
+                    raise Refused(409, "another image has taken this one's place")
+                yield as_json(lines_of(found)) + b"\n"
+        except (GenkitError, Refused) as error:
+            yield as_json({"error": in_one_line(error)}) + b"\n"
         except Exception as error:
-            known = isinstance(error, GenkitError | Refused)
-            said = in_one_line(error) if known else "this image can't be looked at"
-            line, found = as_json({"error": said}), None
-        if found is None or found.code is not None:
-            self.close()
-        return line + b"\n"
-
-    def close(self) -> None:
-        if self.open:
-            self.open = False
-            self.desk.searching.release()
+            logger.warning("a search failed: %s: %s", type(error).__name__, in_one_line(error))
+            yield as_json({"error": "this image's code can't be found"}) + b"\n"
 
 
 def lines_of(found: Found) -> dict[str, Any]:
@@ -535,14 +518,6 @@ class Handler(WSGIRequestHandler):
         del self.headers["Expect"]
         return True
 
-    def run_wsgi(self) -> None:
-        try:
-            super().run_wsgi()
-        finally:
-            search = getattr(self, "environ", {}).get(SEARCH)
-            if search is not None:  # Werkzeug leaves it open where the connection broke
-                search.close()
-
     def refuse(self, status: int) -> bool:
         self.send_error(status)
         return False
@@ -562,15 +537,6 @@ class Handler(WSGIRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
-        self.drain()
-
-    def drain(self) -> None:
-        """Read on for a moment: to close a connection with unread bytes resets it, and the answer may be lost."""
-        self.connection.shutdown(socket.SHUT_WR)
-        self.deadline.until = min(self.deadline.until, time.monotonic() + 0.5)
-        with suppress(TimeoutError):
-            while self.rfile.read1(PIECE):
-                pass
 
     def handle_expect_100(self) -> bool:
         return True
@@ -595,7 +561,11 @@ class Server(ThreadedWSGIServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self.free.acquire(blocking=False):
-            super().process_request(request, client_address)
+            try:
+                super().process_request(request, client_address)
+            except BaseException:  # no thread can be made
+                self.free.release()
+                raise
             return
         request.sendall(b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         self.shutdown_request(request)

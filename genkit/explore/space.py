@@ -127,7 +127,9 @@ class Space:
             self.all_codes = sampling.seed_codes(model, range(count)).cpu()
             self.traits = self.all_codes if self.latent_dim <= 2 else self.features()
         if not (self.all_codes.isfinite().all() and self.traits.isfinite().all()):
-            raise DataError("some codes aren't finite numbers: the model's training diverged; use an earlier checkpoint")
+            raise DataError(
+                "some codes aren't finite numbers: the model's training diverged; use an earlier checkpoint"
+            )
         self.chart = self.draw_map(method)
         self.active = self.strongest()
 
@@ -291,6 +293,25 @@ class Space:
         pixels = self.decode(code[None])[0]
         return Sum(code, pixels, as_pixels(control[None])[0], self.near(code), [points for _, points in meant])
 
+    def prepare(self, terms: Sequence[Term]) -> Iterator[None]:
+        """Search for the codes that `sum` needs, where there is no encoder, a step at a time.
+
+        Raises:
+            GenkitError: as `sum`.
+        """
+        for term in terms:
+            named = term.code is not None or term.text.startswith(("seed:", "point:"))
+            if self.split is not None or named or term.text in self.searched:
+                continue
+            chosen = self.chosen(term.text)
+            originals = images.to_float(self.dataset().test.images(chosen))
+            codes = originals
+            for codes in sampling.inversion(self.model, originals, steps=SEARCH):  # noqa: B007 (the last are meant)
+                yield
+            if len(self.searched) >= KEPT:
+                self.searched.clear()
+            self.searched[term.text] = originals, codes.cpu()
+
     def exemplars(self, term: Term) -> tuple[Exemplars, list[int]]:
         """What a term stands for, and where on the map that is."""
         named = arithmetic.Term(term.sign, term.text)
@@ -306,20 +327,20 @@ class Space:
 
     def described(self, term: arithmetic.Term) -> tuple[Exemplars, list[int]]:
         """What a term of a label or of attributes stands for."""
-        text, dataset = term.text, self.dataset()
+        if self.split is not None:
+            return self.of_points(term, self.chosen(term.text))
+        for _ in self.prepare([Term(1, term.text)]):
+            pass
+        return Exemplars(term, *self.searched[term.text]), []
+
+    def chosen(self, text: str) -> Tensor:
+        """Positions of a term's images in the split that the map is of, or in the test split."""
+        dataset = self.dataset()
         split = dataset.test if self.split is None else self.split
         try:
-            chosen = arithmetic.exemplars_among(text, dataset, split, EXEMPLARS, EXEMPLAR_SEED)
+            return arithmetic.exemplars_among(text, dataset, split, EXEMPLARS, EXEMPLAR_SEED)
         except UsageError as error:
             raise UsageError(str(error).removeprefix("--arithmetic: ")) from error
-        if self.split is not None:
-            return self.of_points(term, chosen)
-        if text not in self.searched:
-            if len(self.searched) >= KEPT:
-                self.searched.clear()
-            originals = images.to_float(split.images(chosen))
-            self.searched[text] = originals, sampling.encode(self.model, originals, steps=SEARCH).cpu()
-        return Exemplars(term, *self.searched[text]), []
 
     def of_points(self, term: arithmetic.Term, points: Tensor) -> tuple[Exemplars, list[int]]:
         return Exemplars(term, as_images(self.originals(points)), self.codes(points)), points.tolist()

@@ -291,6 +291,20 @@ def test_a_sum_of_a_model_without_encoder_too(runs: Path, digits: Dataset, genki
     assert list(space.searched) == ["label:3"]
 
 
+def test_what_a_sum_must_search_for_is_searched_for_step_by_step(seeds: Space, flat: Space) -> None:
+    terms = [Term(1, "label:3"), Term(-1, "seed:6"), Term(1, "point:2"), Term(1, "", torch.zeros(6))]
+    assert len(list(flat.prepare(terms))) == 0
+    steps = 0
+    for _ in seeds.prepare(terms):
+        steps += 1
+        seeds.under(1.0, 2.0)  # as a drag does meanwhile
+    assert steps == 301
+    assert len(list(seeds.prepare(terms))) == 0
+    originals = seeds.searched["label:3"][0]
+    assert seeds.searched["label:3"][1].equal(sampling.invert(seeds.model, originals))
+    assert (seeds.dataset().test.labels[seeds.chosen("label:3")] == 3).all()  # type: ignore[index]
+
+
 def test_points_and_codes_can_be_terms(flat: Space) -> None:
     pixels = torch.full((28, 28, 1), 200, dtype=torch.uint8)
     code = torch.arange(6.0)
