@@ -126,10 +126,6 @@ class Space:
             count = min(SEEDS, limit)
             self.all_codes = sampling.seed_codes(model, range(count)).cpu()
             self.traits = self.all_codes if self.latent_dim <= 2 else self.features()
-        if not (self.all_codes.isfinite().all() and self.traits.isfinite().all()):
-            raise DataError(
-                "some codes aren't finite numbers: the model's training diverged; use an earlier checkpoint"
-            )
         self.chart = self.draw_map(method)
         self.active = self.strongest()
 
@@ -140,6 +136,8 @@ class Space:
     def features(self) -> Tensor:
         """What stands for the seeds' images: their `Model.features` along the first principal axes, (N, F')."""
         everything = torch.cat([self.features_of(codes) for codes in self.all_codes.split(AT_ONCE)])
+        if not everything.isfinite().all():
+            raise DataError("some samples aren't finite: the model's training diverged; use an earlier checkpoint")
         self.principal = embedding.principal_axes(everything, embedding.NEIGHBOUR_COMPONENTS)
         return self.principal.coordinates.float()
 
@@ -289,7 +287,7 @@ class Space:
         meant = [self.exemplars(term) for term in terms]
         exemplars = [each for each, _ in meant]
         code = arithmetic.combine(exemplars, lambda term: term.code.cpu())
-        control = arithmetic.combine(exemplars, lambda term: term.images.mean(0)).clamp(0, 1)
+        control = arithmetic.combine(exemplars, lambda term: term.images.mean(0))  # clipped below
         pixels = self.decode(code[None])[0]
         return Sum(code, pixels, as_pixels(control[None])[0], self.near(code), [points for _, points in meant])
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +148,12 @@ def test_the_map_of_seeds_shows_what_the_discriminator_sees_in_their_samples(see
     assert seeds.points().numpy() == pytest.approx(expected.points, abs=1e-4)
     assert seeds.about()["map"]["axes"] == list(expected.axes or ())
     assert seeds.place(seeds.all_codes).numpy() == pytest.approx(seeds.points().numpy(), abs=1e-4)
+    others = sampling.seed_codes(seeds.model, range(500, 505))
+    with torch.no_grad():
+        seen = seeds.model.features(seeds.model.decode(others))
+    assert expected.principal is not None
+    places = (seen.double() - expected.principal.mean) @ expected.principal.axes.double()
+    assert seeds.place(others).numpy() == pytest.approx(places.numpy(), abs=1e-3)
 
 
 def test_a_gan_of_two_latent_numbers_is_its_own_map(digits: Dataset) -> None:
@@ -239,11 +244,12 @@ def test_the_dimensions_that_change_the_image_most_come_first(digits: Dataset, m
     assert space.strongest() == [2, 1]
 
 
-def test_codes_that_are_not_finite_are_refused(digits: Dataset) -> None:
-    model = small_model("vae", digits.shape, hidden=(32,), latent_dim=6)
+@pytest.mark.parametrize("name", ["vae", "dcgan"])
+def test_codes_and_samples_that_are_not_finite_are_refused(name: str, digits: Dataset) -> None:
+    model = small_model(name, digits.shape, hidden=(32,), latent_dim=6, width=4).eval()
     next(model.parameters()).data.fill_(torch.nan)
     with pytest.raises(DataError, match="training diverged"):
-        Space(model, "a run", lambda: digits, ("digits", (), ()))  # type: ignore[arg-type]
+        Space(model, "a run", lambda: digits, ("digits", (), ()), limit=20)  # type: ignore[arg-type]
 
 
 # Sums
@@ -382,7 +388,7 @@ def test_without_an_encoder_a_code_is_searched_for_and_others_are_let_in(seeds: 
 
 def test_a_search_begins_with_the_best_of_the_draws_and_gets_nearer(seeds: Space) -> None:
     target = seeds.model.decode(sampling.seed_codes(seeds.model, [3]))
-    steps: Iterator[Tensor] = sampling.inversion(seeds.model, target, steps=20, draws=2)
+    steps = list(sampling.inversion(seeds.model, target, steps=20, draws=2))
     errors = [(sampling.decode(seeds.model, codes) - target).square().sum().item() for codes in steps]
     assert len(errors) == 21
     assert errors[-1] < 0.95 * errors[0]
