@@ -245,19 +245,27 @@ class _Reader:
         """What a node computes. `found` has what those before it do."""
         if node.target is operator.getitem:
             return self.taken(found[node.args[0]][node.args[1]])  # type: ignore[index]
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda each: found[each])
         name = str(node.target).removeprefix("aten.").partition(".")[0]
+        if all(isinstance(found[each], Tensor) for each in node.all_input_nodes):
+            return self.constant(name, node.target, args, kwargs)
         if name.endswith("_") and len(node.args[0].users) == 1:  # type: ignore[union-attr]
             name = name[:-1]  # changes its input in place, which nothing else looks at
         method = getattr(self, f"op_{name}", None)
         if method is None or not str(node.target).startswith("aten."):
             raise RefusedError(f"it uses {name}")
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda each: found[each])
         self.shape = getattr(node.meta["val"], "shape", None)
         self.shapes = [each.shape for each in node.meta["val"]] if self.shape is None else []
         try:
             return method(*args, **kwargs)
         except TypeError as error:  # an argument that the method hasn't got
             raise RefusedError(f"it uses {name} in an uncommon way") from error
+
+    def constant(self, name: str, target: Any, args: Any, kwargs: Any) -> Any:
+        """What depends on the weights alone, as they are divided by their spectral norm."""
+        if torch.Tag.nondeterministic_seeded in target.tags:
+            raise RefusedError(f"it uses {name}")
+        return target(*args, **kwargs)
 
     def step(
         self,
@@ -280,7 +288,7 @@ class _Reader:
             raise RefusedError("it changes a shape in an uncommon way")
         return _Value(x.number, self.shape)
 
-    op_alias = op_clone = op_contiguous = op_detach = op_detach_ = op_lift_fresh_copy = same
+    op_alias = op_clone = op_contiguous = op_detach = same
     op_view = op_reshape = op_flatten = op_unflatten = op_unsqueeze = op_squeeze = op__unsafe_view = same
 
     def op_to(self, x: _Value, dtype: torch.dtype) -> _Value:

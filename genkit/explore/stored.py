@@ -34,7 +34,7 @@ from genkit.explore import program
 from genkit.explore.chart import Flat, Scattered
 from genkit.explore.program import Program, RefusedError, Step, packed
 from genkit.explore.space import EXEMPLAR_SEED, EXEMPLARS, Space, as_images, as_pixels
-from genkit.files import whole_file
+from genkit.files import require_plain, whole_file
 from genkit.images import to_uint8
 
 logger = logging.getLogger("genkit")
@@ -94,11 +94,16 @@ def check(path: Path) -> None:
     Raises:
         UsageError
     """
+    if not path.exists() and not path.is_symlink():
+        return
     try:
-        if path.is_dir() or (path.exists() and MARK.encode() not in path.open("rb").read(1024)):
-            raise UsageError(f"{path} is there, and is no page that genkit explore wrote; name another file")
-    except OSError as error:
-        raise UsageError(f"{path} is there, and can't be read ({error.strerror}); name another file") from error
+        require_plain(path)
+        with path.open("rb") as file:
+            ours = MARK.encode() in file.read(1024)
+    except (OSError, ValueError):
+        ours = False
+    if not ours:
+        raise UsageError(f"{path} is there, and is no page that genkit explore wrote; name another file")
 
 
 def write(space: Space, path: Path, checkpoint: str = "") -> Written:
@@ -178,11 +183,10 @@ def fitting(space: Space, room: int) -> Content | None:
 
 def with_decoder(space: Space, programs: Programs, points: Points) -> Content:
     """The model itself, in whole or in part."""
-    about, notes = points.about(space), list(points.notes)
-    refusal = programs.no_encoder
+    about, notes, refusal = points.about(space), list(points.notes), programs.no_encoder
     if refusal:
         about["encoder"] = refusal
-        notes.append(refusal)
+        notes += [refusal] if space.split is not None else []
     about["missing"] = {"decode": None, "file": refusal and f"{refusal}, and this file can't look for an image's code"}
     return Content({**points.data, **programs.packed}, about, "decoder", programs.difference, notes)
 
