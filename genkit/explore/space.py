@@ -135,6 +135,9 @@ class Space:
 
     def features(self) -> Tensor:
         """What stands for the seeds' images: their `Model.features` along the first principal axes, (N, F')."""
+        logger.info(
+            "drawing the map of %s seeds' samples; large images take a minute or two", f"{len(self.all_codes):,}"
+        )
         everything = torch.cat([self.features_of(codes) for codes in self.all_codes.split(AT_ONCE)])
         if not everything.isfinite().all():
             raise DataError("some samples aren't finite: the model's training diverged; use an earlier checkpoint")
