@@ -274,6 +274,11 @@ def test_the_default_vae_of_digits_fits_with_its_encoder(digits: Dataset, tmp_pa
     assert '"encoder":{"steps"' in written.path.read_text()
 
 
+def space_of_width(units: int, dataset: Dataset) -> Space:
+    model = small_model("vae", DIGIT, latent_dim=2, hidden=(units,)).eval()
+    return space(model, dataset, limit=100)
+
+
 def space(model: Any, dataset: Dataset, run: str = "a run", **settings: Any) -> Space:
     names = (dataset.name, dataset.classes, dataset.attributes)
     return Space(model, run, lambda: dataset, names, **settings)
@@ -560,7 +565,14 @@ def test_what_does_not_fit_is_left_out_the_encoder_first(
         assert written.size == written.path.stat().st_size < limit
         text = written.path.read_text()
         modes.append((written.mode, '"encoder":{"steps"' in text, '"lattice"' in text))
-    assert modes
+    assert modes[0] == ("decoder", True, False)
+    assert modes[-1] == ("decoder", False, False)
+    assert modes == sorted(modes, reverse=True)
+    monkeypatch.setattr(stored, "LIMIT", 800_000)
+    large = space_of_width(512, digits)
+    written = stored.write(large, tmp_path / "latent.html")
+    assert (written.mode, written.size < 800_000) == ("lattice", True)
+    assert any("too large for a file" in note for note in written.notes)
     monkeypatch.setattr(stored, "LIMIT", 130_000)
     with pytest.raises(GenkitError, match="don't fit"):
         stored.write(space, tmp_path / "other.html")
