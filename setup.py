@@ -1,9 +1,13 @@
-"""What setup.cfg can't say: the recipes of experiments/ and the report's page travel within the package."""
+"""What setup.cfg can't say: the recipes of experiments/ and the pages of report and explorer travel within the package."""
 
 from setuptools import find_packages, setup
 
 setup(
     packages=[*find_packages(include=["genkit*"]), "genkit.experiments"],
     package_dir={"genkit.experiments": "experiments"},
-    package_data={"genkit.experiments": ["*.toml"], "genkit.report": ["page.html", "page.css"]},
+    package_data={
+        "genkit.experiments": ["*.toml"],
+        "genkit.report": ["page.html", "page.css"],
+        "genkit.explore": ["static/*"],
+    },
 )

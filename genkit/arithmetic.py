@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import UsageError
+
+log = logging.getLogger("genkit")
 
 
 class Term(NamedTuple):
@@ -73,6 +76,18 @@ def matching(term: str, dataset: Dataset, split: Split) -> Tensor:
     if len(positions) == 0:
         raise UsageError(f"--arithmetic: no image of the test split is '{term}'")
     return positions
+
+
+def exemplars_among(term: str, dataset: Dataset, split: Split, count: int, seed: int) -> Tensor:
+    """Positions (int64) in a split of `count` images that a term of labels or attributes describes, drawn by `seed`.
+
+    Raises:
+        UsageError: as `matching`.
+    """
+    fitting = matching(term, dataset, split)
+    if len(fitting) < count:
+        log.warning("only %d images of the test split are '%s'", len(fitting), term)
+    return fitting[torch.randperm(len(fitting), generator=torch.Generator().manual_seed(seed))[:count]]
 
 
 def of_class(name: str, dataset: Dataset, split: Split) -> Tensor:

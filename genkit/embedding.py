@@ -49,11 +49,13 @@ class Projection(NamedTuple):
         points: float64 (N, 2).
         method: `pca`, `tsne`, `umap`, or `native` where the features had two dimensions or one to begin with.
         axes: the names of x and y, or None where positions along an axis mean nothing.
+        principal: of `pca`, the axes themselves: the way from features to points and back.
     """
 
     points: NDArray[np.float64]
     method: str
     axes: tuple[str, str] | None
+    principal: PrincipalAxes | None = None
 
     @property
     def name(self) -> str:
@@ -80,9 +82,8 @@ def project(features: Tensor, method: Method = "pca", seed: int = 0) -> Projecti
         padding = torch.zeros(count, 2 - width)
         return Projection(torch.cat([features, padding], 1).double().numpy(), "native", ("latent 1", "latent 2"))
     if method == "pca":
-        components, shares = principal_components(features, 2, seed)
-        names = [f"principal component {axis} ({share:.1%} of the variance)" for axis, share in enumerate(shares, 1)]
-        return Projection(components.numpy(), "pca", (names[0], names[1]))
+        found = principal_axes(features, 2, seed)
+        return Projection(found.coordinates.numpy(), "pca", axis_names(found), found)
     if count < FEWEST_POINTS:
         raise UsageError(f"--method {method} needs {FEWEST_POINTS} images or more, not {count}; use --method pca")
     components, _ = principal_components(features, NEIGHBOUR_COMPONENTS, seed)
@@ -90,17 +91,32 @@ def project(features: Tensor, method: Method = "pca", seed: int = 0) -> Projecti
     return Projection(points.astype(np.float64), method, None)
 
 
-def principal_components(features: Tensor, count: int, seed: int = 0) -> tuple[Tensor, list[float]]:
-    """The coordinates of features (N, F) along their first principal axes.
+class PrincipalAxes(NamedTuple):
+    """The directions in which features vary most.
+
+    Attributes:
+        mean: (F,), of the features.
+        axes: (F, count), columns of unit length, the first of the greatest variance; zero where there are fewer points
+            than axes. float64, or float32 where the features are wide.
+        coordinates: float64 (N, count), where the features lie along them.
+        shares: each axis' share of the variance.
+    """
+
+    mean: Tensor
+    axes: Tensor
+    coordinates: Tensor
+    shares: list[float]
+
+
+def principal_axes(features: Tensor, count: int, seed: int = 0) -> PrincipalAxes:
+    """The first min(count, F) principal axes of features (N, F).
 
     An axis points to where its largest loading is positive, so signs don't depend on the machine.
-
-    Returns:
-        float64 (N, min(count, F)), and each axis' share of the variance.
     """
     wide = features.shape[1] > EXACT_WIDTH
     centred = features.float() if wide else features.double()
-    centred = centred - centred.mean(0)
+    mean = centred.mean(0)
+    centred = centred - mean
     count = min(count, features.shape[1])
     if wide:
         axes = _leading_axes(centred, count, seed)
@@ -111,7 +127,25 @@ def principal_components(features: Tensor, count: int, seed: int = 0) -> tuple[T
     total = centred.square().sum(dtype=torch.float64).item()
     shares = [energy / total if total else 0.0 for energy in coordinates.square().sum(0).tolist()]
     missing = count - axes.shape[1]  # fewer points than axes that were asked for
-    return torch.nn.functional.pad(coordinates, (0, missing)), shares + [0.0] * missing
+    axes, coordinates = (torch.nn.functional.pad(each, (0, missing)) for each in (axes, coordinates))
+    return PrincipalAxes(mean, axes, coordinates, shares + [0.0] * missing)
+
+
+def axis_names(principal: PrincipalAxes) -> tuple[str, str]:
+    """The first two axes, with their shares of the variance."""
+    shares = enumerate(principal.shares[:2], 1)
+    first, second = (f"principal component {axis} ({share:.1%} of the variance)" for axis, share in shares)
+    return first, second
+
+
+def principal_components(features: Tensor, count: int, seed: int = 0) -> tuple[Tensor, list[float]]:
+    """The coordinates of features (N, F) along their `principal_axes`.
+
+    Returns:
+        float64 (N, min(count, F)), and each axis' share of the variance.
+    """
+    found = principal_axes(features, count, seed)
+    return found.coordinates, found.shares
 
 
 def _leading_axes(centred: Tensor, count: int, seed: int) -> Tensor:

@@ -272,6 +272,21 @@ def read_image(path: Path, shape: ImageShape) -> Tensor:
     return to_float(torch.tensor(pixels))
 
 
+def image_from(content: bytes, shape: ImageShape) -> Tensor:
+    """The content of an image file as float `shape` in [0, 1], as `read_image` reads it from the file.
+
+    It may come from anybody: its size is bounded before anything of that size is allocated.
+
+    Raises:
+        DataError: when it can't be read as an image.
+    """
+    try:
+        pixels, _ = decode(content, read_header(content), shape)
+    except BadImage as error:
+        raise DataError(f"the file {error}; give another image") from error
+    return to_float(torch.tensor(pixels))
+
+
 def as_png(image: Tensor | Image.Image) -> bytes:
     """One image, (C, H, W) or Pillow's, as the content of a PNG file."""
     # Into memory first: Pillow asks a file for more than it takes to write it.

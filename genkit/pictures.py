@@ -120,7 +120,7 @@ def traversal(
     decoded = sampling.decode(model, codes.flatten(0, 1)).unflatten(0, (len(chosen), steps))
     notes = []
     if dims is None and len(chosen) > TRAVERSED:
-        strongest = decoded.var(1).flatten(1).sum(1).argsort(descending=True, stable=True)[:TRAVERSED]
+        strongest = sampling.effects(decoded).argsort(descending=True, stable=True)[:TRAVERSED]
         chosen, codes, decoded = [chosen[k] for k in strongest.tolist()], codes[strongest], decoded[strongest]
         notes = [f"{TRAVERSED} of {len(z)} dimensions are shown, those that change the image most; --dims names others"]
     headings = [f"{round(value, 1) + 0.0:+.1f}σ" for value in torch.linspace(-reach, reach, steps).tolist()]

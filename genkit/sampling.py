@@ -7,7 +7,7 @@ so an image depends neither on its neighbours nor on the device.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 import torch
@@ -96,6 +96,20 @@ def invert(model: GenerativeModel, images: Tensor, *, steps: int = 300, draws: i
     Returns:
         (N, latent_dim), on the model's device.
     """
+    search = inversion(model, images, steps=steps, draws=draws, lr=lr)
+    codes = next(search)
+    for found in tqdm(search, desc="searching codes", total=steps, unit="step", disable=None, leave=False):
+        codes = found
+    return codes
+
+
+def inversion(
+    model: GenerativeModel, images: Tensor, *, steps: int = 300, draws: int = 1000, lr: float = 0.05
+) -> Iterator[Tensor]:
+    """The search of `invert`, a step at a time: the codes (N, latent_dim) before the first step, and after each.
+
+    Whoever goes through it may do something else between two steps, in the same thread too.
+    """
     images = images.to(device_of(model))
     candidates = noise(range(draws), model.options.latent_dim)
     pictures = decode(model, model.prior(candidates.to(images.device))).flatten(1)
@@ -103,13 +117,15 @@ def invert(model: GenerativeModel, images: Tensor, *, steps: int = 300, draws: i
     found = candidates[nearest].to(images.device).requires_grad_(True)
     # Adam treats every number by itself and the loss is a sum over images, so a batch is a row of separate searches.
     optimizer = AdamW([found], lr=lr)
-    with torch.enable_grad():
-        for _ in tqdm(range(steps), desc="searching codes", unit="step", disable=None, leave=False):
-            loss = (model.decode(model.prior(found)) - images).square().sum()
-            optimizer.zero_grad()
-            loss.backward()
+    for step in range(steps + 1):
+        if step:
+            with torch.enable_grad():
+                loss = (model.decode(model.prior(found)) - images).square().sum()
+            (found.grad,) = torch.autograd.grad(loss, found)
             optimizer.step()
-    return model.prior(found.detach())
+        with torch.no_grad():
+            codes = model.prior(found.detach().clone())
+        yield codes
 
 
 @torch.no_grad()
@@ -187,6 +203,18 @@ def traverse(model: GenerativeModel, z: Tensor, reach: float, steps: int, dims: 
     for row, dim in enumerate(chosen):
         codes[row, :, dim] = mean[dim] + sweep * spread[dim]
     return codes
+
+
+def effects(images: Tensor) -> Tensor:
+    """How much each sweep of `traverse` changes the image: the variance along it, summed over pixels.
+
+    Args:
+        images: what its codes are decoded to, (dims, steps, C, H, W).
+
+    Returns:
+        (dims,).
+    """
+    return images.var(1).flatten(1).sum(1)
 
 
 def manifold(model: GenerativeModel, side: int) -> Tensor:

@@ -91,12 +91,27 @@ def test_wide_features_have_the_same_components(pixels: Tensor, monkeypatch: pyt
     assert torch.get_rng_state().equal(before)
 
 
+def test_axes_lead_from_features_to_points_and_back(pixels: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    for width in (2048, 100):
+        monkeypatch.setattr(embedding, "EXACT_WIDTH", width)
+        found = embedding.principal_axes(pixels, 5)
+        mean, axes = found.mean.double(), found.axes.double()
+        assert torch.allclose(axes.T @ axes, torch.eye(5).double(), atol=1e-5)
+        assert torch.allclose((pixels - mean) @ axes, found.coordinates, atol=1e-4)
+        back = mean + found.coordinates @ axes.T
+        rest = (pixels - back).square().sum() / (pixels - mean).square().sum()
+        assert rest.item() == pytest.approx(1 - sum(found.shares), abs=1e-4)
+        assert embedding.project(pixels).principal is not None
+    assert embedding.project(pixels[:, :2]).principal is None
+
+
 def test_fewer_images_than_components_are_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
     features = torch.eye(3, 300)
     for width in (2048, 100):
         monkeypatch.setattr(embedding, "EXACT_WIDTH", width)
         components, shares = embedding.principal_components(features[:1], 2)
         assert components.tolist() == [[0, 0]]
+        assert embedding.principal_axes(features[:1], 2).axes.shape == (300, 2)
         assert shares == [0, 0]
         # Three corners of a triangle with sides √2 keep their distances in two dimensions.
         assert torch.pdist(embedding.principal_components(features, 2)[0]).tolist() == pytest.approx([math.sqrt(2)] * 3)

@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 import genkit
-from genkit.cli import data, embed, evaluate, export, info, report, reproduce, sample, train
+from genkit.cli import data, embed, evaluate, explore, export, info, report, reproduce, sample, train
 from genkit.cli.output import LogHandler, emit_error
 from genkit.errors import GenkitError
 
@@ -29,6 +29,7 @@ def genkit_command() -> None:
     genkit train vae --dataset mnist     train a model
     genkit sample --interpolate          walk through the newest run's latent space
     genkit embed                         look at it in two dimensions
+    genkit explore                       walk through it in a browser
     genkit evaluate                      measure the model
     genkit export --format onnx          take it elsewhere
     genkit report                        all of it on one page
@@ -43,6 +44,7 @@ COMMANDS = (
     train.train,
     sample.sample,
     embed.embed,
+    explore.explore,
     evaluate.evaluate,
     export.export,
     report.report,

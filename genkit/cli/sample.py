@@ -306,9 +306,6 @@ def exemplars(opened: OpenedRun, term: Term, source: Lazy, count: int, seed: int
         originals = torch.stack(found)
     else:
         dataset = source()
-        fitting = arithmetic.matching(term.text, dataset, dataset.test)
-        if len(fitting) < count:
-            logger.warning("only %d images of the test split are '%s'", len(fitting), term.text)
-        order = torch.randperm(len(fitting), generator=torch.Generator().manual_seed(seed))
-        originals = images.to_float(dataset.test.images(fitting[order[:count]]))
+        chosen = arithmetic.exemplars_among(term.text, dataset, dataset.test, count, seed)
+        originals = images.to_float(dataset.test.images(chosen))
     return arithmetic.Exemplars(term, originals, sampling.encode(opened.generator, originals))

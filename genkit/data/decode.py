@@ -62,20 +62,22 @@ class Header(NamedTuple):
     grey: bool  # stored without colour
 
 
-def read_header(path: Path) -> Header:
-    """Width and height are those that are seen, after the turn that a camera may have noted (EXIF).
+def read_header(source: Path | bytes) -> Header:
+    """What is known of a file, or of the content of one.
+
+    Width and height are those that are seen, after the turn that a camera may have noted (EXIF).
 
     Raises:
         BadImage
     """
-    with _bad_image(), path.open("rb") as file, _open(file) as image:
+    with _bad_image(), _file(source) as file, _open(file) as image:
         width, height = image.size
         if _orientation(image) in (5, 6, 7, 8):
             width, height = height, width
         return Header(width, height, image.mode, _is_grey(image))
 
 
-def decode(path: Path, header: Header, shape: ImageShape) -> tuple[np.ndarray, int]:
+def decode(source: Path | bytes, header: Header, shape: ImageShape) -> tuple[np.ndarray, int]:
     """A picture brought to `shape`, uint8, and its fingerprint as it was before (int64).
 
     It is turned as EXIF says, only its first frame is taken, and what is transparent shows white.
@@ -83,17 +85,17 @@ def decode(path: Path, header: Header, shape: ImageShape) -> tuple[np.ndarray, i
     Raises:
         BadImage
     """
-    pixels, print_of_it, _ = decode_and_hash(path, header, shape)
+    pixels, print_of_it, _ = decode_and_hash(source, header, shape)
     return pixels, print_of_it
 
 
-def decode_and_hash(path: Path, header: Header, shape: ImageShape) -> tuple[np.ndarray, int, str]:
+def decode_and_hash(source: Path | bytes, header: Header, shape: ImageShape) -> tuple[np.ndarray, int, str]:
     """What `decode` gives, and the SHA-256 of the file's bytes.
 
     Raises:
         BadImage
     """
-    with _bad_image(), _hashed(path) as (file, digest), _open(file) as image:
+    with _bad_image(), _hashed(source) as (file, digest), _open(file) as image:
         image.load()
         plain = flatten(image)
         turn = TURNS.get(_orientation(image))
@@ -112,11 +114,16 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
+def _file(source: Path | bytes) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
 @contextmanager
-def _hashed(path: Path) -> Iterator[tuple[BinaryIO, str]]:
+def _hashed(source: Path | bytes) -> Iterator[tuple[BinaryIO, str]]:
     """A file's content, and the SHA-256 of it. A large one is read a second time, from the system's cache."""
-    with path.open("rb") as opened:
-        file = io.BytesIO(opened.read()) if os.fstat(opened.fileno()).st_size <= READ_AT_ONCE else opened
+    with _file(source) as opened:
+        as_it_is = isinstance(source, bytes) or os.fstat(opened.fileno()).st_size > READ_AT_ONCE
+        file = opened if as_it_is else io.BytesIO(opened.read())
         digest = hashlib.sha256()
         while piece := file.read(1 << 20):
             digest.update(piece)

@@ -1,0 +1,126 @@
+"""`genkit explore [RUN]`: a page to walk through a latent space, or the same as one file."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from genkit.cli.output import emit, json_option
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, loading
+
+if TYPE_CHECKING:
+    from genkit.explore.server import Server
+    from genkit.explore.space import Space
+
+logger = logging.getLogger("genkit")
+
+
+@click.command(epilog=RUN_HELP)
+@click.argument("run", required=False)
+@click.option(
+    "--method",
+    type=click.Choice(["pca", "tsne"]),
+    default="pca",
+    show_default=True,
+    help="How codes become a map; a 2-D latent space is shown as it is.",
+)
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Images.")
+@click.option(
+    "--limit", type=click.IntRange(3, 100_000), default=10_000, show_default=True, help="Points on the map at most."
+)
+@click.option("--dataset", metavar="NAME|PATH", help="Other images than those that the run was trained on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="On 127.0.0.1.  [default: one that is free]")
+@click.option("--no-browser", is_flag=True, help="Print the address, and leave it to you to open it.")
+@click.option(
+    "--export",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.html",
+    help="Write the page as one file that needs no server, and end.",
+)
+@click.option("--device", default="auto", show_default=True, envvar="GENKIT_DEVICE", help=DEVICE_HELP)
+@json_option
+def explore(
+    run: str | None,
+    method: Any,
+    split: Any,
+    limit: int,
+    dataset: str | None,
+    port: int,
+    no_browser: bool,
+    export: Path | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Walk through a model's latent space in a browser.
+
+    Prints the address of a page that this process serves to this machine alone, and opens it; Ctrl-C ends it. Drag over
+    the map of the test images' codes, and the model draws what lies under the cursor; walk, calculate, move single
+    dimensions, or drop an image of your own.
+    """
+    with loading():
+        from genkit.explore import server
+        from genkit.explore.space import Space
+
+    if export is not None:
+        from genkit.explore import stored
+
+        stored.check(export)  # before what takes long
+    opened = load_run(run, device, None)
+    generator, about = opened.generator, opened.checkpoint.description
+    load = functools.cache(lambda: opened.dataset(dataset))
+    names = (about.data.dataset, about.classes, about.attributes)
+    if dataset is not None:
+        names = (load().name, load().classes, load().attributes)
+    space = functools.partial(Space, generator, opened.name, load, names, split=split, method=method, limit=limit)
+    if export is not None:
+        write(space(), opened, export, as_json)
+        return
+    with server.listen(port) as listening:
+        serve(server.Server(space(), listening), opened, no_browser, as_json)
+
+
+def serve(server: Server, opened: OpenedRun, no_browser: bool, as_json: bool) -> None:
+    """The page to this machine, until the process is interrupted."""
+    address = server.desk.address
+    emit({"checkpoint": opened.checkpoint.path, "address": address}, [address], as_json)
+    sys.stdout.flush()
+    if not no_browser:
+        show(address, server.port)
+    logger.info("Ctrl-C ends it")
+    server.serve_forever()
+
+
+def write(space: Space, opened: OpenedRun, path: Path, as_json: bool) -> None:
+    """The page as a file."""
+    from genkit.explore import stored
+
+    written = stored.write(space, path, checkpoint=opened.checkpoint.path.name)
+    result = {
+        "checkpoint": opened.checkpoint.path,
+        "mode": written.mode,
+        "bytes": written.size,
+        "difference": written.difference,
+        "files": {"page": path},
+    }
+    emit(result, [str(path)], as_json)
+
+
+def show(address: str, port: int) -> None:
+    """Open the address where there is a display; say how to get at it where there is none."""
+    graphical = sys.platform in ("win32", "darwin") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    )
+    if not graphical:
+        logger.info("there is no display here; to look from another machine: ssh -L %d:127.0.0.1:%d HOST", port, port)
+        return
+    import webbrowser
+
+    # Some browsers keep their caller waiting, which is to answer them meanwhile.
+    threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

@@ -1,0 +1,1 @@
+"""The latent explorer: what a page can ask of a model and its images, and the server that answers it."""
