@@ -174,6 +174,13 @@ class Model(nn.Module, ABC):
     def keep_features(self) -> None:
         """Drop what `features` doesn't need, for a model that goes on as a part of another; by default nothing."""
 
+    def begin_at(self, mean: Tensor) -> None:
+        """Begin with what can be read off the training images, their mean (C, H, W) in [0, 1]; by default nothing.
+
+        Called once, before the first step of a run that doesn't begin with another's weights. A model that makes images
+        may make the mean one from the start, and so needn't first learn it.
+        """
+
     @classmethod
     def options_for(cls, options: Any, dataset: Dataset) -> Any:
         """The options with what only the images can say, before a new run is made; by default as they are.

@@ -21,6 +21,9 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
 }
 
+#: What a pixel that is 0 in every image is taken for, where its log-odds are wanted.
+LEAST_ODDS = 0.005
+
 Activation = Annotated[
     Literal["relu", "gelu", "silu", "tanh", "sigmoid"], Field(description="Nonlinearity of the hidden layers.")
 ]
@@ -62,6 +65,27 @@ def he_initialised(net: nn.Module) -> None:
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, 0, (2 / module.in_features) ** 0.5)
             nn.init.zeros_(module.bias)
+
+
+def last_layer(net: nn.Module) -> nn.Module:
+    """The last layer with weights."""
+    return [each for each in net.modules() if isinstance(each, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)][-1]
+
+
+@torch.no_grad()
+def make_at_first(last: nn.Module, image: Tensor, logits: bool) -> None:
+    """Set the biases of a decoder's last layer so that, before it has learned anything, it makes about this image.
+
+    Args:
+        last: a linear layer with an output a pixel, or a convolution, which can only make each channel's mean.
+        image: (C, H, W) in [0, 1].
+        logits: whether the outputs are log-odds, of pixels that are neither quite 0 nor quite 1 then.
+    """
+    assert isinstance(last, nn.Linear | nn.ConvTranspose2d)
+    assert last.bias is not None
+    pixels = image if isinstance(last, nn.Linear) else image.mean((1, 2))
+    pixels = pixels.flatten().to(last.bias)
+    last.bias.copy_(pixels.clamp(LEAST_ODDS, 1 - LEAST_ODDS).logit() if logits else pixels)
 
 
 def pyramid(image: ImageShape, levels: int) -> list[tuple[int, int]]:

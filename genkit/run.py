@@ -236,7 +236,7 @@ class Training:
         return False
 
     def take_initial_weights(self) -> None:
-        """Those of `init_from`, if that is given.
+        """Those of `init_from`, if that is given; else what the training images' mean says of them.
 
         Raises:
             CheckpointError: when they are gone or damaged.
@@ -245,8 +245,10 @@ class Training:
         if self.config.run.init_from is not None:
             source = checkpoint.read(Path(self.config.run.init_from))
             self.begun_with = load_weights(self.state.model, source)
-            if self.state.averaged is not None:
-                self.state.averaged.load_state_dict(self.state.model.state_dict())
+        else:
+            self.state.model.begin_at(self.dataset.train.mean())
+        if self.state.averaged is not None:
+            self.state.averaged.load_state_dict(self.state.model.state_dict())
 
     def carry_out(self, directory: RunDirectory | None) -> Result:
         """Train to the end. All call it, the followers without a directory."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import GENERATIVE, random_batch, small_model
+from torch import nn
 
 from genkit import checkpoint, models, sampling
 from genkit.data.batches import in_order
@@ -163,6 +164,40 @@ def test_what_features_do_not_need_can_be_dropped(name: str) -> None:
     assert torch.equal(before, after)
     after.square().sum().backward()
     assert all(each.grad is not None for each in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("ae", {"loss": "mse"}),
+        ("ae", {"loss": "cross-entropy"}),
+        ("conv-ae", {"loss": "mse"}),
+        ("vae", {}),
+        ("vae", {"net": "conv"}),
+        ("vae", {"likelihood": "gaussian"}),
+    ],
+)
+def test_a_model_can_begin_with_the_mean_image(name: str, options: dict[str, object]) -> None:
+    """Whatever the code, where the weights before the last biases are 0: each pixel's mean, or its channel's."""
+    image = ImageShape(3, 10, 12)
+    mean = 0.02 + 0.96 * torch.rand(*image)
+    model = build(name, image, hidden=(8,), latent_dim=4, **options).eval()
+    model.begin_at(mean)
+    last = [each for each in model.decoder.modules() if isinstance(each, nn.Linear | nn.ConvTranspose2d)][-1]
+    last.weight.data.zero_()
+    wanted = mean
+    if isinstance(last, nn.ConvTranspose2d):
+        assert model.decode(torch.randn(2, 4)).var((2, 3)).max() == 0
+        wanted = mean.mean((1, 2), keepdim=True).expand_as(mean)
+    torch.testing.assert_close(model.decode(torch.randn(2, 4)), wanted.expand(2, *image))
+
+
+def test_what_is_black_in_every_image_has_finite_odds() -> None:
+    model = build("vae", ImageShape(1, 8, 8), hidden=(8,))
+    model.begin_at(torch.zeros(1, 8, 8))
+    assert model.decoder[0][-1].bias.isfinite().all()
+    model.begin_at(torch.ones(1, 8, 8))
+    assert model.decoder[0][-1].bias.isfinite().all()
 
 
 @every_model

@@ -41,6 +41,25 @@ def weights_of(path: Path) -> dict[str, torch.Tensor]:
     return checkpoint.read(path).model.state_dict()
 
 
+def test_a_new_run_begins_with_the_mean_image_unless_it_has_anothers_weights(
+    genkit: Genkit, tmp_path: Path, digits: Dataset
+) -> None:
+    """Seen in the last biases of a run that hardly moves."""
+    train = ["train", "ae", "--dataset", "mnist5k", "--hidden", "none", "--latent-dim", "4", "--epochs", "1"]
+    still = ["--lr", "1e-9", "--out", tmp_path, "--json"]
+
+    def biases(run: str) -> torch.Tensor:
+        return checkpoint.read(rundir.find(run).checkpoints[0]).model.decoder[0][0].bias
+
+    first = genkit(*train, *still).json["run"]
+    pixels = digits.train.images().double() / 255
+    torch.testing.assert_close(biases(first), pixels.mean(0).flatten().float(), atol=1e-5, rtol=0)
+    moved = genkit(*train, "--lr", "0.05", "--out", tmp_path, "--json").json["run"]
+    further = genkit(*train, *still, "--init-from", moved).json["run"]
+    assert (biases(moved) - biases(first)).abs().max() > 0.01
+    torch.testing.assert_close(biases(further), biases(moved), atol=1e-5, rtol=0)
+
+
 def test_the_same_command_gives_the_same_bits(genkit: Genkit, command: list[object], run: Path) -> None:
     again = Path(genkit(*command, "--epochs", "2", "--json").json["run"])
     other = Path(genkit(*command, "--epochs", "2", "--seed", "1", "--json").json["run"])

@@ -169,6 +169,9 @@ class VAE(GenerativeModel):
         bound = math.log(self.options.k) - log_weights.logsumexp(1).mean()
         return {"loss": bound, **terms, "iwae": bound}
 
+    def begin_at(self, mean: Tensor) -> None:
+        nets.make_at_first(nets.last_layer(self.decoder), mean, logits=self.options.likelihood == "bernoulli")
+
     def kl_weight(self, epoch: Tensor) -> Tensor | float:
         """`beta`, reached linearly after `kl_warmup` epochs."""
         if not self.options.kl_warmup:

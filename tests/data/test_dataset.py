@@ -22,6 +22,12 @@ def values(split: Split) -> list[int]:
     return split.labels.tolist()
 
 
+def test_the_mean_is_that_of_evenly_spaced_images(digits: Dataset) -> None:
+    pixels = digits.test.images().double() / 255
+    torch.testing.assert_close(digits.test.mean(), pixels.mean(0).float())
+    torch.testing.assert_close(digits.test.mean(100), pixels[:: len(pixels) // 100].mean(0).float())
+
+
 def test_fingerprints_are_equal_for_equal_pixels_only():
     images = block(7, 8, 7).images().numpy()
     first, other, again = fingerprint(images)
