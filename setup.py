@@ -1,4 +1,4 @@
-"""What setup.cfg can't say: the recipes of experiments/ and the pages of report and explorer travel within the package."""
+"""What setup.cfg can't say: recipes and the pages of report and explorer travel within the package."""
 
 from setuptools import find_packages, setup
 

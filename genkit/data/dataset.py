@@ -143,7 +143,7 @@ class Split:
             DataError: when they lie in a file that can't be read.
         """
         chosen = self.spread(count)
-        total = sum(self.images(each).sum(0, dtype=torch.int64) for each in chosen.split(1024))
+        total = torch.stack([self.images(each).sum(0, dtype=torch.int64) for each in chosen.split(1024)]).sum(0)
         return (total.double() / (255 * len(chosen))).float()
 
     def fingerprinted(self) -> Split:
