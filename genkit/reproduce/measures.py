@@ -205,7 +205,7 @@ MEASURES: Mapping[str, Kind] = {
     "representation": Kind(judged.topic("representation"), ("svm_*/*", "knn_*/*"), (), (steps.classes,)),
     "arithmetic": Kind(
         judged.arithmetic,
-        tuple(f"{{label}}/{kind}" for kind in ("success", "third_term", "pixels", "chance", "best_control")),
+        tuple(f"{{label}}/{kind}" for kind in ("success", "last_added_term_alone", "pixels", "chance", "best_control")),
         (steps.images,),
         (steps.attributes,),
     ),
