@@ -161,7 +161,7 @@ def test_a_figure_that_is_not_finite_is_left_out(tmp_path: Path) -> None:
 
 def test_the_best_control_is_the_best(trained, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = trained("ae", "--hidden", "8", "--latent-dim", 2)
-    values = {"success": 0.9, "third_term": 0.1, "pixels": 0.3, "chance": 0.2}
+    values = {"success": 0.9, "last_added_term_alone": 0.1, "pixels": 0.3, "chance": 0.2}
     monkeypatch.setattr(judged.judge, "of", lambda *_: None)
     monkeypatch.setattr(
         judged.attributes,
