@@ -767,8 +767,18 @@ def send_when_it_answers(port: int, number: int) -> None:
     os.kill(os.getpid(), number)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C means what it means in a terminal, even where the tests run in the background, with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
-def test_the_command_serves_until_it_is_stopped(number: int, code: int, runs: Path, genkit: Genkit) -> None:
+def test_the_command_serves_until_it_is_stopped(
+    number: int, code: int, runs: Path, genkit: Genkit, interruptible: None
+) -> None:
     port = free_port()
     threading.Thread(target=send_when_it_answers, args=(port, number), daemon=True).start()
     outcome = genkit("explore", run_of(runs, "vae"), "--no-browser", "--port", port, "--limit", 50, "--device", "cpu")
