@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,6 +145,14 @@ def quick_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge, "EPOCHS", (1, 2))
     monkeypatch.setattr(representation, "TRAIN", 600)
     monkeypatch.setattr(representation, "DRAWS", 2)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C means what it means in a terminal, even where the tests run in the background, with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def run_of(runs: Path, name: str) -> Path:

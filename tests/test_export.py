@@ -288,7 +288,7 @@ def test_a_flipped_bit_is_refused(file: str, tmp_path: Path) -> None:
 def test_training_does_not_go_on_from_what_was_exported(genkit: Genkit, runs: Path, tmp_path: Path) -> None:
     """But begins with its weights."""
     folder = genkit("export", run_of(runs, "vae"), "--out", tmp_path, "--json").json["folder"]
-    assert genkit("train", "--resume", folder).code == 1
+    assert genkit("train", "--resume", folder).code == 2
     with pytest.raises(package.errors.CheckpointError, match="was exported, without its training state"):
         checkpoint.restore(Path(folder), TrainingState(VAE(ImageShape(1, 28, 28), VAE.Options()), 2, 2))
     began = ["train", "vae", "--dataset", "mnist5k", "--epochs", "1", "--init-from", folder, "--out", tmp_path / "runs"]

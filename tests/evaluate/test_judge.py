@@ -125,7 +125,7 @@ def test_a_flipped_byte_is_seen_and_the_judge_trained_anew(
 
 
 def test_an_interrupted_training_advises_nothing_that_cannot_be_done(
-    options: DataOptions, log: pytest.LogCaptureFixture
+    options: DataOptions, log: pytest.LogCaptureFixture, interruptible: None
 ) -> None:
     class AtTheFirstEpoch(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

@@ -259,7 +259,8 @@ def saved_sum(genkit: Genkit, run: Path, expression: str, out: Path) -> tuple[Te
     """The code that `genkit sample --arithmetic` comes to, and its image."""
     outcome = genkit("sample", run, "--arithmetic", expression, "--npz", "--out", out, "--device", "cpu", "--json")
     assert outcome.code == 0, outcome.err
-    arrays = np.load(outcome.json["files"]["npz"])
+    with np.load(outcome.json["files"]["npz"]) as archive:
+        arrays = dict(archive)
     return torch.from_numpy(arrays["codes"][4]), torch.from_numpy(arrays["images"][4])
 
 
