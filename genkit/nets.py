@@ -77,12 +77,13 @@ def make_at_first(last: nn.Module, image: Tensor, logits: bool) -> None:
     """Set the biases of a decoder's last layer so that, before it has learned anything, it makes about this image.
 
     Args:
-        last: a linear layer with an output a pixel, or a convolution, which can only make each channel's mean.
+        last: a linear layer with an output a pixel, or a convolution, which can only make each channel's mean. One
+            without biases stays as it is.
         image: (C, H, W) in [0, 1].
         logits: whether the outputs are log-odds, of pixels that are neither quite 0 nor quite 1 then.
     """
-    assert isinstance(last, nn.Linear | nn.ConvTranspose2d)
-    assert last.bias is not None
+    if not isinstance(last.bias, Tensor):
+        return
     pixels = image if isinstance(last, nn.Linear) else image.mean((1, 2))
     pixels = pixels.flatten().to(last.bias)
     last.bias.copy_(pixels.clamp(LEAST_ODDS, 1 - LEAST_ODDS).logit() if logits else pixels)

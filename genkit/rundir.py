@@ -213,6 +213,12 @@ def find(run: str | None) -> Found:
         return Found([path], RunDirectory(path.parent.parent) if inside else None)
     if path is not None and is_run(path):
         return Found(RunDirectory(path).by_merit(), RunDirectory(path))
+    if path is not None and (files := [*path.glob("*.onnx"), *path.glob("*.pt2")]):
+        kind = files[0].suffix.removeprefix(".")
+        raise NoSuchRunError(
+            f"{path} holds an export as {kind}, which its README.md says how to use; genkit opens a run, a "
+            "checkpoint, or what `genkit export --format safetensors` wrote"
+        )
     parent = path or default_parent()
     for each in reversed(runs_in(parent)):
         if RunDirectory(each).checkpoints:
@@ -287,9 +293,13 @@ def number_of(run: Path) -> int:
 
 def unused(path: Path) -> Path:
     """`path`, or with -2, -3, … before its suffix where a file beside it has that stem: nothing is overwritten."""
-    taken = {entry.name.split(".")[0].removesuffix("-projector") for entry in path.parent.iterdir()}
+    beside = [entry.name for entry in path.parent.iterdir()]
+
+    def taken(stem: str) -> bool:
+        return any(name in (stem, f"{stem}-projector") or name.startswith(f"{stem}.") for name in beside)
+
     candidate, count = path, 1
-    while candidate.stem in taken:
+    while taken(candidate.stem):
         count += 1
         candidate = path.with_name(f"{path.stem}-{count}{path.suffix}")
     return candidate

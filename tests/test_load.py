@@ -255,8 +255,10 @@ def test_the_page_is_right(runs: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("GENKIT_OUT", str(tmp_path / "runs"))
     for number, name in enumerate(("vae", "dcgan", "classifier")):
         shutil.copytree(run_of(runs, name), tmp_path / "runs" / f"{number:05d}-{name}-mnist5k")
+    exports = tmp_path / "runs" / "00000-vae-mnist5k" / "exports"
+    exports.mkdir()
     export.weights(
-        checkpoint.read(package.load(0).path), "00000-vae-mnist5k", tmp_path / "runs" / "00000-vae-mnist5k-safetensors"
+        checkpoint.read(package.load(0).path), "00000-vae-mnist5k", exports / "00000-vae-mnist5k-safetensors"
     )
     monkeypatch.chdir(tmp_path)
     test = doctest.DocTestParser().get_doctest(PAGE.read_text(encoding="utf-8"), {}, "python.md", str(PAGE), 0)

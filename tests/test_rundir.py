@@ -11,7 +11,7 @@ import pytest
 
 from genkit import rundir
 from genkit.checkpoint import Description, Image
-from genkit.errors import CheckpointError, GenkitError
+from genkit.errors import CheckpointError, GenkitError, NoSuchRunError
 from genkit.rundir import RunDirectory, find, find_run, unused
 
 
@@ -150,3 +150,21 @@ def test_unused_names_step_over_all_files_of_a_sample(tmp_path: Path) -> None:
     assert unused(tmp_path / "a.png").name == "a-2.png"
     (tmp_path / "a-2-projector").mkdir()
     assert unused(tmp_path / "a.png").name == "a-3.png"
+
+
+def test_a_name_with_dots_is_not_given_twice(tmp_path: Path) -> None:
+    for name in ("a.b.c-nearest.png", "a.b.c-safetensors"):
+        first = rundir.unused(tmp_path / name)
+        assert first.name == name
+        first.mkdir()
+        again = rundir.unused(tmp_path / name)
+        assert not again.exists()
+        again.mkdir()
+        assert not rundir.unused(tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("name", ["decoder.onnx", "decoder.pt2"])
+def test_files_for_other_programs_are_no_run(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(NoSuchRunError, match="says how to use"):
+        rundir.find(str(tmp_path))

@@ -124,10 +124,10 @@ class DCGAN(GenerativeModel):
                 "generator no gradient; what usually helps: --critic-norm spectral, or a lower --critic-lr"
             )
         if diversity[-1] < COLLAPSED * max(diversity) or (len(diversity) >= 3 and max(diversity[-3:]) < COLLAPSED):
+            best = f" (it was up to {max(diversity):.2f} times)" if max(diversity) > diversity[-1] else ""
             found["mode collapse"] = (
                 f"a sample is {diversity[-1]:.2f} times as far from its nearest other sample as a real image from its "
-                f"nearest (it was up to {max(diversity):.2f} times); what usually helps: a larger --batch-size, "
-                "a lower --lr, or --critic-norm spectral"
+                f"nearest{best}; what usually helps: a larger --batch-size, a lower --lr, or --critic-norm spectral"
             )
         return found
 
