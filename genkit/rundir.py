@@ -38,6 +38,8 @@ RUN_NAME = re.compile(r"(\d{5,})-.+")
 STEP = re.compile(r"\d{6,12}")
 #: Newest checkpoints that are kept, besides the best.
 KEPT = 2
+#: Of the files that commands write; those of one stem belong together.
+FILE_SUFFIXES = (".png", ".gif", ".npz", ".svg", ".csv", ".html", ".json")
 #: What a run needs on disk besides its checkpoints: curves, pictures, logs.
 OTHER_FILES = 64 << 20
 
@@ -294,12 +296,16 @@ def number_of(run: Path) -> int:
 def unused(path: Path) -> Path:
     """`path`, or with -2, -3, … before its suffix where a file beside it has that stem: nothing is overwritten."""
     beside = [entry.name for entry in path.parent.iterdir()]
+    # A run may be called a.b: what follows a dot is a suffix only where it is one of a file.
+    suffix = path.suffix if path.suffix in FILE_SUFFIXES else ""
+    stem = path.name.removesuffix(suffix)
 
-    def taken(stem: str) -> bool:
-        return any(name in (stem, f"{stem}-projector") or name.startswith(f"{stem}.") for name in beside)
+    def taken(candidate: str) -> bool:
+        own = {candidate, f"{candidate}-projector", *(f"{candidate}{each}" for each in FILE_SUFFIXES)}
+        return any(name in own for name in beside)
 
-    candidate, count = path, 1
-    while taken(candidate.stem):
+    candidate, count = stem, 1
+    while taken(candidate):
         count += 1
-        candidate = path.with_name(f"{path.stem}-{count}{path.suffix}")
-    return candidate
+        candidate = f"{stem}-{count}"
+    return path.with_name(candidate + suffix)
