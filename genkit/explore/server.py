@@ -214,7 +214,7 @@ def as_base64(pixels: Tensor) -> str:
 
 
 def as_json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(value, allow_nan=False).encode()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

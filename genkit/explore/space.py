@@ -113,13 +113,15 @@ class Space:
         self.dataset_name = Path(name).name  # of a path, where images lie is nobody's business
         self.device, self.image, self.latent_dim = sampling.device_of(model), model.image, model.options.latent_dim
         self.split: Split | None = None
+        self.positions: Tensor | None = None  # of the points in their split, where it has others, too
         self.loaded: Dataset | None = None
         self.principal: embedding.PrincipalAxes | None = None  # of a map of seeds
         self.searched: dict[str, tuple[Tensor, Tensor]] = {}  # terms' images and codes, where there is no encoder
         self.mean, self.spread = (each.cpu() for each in sampling.prior_moments(model))
         if isinstance(model, Encodes):
             rows = self.dataset().splits()[split]
-            self.split = rows.take(rows.spread(limit))
+            chosen = rows.spread(limit)
+            self.split, self.positions = rows.take(chosen), chosen if len(chosen) < len(rows) else None
             self.all_codes = encode_split(model, self.split, self.device).float()
             self.traits = self.all_codes
         else:
@@ -186,6 +188,8 @@ class Space:
             "image": self.image._asdict(),
             "latent_dim": self.latent_dim,
             "count": len(self.all_codes),
+            # By which `genkit sample --images` knows the points; None where a point's number is its position.
+            "positions": None if self.positions is None else self.positions.tolist(),
             "seeds_map": seeds,
             "encoder": True if not seeds else f"{self.run} has no encoder: an image's code is searched for",
             "colorings": [{"name": name, "names": list(names)} for name, names, _ in self.colorings()],

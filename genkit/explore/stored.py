@@ -41,6 +41,8 @@ logger = logging.getLogger("genkit")
 
 #: The file stays below this many bytes, so that it can be sent by mail.
 LIMIT = 5_000_000
+#: Bytes that are kept for what is said of the file, and for the numbers of its points.
+NOTES = 20_000
 #: Points of the map: the more the better.
 POINTS = (2_000, 1_000, 500, 250, 120, 60, 30)
 #: As few points as this are preferred to a file without the encoder, and to one without the decoder.
@@ -119,19 +121,16 @@ def write(space: Space, path: Path, checkpoint: str = "") -> Written:
     """
     check(path)
     about, template = space.about(), Template()
-    room = LIMIT - template.size - len(to_json(about)) - 4096  # the last for notes
+    room = LIMIT - template.size - len(to_json(about)) - NOTES
     content = fitting(space, room)
     if content is None:
         raise GenkitError(f"{path}: images of {space.image} don't fit into {LIMIT / 1e6:g} MB; use smaller ones")
-    made = [
-        checkpoint and f"checkpoint {checkpoint}",
-        f"written {datetime.date.today()} by genkit {genkit.__version__}",
-    ]
-    source = ", ".join([f"{about['model']} on {about['dataset']}", f"run {space.run}", *filter(None, made)])
+    source = origin(space, about, checkpoint)
     kept = ". ".join(note[0].upper() + note[1:] for note in content.notes)
     about |= content.about | {"source": f"{source}. {kept}" if kept else source}
     page = template.filled({**content.data, "about": about}, f"{space.run} · genkit explore", source)
-    assert len(page) < LIMIT, len(page)
+    if len(page) >= LIMIT:
+        raise GenkitError(f"{path}: it would take {len(page) / 1e6:.1f} MB, and {LIMIT / 1e6:g} are the most")
     with whole_file(path) as temporary:
         temporary.write_bytes(page)
     written = Written(path, len(page), content.mode, content.difference, content.notes)
@@ -342,7 +341,8 @@ class Points(NamedTuple):
 
     def about(self, space: Space) -> dict[str, Any]:
         """What of `Space.about` is different over these points."""
-        changed: dict[str, Any] = {"count": len(self.positions), "seeds": self.seeds}
+        numbers = self.positions if space.positions is None else space.positions[self.positions]
+        changed: dict[str, Any] = {"count": len(numbers), "seeds": self.seeds, "positions": numbers.tolist()}
         if space.split is None:
             changed["terms"] = {"labels": [], "attributes": []}
         return changed
@@ -362,7 +362,7 @@ def coordinates(space: Space, positions: Tensor, programs: Programs | None) -> t
         assert isinstance(chart, Scattered)
         goes_by_traits = programs is not None and programs.traits is not None
         centre = None if chart.centre is None else packed(chart.centre)
-        layout = {"centre": centre, "flat": chart.flat is not None and goes_by_traits}
+        layout = {"centre": centre, "flat": chart.flat and goes_by_traits}
     data = {
         "points": packed(space.points()[positions]),
         "codes": packed(space.all_codes[positions], half),
@@ -519,8 +519,7 @@ class Template:
         """The whole file."""
         page = re.sub("<title>.*?</title>", lambda _: f"<title>{html.escape(title)}</title>", self.page, count=1)
         page = replaced(page, DESCRIPTION, f'<meta name="description" content="{html.escape(description)}">')
-        # No text within JSON may end the block that it stands in.
-        return replaced(page, DATA_BLOCK, DATA_BLOCK.format(to_json(data).replace("<", "\\u003c"))).encode()
+        return replaced(page, DATA_BLOCK, DATA_BLOCK.format(to_json(data))).encode("utf-8", "replace")
 
 
 def static(name: str) -> str:
@@ -542,7 +541,8 @@ def source_of(content: str) -> str:
 
 
 def to_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """As it stands in the page: a byte a letter, whatever a name holds, and nothing that could end its block."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def as_base64(numbers: NDArray[Any]) -> str:

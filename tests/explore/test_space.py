@@ -58,6 +58,15 @@ def coloured() -> Dataset:
     return Dataset("/somebody/scans", every, every.take(slice(0, 4)), every, (), ("even", "early"))
 
 
+def test_points_are_known_by_their_position_in_the_split(digits: Dataset, flat: Space) -> None:
+    space = space_of("vae", digits, limit=80)
+    positions = space.about()["positions"]
+    assert positions == digits.test.spread(80).tolist()
+    some = torch.tensor([1, 40, 79])
+    assert space.originals(some).flatten().tolist() == flat.originals(torch.tensor(positions)[some]).flatten().tolist()
+    assert flat.about()["positions"] is None
+
+
 # The map, and the way back
 
 

@@ -312,6 +312,7 @@ SPACES: dict[str, dict[str, Any]] = {
     "pca": {"model": "vae", "limit": 90},
     "tsne": {"model": "conv-ae", "method": "tsne", "limit": 60},
     "seeds": {"model": "dcgan", "limit": 80},
+    "seeds by t-SNE": {"model": "dcgan", "method": "tsne", "limit": 60},
 }
 
 
@@ -420,7 +421,8 @@ def test_colour_attributes_and_a_part_of_the_points(
     assert written.notes[0] in page.inner_text("#source")
     assert "/somebody" not in written.path.read_text()
     part = torch.arange(0, 40, 2)
-    assert ask(page, "(b) => b.about()")["count"] == 20
+    about = ask(page, "(b) => b.about()")
+    assert (about["count"], about["positions"]) == (20, part.tolist())
     assert ask(page, "(b) => b.points()") == whole.points()[part].flatten().tolist()
     assert ask(page, "(b) => b.originals([3])") == whole.originals(torch.tensor([6])).flatten().tolist()
     labels = torch.tensor(ask(page, "(b) => b.labels()")).view(2, 20)

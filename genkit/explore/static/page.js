@@ -179,9 +179,12 @@
     return found.filter(Boolean).join(", ");
   }
 
+  /** A point's number as `genkit sample --images` and `--seeds` count, where the map has only some of them. */
+  const numberOf = (index) => (about.positions ? about.positions[index] : index);
+
   function nameOf(index) {
     const known = describe(index);
-    return `${about.seeds_map ? "seed" : point()} ${index}${known ? ` (${known})` : ""}`;
+    return `${about.seeds_map ? "seed" : point()} ${numberOf(index)}${known ? ` (${known})` : ""}`;
   }
 
   const short = (value) => (Math.abs(value) < 0.005 ? "0" : value.toFixed(2)).replace("-", "−");
@@ -206,9 +209,11 @@
 
   /** A point's number that a person typed; throws an Error where there is none. */
   function pointIn(field) {
-    const index = Number(field.value);
+    const number = Number(field.value);
+    const index = about.positions ? about.positions.indexOf(number) : number;
     if (field.value.trim() === "" || !Number.isInteger(index) || index < 0 || index >= about.count) {
-      throw new Error(`The map has ${about.points_are} 0 to ${about.count - 1}.`);
+      const some = about.positions ? `, evenly spaced: ${numberOf(1)} is the second of ${about.count}` : "";
+      throw new Error(`The map has ${about.points_are} 0 to ${numberOf(about.count - 1)}${some}.`);
     }
     return index;
   }
@@ -321,7 +326,7 @@
   async function showPoint(index) {
     stopPlaying();
     const code = await pointCode(index);
-    const what = about.seeds_map ? `Sample of seed ${index}` : `What the model makes of ${nameOf(index)}`;
+    const what = about.seeds_map ? `Sample of seed ${numberOf(index)}` : `What the model makes of ${nameOf(index)}`;
     show(code, await decodeOne(code), what, { at: pointPlace(index) });
   }
 
@@ -362,7 +367,7 @@
   function captionOf(index) {
     const row = about.colorings.findIndex(({ name }) => name === "class");
     const value = row < 0 ? -1 : labels[row * about.count + index];
-    return about.colorings[row]?.names[value] ?? String(index);
+    return about.colorings[row]?.names[value] ?? String(numberOf(index));
   }
 
   function fillColorings() {
