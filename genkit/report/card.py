@@ -16,12 +16,11 @@ from genkit.model import Encodes, GenerativeModel
 from genkit.options import as_text, is_flag
 from genkit.report.account import Account
 from genkit.report.blocks import Block, Cell, Code, Missing, Table
+from genkit.report.evaluations import RECOGNISED
 
 #: The figures that say most about a model, the first ones of which there are stand in the sentence below the title.
 TELLING = ("likelihood/nll", "likelihood/neg_elbo", "reconstruction/squared_error", "samples/frechet")
 TOLD = 2
-#: Letters of a SHA-256, enough to recognise it by.
-RECOGNISED = 12
 #: Models' names as they are spoken.
 SPOKEN = {"ae": "autoencoder", "conv-ae": "convolutional autoencoder", "vae": "VAE", "dcgan": "DCGAN"}
 #: What most of a command is quoted by; longer ones are cut.

@@ -47,8 +47,10 @@ def section(accounts: Sequence[Account]) -> list[Block]:
         if not isinstance(account.evaluations, Missing):
             for each in account.evaluations:
                 grouped.setdefault(each.on, []).append(Column(account.name, each))
+    said = [str(on) for on in grouped]
     for on, columns in grouped.items():
-        blocks.append(Text(f"On {on}. Each figure ± its standard error, where that can be known."))
+        images = f"{on}, {on.content}" if said.count(str(on)) > 1 else str(on)
+        blocks.append(Text(f"On {images}. Each figure ± its standard error, where that can be known."))
         blocks += tables(columns, notes, len(accounts) > 1)
     if notes.numbers:
         blocks.append(Footnotes(list(notes.numbers)))
