@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from genkit.errors import GenkitError, in_one_line
 from genkit.evaluate import kept
 from genkit.evaluate.figure import Figure, LeftOut
-from genkit.report.blocks import Missing
+from genkit.report.blocks import Missing, last_part, without_folders
 
 Conditions = dict[str, str | int | float]
 #: Letters of a SHA-256, enough to recognise it by.
@@ -35,7 +35,7 @@ class On(NamedTuple):
     data_sum: str | None
 
     def __str__(self) -> str:
-        return f"{self.images:,} {self.split} images of {Path(self.dataset).name}, {self.resolution}"
+        return f"{self.images:,} {self.split} images of {last_part(self.dataset)}, {self.resolution}"
 
     @property
     def content(self) -> str:
@@ -71,8 +71,7 @@ def read(run: Path, checkpoint_sum: str) -> list[Evaluation] | Missing:
     try:
         ours = [evaluation(entry) for entry in kept.read(path) if entry["sum"] == checkpoint_sum]
     except (GenkitError, ValueError) as error:
-        # The cause alone: the whole would name folders of this machine.
-        return Missing(f"{kept.NAME} can't be read: {in_one_line(error.__cause__ or error)}")
+        return Missing(f"{kept.NAME} can't be read: {without_folders(in_one_line(error.__cause__ or error))}")
     if not ours:
         return Missing("another checkpoint of it has been evaluated, not this one")
     newest: dict[On, Evaluation] = {}

@@ -12,7 +12,7 @@ from genkit.evaluate import report as words
 from genkit.evaluate.figure import Figure
 from genkit.evaluate.report import FLOOR, Conditions, common, condition, in_words, shown, without
 from genkit.report.account import Account
-from genkit.report.blocks import Block, Cell, Code, Footnotes, Missing, Table, Text
+from genkit.report.blocks import Block, Cell, Code, Footnotes, Missing, Table, Text, without_folders
 from genkit.report.card import located
 from genkit.report.evaluations import Evaluation, On
 
@@ -153,5 +153,5 @@ def remarks(columns: Sequence[Column], several: bool) -> list[Block]:
             if figure.warning:
                 found.append(Text(f"Warning: {before}{name}: {figure.warning}"))
         for name, each in words.together(column.of.left_out):
-            found.append(Missing(f"left out: {before}{name}: {each.reason}"))
+            found.append(Missing(f"left out: {before}{name}: {without_folders(each.reason)}"))
     return found

@@ -23,12 +23,13 @@ import genkit as package
 from genkit import checkpoint, cli, images, pictures, record
 from genkit.cli import report
 from genkit.cli.shared import load_run
+from genkit.config import Config
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import DataError
 from genkit.evaluate import kept
 from genkit.evaluate.figure import Figure
 from genkit.evaluate.report import shown
-from genkit.report import account, evaluations, gallery, page
+from genkit.report import account, card, evaluations, gallery, page
 from genkit.report.account import Account
 from genkit.report.blocks import Text
 from genkit.report.figures import section as evaluation_section
@@ -252,10 +253,10 @@ def test_it_ends_with_how_to_go_on(reading: Reading, vae: Path) -> None:
     code = re.findall(r"<pre[^>]*><code>(.*?)</code>", reading.content.decode(), re.DOTALL)
     assert code[0].replace("&#34;", '"').splitlines() == [
         "import genkit",
-        f'model = genkit.load("{vae}")',
+        f'model = genkit.load("{vae.name}")',
         "images = model.sample(16, seed=0)  # (16, 1, 28, 28) in [0, 1]",
     ]
-    assert f"genkit evaluate {vae}" in code[1].splitlines()
+    assert f"genkit evaluate {vae.name}" in code[1].splitlines()
 
 
 # Models that can do less
@@ -271,7 +272,7 @@ def test_a_dcgan_shows_what_it_can_and_says_the_rest(runs: Path, genkit: Genkit,
     assert "Reconstruction: a dcgan has no encoder" in reading.text("left-out")
     assert "seed 0 → seed 1" in reading.text("interpolation")
     assert "It hasn't been evaluated".lower() in reading.text("evaluation").lower()
-    assert f"genkit evaluate {run_of(runs, 'dcgan')}" in reading.text("evaluation")
+    assert f"genkit evaluate {run_of(runs, 'dcgan').name}" in reading.text("evaluation")
 
 
 def test_a_classifier_has_no_pictures_and_a_reason(runs: Path, genkit: Genkit, tmp_path: Path) -> None:
@@ -422,7 +423,7 @@ def test_without_its_images_a_run_shows_what_it_can(vae: Path, digits: Dataset) 
 
     other = dataclasses.replace(digits, test=digits.val)
     for load, said in (
-        (gone, "its images aren't there: /gone: no such file or folder"),
+        (gone, "its images aren't there: gone: no such file or folder"),
         (lambda: other, "the images of mnist5k aren't those that it was trained on"),
     ):
         made = page.make([opened(vae, load)])
@@ -507,6 +508,34 @@ def test_an_evaluation_is_read_that_is_as_large_as_may_be_written(vae: Path, tmp
 
 
 # Files
+
+
+def test_where_files_lie_is_nobodys_business(known: Account) -> None:
+    """Only the last part of a path is in what one sends to others."""
+    assert isinstance(known.config, Config)
+    home = "/home/someone/clients/acme photos"
+    images = known.description.data.model_copy(update={"dataset": home})
+    command = ["/home/someone/bin/genkit", "train", "vae", "--dataset", home, f"--out={home}/runs", "--lr", "1e-3"]
+    private = dataclasses.replace(
+        known,
+        path=Path(home) / known.name,
+        description=known.description.model_copy(update={"data": images}),
+        config=known.config._replace(data=images, run=known.config.run.model_copy(update={"out": f"{home}/runs"})),
+        environment={"command": command},
+        dataset=account.images_of(known.description.model_copy(update={"data": images}), lambda: missing(home)),
+        evaluations=account.Missing("it hasn't been evaluated"),
+    )
+    blocks = [*card.card([private]), *card.settings([private]), *card.uses(private), *evaluation_section([private])]
+    text = f"{card.sentence(private)} {blocks}"
+    assert "someone" not in text
+    assert "clients" not in text
+    assert "genkit train vae --dataset 'acme photos' --out=runs --lr 1e-3" in text
+    assert "its images aren't there: acme photos isn't a folder; mnist is in mnist.zip" in text
+    assert text.count("acme photos") >= 4
+
+
+def missing(path: str) -> Dataset:
+    raise DataError(f"{path} isn't a folder; mnist is in /home/someone/data/mnist.zip")
 
 
 def test_nothing_is_overwritten_but_a_report(vae: Path, genkit: Genkit, tmp_path: Path) -> None:
