@@ -7,7 +7,7 @@ command line prints the message without a traceback (`--debug` shows it) and exi
 from typing import Any
 
 
-def in_one_line(error: Exception) -> str:
+def in_one_line(error: BaseException) -> str:
     """What an error says, if it says anything, without line breaks and control characters."""
     said = str(error)
     if hasattr(error, "errors"):  # pydantic's, of several lines: the first fault with its place

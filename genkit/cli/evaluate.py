@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +18,7 @@ from genkit.evaluate import topics
 if TYPE_CHECKING:
     from genkit.data import DataOptions
     from genkit.data.dataset import Dataset
-    from genkit.evaluate.figure import Found
+    from genkit.evaluate.figure import Found, Picture
     from genkit.evaluate.report import Evaluation
     from genkit.evaluate.subject import Subject
 
@@ -257,25 +257,33 @@ def about(prepared: Prepared) -> dict[str, Any]:
 def keep(prepared: Prepared, evaluation: Evaluation) -> Path:
     """Put an evaluation, and its pictures, among those that the run has; returns their file.
 
-    The pictures are entered in the evaluation.
+    The pictures are entered in the evaluation. Where its figures are refused, they aren't drawn: those of before stay
+    beside their own figures.
+
+    Raises:
+        GenkitError: when the file has become somebody else's meanwhile, or something can't be written.
     """
+    from genkit import images
     from genkit.evaluate import kept
 
-    # Read again: another command may have measured something meanwhile.
-    before = kept.own(prepared.file, prepared.run, prepared.opened.checkpoint.path)
-    known = kept.earlier(before, finite(evaluation.about))
-    pictures = known["pictures"] if known else {}
-    evaluation.about["pictures"] |= save_pictures(prepared.opened, evaluation.found, prepared.prefix, pictures)
-    kept.write(prepared.file, prepared.run, kept.merged(before, finite(evaluation.as_json())))
+    with kept.locked(prepared.file):
+        # Read again: another command may have measured something meanwhile.
+        before = kept.own(prepared.file, prepared.run, prepared.opened.checkpoint.path)
+        known = kept.earlier(before, finite(evaluation.about))
+        drawn = to_draw(prepared.opened, evaluation.found, prepared.prefix, known["pictures"] if known else {})
+        evaluation.about["pictures"] |= {picture.name: path for path, picture in drawn.items()}
+        kept.write(prepared.file, prepared.run, kept.merged(before, finite(evaluation.as_json())))
+        for path, picture in drawn.items():
+            images.save_png(path, picture.page)
     return prepared.file
 
 
-def save_pictures(opened: OpenedRun, found: Sequence[Found], prefix: str, before: dict[str, str]) -> dict[str, Path]:
-    """Write an evaluation's pictures in place of its own of `before`, by name; nothing else is overwritten."""
-    from genkit import images, rundir
+def to_draw(opened: OpenedRun, found: Sequence[Found], prefix: str, before: Mapping[str, str]) -> dict[Path, Picture]:
+    """Where an evaluation's pictures go: in place of its own of `before`, by name; nothing else is overwritten."""
+    from genkit import rundir
     from genkit.evaluate.figure import Picture
 
-    drawn = {}
+    places = {}
     for each in found:
         if isinstance(each, Picture):
             path = opened.folder("evaluation") / f"{prefix}{each.name}.png"
@@ -284,6 +292,5 @@ def save_pictures(opened: OpenedRun, found: Sequence[Found], prefix: str, before
             # What lies in a run's own folder is the run's, wherever that was moved from.
             home = opened.out is None and opened.directory is not None
             ours = named and (home or earlier.parent.resolve() == path.parent.resolve())
-            drawn[each.name] = path.with_name(earlier.name) if ours else rundir.unused(path)
-            images.save_png(drawn[each.name], each.page)
-    return drawn
+            places[path.with_name(earlier.name) if ours else rundir.unused(path)] = each
+    return places

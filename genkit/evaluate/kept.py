@@ -8,10 +8,12 @@ images replaces its own topics there, and nothing else; any other is put behind 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from genkit.errors import GenkitError
@@ -54,6 +56,7 @@ class _Evaluation(BaseModel):
     split: str
     resolution: str
     images: int
+    data_sum: str | None = None
     pictures: dict[str, str] = Field(default_factory=dict)
     figures: list[_Figure]
     left_out: list[_LeftOut]
@@ -76,13 +79,32 @@ def read(path: Path) -> list[dict[str, Any]]:
         version = content.get("schema_version")
         if version not in (1, SCHEMA_VERSION):
             raise ValueError(f"its schema_version is {version!r}")
-        found = [{**content, "pictures": content.get("pictures", {})}] if version == 1 else content["evaluations"]
+        found = [content] if version == 1 else content["evaluations"]
         TypeAdapter(list[_Evaluation]).validate_python(found)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise GenkitError(f"{path} is no file of evaluations, or can't be read; move it away") from error
     for each in found:
         each.pop("schema_version", None)
+        each.setdefault("pictures", {})
     return found
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Be the one process that changes a file of evaluations, whose folder must exist.
+
+    Raises:
+        GenkitError: when nothing can be written there.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise GenkitError(f"can't write to {path.parent}: {error.strerror}; name another folder with --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def own(path: Path, run: Path | None, checkpoint: Path) -> list[dict[str, Any]]:

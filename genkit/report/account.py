@@ -18,7 +18,7 @@ from genkit.evaluate.figure import Figure
 from genkit.files import from_json, read_plain, sha256_of
 from genkit.model import GenerativeModel, Model
 from genkit.report import evaluations, history
-from genkit.report.blocks import Missing
+from genkit.report.blocks import Missing, last_part, without_folders
 from genkit.report.evaluations import Evaluation
 from genkit.report.history import History
 
@@ -115,20 +115,23 @@ def images_of(description: Description, load: Callable[[], Dataset]) -> Dataset 
         dataset = load()
         same = dataset.sum() == description.data_sum
     except GenkitError as error:
-        return Missing(f"its images aren't there: {error}")
-    return dataset if same else Missing(f"the images of {dataset.name} aren't those that it was trained on")
+        name = description.data.dataset
+        said = str(error).replace(name, last_part(name))  # which may have spaces in it
+        return Missing(f"its images aren't there: {without_folders(said)}")
+    name = last_part(dataset.name)
+    return dataset if same else Missing(f"the images of {name} aren't those that it was trained on")
 
 
 def read_config(run: Path) -> Config | Missing:
     try:
         return config.read(run)
     except CheckpointError as error:
-        return Missing(f"{config.NAME} can't be read ({in_one_line(error)})")
+        return Missing(f"{config.NAME} can't be read ({without_folders(in_one_line(error.__cause__ or error))})")
 
 
 def read_environment(run: Path) -> dict[str, Any] | Missing:
     try:
         found = from_json(read_plain(run / record.ENVIRONMENT, config.MAX_SIZE))
     except (OSError, ValueError) as error:
-        return Missing(f"{record.ENVIRONMENT} can't be read: {in_one_line(error)}")
+        return Missing(f"{record.ENVIRONMENT} can't be read: {without_folders(in_one_line(error))}")
     return found if isinstance(found, dict) else Missing(f"{record.ENVIRONMENT} isn't as it was written")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, TypeAlias
 
 from markupsafe import Markup
+
+#: A path in a sentence: a slash that ends no word, and what can't be the sentence's again.
+ABSOLUTE = re.compile(r"(?<![\w<>/.])~?/[^\s'\":;,()<>]+")
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,16 @@ class Section:
     def left_out(self) -> bool:
         """Whether there is nothing in it but such reasons."""
         return all(isinstance(block, Missing) for column in self.columns for block in column)
+
+
+def last_part(path: str) -> str:
+    """The last part of a path: a report is sent to others, whom it is no business where one keeps one's files."""
+    return Path(path).name or path
+
+
+def without_folders(text: str) -> str:
+    """A sentence in which the absolute paths are only their last parts."""
+    return ABSOLUTE.sub(lambda found: last_part(found[0]), text)
 
 
 def printable(text: str) -> str:

@@ -15,17 +15,18 @@ from genkit.evaluate.figure import Figure
 from genkit.model import Encodes, GenerativeModel
 from genkit.options import as_text, is_flag
 from genkit.report.account import Account
-from genkit.report.blocks import Block, Cell, Code, Missing, Table
+from genkit.report.blocks import Block, Cell, Code, Missing, Table, last_part
+from genkit.report.evaluations import RECOGNISED
 
 #: The figures that say most about a model, the first ones of which there are stand in the sentence below the title.
 TELLING = ("likelihood/nll", "likelihood/neg_elbo", "reconstruction/squared_error", "samples/frechet")
 TOLD = 2
-#: Letters of a SHA-256, enough to recognise it by.
-RECOGNISED = 12
 #: Models' names as they are spoken.
 SPOKEN = {"ae": "autoencoder", "conv-ae": "convolutional autoencoder", "vae": "VAE", "dcgan": "DCGAN"}
 #: What most of a command is quoted by; longer ones are cut.
 LONGEST = 2000
+#: The settings that may be paths.
+PATHS = {"dataset", "out", "init_from"}
 
 
 def sentence(account: Account) -> str:
@@ -41,7 +42,7 @@ def sentence(account: Account) -> str:
 
 def data_name(account: Account) -> str:
     """A named set's name, or the last part of a path."""
-    return Path(account.description.data.dataset).name or account.description.data.dataset
+    return last_part(account.description.data.dataset)
 
 
 def told(account: Account) -> str:
@@ -92,9 +93,9 @@ def model_of(account: Account) -> str:
 def data_of(account: Account) -> str:
     dataset = account.dataset
     if isinstance(dataset, Missing):
-        return account.description.data.dataset
+        return data_name(account)
     counts = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits().items())
-    return f"{account.description.data.dataset}: {counts}"
+    return f"{data_name(account)}: {counts}"
 
 
 def labels_of(account: Account) -> str:
@@ -155,7 +156,13 @@ def command_of(account: Account) -> str:
     words = account.environment.get("command")
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         return ""
-    return shlex.join(["genkit", *words[1:]])[:LONGEST]
+    return shlex.join(["genkit", *map(word, words[1:])])[:LONGEST]
+
+
+def word(typed: str) -> str:
+    """A word of a command line, of a path the last part: `--out=/home/me/runs` is `--out=runs`."""
+    option, equals, value = typed.partition("=") if typed.startswith("--") else ("", "", typed)
+    return f"{option}{equals}{last_part(value)}"
 
 
 ROWS: dict[str, Callable[[Account], str]] = {
@@ -223,7 +230,11 @@ def values_of(account: Account) -> dict[str, tuple[str, str]]:
     else:
         values, sources = config.values(), config.sources
     filled_in = {name for name, field in type(account.model.options).model_fields.items() if not is_flag(field)}
-    return {name: (as_text(value), sources[name]) for name, value in values.items() if name not in filled_in}
+    return {name: (valued(name, value), sources[name]) for name, value in values.items() if name not in filled_in}
+
+
+def valued(name: str, value: object) -> str:
+    return last_part(value) if name in PATHS and isinstance(value, str) else as_text(value)
 
 
 def uses(account: Account) -> list[Block]:
@@ -253,8 +264,8 @@ def uses(account: Account) -> list[Block]:
 
 
 def located(path: Path) -> str:
-    """A path as it is typed here: relative where it lies below this folder."""
+    """A path as it is typed here where it lies below this folder, and else in the folder that it lies in."""
     try:
         return os.fspath(path.resolve().relative_to(Path.cwd()))
     except ValueError:
-        return os.fspath(path)
+        return path.resolve().name

@@ -7,28 +7,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from genkit.errors import in_one_line
+from genkit.errors import GenkitError, in_one_line
+from genkit.evaluate import kept
 from genkit.evaluate.figure import Figure, LeftOut
-from genkit.files import from_json, read_plain
-from genkit.report.blocks import Missing
-
-NAME = "evaluation.json"
-MAX_SIZE = 1 << 24
+from genkit.report.blocks import Missing, last_part, without_folders
 
 Conditions = dict[str, str | int | float]
+#: Letters of a SHA-256, enough to recognise it by.
+RECOGNISED = 12
 
 
 class On(NamedTuple):
-    """The images that a model was measured by. Only figures on the same ones can be compared."""
+    """The images that a model was measured by. Only figures on the same ones can be compared.
+
+    Attributes:
+        resolution: `1×28×28`.
+        images: how many.
+        data_sum: `Dataset.sum` of their set, which may have changed under its name; None in files of earlier versions.
+    """
 
     dataset: str
     split: str
+    resolution: str
     images: int
+    data_sum: str | None
 
     def __str__(self) -> str:
-        return f"{self.images:,} {self.split} images of {self.dataset}"
+        return f"{self.images:,} {self.split} images of {last_part(self.dataset)}, {self.resolution}"
+
+    @property
+    def content(self) -> str:
+        """What tells sets of one name apart, in words."""
+        return "of which nobody knows the content" if self.data_sum is None else f"sha256 {self.data_sum[:RECOGNISED]}"
 
 
 @dataclass(frozen=True)
@@ -53,13 +65,13 @@ class Evaluation:
 
 def read(run: Path, checkpoint_sum: str) -> list[Evaluation] | Missing:
     """The evaluations of the checkpoint whose manifest has this SHA-256, the newest first; or why there are none."""
-    if not (run / NAME).exists():
+    path = run / kept.NAME
+    if not path.exists():
         return Missing("it hasn't been evaluated")
     try:
-        entries = entries_of(from_json(read_plain(run / NAME, MAX_SIZE)))
-        ours = [evaluation(entry) for entry in entries if entry["sum"] == checkpoint_sum]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ValidationError) as error:
-        return Missing(f"{NAME} can't be read: {in_one_line(error)}")
+        ours = [evaluation(entry) for entry in kept.read(path) if entry["sum"] == checkpoint_sum]
+    except (GenkitError, ValueError) as error:
+        return Missing(f"{kept.NAME} can't be read: {without_folders(in_one_line(error.__cause__ or error))}")
     if not ours:
         return Missing("another checkpoint of it has been evaluated, not this one")
     newest: dict[On, Evaluation] = {}
@@ -68,21 +80,16 @@ def read(run: Path, checkpoint_sum: str) -> list[Evaluation] | Missing:
     return list(newest.values())
 
 
-def entries_of(content: Any) -> list[dict[str, Any]]:
-    """What evaluation.json holds, the newest last: one evaluation as the whole file, or several in a list."""
-    return content.get("evaluations", [content])
-
-
 def evaluation(entry: dict[str, Any]) -> Evaluation:
-    """One evaluation as it was written.
+    """One evaluation of those that `kept.read` gives.
 
     Raises:
-        LookupError, TypeError, ValidationError: where it wasn't written so.
+        ValueError: where a figure isn't as it was written.
     """
     figures = TypeAdapter(list[Figure]).validate_python([with_nan(each) for each in entry["figures"]])
     left_out = TypeAdapter(list[LeftOut]).validate_python(entry["left_out"])
     about = {key: entry[key] for key in ("dataset", "split", "resolution")}
-    on = On(str(about["dataset"]), str(about["split"]), int(entry["images"]))
+    on = On(**about, images=entry["images"], data_sum=entry.get("data_sum"))
     return Evaluation(on, {each.name: each for each in figures}, left_out, {**about, "n": on.images})
 
 

@@ -12,7 +12,7 @@ from genkit.evaluate import report as words
 from genkit.evaluate.figure import Figure
 from genkit.evaluate.report import FLOOR, Conditions, common, condition, in_words, shown, without
 from genkit.report.account import Account
-from genkit.report.blocks import Block, Cell, Code, Footnotes, Missing, Table, Text
+from genkit.report.blocks import Block, Cell, Code, Footnotes, Missing, Table, Text, without_folders
 from genkit.report.card import located
 from genkit.report.evaluations import Evaluation, On
 
@@ -47,8 +47,10 @@ def section(accounts: Sequence[Account]) -> list[Block]:
         if not isinstance(account.evaluations, Missing):
             for each in account.evaluations:
                 grouped.setdefault(each.on, []).append(Column(account.name, each))
+    said = [str(on) for on in grouped]
     for on, columns in grouped.items():
-        blocks.append(Text(f"On {on}. Each figure ± its standard error, where that can be known."))
+        images = f"{on}, {on.content}" if said.count(str(on)) > 1 else str(on)
+        blocks.append(Text(f"On {images}. Each figure ± its standard error, where that can be known."))
         blocks += tables(columns, notes, len(accounts) > 1)
     if notes.numbers:
         blocks.append(Footnotes(list(notes.numbers)))
@@ -151,5 +153,5 @@ def remarks(columns: Sequence[Column], several: bool) -> list[Block]:
             if figure.warning:
                 found.append(Text(f"Warning: {before}{name}: {figure.warning}"))
         for name, each in words.together(column.of.left_out):
-            found.append(Missing(f"left out: {before}{name}: {each.reason}"))
+            found.append(Missing(f"left out: {before}{name}: {without_folders(each.reason)}"))
     return found

@@ -27,7 +27,7 @@ from genkit.images import Row
 from genkit.model import Encodes, GenerativeModel, ImageShape
 from genkit.report import png
 from genkit.report.account import ALONE, Account
-from genkit.report.blocks import Block, Missing, Plot, Png, Strips, Text, Tiles
+from genkit.report.blocks import Block, Missing, Plot, Png, Strips, Text, Tiles, last_part
 
 logger = logging.getLogger("genkit")
 
@@ -111,7 +111,7 @@ def reconstructions(account: Account, limit: int) -> list[Block]:
     originals = images.to_float(dataset.test.images(dataset.test.spread(RECONSTRUCTED)))
     picture = pictures.reconstructions(model, originals, [], account.name)
     part = png.share(limit, RECONSTRUCTED // BAND)
-    alt = f"test images of {dataset.name}, and below each its reconstruction"
+    alt = f"test images of {last_part(dataset.name)}, and below each its reconstruction"
     bands = zip(*(row.images.cpu().split(BAND) for row in picture.rows), strict=True)
     drawn = [png.of_images(torch.cat(band), len(band[0]), alt, part) for band in bands]
     return [Strips([("", each) for each in drawn]), Text(f"{picture.notes[0].capitalize()}.", quiet=True)]
@@ -169,7 +169,7 @@ def sums(account: Account, limit: int) -> list[Block]:
         return [dataset]
     terms = sum_of(dataset)
     if not terms:
-        return [Missing(f"{dataset.name} has too few classes and attributes to calculate with")]
+        return [Missing(f"{last_part(dataset.name)} has too few classes and attributes to calculate with")]
     exemplars = [exemplars_of(term, dataset, model) for term in terms]
     expression = " ".join(f"{'−' if term.sign < 0 else '+'} {term.text}" for term in terms).removeprefix("+ ")
     picture = pictures.arithmetic(model, exemplars, expression, JITTER, account.name)

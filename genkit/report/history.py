@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from genkit.curves import METRICS, row_of
 from genkit.errors import in_one_line
 from genkit.files import read_plain
-from genkit.report.blocks import Missing
+from genkit.report.blocks import Missing, without_folders
 
 #: Bytes; a line has some hundred, and a long run some ten thousand lines.
 MAX_SIZE = 1 << 28
@@ -51,7 +51,7 @@ def read(run: Path) -> History | Missing:
     try:
         content = read_plain(path, MAX_SIZE)
     except (OSError, ValueError) as error:
-        return Missing(f"{METRICS} can't be read: {in_one_line(error)}")
+        return Missing(f"{METRICS} can't be read: {without_folders(in_one_line(error))}")
     history = History({}, {}, {}, 0)
     damaged = 0
     for line in content.splitlines(keepends=True):

@@ -95,7 +95,7 @@ def planned(recipe: Recipe, name: str, before: Mapping[str, Plan], shelf: Shelf)
             return Plan(wanted, None, False)
         wanted = shelf.begun_with(wanted, source.directory)
     directory = shelf.find(wanted)
-    return Plan(wanted, directory, directory is not None and is_complete(directory, wanted))
+    return Plan(wanted, directory, directory is not None and shelf.is_complete(directory))
 
 
 class Images:
@@ -124,24 +124,46 @@ class Shelf:
 
     def __init__(self, folder: Path, images: Images):
         self.folder, self.images = folder, images
-        self.known: dict[Path, dict[str, Any] | None] = {}
+        self.known: dict[Path, Config | None] = {}
         self.carried: dict[tuple[str, Path], dict[str, Any] | None] = {}
 
     def find(self, wanted: Config) -> RunDirectory | None:
         """The newest run of exactly this configuration and these images; the complete ones go first."""
-        deciding = decisive(wanted.located())
-        found = [RunDirectory(path) for path in rundir.runs_in(self.folder) if self.configured(path) == deciding]
+        runs = rundir.runs_in(self.folder)
+        if not runs:
+            return None
+        deciding = decisive(self.fitted(wanted).located())
+        configured = [(path, self.configured(path)) for path in runs]
+        found = [RunDirectory(path) for path, theirs in configured if theirs and decisive(theirs) == deciding]
         found = [each for each in found if self.is_of(each, wanted.data)]
-        return max(found, key=lambda each: (is_complete(each, wanted), rundir.number_of(each.path)), default=None)
+        return max(found, key=lambda each: (self.is_complete(each), rundir.number_of(each.path)), default=None)
 
-    def configured(self, path: Path) -> dict[str, Any] | None:
-        """What decides a run; None for somebody else's that can't be read, which is none of ours."""
+    def fitted(self, wanted: Config) -> Config:
+        """The configuration as a run of it has it: with the options that its images fill in, where they are there."""
+        if data.missing(wanted.data) is not None:
+            return wanted
+        return run.fitted_to(self.images[wanted.data], wanted)
+
+    def configured(self, path: Path) -> Config | None:
+        """A run's configuration; None for somebody else's that can't be read, which is none of ours."""
         if path not in self.known:
             try:
-                self.known[path] = decisive(config.read(path))
+                self.known[path] = config.read(path)
             except CheckpointError:
                 self.known[path] = None
         return self.known[path]
+
+    def is_complete(self, directory: RunDirectory) -> bool:
+        """Whether a run has its last checkpoint, as many epochs as it was to take by its own configuration."""
+        settings = self.configured(directory.path)
+        try:
+            return (
+                settings is not None
+                and bool(directory.checkpoints)
+                and (checkpoint.describe(directory.checkpoints[-1]).epoch >= settings.options.epochs)
+            )
+        except CheckpointError:
+            return False
 
     def is_of(self, directory: RunDirectory, asked: data.DataOptions) -> bool:
         """Whether a run was trained on the images that are there now, as far as it says and they are there."""
@@ -179,7 +201,7 @@ class Shelf:
 
 
 def decisive(settings: Config) -> dict[str, Any]:
-    """All that decides what comes out of a run, but what the images or the run that it begins with fill in."""
+    """All that decides what comes out of a run, but what only the images or the run that it begins with can say."""
     fields = type(settings.options).model_fields
     filled = {key for key, field in fields.items() if not options.is_flag(field)}
     values = {key: value for key, value in settings.values().items() if key not in ELSEWHERE | filled}
@@ -190,16 +212,6 @@ def given(settings: Config) -> dict[str, Any]:
     """The options that a recipe says something about, with their values."""
     told = {key: value for key, value in settings.values().items() if settings.sources[key] == "recipe"}
     return {key: value for key, value in told.items() if key not in ELSEWHERE}
-
-
-def is_complete(directory: RunDirectory, settings: Config) -> bool:
-    """Whether a run has its last checkpoint."""
-    try:
-        return bool(directory.checkpoints) and (
-            checkpoint.describe(directory.checkpoints[-1]).epoch >= settings.options.epochs
-        )
-    except CheckpointError:
-        return False
 
 
 def carry_out(recipe: Recipe, folder: Path) -> Outcome:

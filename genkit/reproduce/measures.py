@@ -15,7 +15,7 @@ from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.errors import CheckpointError, UsageError, in_one_line
 from genkit.evaluate import figure, likelihood, reconstruction
-from genkit.evaluate.estimate import estimate
+from genkit.evaluate.estimate import WILSON, error_of_share, estimate
 from genkit.evaluate.figure import Figure, LeftOut
 from genkit.evaluate.passes import encode_split, evaluation_batch
 from genkit.evaluate.pca import principal_angles
@@ -111,8 +111,14 @@ def knn(run: Opened, k: Count = 10) -> Iterable[Figure]:
         ("pca/knn_accuracy", run.pca().codes(test)),
     ):
         accuracy = embedding.scores(codes.double().numpy(), test.labels, k)["knn_accuracy"]
-        error = (accuracy * (1 - accuracy) / len(test)) ** 0.5
-        yield Figure(name, accuracy, error, "", {"n": len(test), "split": "test", "k": k, "votes": "leave one out"})
+        yield share_of(name, accuracy, len(test), k=k, votes="leave one out")
+
+
+def share_of(name: str, share: float, n: int, **conditions: str | int | float) -> Figure:
+    """The share of `n` test images that something holds of, as `figure.share` has it of the answers themselves."""
+    if share in (0, 1):
+        conditions |= {"error": WILSON}
+    return Figure(name, share, error_of_share(share, n), "", {"n": n, "split": "test", **conditions})
 
 
 def losses(run: Opened) -> Iterable[Figure]:
@@ -156,9 +162,8 @@ def importance_weighted(
 
 def test_error(run: Opened) -> Iterable[Figure]:
     """Share of the test images that a classifier gets wrong."""
-    error, count = validate(run.trained, run.images.test, run.device)["error"], len(run.images.test)
-    spread = (error * (1 - error) / count) ** 0.5
-    yield Figure("error", error, spread, "", {"n": count, "split": "test"})
+    test = run.images.test
+    yield share_of("error", validate(run.trained, test, run.device)["error"], len(test))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -197,7 +202,10 @@ MEASURES: Mapping[str, Kind] = {
     "watch": Kind(watch, ("faults",)),
     "likelihood": Kind(
         importance_weighted,
-        ("neg_elbo", "reconstruction", "kl", "nll", "gap", "effective_codes", "active_units", "aggregate_*"),
+        (
+            *("neg_elbo", "neg_elbo_of_nll_images", "reconstruction", "kl", "nll", "gap", "effective_codes"),
+            *("active_units", "aggregate_*"),
+        ),
         (steps.posterior,),
     ),
     "test-error": Kind(test_error, ("error",), (steps.answers,)),

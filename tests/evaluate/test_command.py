@@ -11,6 +11,7 @@ import pytest
 from conftest import GENERATIVE, Genkit, run_of
 
 from genkit.data.dataset import Dataset
+from genkit.evaluate import kept as evaluations
 
 pytestmark = pytest.mark.usefixtures("quick_evaluation")
 
@@ -112,7 +113,7 @@ def test_runs_stand_side_by_side(runs: Path, genkit: Genkit, tmp_path: Path) -> 
     assert row.count("±") >= 4, "two draws may agree"
     assert "left out: all, arithmetic: mnist5k has no attributes" in outcome.out
     assert "k 20" in outcome.out
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".json", ".png", ".png"]
+    assert sorted(path.suffix for path in tmp_path.glob("[!.]*")) == [".json", ".json", ".png", ".png"]
 
 
 def test_a_bare_checkpoints_figures_go_where_out_says_and_nothing_else_is_overwritten(
@@ -134,7 +135,9 @@ def test_a_bare_checkpoints_figures_go_where_out_says_and_nothing_else_is_overwr
         assert (tmp_path / "evaluation.json").read_text() == content
 
 
-def test_a_narrower_measurement_loses_nothing(runs: Path, genkit: Genkit, tmp_path: Path) -> None:
+def test_a_narrower_measurement_loses_nothing(
+    runs: Path, genkit: Genkit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def kept() -> list[dict]:
         return json.loads((tmp_path / "evaluation.json").read_text())["evaluations"]
 
@@ -152,6 +155,15 @@ def test_a_narrower_measurement_loses_nothing(runs: Path, genkit: Genkit, tmp_pa
     assert kept()[1]["images"] == 60
     assert Path(kept()[1]["pictures"]["nearest"]) != picture, "each has a picture of its own"
     assert again.json["runs"][0]["pictures"] == kept()[1]["pictures"]
+    assert picture.read_bytes() == drawn
+    # Figures that are refused leave the pictures beside those of before, too.
+    monkeypatch.setattr(evaluations, "MAX_SIZE", len((tmp_path / "evaluation.json").read_bytes()) + 10)
+    before = kept()
+    wider = ("--only", "samples,interpolation", "--seed", 3)
+    refused = genkit("evaluate", run, *QUICK, *wider, "--out", tmp_path)
+    assert refused.code == 1
+    assert "would have" in refused.err
+    assert kept() == before
     assert picture.read_bytes() == drawn
 
 

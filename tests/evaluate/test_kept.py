@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +93,41 @@ def test_a_file_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
     assert kept.read(path) == [found]
 
 
+def test_pictures_may_be_missing(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.json"
+    without = {key: value for key, value in FULL.items() if key != "pictures"}
+    path.write_text(json.dumps({"schema_version": 2, "evaluations": [without]}))
+    (found,) = kept.merged(kept.read(path), evaluation({"samples/frechet": 9}, pictures={"nearest": "b.png"}))
+    assert found["pictures"] == {"nearest": "b.png"}
+
+
+def test_one_process_at_a_time_changes_a_file(tmp_path: Path) -> None:
+    """Whoever comes while another is at it waits, and so reads what that has written."""
+    path, entered = tmp_path / "evaluation.json", []
+
+    def enter(name: str) -> None:
+        with kept.locked(path):
+            entered.append(name)
+            kept.write(path, tmp_path, kept.merged(kept.read(path), evaluation({f"samples/{name}": 1}, sum=name)))
+
+    with kept.locked(path):
+        others = [threading.Thread(target=enter, args=(name,)) for name in "ab"]
+        for each in others:
+            each.start()
+            each.join(0.2)
+        assert entered == []
+    for each in others:
+        each.join()
+    assert sorted(each["sum"] for each in kept.read(path)) == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     "content",
     [
         "notes", "[]", "{}", '{"schema_version": 2}', '{"schema_version": 3, "evaluations": []}',
         json.dumps({"schema_version": 2, "evaluations": [{**FULL, "figures": [{"name": "a"}]}]}),
         json.dumps({"schema_version": 2, "evaluations": [{**FULL, "pictures": {"nearest": 1}}]}),
+        json.dumps({"schema_version": 2, "evaluations": [{**FULL, "data_sum": [1]}]}),
     ],
 )  # fmt: skip
 def test_what_is_no_file_of_evaluations_is_refused(tmp_path: Path, content: str) -> None:

@@ -434,7 +434,8 @@ class TestCommand:
         again = genkit(*command).json["runs"][0]
         assert again["figures"] == result["figures"]
         assert again["pictures"] == result["pictures"]
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["evaluation.json", "nearest-2.png", "nearest.png"]
+        there = sorted(path.name for path in tmp_path.glob("[!.]*"))
+        assert there == ["evaluation.json", "nearest-2.png", "nearest.png"]
         assert (tmp_path / "nearest.png").read_bytes() == b"mine"
 
     def test_as_many_samples_as_are_asked_for(self, runs: Path, genkit: Genkit, tmp_path: Path) -> None:

@@ -23,12 +23,16 @@ import genkit as package
 from genkit import checkpoint, cli, images, pictures, record
 from genkit.cli import report
 from genkit.cli.shared import load_run
+from genkit.config import Config
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import DataError
+from genkit.evaluate import kept
 from genkit.evaluate.figure import Figure
 from genkit.evaluate.report import shown
-from genkit.report import account, evaluations, gallery, page
+from genkit.report import account, card, evaluations, gallery, page
 from genkit.report.account import Account
+from genkit.report.blocks import Text
+from genkit.report.figures import section as evaluation_section
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
 
@@ -84,6 +88,12 @@ def metrics(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+def evaluated(run: Path) -> dict:
+    """The only evaluation of a run."""
+    (found,) = json.loads((run / "evaluation.json").read_text())["evaluations"]
+    return found
+
+
 def reported(genkit: Genkit, run: Path) -> Reading:
     outcome = genkit("report", run, "--device", "cpu", "--json")
     assert outcome.code == 0, outcome.err
@@ -113,11 +123,11 @@ def test_sections_stand_in_the_order_in_which_a_reader_asks(reading: Reading) ->
 
 
 def test_the_first_sentence_has_the_two_main_figures(reading: Reading, vae: Path) -> None:
-    figures = {each["name"]: Figure(**each) for each in json.loads((vae / "evaluation.json").read_text())["figures"]}
+    figures = {each["name"]: Figure(**each) for each in evaluated(vae)["figures"]}
     nll, error = (shown(figures[name]) for name in ("likelihood/nll", "reconstruction/squared_error"))
     assert (
         "A VAE of 1×28×28 images, trained for 2 epochs on 4,000 images of mnist5k: "
-        f"NLL {nll} nats an image and squared error {error} summed an image, measured on its test images."
+        f"NLL {nll} nats an image and squared error {error} an image, measured on its test images."
     ) in reading.text("")
 
 
@@ -223,9 +233,9 @@ def test_samples_through_time_are_those_of_the_run(reading: Reading, vae: Path) 
 
 
 def test_the_evaluation_is_that_of_evaluation_json(reading: Reading, vae: Path) -> None:
-    kept = json.loads((vae / "evaluation.json").read_text())
-    assert "On 40 test images of mnist5k." in reading.text("evaluation")
-    figures = [Figure(**each) for each in kept["figures"]]
+    ours = evaluated(vae)
+    assert "On 40 test images of mnist5k, 1×28×28." in reading.text("evaluation")
+    figures = [Figure(**each) for each in ours["figures"]]
     cells = {cell for row in [*reading.tables["Reconstruction"], *reading.tables["Likelihood"]] for cell in row[1:]}
     assert {shown(each) for each in figures} == cells
     notes = reading.text("evaluation")
@@ -243,10 +253,10 @@ def test_it_ends_with_how_to_go_on(reading: Reading, vae: Path) -> None:
     code = re.findall(r"<pre[^>]*><code>(.*?)</code>", reading.content.decode(), re.DOTALL)
     assert code[0].replace("&#34;", '"').splitlines() == [
         "import genkit",
-        f'model = genkit.load("{vae}")',
+        f'model = genkit.load("{vae.name}")',
         "images = model.sample(16, seed=0)  # (16, 1, 28, 28) in [0, 1]",
     ]
-    assert f"genkit evaluate {vae}" in code[1].splitlines()
+    assert f"genkit evaluate {vae.name}" in code[1].splitlines()
 
 
 # Models that can do less
@@ -262,7 +272,7 @@ def test_a_dcgan_shows_what_it_can_and_says_the_rest(runs: Path, genkit: Genkit,
     assert "Reconstruction: a dcgan has no encoder" in reading.text("left-out")
     assert "seed 0 → seed 1" in reading.text("interpolation")
     assert "It hasn't been evaluated".lower() in reading.text("evaluation").lower()
-    assert f"genkit evaluate {run_of(runs, 'dcgan')}" in reading.text("evaluation")
+    assert f"genkit evaluate {run_of(runs, 'dcgan').name}" in reading.text("evaluation")
 
 
 def test_a_classifier_has_no_pictures_and_a_reason(runs: Path, genkit: Genkit, tmp_path: Path) -> None:
@@ -329,16 +339,16 @@ def test_text_of_a_run_is_never_markup(copied: Path, genkit: Genkit) -> None:
     with (run / "metrics.jsonl").open("a") as file:
         for split in ("train", "val", "test"):
             file.write(json.dumps({"step": 5, "epoch": 1, f"{split}/{HOSTILE}\x00": 1.0}) + "\n")
-    kept = json.loads((run / "evaluation.json").read_text())
-    kept["figures"][0] |= {
+    ours = evaluated(run)
+    ours["figures"][0] |= {
         "name": f"{HOSTILE}/x",
         "unit": HOSTILE,
         "conditions": {HOSTILE: HOSTILE},
         "warning": HOSTILE,
     }
-    kept["left_out"] = [{"name": HOSTILE, "reason": HOSTILE}]
-    kept["dataset"] = HOSTILE
-    (run / "evaluation.json").write_text(json.dumps(kept))
+    ours["left_out"] = [{"name": HOSTILE, "reason": HOSTILE}]
+    ours["dataset"] = HOSTILE
+    (run / "evaluation.json").write_text(json.dumps({"schema_version": 2, "evaluations": [ours]}))
     reading = reported(genkit, run)
     reading.require_self_contained()
     assert reading.content.count(b"&lt;script&gt;alert(1)") > 10
@@ -413,7 +423,7 @@ def test_without_its_images_a_run_shows_what_it_can(vae: Path, digits: Dataset) 
 
     other = dataclasses.replace(digits, test=digits.val)
     for load, said in (
-        (gone, "its images aren't there: /gone: no such file or folder"),
+        (gone, "its images aren't there: gone: no such file or folder"),
         (lambda: other, "the images of mnist5k aren't those that it was trained on"),
     ):
         made = page.make([opened(vae, load)])
@@ -445,32 +455,87 @@ def test_a_checkpoint_by_itself(vae: Path, genkit: Genkit, tmp_path: Path, monke
 
 
 def test_evaluations_of_other_checkpoints_are_no_evaluations_of_this_one(vae: Path, tmp_path: Path) -> None:
-    kept = json.loads((vae / "evaluation.json").read_text())
+    ours = evaluated(vae)
 
-    def read(content: object) -> list[evaluations.Evaluation] | account.Missing:
+    def read(*entries: dict) -> list[evaluations.Evaluation] | account.Missing:
+        content = {"schema_version": 2, "run": None, "evaluations": entries}
         (tmp_path / "evaluation.json").write_text(json.dumps(content))
-        return evaluations.read(tmp_path, kept["sum"])
+        return evaluations.read(tmp_path, ours["sum"])
 
     def value(of: evaluations.Evaluation) -> float:
         return next(iter(of.figures.values())).value
 
-    newer, other_images, foreign = ({**kept, "figures": [dict(kept["figures"][0])]} for _ in range(3))
+    newer, other_images, foreign = ({**ours, "figures": [dict(ours["figures"][0])]} for _ in range(3))
     newer["figures"][0]["value"] = 1.5
     other_images |= {"images": 77}
     foreign |= {"sum": "0" * 64}
-    alone, several = read(kept), read({"schema_version": 2, "evaluations": [kept, foreign, other_images, newer]})
+    alone, several = read(ours), read(ours, foreign, other_images, newer)
     assert isinstance(alone, list)
     assert isinstance(several, list)
-    assert [value(each) for each in alone] == [kept["figures"][0]["value"]]
+    assert [value(each) for each in alone] == [ours["figures"][0]["value"]]
     # The newest first, and of those on the same images only the newest.
-    assert [(each.on.images, value(each)) for each in several] == [(40, 1.5), (77, kept["figures"][0]["value"])]
+    assert [(each.on.images, value(each)) for each in several] == [(40, 1.5), (77, ours["figures"][0]["value"])]
     assert read(foreign) == account.Missing("another checkpoint of it has been evaluated, not this one")
-    null = {**kept, "figures": [{**kept["figures"][0], "value": None, "conditions": {"sigma": None}}]}
+    null = {**ours, "figures": [{**ours["figures"][0], "value": None, "conditions": {"sigma": None}}]}
     (found,) = read(null)  # type: ignore[misc]
     assert np.isnan(value(found))
 
 
+def test_images_that_only_share_a_name_are_told_apart(known: Account, vae: Path, tmp_path: Path) -> None:
+    """Figures on them stand in no table together, and the older ones aren't dropped."""
+    ours = evaluated(vae)
+    others = [{**ours, "resolution": "1×32×32"}, {**ours, "data_sum": "f" * 64}]
+    content = {"schema_version": 2, "run": None, "evaluations": [*others, ours]}
+    (tmp_path / "evaluation.json").write_text(json.dumps(content))
+    found = evaluations.read(tmp_path, ours["sum"])
+    assert isinstance(found, list)
+    accounts = [
+        dataclasses.replace(known, name=name, evaluations=[one]) for name, one in zip("abc", found, strict=True)
+    ]
+    texts = [block.text for block in evaluation_section(accounts) if isinstance(block, Text)]
+    heads = [text.partition(". Each figure")[0] for text in texts if text.startswith("On ")]
+    assert heads == [
+        f"On 40 test images of mnist5k, 1×28×28, sha256 {ours['data_sum'][:12]}",
+        "On 40 test images of mnist5k, 1×28×28, sha256 ffffffffffff",
+        "On 40 test images of mnist5k, 1×32×32",
+    ]
+
+
+def test_an_evaluation_is_read_that_is_as_large_as_may_be_written(vae: Path, tmp_path: Path) -> None:
+    ours = evaluated(vae)
+    kept.write(tmp_path / kept.NAME, None, [{**ours, "left_out": [{"name": "a", "reason": "b" * (1 << 25)}]}])
+    assert isinstance(evaluations.read(tmp_path, ours["sum"]), list)
+
+
 # Files
+
+
+def test_where_files_lie_is_nobodys_business(known: Account) -> None:
+    """Only the last part of a path is in what one sends to others."""
+    assert isinstance(known.config, Config)
+    home = "/home/someone/clients/acme photos"
+    images = known.description.data.model_copy(update={"dataset": home})
+    command = ["/home/someone/bin/genkit", "train", "vae", "--dataset", home, f"--out={home}/runs", "--lr", "1e-3"]
+    private = dataclasses.replace(
+        known,
+        path=Path(home) / known.name,
+        description=known.description.model_copy(update={"data": images}),
+        config=known.config._replace(data=images, run=known.config.run.model_copy(update={"out": f"{home}/runs"})),
+        environment={"command": command},
+        dataset=account.images_of(known.description.model_copy(update={"data": images}), lambda: missing(home)),
+        evaluations=account.Missing("it hasn't been evaluated"),
+    )
+    blocks = [*card.card([private]), *card.settings([private]), *card.uses(private), *evaluation_section([private])]
+    text = f"{card.sentence(private)} {blocks}"
+    assert "someone" not in text
+    assert "clients" not in text
+    assert "genkit train vae --dataset 'acme photos' --out=runs --lr 1e-3" in text
+    assert "its images aren't there: acme photos isn't a folder; mnist is in mnist.zip" in text
+    assert text.count("acme photos") >= 4
+
+
+def missing(path: str) -> Dataset:
+    raise DataError(f"{path} isn't a folder; mnist is in /home/someone/data/mnist.zip")
 
 
 def test_nothing_is_overwritten_but_a_report(vae: Path, genkit: Genkit, tmp_path: Path) -> None:

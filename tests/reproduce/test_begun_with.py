@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -99,6 +100,27 @@ def test_weights_bring_their_options_and_the_runs_are_found_again(
     assert found.error == pytest.approx(math.sqrt(sum((each - mean) ** 2 for each in errors) / 2 / 3))
     assert found.conditions == {"runs": 3}
     assert "at a load of" in record.machine
+
+
+def test_a_run_whose_epochs_the_images_fill_in_is_found_again(tmp_path: Path) -> None:
+    path = tmp_path / "few.toml"
+    path.write_text(
+        'shows = "s"\npaper = "p"\nminutes = 1\ndataset = "mnist5k"\nimage-size = 8\nlabels-per-class = 2\n'
+        'checkpoint-every = 50\npicture-every = 200\n[runs.told]\nmodel = "classifier"\nwidth = 8\n'
+        "[[measure]]\nname = 'test-error'\n[[report]]\nwhat = 'w'\nfigure = 'told: error'\n"
+    )
+    recipe = Recipe(path, out=str(tmp_path / "runs"))
+    assert plan(recipe)["told"].todo == "train"
+    carry_out(recipe, tmp_path / "table")
+    planned = plan(recipe)["told"]
+    assert planned.todo == "is there"
+    assert config.read(planned.directory.path).options.epochs == 100 > planned.config.options.epochs
+    *_, last = planned.directory.checkpoints
+    shutil.rmtree(last)
+    assert plan(recipe)["told"].todo == "resume", "50 of 100 epochs, though a classifier's default is 4"
+    carry_out(recipe, tmp_path / "table")
+    assert [each.name for each in (tmp_path / "runs").glob("0*")] == [planned.directory.path.name]
+    assert last.exists()
 
 
 def test_a_quick_run_asks_otherwise() -> None:

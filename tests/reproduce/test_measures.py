@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from conftest import Genkit
 from genkit import data
 from genkit.data.dataset import Dataset
 from genkit.errors import UsageError
+from genkit.evaluate.estimate import WILSON
 from genkit.evaluate.figure import Figure
 from genkit.reproduce import judged, measures, results
 from genkit.reproduce.bench import Bench, Opened
@@ -101,9 +103,23 @@ def test_neighbours_of_codes_that_are_the_class(trained, monkeypatch: pytest.Mon
     labels = run.images.test.labels.float()
     codes = torch.stack([labels, torch.zeros_like(labels)], 1)
     monkeypatch.setattr(measures, "encode_split", lambda *_: codes)
-    found = figures(measures.knn(run))
+    of_codes, _ = taken = list(measures.knn(run))
+    found = figures(taken)
     assert found["knn_accuracy"] == 1
+    assert of_codes.error == 1 / (len(labels) + 1), "all of a few answers may be right by luck"
+    assert of_codes.conditions["error"] == WILSON
     assert 0.2 < found["pca/knn_accuracy"] < 0.7
+
+
+@pytest.mark.parametrize(("share", "error"), [(0.0, 1 / 501), (1.0, 1 / 501), (0.1, (0.09 / 500) ** 0.5)])
+def test_the_error_of_a_share_is_never_nothing(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch, share: float, error: float
+) -> None:
+    monkeypatch.setattr(Opened, "trained", None)
+    monkeypatch.setattr(measures, "validate", lambda *_: {"error": share})
+    (found,) = measures.test_error(Opened("net", Path(), digits, torch.device("cpu")))
+    assert (found.value, found.error) == (share, pytest.approx(error))
+    assert ("error" in found.conditions) == (share in (0, 1))
 
 
 def test_pictures_can_all_be_drawn(trained, tmp_path: Path) -> None:
@@ -133,6 +149,8 @@ def test_the_likelihood_and_the_bound_of_a_vae(trained) -> None:
     """With one code the estimate is a bound, and with more it is tighter."""
     run, _ = trained("vae", "--latent-dim", 4, "--hidden", "8")
     one, many = (figures(measures.importance_weighted(run, k=k, images=50)) for k in (1, 100))
+    known = measures.MEASURES["likelihood"].gives
+    assert [name for name in many if not any(fnmatch(name, each) for each in known)] == []
     assert many["nll"] < one["nll"]
     assert many["neg_elbo"] > many["nll"]
 
