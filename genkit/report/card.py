@@ -53,11 +53,9 @@ def told(account: Account) -> str:
             of_topics.setdefault(name.partition("/")[0], account.figures[name])
     figures = list(of_topics.values())[:TOLD]
     if figures and not isinstance(account.evaluations, Missing):
-        said = " and ".join(
-            f"{words.in_words(each.name.partition('/')[2])} {words.shown(each)} {each.unit.partition(',')[0]}".strip()
-            for each in figures
-        )
-        return f": {said}, measured on its {account.evaluations[0].on.split} images"
+        on = account.evaluations[0].on
+        said = " and ".join(in_a_sentence(each, on.images) for each in figures)
+        return f": {said}, measured on its {on.split} images"
     monitor, history = account.description.monitor, account.history
     if not isinstance(history, Missing) and monitor in history.test:
         return f": {words.in_words(monitor.rpartition('/')[2])} {history.test[monitor]:.4g} on its test images"
@@ -65,6 +63,15 @@ def told(account: Account) -> str:
     return (
         "" if value is None else f": {words.in_words(monitor.rpartition('/')[2])} {value:.4g} on its validation images"
     )
+
+
+def in_a_sentence(figure: Figure, images: int) -> str:
+    """`NLL 101.4 ± 1.0 nats an image (of 1,000)`: name, value, unit, and of how many images, if not of all."""
+    count = figure.conditions.get("n", images)
+    fewer = f"(of {count:,})" if isinstance(count, int) and count < images else ""
+    unit = figure.unit.partition(",")[0]
+    parts = (words.in_words(figure.name.partition("/")[2]), words.shown(figure), unit, fewer)
+    return " ".join(part for part in parts if part)
 
 
 def card(accounts: Sequence[Account]) -> list[Block]:

@@ -125,10 +125,18 @@ def test_sections_stand_in_the_order_in_which_a_reader_asks(reading: Reading) ->
 def test_the_first_sentence_has_the_two_main_figures(reading: Reading, vae: Path) -> None:
     figures = {each["name"]: Figure(**each) for each in evaluated(vae)["figures"]}
     nll, error = (shown(figures[name]) for name in ("likelihood/nll", "reconstruction/squared_error"))
+    of = figures["likelihood/nll"].conditions["n"]
+    fewer = f" (of {of})" if of < figures["reconstruction/squared_error"].conditions["n"] else ""
     assert (
         "A VAE of 1×28×28 images, trained for 2 epochs on 4,000 images of mnist5k: "
-        f"NLL {nll} nats an image and squared error {error} an image, measured on its test images."
+        f"NLL {nll} nats an image{fewer} and squared error {error} an image, measured on its test images."
     ) in reading.text("")
+
+
+def test_a_sentence_says_of_how_few_images_a_figure_is() -> None:
+    figure = Figure("likelihood/nll", 131.8, 8.0, "nats an image, summed", {"n": 20})
+    assert card.in_a_sentence(figure, 500) == "NLL 131.8 ± 8.0 nats an image (of 20)"
+    assert card.in_a_sentence(figure, 20) == "NLL 131.8 ± 8.0 nats an image"
 
 
 def test_the_card_says_what_decides_the_run(reading: Reading, vae: Path) -> None:
