@@ -270,6 +270,8 @@ def keep(prepared: Prepared, evaluation: Evaluation) -> Path:
         # Read again: another command may have measured something meanwhile.
         before = kept.own(prepared.file, prepared.run, prepared.opened.checkpoint.path)
         known = kept.earlier(before, finite(evaluation.about))
+        for lost in kept.coarser(known, finite(evaluation.as_json())) if known else ():
+            logger.warning("this replaces a finer measurement in %s, %s", prepared.file.name, lost)
         drawn = to_draw(prepared.opened, evaluation.found, prepared.prefix, known["pictures"] if known else {})
         evaluation.about["pictures"] |= {picture.name: path for path, picture in drawn.items()}
         kept.write(prepared.file, prepared.run, kept.merged(before, finite(evaluation.as_json())))

@@ -25,6 +25,8 @@ SCHEMA_VERSION = 2
 MAX_SIZE = 1 << 26
 #: What two measurements have in common that are of one evaluation; and `data_sum`, which older files lack.
 SAME = ("sum", "dataset", "split", "images")
+#: Conditions by which a figure is finer the larger they are: images that it is measured by, and codes an image.
+FINENESS = ("n", "k")
 
 
 class _Named(BaseModel):
@@ -179,6 +181,25 @@ def renewed(known: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
         for part in ("figures", "left_out")
     }
     return {**new, "pictures": {**known["pictures"], **new["pictures"]}, **parts}
+
+
+def coarser(known: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What a further measurement replaces by figures of fewer images or codes: `likelihood of n 1,000, k 5,000`.
+
+    A topic each, by the first of its figures that is coarser now.
+    """
+    told: dict[str, str] = {}
+    before = {each["name"]: each["conditions"] for each in known["figures"]}
+    for figure in new["figures"]:
+        had, has = before.get(figure["name"], {}), figure["conditions"]
+        if any(is_less(has.get(name), had.get(name)) for name in FINENESS):
+            said = ", ".join(f"{name} {had[name]:,}" for name in FINENESS if name in had)
+            told.setdefault(topic_of(figure), f"{topic_of(figure)} of {said}")
+    return list(told.values())
+
+
+def is_less(now: Any, before: Any) -> bool:
+    return isinstance(now, int) and isinstance(before, int) and now < before
 
 
 def topic_of(entry: Mapping[str, Any]) -> str:

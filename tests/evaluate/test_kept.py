@@ -147,3 +147,14 @@ def test_what_lies_in_a_run_is_the_runs_and_elsewhere_it_must_name_it(tmp_path: 
     for run, checkpoint in ((Path("/runs/00001-vae"), Path("/")), (None, tmp_path)):
         with pytest.raises(GenkitError, match="stays as it is"):
             kept.own(path, run, checkpoint)
+
+
+def test_what_a_coarser_measurement_replaces_is_named() -> None:
+    def measured(n: int, k: int) -> dict[str, Any]:
+        nll = {"name": "likelihood/nll", "conditions": {"n": n, "k": k}}
+        return {"figures": [nll, {"name": "reconstruction/ssim", "conditions": {"n": 500}}]}
+
+    assert kept.coarser(measured(1000, 5000), measured(20, 5000)) == ["likelihood of n 1,000, k 5,000"]
+    assert kept.coarser(measured(1000, 5000), measured(1000, 50)) == ["likelihood of n 1,000, k 5,000"]
+    assert kept.coarser(measured(20, 50), measured(1000, 5000)) == []
+    assert kept.coarser({"figures": []}, measured(20, 50)) == []
