@@ -35,6 +35,9 @@ COLUMNS, LINE = 6, 100
 #: What ends the name of a figure of real images, which stands beside that of samples.
 FLOOR = "_floor"
 
+#: A standard error below this share of its figure is what rounding left of none: of equal draws, say.
+ROUNDING = 1e-12
+
 Conditions = dict[str, str | int | float]
 #: Figures by row and column, each with what it is of. A column has the name of its model, where there are several.
 Cells = dict[tuple[str, tuple[str, str]], tuple[Figure, Subject]]
@@ -278,7 +281,7 @@ def shown(figure: Figure) -> str:
     mark = "! " if figure.warning else ""
     if not math.isfinite(value):
         return f"{mark}{value}"
-    if error is None or not math.isfinite(error) or error <= 0:
+    if error is None or not math.isfinite(error) or error <= ROUNDING * abs(value):
         return mark + (f"{value:,}" if isinstance(value, int) else f"{value + 0.0:.4g}")
     digits = max(0, 1 - math.floor(math.log10(error)))
     value = round(value, digits) + 0.0  # a zero without a sign

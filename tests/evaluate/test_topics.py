@@ -402,6 +402,10 @@ class TestReport:
         ):
             assert report.shown(Figure("x", value, error, "")) == text
 
+    def test_what_rounding_leaves_of_an_error_is_none(self) -> None:
+        assert report.shown(Figure("x", 0.438999999999999946, 2.8e-17, "")) == "0.439"
+        assert report.shown(Figure("x", 0.439, 2.8e-5, "")) == "0.439000 ± 0.000028"
+
     def test_many_columns_of_one_row_follow_one_another(self, digits: Dataset) -> None:
         subject = subject_of(small_model("ae", digits.shape), digits)
         found = [Figure(f"samples/share_of_each_class/{name}", 0.1, 0.01, "") for name in range(10)]
