@@ -24,7 +24,7 @@ from genkit.model import Encodes, GenerativeModel
 logger = logging.getLogger("genkit")
 
 #: Points of a map of test images, and of one of seeds.
-POINTS, SEEDS = 10_000, 2_000
+POINTS, SEEDS = 10_000, 1_000
 #: Codes or images that are asked for at once, points that are near, and terms of a sum.
 AT_ONCE, NEAR, TERMS = 64, 8, 8
 #: Of `genkit sample --arithmetic`: images averaged a term, and the seed that chooses them.
@@ -137,9 +137,7 @@ class Space:
 
     def features(self) -> Tensor:
         """What stands for the seeds' images: their `Model.features` along the first principal axes, (N, F')."""
-        logger.info(
-            "drawing the map of %s seeds' samples; large images take a minute or two", f"{len(self.all_codes):,}"
-        )
+        logger.info("drawing the map of %s seeds' samples; large images take a minute", f"{len(self.all_codes):,}")
         everything = torch.cat([self.features_of(codes) for codes in self.all_codes.split(AT_ONCE)])
         if not everything.isfinite().all():
             raise DataError("some samples aren't finite: the model's training diverged; use an earlier checkpoint")

@@ -376,6 +376,35 @@ def calculate(page: Page, vae: GenerativeModel, expected: NDArray[np.float32]) -
     assert page.locator("#terms .name").nth(2).inner_text().startswith("test image ")
 
 
+def test_points_of_a_thinned_map_are_numbered_as_in_their_split(
+    browser: Browser, vae_run: Path, vae: GenerativeModel, digits: Dataset
+) -> None:
+    positions = digits.test.spread(40).tolist()
+    with serving(vae_run, "--limit", "40") as address, opening(browser) as open_page:
+        page = open_page(address)
+        page.click("#tab-calculate")
+        page.select_option("#term-kind", "point")
+        assert page.get_attribute("#term-number", "max") == str(positions[-1])
+        assert int(page.input_value("#term-number")) in positions  # the one nearest to the cursor
+        page.fill("#term-number", str(positions[7]))
+        with answered(page):
+            page.click("#term-add")
+        assert page.locator("#terms .name").inner_text() == name_of(digits, positions[7])
+        image = images.to_float(digits.test.images(torch.tensor(positions[7:8])))
+        np.testing.assert_allclose(code_of(page), sampling.encode(vae, image)[0], atol=1e-5)
+        page.fill("#term-number", str(positions[7] + 1))
+        page.click("#term-add")
+        page.wait_for_selector("#status.error")
+        assert f"0 to {positions[-1]}, evenly spaced" in page.inner_text("#status")
+
+        page.click("#tab-walk")
+        page.select_option("#stop-kind", "point")
+        page.fill("#stop-number", str(positions[3]))
+        with answered(page):
+            page.click("#stop-add")
+        assert page.get_attribute("#stops .thumb", "title") == f"Stop 1: {name_of(digits, positions[3])}"
+
+
 # Sliders
 
 

@@ -645,8 +645,9 @@
       const offered = termNames().labels.map((name) => make("option", { value: name, textContent: name }));
       detail.push(make("select", { id: "term-label", "aria-label": "Class" }, ...offered));
     } else if (kind === "point" || kind === "seed") {
-      const most = kind === "point" ? about.count - 1 : (about.seeds || SEEDS) - 1;
-      const value = kind === "point" && map.cursor ? map.nearest(...map.toScreen(...map.cursor)) || 0 : 0;
+      const most = kind === "point" ? numberOf(about.count - 1) : (about.seeds || SEEDS) - 1;
+      const under = kind === "point" && map.cursor ? map.nearest(...map.toScreen(...map.cursor)) || 0 : 0;
+      const value = kind === "point" ? numberOf(under) : 0;
       const field = make("input", { id: "term-number", type: "number", "aria-label": "Number" });
       detail.push(Object.assign(field, { min: "0", max: String(most), step: "1", value: String(value) }));
     } else if (kind === "file") {
