@@ -42,8 +42,8 @@ two cores.
 
 **A command** of one epoch imports torch first (`python -X importtime -m genkit train vae -n` says how long), as its
 rivals do, and the import's share grows as the epoch shrinks. **Time to a −ELBO of 105** is that import and three
-epochs; two didn't get there with any of the settings that were tried (learning rates up to 8e-3, batches of 48 to 128,
-GELU, SiLU and ReLU, He's initial weights).
+epochs of one layer of 400, begun with the training images' mean. In two epochs it takes a layer of 832 (104.9 nats),
+which isn't sooner.
 
 **The likelihood** is matrix products of the decoder for the most part, as pythae's is; the rest is one pass over every
 pixel of every code."""
