@@ -67,21 +67,17 @@ def he_initialised(net: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def last_layer(net: nn.Module) -> nn.Module:
-    """The last layer with weights."""
-    return [each for each in net.modules() if isinstance(each, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)][-1]
-
-
 @torch.no_grad()
-def make_at_first(last: nn.Module, image: Tensor, logits: bool) -> None:
+def make_at_first(decoder: nn.Module, image: Tensor, logits: bool) -> None:
     """Set the biases of a decoder's last layer so that, before it has learned anything, it makes about this image.
 
     Args:
-        last: a linear layer with an output a pixel, or a convolution, which can only make each channel's mean. One
-            without biases stays as it is.
+        decoder: its last layer with weights is a linear one with an output a pixel, or a convolution, which can only
+            make each channel's mean. One without biases stays as it is.
         image: (C, H, W) in [0, 1].
         logits: whether the outputs are log-odds, of pixels that are neither quite 0 nor quite 1 then.
     """
+    last = [each for each in decoder.modules() if isinstance(each, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)][-1]
     if not isinstance(last.bias, Tensor):
         return
     pixels = image if isinstance(last, nn.Linear) else image.mean((1, 2))

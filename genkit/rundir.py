@@ -295,14 +295,13 @@ def number_of(run: Path) -> int:
 
 def unused(path: Path) -> Path:
     """`path`, or with -2, -3, … before its suffix where a file beside it has that stem: nothing is overwritten."""
-    beside = [entry.name for entry in path.parent.iterdir()]
+    beside = {entry.name for entry in path.parent.iterdir()}
     # A run may be called a.b: what follows a dot is a suffix only where it is one of a file.
     suffix = path.suffix if path.suffix in FILE_SUFFIXES else ""
     stem = path.name.removesuffix(suffix)
 
     def taken(candidate: str) -> bool:
-        own = {candidate, f"{candidate}-projector", *(f"{candidate}{each}" for each in FILE_SUFFIXES)}
-        return any(name in own for name in beside)
+        return not beside.isdisjoint(candidate + ending for ending in ("", "-projector", *FILE_SUFFIXES))
 
     candidate, count = stem, 1
     while taken(candidate):

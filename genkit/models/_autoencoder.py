@@ -58,7 +58,7 @@ class Autoencoder(GenerativeModel):
         return {"loss": loss / len(batch.images), "squared_error": error / len(batch.images)}
 
     def begin_at(self, mean: Tensor) -> None:
-        nets.make_at_first(nets.last_layer(self.decoder), mean, logits=self.options.loss == "cross-entropy")
+        nets.make_at_first(self.decoder, mean, logits=self.options.loss == "cross-entropy")
 
     def keep_features(self) -> None:
         del self.decoder, self.codes

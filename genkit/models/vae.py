@@ -170,7 +170,7 @@ class VAE(GenerativeModel):
         return {"loss": bound, **terms, "iwae": bound}
 
     def begin_at(self, mean: Tensor) -> None:
-        nets.make_at_first(nets.last_layer(self.decoder), mean, logits=self.options.likelihood == "bernoulli")
+        nets.make_at_first(self.decoder, mean, logits=self.options.likelihood == "bernoulli")
 
     def kl_weight(self, epoch: Tensor) -> Tensor | float:
         """`beta`, reached linearly after `kl_warmup` epochs."""

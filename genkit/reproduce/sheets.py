@@ -131,7 +131,7 @@ def curve(bench: Bench, path: Path, runs: Sequence[str], over: str, figure: str,
 
 
 def plot_curves(plane: Any, lines: Mapping[str, Mapping[float, Sequence[float]]]) -> None:
-    """A line a name, through the means at each place, in matplotlib's axes."""
+    """A line a name, through the means at each place, in matplotlib's axes; bars are the values' standard deviation."""
     places = sorted({place for found in lines.values() for place in found})
     for name, found in lines.items():
         across = sorted(found)
