@@ -11,11 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
 from genkit.errors import GenkitError
 
 #: What stands beside a small second moment's root, as in torch.
 EPSILON = 1e-8
+#: A moment below it moves a weight by 1e-22 of the learning rate at most.
+VANISHED = 1e-30
 #: torch's, which isn't public: a version that lacks it is used by its own functional form.
 KERNEL = getattr(torch, "_fused_adamw_", None)
 
@@ -76,6 +79,18 @@ class AdamW:
             betas=self.betas,
             weight_decay=self.weight_decay,
         )
+
+    @torch.no_grad()
+    def sweep(self) -> None:
+        """Set moments to 0 that are below `VANISHED`.
+
+        The moment of a weight that gets no gradient, as of a pixel that is black in nearly every image, dwindles to a
+        denormal number, which rounding then keeps from ever reaching 0, and with which a CPU computes many times more
+        slowly: of MNIST's, a third of a first layer's moments after a thousand steps.
+        """
+        for state in self.state.values():
+            for moment in (state["exp_avg"], state["exp_avg_sq"]):
+                moment.copy_(hardshrink(moment, VANISHED))
 
 
 def fresh_state(parameter: Tensor) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ import torch
 from conftest import Genkit, random_batch, small_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from genkit import models
+from genkit import models, training
 from genkit.accelerate import LONG_RUN, accelerated, compiles
 from genkit.config import RunOptions
 from genkit.data.batches import TrainingBatches, in_order
@@ -49,6 +49,30 @@ def test_the_loop_is_plain_adam() -> None:
     list(train(TrainingState(ours, 5, 5), batches(5)))
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-7)
+
+
+def test_moments_that_have_died_away_are_zero_and_the_weights_are_as_without_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A pixel that is lit in the first batch and never again, as a corner of MNIST: its weights get no gradient."""
+    tiny = torch.finfo(torch.float32).tiny
+    lit, dark = batches(2)
+    dark.images[:, :, 0] = 0
+    trained, denormals = [], []
+    for between in (training.STEPS_BETWEEN_SWEEPS, 10_000):
+        monkeypatch.setattr(training, "STEPS_BETWEEN_SWEEPS", between)
+        state = TrainingState(small(), 1100, 1100)
+        torch.manual_seed(0)
+        list(train(state, [lit] + [dark] * 1099))
+        (optimizer,) = state.optimizers
+        moments = torch.cat(
+            [each[name].flatten() for each in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
+        )
+        denormals.append(int(((moments != 0) & (moments.abs() < tiny)).sum()))
+        trained.append(list(state.model.parameters()))
+    assert denormals[0] == 0
+    assert denormals[1] >= 6 * 7  # a row of pixels, each with a weight to each hidden unit
+    assert all(torch.equal(*pair) for pair in zip(*trained, strict=True))
 
 
 def test_metrics_are_detached_and_named_by_phase() -> None:
