@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -76,19 +77,24 @@ def embed(
         "csv": stem.with_suffix(".csv"),
         "projector": stem.with_name(f"{stem.name}-projector"),
     }
-    embedding.plot(
-        projection.points,
-        labels,
-        classes,
-        files["png"],
-        files["svg"],
-        title=f"{opened.name}: {len(rows):,} {split} images of {images.name}",
-        subtitle=in_words(scores),
-        axes=projection.axes,
-        thumbnails=rows.images() if thumbnails else None,
-    )
-    embedding.write_csv(files["csv"], projection.points, labels, classes, rows.rows)
-    embedding.write_projector(files["projector"], features, labels, classes, rows.rows, rows.images())
+    with ThreadPoolExecutor(1) as aside:
+        # The projector's sheet of images is encoded while the plot is drawn.
+        written = aside.submit(
+            embedding.write_projector, files["projector"], features, labels, classes, rows.rows, rows.images()
+        )
+        embedding.plot(
+            projection.points,
+            labels,
+            classes,
+            files["png"],
+            files["svg"],
+            title=f"{opened.name}: {len(rows):,} {split} images of {images.name}",
+            subtitle=in_words(scores),
+            axes=projection.axes,
+            thumbnails=rows.images() if thumbnails else None,
+        )
+        embedding.write_csv(files["csv"], projection.points, labels, classes, rows.rows)
+        written.result()
     logger.info("open the codes in TensorBoard's projector with: tensorboard --logdir %s", files["projector"])
     result = {
         "checkpoint": opened.checkpoint.path,
