@@ -1,11 +1,18 @@
-"""docs/speed.md, from what the races found."""
+"""docs/speed.md, from what the races found on each machine."""
 
 from __future__ import annotations
 
 import statistics
+import string
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import waits
+
+#: What one machine's races found, by row.
 Results = dict[str, dict[str, Any]]
+#: The same by machine, in the order in which they came.
+Machines = dict[str, Results]
 
 
 class Figure(NamedTuple):
@@ -15,6 +22,7 @@ class Figure(NamedTuple):
         rival: None for our own time, in seconds, of which less is better.
         bar, reach: what is asked for, and what is aimed at; None where no bar was set.
         more: the name of one of the row's other numbers, of which less is better.
+        ours: the contender that is genkit.
     """
 
     row: str
@@ -23,6 +31,7 @@ class Figure(NamedTuple):
     bar: float | None
     reach: float | None
     more: str | None = None
+    ours: str = "genkit"
 
 
 VAE = "VAE 784-400-20, CPU, batch"
@@ -77,6 +86,32 @@ FIGURES = [
     ),
     Figure("larger", f"{MILLION}: speed against ten thousand such images", "ten thousand", 0.9, None),
     Figure("larger", f"{MILLION}, a whole epoch by the command: GB resident at most", None, 1.5, None, "peak"),
+    Figure("waits", "`genkit --help`: seconds", None, 0.3, None, ours=waits.HELP),
+    Figure("waits", "a run's first step on MNIST, from the command: seconds", None, 3, None, ours=waits.STEP),
+    Figure(
+        "waits",
+        "10,000 samples to PNG, whole command: their encoding's time over ours",
+        waits.ENCODING,
+        None,
+        None,
+        ours=waits.SAMPLE,
+    ),
+    Figure(
+        "waits",
+        "embedding 10,000 images, whole command: encoder's and PCA's time over ours",
+        waits.PRODUCTS,
+        None,
+        None,
+        ours=waits.EMBED,
+    ),
+    Figure(
+        "waits",
+        "packing 10,000 PNG files and a first step on them: their reading's time over ours",
+        waits.DECODING,
+        None,
+        None,
+        ours=waits.PACK,
+    ),
     Figure("cuda-vae", "VAE 784-400-20 on a GPU, batch 128: seconds for 60,000 images", None, 0.06, 0.03),
     Figure("cuda-vae", "VAE 784-400-20 on a GPU, batch 128: against the example script", "example script", 50, 100),
     Figure(
@@ -90,8 +125,8 @@ def measured(figure: Figure, results: Results) -> str:
     if figure.row not in results:
         return "no GPU at hand" if figure.row.startswith("cuda") else "not measured"
     row = results[figure.row]
-    ours = row["times"]["genkit"]
-    if "genkit" in row.get("missed", []):
+    ours = row["times"][figure.ours]
+    if figure.ours in row.get("missed", []):
         return "not reached"
     if figure.rival is None:
         value = row["more"][figure.more] if figure.more else statistics.median(ours)
@@ -103,19 +138,25 @@ def measured(figure: Figure, results: Results) -> str:
     return f"**{text}**" if figure.bar and value >= figure.bar else text
 
 
-def table(results: Results) -> str:
-    """Figure, bar, reach and what was measured."""
+def lettered(machines: Machines) -> Iterator[tuple[str, str, Results]]:
+    """The letter by which the page calls a machine, the machine, and what was found on it."""
+    for letter, (machine, results) in zip(string.ascii_uppercase, machines.items(), strict=False):
+        yield letter, machine, results
+
+
+def table(machines: Machines) -> str:
+    """Figure, bar, reach and what was measured, a column for each machine."""
 
     def wanted(figure: Figure, value: float | None) -> str:
         if value is None:
             return ""
         return f"{'≥' if figure.rival else '≤'} {value:g}"
 
-    lines = ["| figure | bar | reach | measured |", "|---|---|---|---|"]
-    lines += [
-        f"| {each.text} | {wanted(each, each.bar)} | {wanted(each, each.reach)} | {measured(each, results)} |"
-        for each in FIGURES
-    ]
+    letters = [letter for letter, _, _ in lettered(machines)]
+    lines = [f"| figure | bar | reach | {' | '.join(letters)} |", "|" + "---|" * (3 + len(letters))]
+    for each in FIGURES:
+        found = " | ".join(measured(each, results) for results in machines.values())
+        lines.append(f"| {each.text} | {wanted(each, each.bar)} | {wanted(each, each.reach)} | {found} |")
     return "\n".join(lines)
 
 
@@ -124,85 +165,92 @@ def digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def spreads(results: Results) -> str:
-    """Every contender's times."""
-    lines = ["| row | contender | median | min–max | rounds | |", "|---|---|---|---|---|---|"]
-    for name, row in results.items():
-        for contender, times in row["times"].items():
-            notes = [row["notes"].get(contender), "not reached" if contender in row.get("missed", []) else None]
-            spread = f"{digits(min(times))}–{digits(max(times))}"
-            lines.append(
-                f"| {name} | {contender} | {digits(statistics.median(times))} {row['unit']} | {spread} | {len(times)} "
-                f"| {', '.join(filter(None, notes))} |"
-            )
+def spreads(machines: Machines, without: str = "") -> str:
+    """Every contender's times, but of one row."""
+    lines = ["| row | on | contender | median | min–max | rounds | |", "|---|---|---|---|---|---|---|"]
+    for letter, _, results in lettered(machines):
+        for name, row in results.items():
+            if name == without:
+                continue
+            for contender, times in row["times"].items():
+                notes = [row["notes"].get(contender), "not reached" if contender in row.get("missed", []) else None]
+                spread = f"{digits(min(times))}–{digits(max(times))}"
+                lines.append(
+                    f"| {name} | {letter} | {contender} | {digits(statistics.median(times))} {row['unit']} | {spread} "
+                    f"| {len(times)} | {', '.join(filter(None, notes))} |"
+                )
     return "\n".join(lines)
 
 
-def environments(results: Results) -> str:
-    """Where and when the rows were measured: a paragraph for each set of circumstances."""
-    found: dict[str, list[str]] = {}
-    for name, row in results.items():
-        about = row["environment"]
-        text = (
-            f"on {about['day']} at revision {about['revision']}: {about['cpu']}, cores: {about['cores']}, "
-            f"torch's threads: {about['threads']}, {about['system']}; GPU: {about['gpu'] or 'none at hand'}; "
-            f"Python {about['python']}, torch {about['torch']}, pythae {about['pythae']}"
-        )
-        asked = "".join(f", --{key} {value}" for key, value in row.get("asked", {}).items())
-        found.setdefault(text, []).append(f"{name} ({row['load']}{asked})")
-    return "\n\n".join(
-        f"Measured {text}. Rows, with the load before each: {', '.join(rows)}." for text, rows in found.items()
-    )
+def environments(machines: Machines) -> str:
+    """Where and when the rows were measured: a paragraph for each machine, a line for each occasion."""
+    paragraphs = []
+    for letter, machine, results in lettered(machines):
+        found: dict[str, list[str]] = {}
+        for name, row in results.items():
+            about = row["environment"]
+            text = (
+                f"{about['day']} at revision {about['revision']}, with Python {about['python']}, torch "
+                f"{about['torch']} on {about['threads']} threads and pythae {about['pythae']}, {about['system']}"
+            )
+            asked = "".join(f", --{key} {value}" for key, value in row.get("asked", {}).items())
+            found.setdefault(text, []).append(f"{name} ({row['load']}{asked})")
+        lines = [f"- {text}; rows, with the load before each: {', '.join(rows)}" for text, rows in found.items()]
+        paragraphs.append("\n".join([f"**{letter}** is {machine}. Measured on", "", *lines]))
+    return "\n\n".join(paragraphs)
 
 
-def shortfalls(results: Results) -> str:
-    """What keeps a figure below its bar, where one is and the rows that show it were measured."""
-    if "step" not in results or "vae-128" not in results:
+def shortfalls(machines: Machines) -> str:
+    """What keeps a figure below its bar, where the rows that show it were measured."""
+    tables = [
+        parts_of_a_step(letter, results)
+        for letter, _, results in lettered(machines)
+        if {"step", "vae-128"} <= results.keys()
+    ]
+    if not tables:
         return ""
+    return "\n\n".join(["## Where a step's time goes", *tables, limits(machines), WHY]) + "\n"
+
+
+def parts_of_a_step(letter: str, results: Results) -> str:
+    """The table of a machine's step."""
     parts = {part: statistics.median(times) for part, times in results["step"]["times"].items()}
     floor = parts.pop("the bare products")
     total = sum(parts.values())
     rows = "\n".join(f"| {part} | {spent:.2f} | {spent / total:.0%} |" for part, spent in parts.items())
-    return f"""## Where a step's time goes
-
-| part of a step, VAE 784-400-20, batch 128 | ms | share |
+    return f"""| part of a step, VAE 784-400-20, batch 128, on {letter} | ms | share |
 |---|---|---|
 {rows}
 | together | {total:.2f} | |
-| the bare products alone | {floor:.2f} | {floor / total:.0%} |
-
-{limits(results)}
-
-{WHY}
-"""
+| the bare products alone | {floor:.2f} | {floor / total:.0%} |"""
 
 
-def limits(results: Results) -> str:
-    """How far ahead of the example any loop could be here, which depends on the processor as well as on the loop."""
-    times = results["vae-128"]["times"]
-    if not {"example script", "bare products"} <= times.keys():
-        return ""
-    pairs = zip(times["example script"], times["bare products"], strict=True)
-    floor = statistics.median(example / products for example, products in pairs)
+def limits(machines: Machines) -> str:
+    """How far ahead of the example any loop could be, which depends on the processor as well as on the loop."""
+    factors = []
+    for letter, _, results in lettered(machines):
+        times = results.get("vae-128", {"times": {}})["times"]
+        if {"example script", "bare products"} <= times.keys():
+            pairs = zip(times["example script"], times["bare products"], strict=True)
+            factor = statistics.median(example / products for example, products in pairs)
+            factors.append(f"{factor:.2g} on {letter}, {0.59 * factor:.2g} times as fast as the example")
     return f"""**The example script** decodes images one at a time, which is Python on one core, where the bare products
-are both cores' arithmetic. How far apart the two are is the processor's doing: a factor of {floor:.2g} here, so that a
-loop whose share of products is the bar's 0.59 is {0.59 * floor:.2g} times as fast as the example. At revision 3a8d305,
-on an AMD EPYC of family 25, model 1, the factor was 7.4, and genkit 4.04 times as fast with a share of 0.545; the
-history of this file has that page."""
+are both cores' arithmetic. How far apart the two are is the processor's doing, and so is how far ahead of the example
+a loop is whose share of products is the bar's 0.59: {"; ".join(factors)}."""
 
 
-def page(results: Results) -> str:
+def page(machines: Machines) -> str:
     return f"""# Speed
 
 How fast genkit trains, beside others and beside the machine's limit, as measured by `make bench`, which writes this
 page and [speed.json](speed.json). It needs MNIST where `GENKIT_DATA` says. `GENKIT_DATA=… python benchmarks/speed.py
---rows vae-128` measures one row alone and leaves the others as they are.
+--rows vae-128` measures one row alone and leaves the others, and what other machines found, as they are.
 
-{table(results)}
+{table(machines)}
 
-Bold is what reaches its bar; above 1 means that genkit takes less time.
+Bold is what reaches its bar; above 1 means that genkit takes less time. A column is a machine.
 
-{environments(results)}
+{environments(machines)}
 
 ## How it is measured
 
@@ -211,7 +259,7 @@ prepares itself, trains a first round that isn't counted, and waits; then the ro
 one at a time, in an order that turns round every time. Each ratio is the median over the rounds of the rival's time
 over ours, so that a disturbance which lasts longer than a round falls on both sides.
 
-{spreads({name: row for name, row in results.items() if name != "step"})}
+{spreads(machines, without="step")}
 
 **vae-128, vae-512.** 60,000 images of MNIST a round, or as many as `--images` says, through a VAE 784-400-20 with ReLU
 and Bernoulli pixels. Time counts from the first batch of an epoch to the last, in seconds per 60,000 images: genkit
@@ -268,10 +316,15 @@ as any array is, through the default fully connected autoencoder at batch 128, w
 100 steps a round, each in a process of its own, shuffled over the whole set, and read ahead from the disk or held in
 memory.
 
+**waits.** `python benchmarks/waits.py`: whole commands, timed from outside, until they end or, of `genkit train`, until
+the first step is taken. The bare work beside three of them is a program that imports what it needs and does nothing
+else, on all cores. `genkit sample` also draws the sheet of all samples; `genkit embed` also draws its plot as PNG and
+SVG, scores it, and writes a table and TensorBoard's projector; a folder is packed once, whenever it changes.
+
 **step.** `python benchmarks/step.py`: the parts of a step of the VAE 784-400-20 at batch 128, one after the other with
 a clock between them, in turn with the bare products.
 
-{shortfalls(results)}
+{shortfalls(machines)}
 ## What isn't measured yet
 
 - Several GPUs.

@@ -7,8 +7,8 @@ It prepares itself, takes a first round that isn't counted, and then waits; the 
 interleaved, one at a time, in an order that turns round every time. A ratio is the median of the rounds' ratios. A
 rival with a DataLoader races with the number of workers that was fastest in a trial before.
 
-Rows that aren't run keep what speed.json holds of them, with the machine, revision and day of their own; `--rows ""`
-writes the page anew from it.
+speed.json holds every machine's rows apart. Those that aren't run keep what it holds, with the revision and day of
+their own; `--rows ""` writes the page anew from it.
 """
 
 from __future__ import annotations
@@ -209,6 +209,11 @@ def beside(program: str, *flags: str) -> Any:
         return json.loads(file.read_text())
 
 
+def waits(given: argparse.Namespace) -> dict[str, Any]:
+    """Commands that don't train, or haven't begun to: benchmarks/waits.py."""
+    return {"unit": "s", "times": beside("waits", "--rounds", str(given.rounds or 5)), "notes": {}}
+
+
 def cuda_vae(given: argparse.Namespace) -> dict[str, Any]:
     size = ["--batch-size", "128", "--images", str(given.images or 60_000), "--device", "cuda"]
     contenders = {OURS: ["ours", *size, "--options", json.dumps(EXAMPLE_VAE)], "example script": ["example_vae", *size]}
@@ -344,6 +349,7 @@ ROWS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "whole-run": whole_run,
     "nll": nll,
     "larger": larger,
+    "waits": waits,
     "step": step,
     "cuda-vae": cuda_vae,
     "cuda-dcgan": cuda_dcgan,
@@ -424,8 +430,9 @@ def main() -> None:
     if unknown := set(rows) - ROWS.keys():
         parser.error(f"no row is called {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     store = given.out / "speed.json"
-    results = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
+    machines = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
     where = environment()  # asked once: what is written below makes the revision "dirty"
+    machine = f"{where['cpu']} with {where['cores']} cores" + (f" and {where['gpu']}" if where["gpu"] else "")
     with plain_mnist() if rows else contextlib.nullcontext():
         for name in rows:
             if name.startswith("cuda") and not torch.cuda.is_available():
@@ -434,13 +441,14 @@ def main() -> None:
             print(f"{name} …", file=sys.stderr, flush=True)
             load = round(os.getloadavg()[0], 1)
             asked = {key: value for key in ("images", "rounds") if (value := getattr(given, key))}
-            results[name] = {**ROWS[name](given), "asked": asked, "load": load, "environment": where}
-            results = {each: results[each] for each in ROWS if each in results}
+            found = machines.get(machine, {})
+            found[name] = {**ROWS[name](given), "asked": asked, "load": load, "environment": where}
+            machines[machine] = {each: found[each] for each in ROWS if each in found}
             store.parent.mkdir(parents=True, exist_ok=True)
-            store.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-            print(spreads({name: results[name]}), file=sys.stderr, flush=True)
-    (given.out / "speed.md").write_text(page(results), encoding="utf-8")
-    print(table(results))
+            store.write_text(json.dumps(machines, indent=1) + "\n", encoding="utf-8")
+            print(spreads({machine: {name: found[name]}}), file=sys.stderr, flush=True)
+    (given.out / "speed.md").write_text(page(machines), encoding="utf-8")
+    print(table(machines))
 
 
 if __name__ == "__main__":
