@@ -145,8 +145,9 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """The great circle from `a` (D,) at t = 0 to `b` (D,) at t = 1, after White, "Sampling generative networks" (2016).
 
     In many dimensions nearly all of a Gaussian's mass lies on a shell, which a straight line leaves and this doesn't.
-    Vectors of unequal length are weighted alike, so the length changes smoothly. Where the circle isn't defined
-    (parallel or opposite vectors, or a zero), it is the straight line.
+    The direction turns at an even pace, and the length goes evenly from one to the other; were vectors of unequal
+    length weighted as they are, the way between two that are nearly opposite would fly off far beyond both. Where the
+    circle isn't defined (parallel or opposite vectors, or a zero), it is the straight line.
 
     Args:
         t: (T, 1).
@@ -154,11 +155,15 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     Returns:
         (T, D).
     """
-    cosine = torch.nn.functional.cosine_similarity(a, b, dim=-1).clamp(-1, 1)
-    angle = torch.acos(cosine)
-    if torch.sin(angle) < 1e-4 or not (a.any() and b.any()):
+    if not (a.any() and b.any()):
         return lerp(a, b, t)
-    return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
+    from_a, to_b = a / a.norm(), b / b.norm()
+    # Not the arc cosine, which in float32 knows an angle near 0 or π to three digits only.
+    angle = 2 * torch.atan2((from_a - to_b).norm(), (from_a + to_b).norm())
+    if torch.sin(angle) < 1e-4:
+        return lerp(a, b, t)
+    direction = (torch.sin((1 - t) * angle) * from_a + torch.sin(t * angle) * to_b) / torch.sin(angle)
+    return lerp(a.norm(), b.norm(), t) * direction
 
 
 def interpolate(waypoints: Tensor, steps: int, path: Path = "slerp", centre: Tensor | None = None) -> list[Tensor]:

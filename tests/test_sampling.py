@@ -43,6 +43,17 @@ def test_slerp_keeps_the_length_that_lerp_loses() -> None:
     assert sampling.lerp(a, b, middle).norm() < 0.9 * a.norm()
 
 
+@pytest.mark.parametrize("degrees", [1, 90, 170, 179.9])
+def test_slerp_turns_and_grows_evenly(degrees: float) -> None:
+    """Also between nearly opposite codes, of which the longer one would otherwise pull the way far outside."""
+    angles = torch.deg2rad(torch.tensor([0, degrees]))
+    a, b = torch.tensor([3.0, 1.0])[:, None] * torch.stack([angles.cos(), angles.sin()], 1)
+    path = sampling.slerp(a, b, t(0, 0.25, 0.5, 0.75, 1))
+    torch.testing.assert_close(path.norm(dim=1), torch.tensor([3, 2.5, 2, 1.5, 1]), rtol=1e-3, atol=0)
+    turned = torch.rad2deg(torch.atan2(path[:, 1], path[:, 0]))
+    torch.testing.assert_close(turned, degrees * torch.tensor([0, 0.25, 0.5, 0.75, 1]), rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("b", [[2.0, 0.0], [-1.0, 0.0], [0.0, 0.0]], ids=["parallel", "opposite", "zero"])
 def test_slerp_is_lerp_where_no_circle_is_defined(b: list[float]) -> None:
     a, steps = torch.tensor([1.0, 0.0]), t(0, 0.25, 1)

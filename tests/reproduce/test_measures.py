@@ -11,10 +11,14 @@ import torch
 from conftest import Genkit
 
 from genkit import data
-from genkit.data.dataset import Dataset
+from genkit.data import DataOptions
+from genkit.data.dataset import Dataset, Split
 from genkit.errors import UsageError
 from genkit.evaluate.estimate import WILSON
 from genkit.evaluate.figure import Figure
+from genkit.evaluate.subject import Subject
+from genkit.model import ImageShape, Model, Phase
+from genkit.models.classifier import Classifier
 from genkit.reproduce import judged, measures, results
 from genkit.reproduce.bench import Bench, Opened
 from genkit.reproduce.results import Measured, Record, Row
@@ -111,15 +115,55 @@ def test_neighbours_of_codes_that_are_the_class(trained, monkeypatch: pytest.Mon
     assert 0.2 < found["pca/knn_accuracy"] < 0.7
 
 
+class Reader(Model):
+    """Reads its answers, of two classes or of two attributes, off an image's two pixels."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(ImageShape(1, 1, 2), Classifier.Options(**options))
+
+    def phases(self) -> list[Phase]:
+        return []
+
+    def probabilities(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch):
+    """A run of a reader with test images that make it answer so; (N, 2), and what is true of them."""
+
+    def made(reader: Reader, answers: torch.Tensor, truth: dict[str, torch.Tensor], **told: object) -> Opened:
+        split = Split((255 * answers).to(torch.uint8).reshape(-1, 1, 1, 2), torch.arange(len(answers)), **truth)
+        dataset, cpu = Dataset("read", split, split, split, **told), torch.device("cpu")
+        subject = Subject("net", reader, "reader", dataset, "test", split, DataOptions(), True, cpu, "sum")
+        monkeypatch.setattr(Opened, "subject", subject)
+        return Opened("net", Path(), dataset, cpu)
+
+    return made
+
+
 @pytest.mark.parametrize(("share", "error"), [(0.0, 1 / 501), (1.0, 1 / 501), (0.1, (0.09 / 500) ** 0.5)])
-def test_the_error_of_a_share_is_never_nothing(
-    digits: Dataset, monkeypatch: pytest.MonkeyPatch, share: float, error: float
-) -> None:
-    monkeypatch.setattr(Opened, "trained", None)
-    monkeypatch.setattr(measures, "validate", lambda *_: {"error": share})
-    (found,) = measures.test_error(Opened("net", Path(), digits, torch.device("cpu")))
-    assert (found.value, found.error) == (share, pytest.approx(error))
+def test_the_error_of_a_share_is_never_nothing(read, share: float, error: float) -> None:
+    wrong = torch.arange(500) < 500 * share
+    labels = torch.arange(500) % 2
+    answers = torch.nn.functional.one_hot(labels ^ wrong, 2)
+    run = read(Reader(classes=2), answers, {"labels": labels}, classes=("even", "odd"))
+    (found,) = measures.test_error(run)
+    assert (found.value, found.error) == (pytest.approx(share), pytest.approx(error, rel=2e-3))
     assert ("error" in found.conditions) == (share in (0, 1))
+
+
+def test_the_error_of_several_attributes_is_of_their_mean(read) -> None:
+    """Each image has both of its answers right, or one: not as far from the mean as if each were all or nothing."""
+    attributes = torch.ones(400, 2, dtype=torch.bool)
+    answers = attributes.clone()
+    answers[::4, 0] = False
+    told = {"male": 0, "glasses": 1}
+    (found,) = measures.test_error(
+        read(Reader(attributes=told), answers, {"attributes": attributes}, attributes=tuple(told))
+    )
+    assert found.value == 1 / 8
+    assert found.error == pytest.approx(float(answers.double().mean(1).std()) / 20)
 
 
 def test_pictures_can_all_be_drawn(trained, tmp_path: Path) -> None:

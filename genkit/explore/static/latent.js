@@ -9,8 +9,8 @@
   }
 
   /**
-   * The great circle about `centre` (the origin where there is none) from a at t = 0 to b at t = 1. Where it isn't
-   * defined (parallel or opposite vectors, or a zero), it is the straight line, as in genkit.
+   * The great circle about `centre` (the origin where there is none) from a at t = 0 to b at t = 1: direction and
+   * length change evenly. Where it isn't defined (parallel or opposite vectors, or a zero), it is the straight line.
    */
   function slerp(a, b, t, centre) {
     let dot = 0;
@@ -23,11 +23,13 @@
       squareB += (b[k] - offset) ** 2;
     }
     if (squareA === 0 || squareB === 0) return lerp(a, b, t);
-    const angle = Math.acos(Math.min(1, Math.max(-1, dot / Math.sqrt(squareA * squareB))));
+    const [lengthA, lengthB] = [Math.sqrt(squareA), Math.sqrt(squareB)];
+    const angle = Math.acos(Math.min(1, Math.max(-1, dot / (lengthA * lengthB))));
     const sine = Math.sin(angle);
     if (sine < 1e-4) return lerp(a, b, t);
-    const fromA = Math.sin((1 - t) * angle) / sine;
-    const fromB = Math.sin(t * angle) / sine;
+    const length = lengthA + t * (lengthB - lengthA);
+    const fromA = (length / lengthA) * (Math.sin((1 - t) * angle) / sine);
+    const fromB = (length / lengthB) * (Math.sin(t * angle) / sine);
     return Float32Array.from(a, (value, k) => {
       const offset = centre ? centre[k] : 0;
       return fromA * (value - offset) + fromB * (b[k] - offset) + offset;
