@@ -80,7 +80,8 @@ def project(features: Tensor, method: Method = "pca", seed: int = 0) -> Projecti
         raise DataError("some codes aren't finite numbers: the model's training diverged; use an earlier checkpoint")
     if width <= 2:
         padding = torch.zeros(count, 2 - width)
-        return Projection(torch.cat([features, padding], 1).double().numpy(), "native", ("latent 1", "latent 2"))
+        axes = ("latent 1", "latent 2" if width == 2 else "")
+        return Projection(torch.cat([features, padding], 1).double().numpy(), "native", axes)
     if method == "pca":
         found = principal_axes(features, 2, seed)
         return Projection(found.coordinates.numpy(), "pca", axis_names(found), found)

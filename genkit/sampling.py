@@ -52,8 +52,10 @@ def device_of(model: GenerativeModel) -> torch.device:
 
 
 def seed_codes(model: GenerativeModel, seeds: Iterable[int]) -> Tensor:
-    """The codes (N, latent_dim) that the model's prior makes of the seeds' noise."""
-    return model.prior(noise(seeds, model.options.latent_dim).to(device_of(model)))
+    """The codes (N, latent_dim) that the model's prior makes of the seeds' noise, each a function of its seed alone."""
+    device = device_of(model)
+    drawn = noise(seeds, model.options.latent_dim).to(device)
+    return in_chunks(model.prior, drawn).to(device) if len(drawn) else model.prior(drawn)
 
 
 @torch.no_grad()

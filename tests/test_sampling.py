@@ -134,6 +134,15 @@ def test_inversion_finds_the_code_of_a_generated_image() -> None:
     assert (found - images).square().flatten(1).sum(1).max() < 0.01 * spread
 
 
+def test_a_code_is_a_function_of_its_seed_alone() -> None:
+    """Of a fitted prior too, whose product of matrices may round otherwise for other numbers of rows."""
+    model = AE(IMAGE, AE.Options(hidden=(), latent_dim=30))
+    model.codes.fit(torch.randn(1000, 30) @ torch.randn(30, 30))
+    codes = sampling.seed_codes(model, range(300))
+    for few in (1, 3, 7, 100):
+        assert torch.equal(sampling.seed_codes(model, range(few)), codes[:few])
+
+
 def test_prior_of_an_autoencoder_is_the_codes_gaussian() -> None:
     model = AE(IMAGE, AE.Options(hidden=(), latent_dim=3))
     mixing = torch.tensor([[2.0, 0.0, 0.0], [1.0, 0.5, 0.0], [0.0, 0.3, 0.1]])

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("genkit")
 
+#: The topic that a number is of, without which it says nothing.
+OF_TOPICS = {"k": "likelihood", "nll_images": "likelihood", "samples": "samples"}
+
 
 @click.command(epilog=RUN_HELP)
 @click.argument("runs", nargs=-1, metavar="[RUN]…")
@@ -70,7 +73,9 @@ logger = logging.getLogger("genkit")
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for evaluation.json.  [default: the run]"
 )
 @json_option
+@click.pass_context
 def evaluate(
+    context: click.Context,
     runs: tuple[str, ...],
     only: str | None,
     split: str,
@@ -103,6 +108,9 @@ def evaluate(
     chosen = topics.chosen(only)
     if expressions and "arithmetic" not in chosen:
         raise UsageError("--arithmetic is measured by the topic arithmetic, which --only leaves out")
+    for option, topic in OF_TOPICS.items():
+        if topic not in chosen and context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE:
+            logger.warning("--%s is of the topic %s, which --only leaves out", option.replace("_", "-"), topic)
     devices.keep_freed_memory()
     # All that can be wrong is found before the first of them is measured, which may take minutes.
     loaded: dict[DataOptions, Dataset] = {}
@@ -174,7 +182,7 @@ def prepare(
     """
     from genkit.evaluate import arithmetic, kept
 
-    shared = several and opened.out is not None
+    shared = several and (opened.out is not None or opened.directory is None)
     file = opened.folder("") / (f"{opened.name}.json" if shared else kept.NAME)
     options = opened.data_options(dataset)
     if options in loaded:

@@ -130,6 +130,7 @@ def sample(
     Without a kind, a grid of samples from the prior. Prints the files it wrote.
     """
     kind = chosen_kind(context, asked)
+    asked["typed"] = {name for name in asked if typed(context, name)}
     opened = load_run(run, device, out)
     picture = MAKERS[kind](opened, asked)
     for note in picture.notes:
@@ -156,11 +157,15 @@ def chosen_kind(context: click.Context, asked: dict[str, Any]) -> str:
         raise UsageError(f"--{kinds[0]} and --{kinds[1]} are two pictures; ask for one at a time")
     kind = kinds[0] if kinds else "samples"
     for option in set().union(*SHAPED_BY.values()) - SHAPED_BY[kind]:
-        if context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE:
+        if typed(context, option):
             flag = "--file" if option == "files" else f"--{option}"
             others = " or ".join(f"--{each}" for each, options in SHAPED_BY.items() if option in options)
             raise UsageError(f"{flag} goes with {others.replace('--samples', 'a plain grid')}, not with {kind}")
     return kind
+
+
+def typed(context: click.Context, option: str) -> bool:
+    return context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
 
 
 def save(opened: OpenedRun, kind: str, picture: Picture, each: bool, npz: bool) -> dict[str, Path]:
@@ -211,9 +216,13 @@ def make_arithmetic(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
 
     expression = asked["arithmetic"]
     source = Lazy(opened, asked["dataset"])
-    terms = [
-        exemplars(opened, term, source, asked["exemplars"], asked["seed"]) for term in arithmetic.parse(expression)
-    ]
+    parsed = arithmetic.parse(expression)
+    chosen = [term for term in parsed if not term.text.startswith("@") and not arithmetic.is_file_term(term.text)]
+    if not chosen and (ignored := asked["typed"] & {"exemplars", "seed", "dataset"}):
+        raise UsageError(
+            f"--{min(ignored)} is of images that are chosen by class or attribute, and '{expression}' names its own"
+        )
+    terms = [exemplars(opened, term, source, asked["exemplars"], asked["seed"]) for term in parsed]
     return pictures.arithmetic(opened.generator, terms, expression, asked["jitter"], opened.name)
 
 
@@ -221,6 +230,8 @@ def make_traversal(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
     from genkit import pictures
 
     codes, names = chosen_codes(opened, asked, range(1))
+    if len(codes) > 1:
+        raise UsageError(f"--traverse sweeps one code at a time, and {len(codes)} are named; name one")
     dims = asked["dims"]
     latent = opened.generator.options.latent_dim
     if dims and max(dims) >= latent:
@@ -253,6 +264,7 @@ def chosen_codes(opened: OpenedRun, asked: dict[str, Any], default_seeds: Sequen
     if asked["images"] or asked["files"]:
         originals, names = chosen_images(opened, asked, 0)
         return sampling.encode(opened.generator, originals), names
+    require_images_of_the_set(asked)
     seeds = asked["seeds"] or default_seeds
     return sampling.seed_codes(opened.generator, seeds), [f"seed {seed}" for seed in seeds]
 
@@ -266,6 +278,8 @@ def chosen_images(opened: OpenedRun, asked: dict[str, Any], default_count: int) 
     if asked["seeds"]:
         raise UsageError("--seeds names samples, --images and --file real images: give one kind or the other")
     parts, names = [], []
+    if asked["files"] and not asked["images"]:
+        require_images_of_the_set(asked)
     if asked["images"] or not asked["files"]:
         test = opened.dataset(asked["dataset"]).test
         positions = torch.tensor(asked["images"]) if asked["images"] else test.spread(default_count)
@@ -277,6 +291,16 @@ def chosen_images(opened: OpenedRun, asked: dict[str, Any], default_count: int) 
         parts.append(images.read_image(file, opened.generator.image)[None])
         names.append(file.name)
     return torch.cat(parts), names
+
+
+def require_images_of_the_set(asked: dict[str, Any]) -> None:
+    """Refuse a --dataset of which no image is asked for.
+
+    Raises:
+        UsageError
+    """
+    if asked["dataset"] is not None:
+        raise UsageError(f"--dataset {asked['dataset']}: of its test images none is named; name some with --images")
 
 
 class Lazy:

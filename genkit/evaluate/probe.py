@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -47,6 +48,7 @@ def probe(
     budgets: tuple[int | None, ...] = BUDGETS,
     draws: int = 5,
     seed: int = 0,
+    names: Sequence[str] | None = None,
 ) -> list[Score]:
     """Accuracy of a classifier on features, by how many of the training images' labels it is given.
 
@@ -57,6 +59,7 @@ def probe(
     Args:
         train, test: features (N, F) and (M, F).
         train_labels, test_labels: int64 (N,) and (M,).
+        names: of the classes; their numbers by default.
         draws: random choices of the labelled images at each budget; all of them can be chosen in one way only.
 
     Raises:
@@ -68,12 +71,14 @@ def probe(
     classes, sizes = train_labels.unique(return_counts=True)
     if len(classes) < 2:
         raise DataError("a probe tells classes apart, and all training images are of one; use images of several")
-    ranks = [ranks_in_class(train_labels, seed * draws + draw) for draw in range(draws)]
+    ranks = [ranks_in_class(train_labels, (seed * draws + draw) % 2**63) for draw in range(draws)]
     scores = []
     for budget in budgets:
         if budget is not None and budget > sizes.min():
             fewest = int(sizes.argmin())
-            reason = f"class {int(classes[fewest])} has only {int(sizes[fewest])} labelled images"
+            number = int(classes[fewest])
+            name = number if names is None else names[number]
+            reason = f"of the {len(train):,} training images here, only {int(sizes[fewest])} are of the class {name}"
             scores.append(Score(budget, None, reason))
             continue
         chosen = [torch.ones(len(train), dtype=torch.bool)] if budget is None else [rank < budget for rank in ranks]

@@ -6,6 +6,7 @@ and the same net with random weights.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
 import torch
@@ -52,7 +53,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
             known, questions = (features(seer, split, subject) for split in (train, test))
             for method in get_args(Method):
                 conditions = {**subject.conditions, "features": words, "training images": len(train)}
-                found += scores(method, name, known, train, questions, test, conditions, asked.seed)
+                found += scores(method, name, known, train, questions, test, conditions, asked.seed, dataset.classes)
                 bar.update()
     return unique(found)
 
@@ -75,13 +76,21 @@ def features(model: Model | None, split: Split, subject: Subject) -> Tensor:
 
 
 def scores(
-    method: Method, name: str, known: Tensor, train: Split, questions: Tensor, test: Split, conditions: dict, seed: int
+    method: Method,
+    name: str,
+    known: Tensor,
+    train: Split,
+    questions: Tensor,
+    test: Split,
+    conditions: dict,
+    seed: int,
+    classes: Sequence[str],
 ) -> list[Found]:
     """The accuracies of one method on one set of features, at each number of labels."""
     assert train.labels is not None
     assert test.labels is not None
     try:
-        results = probe(known, train.labels, questions, test.labels, method, draws=DRAWS, seed=seed)
+        results = probe(known, train.labels, questions, test.labels, method, draws=DRAWS, seed=seed, names=classes)
     except UsageError as error:
         return [LeftOut(f"representation/{method}", str(error))]
     found: list[Found] = []
@@ -91,7 +100,7 @@ def scores(
         if score.accuracy is None:
             found.append(LeftOut(row, score.reason or ""))
             continue
-        about = {**conditions, "test images": len(test), "draws": score.accuracy.n}
+        about = {**conditions, "test images": len(test), "draws": score.accuracy.n, "seed": seed}
         if method == "svm":
             about["weight of errors (C)"] = PENALTY
         else:

@@ -109,7 +109,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
         assert ours.features is not None
         assert real.features is not None
         found += judged(ours.features, real.features, order, count, judge, conditions, asked.seed)
-    found += on_pixels(ours.pixels, chosen, order, asked.seed, conditions)
+    found += on_pixels(ours.pixels, chosen, order, seeds, asked.seed, conditions)
     return [*found, *copies(subject, ours.pixels, seeds)]
 
 
@@ -174,7 +174,7 @@ def judged(
             if not two_sets:
                 found += [LeftOut(f"samples/{name}_floor", too_few(count, len(everything))) for name in units]
                 continue
-            floors, said = floor(distance, everything, count, seed), without_seeds({**conditions, **more})
+            floors, said = floor(distance, everything, count, seed), of_real({**conditions, **more}, seed)
             found += as_figures({f"{name}_floor": unit for name, unit in units.items()}, floors, said)
             bar.update()
     found = [warned_if_few(each, count, ours.shape[1]) for each in found]
@@ -185,7 +185,7 @@ def judged(
     for name, unit in (("smallest_share", share), ("class_entropy", f"nats, {by}"), ("effective_classes", by)):
         for histogram, suffix in zip(histograms, ("", "_floor"), strict=True):
             estimate = of_classes(histogram)[name]
-            said = without_seeds(conditions) if suffix else conditions
+            said = of_real(conditions, seed) if suffix else conditions
             if name == "smallest_share" and estimate.value in (0, 1):
                 said = {**said, "error": WILSON}
             found.append(Figure(f"samples/{name}{suffix}", estimate.value, estimate.error, unit, said))
@@ -222,8 +222,9 @@ def too_few(count: int, available: int) -> str:
     return f"two sets of {count:,} real images need {2 * count:,}, and there are {available:,}"
 
 
-def without_seeds(conditions: dict) -> dict:
-    return {key: value for key, value in conditions.items() if key != "seeds"}
+def of_real(conditions: dict, seed: int) -> dict:
+    """What a figure of real images depends on: not on the samples' seeds, but on the one that chooses the images."""
+    return {**{key: value for key, value in conditions.items() if key != "seeds"}, "seed": seed}
 
 
 def of_classes(histogram: ClassHistogram) -> dict[str, Estimate]:
@@ -241,11 +242,13 @@ def of_classes(histogram: ClassHistogram) -> dict[str, Estimate]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def on_pixels(ours: Tensor, chosen: Split, order: Tensor, seed: int, conditions: dict) -> list[Found]:
+def on_pixels(
+    ours: Tensor, chosen: Split, order: Tensor, seeds: Sequence[int], seed: int, conditions: dict
+) -> list[Found]:
     """The sliced Wasserstein distance of patches, which needs neither labels nor a net; and of other real images."""
-    count = len(ours)
+    count = len(ours)  # of large images not all are held
     real = to_float(chosen.images(order[:count]))
-    conditions = {**conditions, "n": count, "features": "pixels"}
+    conditions = {**conditions, "n": count, "seeds": f"{seeds[0]}-{seeds[count - 1]}", "features": "pixels"}
     unit = "of a pixel's range, over patches"
     found: list[Found] = [
         Figure("samples/sliced_wasserstein", sliced_wasserstein(to_float(ours), real), None, unit, conditions)
@@ -254,7 +257,7 @@ def on_pixels(ours: Tensor, chosen: Split, order: Tensor, seed: int, conditions:
     if len(order) < 2 * count:
         return [*found, LeftOut(name, too_few(count, len(order)))]
     others = to_float(chosen.images(order[count : 2 * count]))
-    return [*found, Figure(name, sliced_wasserstein(others, real), None, unit, without_seeds(conditions))]
+    return [*found, Figure(name, sliced_wasserstein(others, real), None, unit, of_real(conditions, seed))]
 
 
 def copies(subject: Subject, pixels: Tensor, seeds: Sequence[int]) -> list[Found]:

@@ -14,13 +14,13 @@ from genkit.checkpoint import MANIFEST, Checkpoint, Description
 from genkit.config import Config
 from genkit.data.dataset import Dataset
 from genkit.errors import CheckpointError, GenkitError, UsageError, in_one_line
-from genkit.evaluate.figure import Figure
 from genkit.files import from_json, read_plain, sha256_of
 from genkit.model import GenerativeModel, Model
 from genkit.report import evaluations, history
 from genkit.report.blocks import Missing, last_part, without_folders
-from genkit.report.evaluations import Evaluation
+from genkit.report.evaluations import Evaluation, On
 from genkit.report.history import History
+from genkit.rundir import RunDirectory
 
 #: Why a checkpoint by itself has no curves and the like.
 ALONE = "this is a checkpoint by itself, without its run"
@@ -28,11 +28,11 @@ ALONE = "this is a checkpoint by itself, without its run"
 
 @dataclass(frozen=True)
 class Account:
-    """A run and its best checkpoint.
+    """A run and its best checkpoint, or another that was asked for.
 
     Attributes:
         name: of the run, for people.
-        path: what opens it: the run's folder, or the checkpoint's where it lies by itself.
+        path: what opens it: the run's folder, or the checkpoint's where it isn't the run's best.
         run: the run's folder, or None.
         checkpoint: the checkpoint's folder.
         sum: SHA-256 of its manifest.
@@ -57,6 +57,11 @@ class Account:
     evaluations: list[Evaluation] | Missing
 
     @property
+    def which(self) -> str:
+        """What to call the checkpoint: "best", or "this" where the run opens with another."""
+        return "best" if self.path == self.run else "this"
+
+    @property
     def kind(self) -> str:
         """The model's name: `vae`."""
         return self.description.model
@@ -77,9 +82,15 @@ class Account:
         return sum(each.numel() for each in self.model.parameters())
 
     @property
-    def figures(self) -> dict[str, Figure]:
-        """Those of the newest evaluation."""
-        return {} if isinstance(self.evaluations, Missing) else self.evaluations[0].figures
+    def own_evaluation(self) -> Evaluation | None:
+        """The newest by images of the set that it was trained on, if there is one."""
+        found = [] if isinstance(self.evaluations, Missing) else self.evaluations
+        about = self.description
+
+        def own(on: On) -> bool:
+            return about.data_sum == on.data_sum if on.data_sum and about.data_sum else on.dataset == about.data.dataset
+
+        return next((each for each in found if own(each.on)), None)
 
     def epoch_of(self, step: int) -> float:
         """How many passes over the images a number of steps is."""
@@ -93,9 +104,10 @@ def read(
     dataset = images_of(checkpoint.description, load)
     total = sha256_of(checkpoint.path / MANIFEST)
     alone = Missing(ALONE)
+    best = run is not None and RunDirectory(run).by_merit()[0] == checkpoint.path
     return Account(
         name,
-        run or checkpoint.path,
+        run if run is not None and best else checkpoint.path,
         run,
         checkpoint.path,
         total,

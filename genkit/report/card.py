@@ -47,15 +47,18 @@ def data_name(account: Account) -> str:
 
 def told(account: Account) -> str:
     """The one or two figures that say most, with the images that they were measured on."""
+    evaluation = account.own_evaluation
     of_topics: dict[str, Figure] = {}
     for name in TELLING:
-        if name in account.figures:
-            of_topics.setdefault(name.partition("/")[0], account.figures[name])
+        if evaluation is not None and name in evaluation.figures:
+            of_topics.setdefault(name.partition("/")[0], evaluation.figures[name])
     figures = list(of_topics.values())[:TOLD]
-    if figures and not isinstance(account.evaluations, Missing):
-        on = account.evaluations[0].on
+    if figures and evaluation is not None:
+        on = evaluation.on
         said = " and ".join(in_a_sentence(each, on.images) for each in figures)
-        return f": {said}, measured on its {on.split} images"
+        every = account.dataset.splits()[on.split] if isinstance(account.dataset, Dataset) else None
+        which = f"{on.images:,} of its" if every is not None and on.images < len(every) else "its"
+        return f": {said}, measured on {which} {on.split} images"
     monitor, history = account.description.monitor, account.history
     if not isinstance(history, Missing) and monitor in history.test:
         return f": {words.in_words(monitor.rpartition('/')[2])} {history.test[monitor]:.4g} on its test images"
@@ -265,7 +268,8 @@ def uses(account: Account) -> list[Block]:
             *commands,
         ]
     if account.run is not None:
-        commands.append(f"genkit train --resume {quoted} --epochs {2 * account.model.options.epochs}")
+        run, epochs = shlex.quote(located(account.run)), 2 * account.model.options.epochs
+        commands.append(f"genkit train --resume {run} --epochs {epochs}")
     blocks: list[Block] = [Code(commands, "At the command line")]
     return [Code(load, "In Python"), *blocks] if len(load) > 2 else blocks
 

@@ -1,4 +1,4 @@
-"""What a run's model shows of itself: its progress, and fresh pictures by its best checkpoint. All from fixed seeds.
+"""What a run's model shows of itself: its progress, and fresh pictures by its checkpoint. All from fixed seeds.
 
 Each function here gives one section's blocks for one run, or the reason why there are none; `guarded` calls it. What a
 model can do decides, never its name.

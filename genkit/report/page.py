@@ -48,7 +48,7 @@ class Making(NamedTuple):
 GALLERY = (
     Making("Samples while it trained", gallery.through_time, "The same seeds, from the first epoch on."),
     Making("Reconstruction", gallery.reconstructions, "Test images, and below each what the model makes of its code."),
-    Making("Samples", gallery.samples, "An image a seed, from the prior, by the best checkpoint."),
+    Making("Samples", gallery.samples, "An image a seed, from the prior, by the checkpoint on the card."),
     Making("Interpolation", gallery.interpolation, "From code to code; each row begins where the one above it ends."),
     Making(
         "Arithmetic",

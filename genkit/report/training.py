@@ -97,7 +97,7 @@ def best(account: Account, name: str) -> Mark | None:
     if isinstance(account.history, Missing) or name != account.description.monitor:
         return None
     at = [point for point in account.history.val.get(name, []) if point.step == account.description.step]
-    return Mark(at[0].epoch, at[0].value, f"best: {at[0].value:.4g}") if at else None
+    return Mark(at[0].epoch, at[0].value, f"{account.which}: {at[0].value:.4g}") if at else None
 
 
 def validations(account: Account, history: History) -> list[Block]:
@@ -120,7 +120,7 @@ def validations(account: Account, history: History) -> list[Block]:
         strong = step == chosen
         epoch = next(iter(rows[step].values())).epoch
         cells = [f"{rows[step][name].value:,.5g}" if name in rows[step] else "–" for name in names]
-        first = Cell(f"{epoch:g}{' (best)' if strong else ''}", strong=strong)
+        first = Cell(f"{epoch:g}{f' ({account.which})' if strong else ''}", strong=strong)
         table.append([first, *(Cell(text, strong=strong, number=True) for text in cells)])
     return [Table("Validation after each epoch", head, table, folded="Validation, in numbers")]
 

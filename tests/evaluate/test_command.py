@@ -116,6 +116,27 @@ def test_runs_stand_side_by_side(runs: Path, genkit: Genkit, tmp_path: Path) -> 
     assert sorted(path.suffix for path in tmp_path.glob("[!.]*")) == [".json", ".json", ".png", ".png"]
 
 
+def test_checkpoints_outside_a_run_stand_side_by_side(
+    runs: Path, genkit: Genkit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(Path(genkit("info", run_of(runs, "vae"), "--json").json["checkpoint"]), tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    outcome = genkit("evaluate", "one", "two", "--limit", 100, "--only", "reconstruction", "--device", "cpu", "--json")
+    assert outcome.code == 0, outcome.err
+    assert [Path(each["file"]).name for each in outcome.json["runs"]] == ["one.json", "two.json"]
+    shutil.copytree("one", "below/one")
+    refused = genkit("evaluate", "one", "below/one", "--limit", 100, "--only", "reconstruction", "--device", "cpu")
+    assert refused.code == 2
+    assert "two of the runs are called one" in refused.err
+
+
+def test_a_number_of_a_topic_that_is_left_out_is_told_of(runs: Path, genkit: Genkit, tmp_path: Path) -> None:
+    command = ("evaluate", run_of(runs, "vae"), "--limit", 100, "--only", "reconstruction", "--out", tmp_path)
+    assert "--k is of the topic likelihood, which --only leaves out" in genkit(*command, "--k", 50).err
+    assert "--only leaves out" not in genkit(*command).err
+
+
 def test_a_bare_checkpoints_figures_go_where_out_says_and_nothing_else_is_overwritten(
     runs: Path, genkit: Genkit, tmp_path: Path
 ) -> None:

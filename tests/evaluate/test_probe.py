@@ -38,7 +38,19 @@ def test_separate_classes_are_told_apart_by_one_label_each(method: probes.Method
     assert scores[-1].accuracy == (1, None, 1)
     for score in scores[3:5]:
         assert score.accuracy is None
-        assert score.reason == "class 2 has only 12 labelled images"
+        assert score.reason.endswith("training images here, only 12 are of the class 2")
+
+
+def test_any_seed_that_the_command_takes_draws_labels() -> None:
+    train, test = blobs(12), blobs(30, seed=1)
+    (score,) = probe(*train, *test, "knn", budgets=(1,), seed=2**63 - 1)
+    assert score.accuracy is not None
+
+
+def test_a_class_that_is_too_small_is_named() -> None:
+    features, labels = blobs(3, classes=2)
+    *_, score = probe(features, labels, features, labels, "knn", budgets=(5,), names=("", "", "cat", "", "", "dog"))
+    assert score.reason == "of the 6 training images here, only 3 are of the class cat"
 
 
 def test_a_budget_is_what_each_class_gets() -> None:

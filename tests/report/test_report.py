@@ -139,6 +139,32 @@ def test_a_sentence_says_of_how_few_images_a_figure_is() -> None:
     assert card.in_a_sentence(figure, 20) == "NLL 131.8 ± 8.0 nats an image"
 
 
+def test_the_first_sentence_is_of_its_own_images_and_says_of_how_many(vae: Path, copied: Path, digits: Dataset) -> None:
+    """An evaluation by other images may be the newest, and one of a few of them the only one."""
+    ours = evaluated(vae)
+
+    def sentence(*entries: dict) -> str:
+        content = {"schema_version": 2, "run": None, "evaluations": entries}
+        (copied / "evaluation.json").write_text(json.dumps(content))
+        return card.sentence(opened(copied, lambda: digits))
+
+    other = {**ours, "dataset": "fashion-mnist", "data_sum": "0" * 64, "figures": ours["figures"][::-1]}
+    assert sentence(ours, other) == sentence(ours)
+    assert sentence(ours).endswith(", measured on its test images.")
+    assert "measured on" not in sentence(other)
+    assert sentence({**ours, "images": 50}).endswith(", measured on 50 of its test images.")
+
+
+def test_a_checkpoint_that_is_not_the_best_is_not_called_so(copied: Path, genkit: Genkit) -> None:
+    first, best = sorted((copied / "checkpoints").iterdir())
+    reading = reported(genkit, first)
+    assert [row[0] for row in reading.tables["Validation after each epoch"][1:]] == ["1 (this)", "2"]
+    assert "best" not in "".join(found["aria-label"] or "" for _, found in reading.elements if "aria-label" in found)
+    assert f"checkpoints/{first.name}" in reading.text("use")
+    assert f"--resume {copied.name}" in reading.text("use")
+    assert f"checkpoints/{best.name}" not in reported(genkit, copied).text("use")
+
+
 def test_the_card_says_what_decides_the_run(reading: Reading, vae: Path) -> None:
     best = max((vae / "checkpoints").iterdir())
     about = checkpoint.describe(best)
