@@ -9,7 +9,8 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,16 @@ def accelerated(phases: Sequence[Phase], device: torch.device, options: RunOptio
     if compiles(options.compile, device, total_steps):
         phases = [phase._replace(losses=compiled(phase.losses, device)) for phase in phases]
     return list(phases)
+
+
+@contextmanager
+def precision_kept() -> Iterator[None]:
+    """Products in TF32 afterwards only if they were before: a run that is part of a measurement leaves it as it is."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def described(options: RunOptions, device: torch.device, total_steps: int) -> str:

@@ -329,7 +329,7 @@ def refusing_damage(folder: Path, action: Callable[[], T]) -> T:
     """The result of `action`; whatever a strange file makes it stumble over is one CheckpointError."""
     try:
         return action()
-    except CheckpointError:
+    except (CheckpointError, torch.OutOfMemoryError):  # a device that others fill is no damage
         raise
     except (
         OSError,

@@ -168,6 +168,8 @@ class Training:
         # Of this process: what is watched is a trend, and a resumed run soon shows it again.
         self.validations: list[dict[str, float]] = []
         self.faults: set[str] = set()
+        # Pictures that no checkpoint vouches for yet.
+        self.drawn: list[Path] = []
         self.prior_of_step: int | None = None
         # How many of the other run's weights it began with.
         self.begun_with = 0
@@ -463,13 +465,15 @@ class Training:
             classes=self.dataset.classes,
             attributes=self.dataset.attributes,
         )
-        self.writing = self.writer.submit(self.write, self.directory.checkpoint_path(self.state.step), snapshot)
+        path, pictures, self.drawn = self.directory.checkpoint_path(self.state.step), self.drawn, []
+        self.writing = self.writer.submit(self.write, path, snapshot, pictures)
         self.saved_at = time.monotonic()
 
-    def write(self, path: Path, snapshot: checkpoint.Snapshot) -> None:
+    def write(self, path: Path, snapshot: checkpoint.Snapshot, pictures: Sequence[Path]) -> None:
         """All that led to a checkpoint, then the checkpoint."""
-        for picture in self.directory.path.glob(f"*-{path.name}.png"):
-            sync_file(picture)
+        for picture in pictures:
+            if picture.exists():  # somebody may have deleted it
+                sync_file(picture)
         self.curves.sync()
         checkpoint.write(path, snapshot)
         self.directory.prune()
@@ -511,6 +515,7 @@ class Training:
         """A picture (C, H, W) as a file of the run and in TensorBoard, compressed once."""
         content = images.as_png(picture)
         images.save_png(path, content)
+        self.drawn.append(path)
         self.curves.add_image(name, content, (picture.shape[2], picture.shape[1]), step)
 
     def finish(self, stopped: int | None) -> Result:

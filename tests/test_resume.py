@@ -204,6 +204,31 @@ def test_once_it_has_a_checkpoint_a_run_needs_its_initial_weights_no_more(
     assert genkit("train", "--resume", new, "--epochs", "2").code == 0
 
 
+def test_a_device_without_room_is_no_damage(genkit: Genkit, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    before = sorted(path.name for path in (run / "checkpoints").iterdir())
+    monkeypatch.setattr(checkpoint, "restore_optimizers", full)
+    outcome = genkit("train", "--resume", run, "--epochs", 9)
+    assert outcome.code == 1
+    assert "out of memory" in outcome.err
+    assert "delete" not in outcome.err
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == before
+
+
+def test_a_checkpoint_vouches_for_every_picture_before_it(
+    genkit: Genkit, command: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one a run, for those of earlier epochs too, which a resumed run wouldn't draw again."""
+    synced = []
+    monkeypatch.setattr("genkit.run.sync_file", lambda path: synced.append(path.name))
+    made = Path(genkit(*command, "--epochs", 2, "--checkpoint-every", 2, "--json").json["run"])
+    drawn = {path.name for path in made.glob("*.png")}
+    assert {"reals.png"} < drawn
+    assert drawn <= set(synced)
+
+
 def test_a_checkpoint_that_lost_its_manifest_gives_way(genkit: Genkit, run: Path) -> None:
     before = result_of(run)
     (run / "checkpoints" / "000008" / "manifest.json").unlink()

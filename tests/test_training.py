@@ -16,7 +16,7 @@ from conftest import Genkit, random_batch, small_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from genkit import models, training
-from genkit.accelerate import LONG_RUN, accelerated, compiles
+from genkit.accelerate import LONG_RUN, accelerated, compiles, precision_kept
 from genkit.config import RunOptions
 from genkit.data.batches import TrainingBatches, in_order
 from genkit.data.dataset import Dataset
@@ -265,6 +265,13 @@ def test_a_step_reads_nothing_back(model: str) -> None:
         torch.zeros(()).item()
     with NoReadBack():
         assert len(list(train(state, steps))) == 2
+
+
+def test_a_measurement_goes_on_in_its_own_precision() -> None:
+    before = torch.backends.cuda.matmul.allow_tf32
+    with precision_kept():
+        torch.backends.cuda.matmul.allow_tf32 = not before
+    assert torch.backends.cuda.matmul.allow_tf32 == before
 
 
 @pytest.mark.parametrize("change", [{"amp": "bf16"}, {"compile": "on"}], ids=str)

@@ -23,7 +23,6 @@ DEVICE_SHARE = 0.5
 #: Share of the machine's free memory that images from a file may take before they stay there, and bytes that they may
 #: take however much there is: reading ahead costs next to nothing, and the system keeps in its own cache what it reads.
 MEMORY_SHARE, MEMORY_BYTES = 0.25, 1 << 29
-COPIED_AT_ONCE = 4096
 #: Threads that read ahead, by how many batches, and how many bytes these may take.
 READERS, BATCHES_AHEAD, BYTES_AHEAD = 4, 8, 1 << 27
 
@@ -137,8 +136,9 @@ def placed(split: Split, device: torch.device) -> tuple[Split, str]:
 def copied_to(device: torch.device, split: Split) -> Split:
     """The split with a copy of its own images, and of what is known of them, on the device."""
     storage = torch.empty(len(split), *split.storage.shape[1:], dtype=torch.uint8, device=device)
-    for start in range(0, len(split), COPIED_AT_ONCE):  # the set may be larger than the CPU's memory
-        part = slice(start, start + COPIED_AT_ONCE)
+    step = split.block_length()  # the set may be larger than the CPU's memory
+    for start in range(0, len(split), step):
+        part = slice(start, start + step)
         storage[part] = split.images(part).to(device)
     labels, attributes = (None if known is None else known.to(device) for known in (split.labels, split.attributes))
     return Split(storage, torch.arange(len(split), device=device), labels, attributes)

@@ -23,6 +23,8 @@ from genkit.model import ImageShape
 HELD_OUT = 0.1
 #: Images of a split whose pixels go into `Dataset.sum`.
 SUMMED = 1000
+#: Bytes of images that are looked at together, where a split goes through all of them.
+BLOCK_BYTES = 1 << 25
 
 log = logging.getLogger("genkit")
 
@@ -136,6 +138,10 @@ class Split:
         count = min(count, len(self))
         return torch.arange(count) * len(self) // count
 
+    def block_length(self) -> int:
+        """How many images to look at together: some, and of large ones not more than BLOCK_BYTES."""
+        return max(1, min(1024, BLOCK_BYTES // math.prod(self.storage.shape[1:])))
+
     def mean(self, count: int = 10_000) -> Tensor:
         """The mean of at most `count` of the images, evenly spaced: (C, H, W) float in [0, 1].
 
@@ -143,7 +149,9 @@ class Split:
             DataError: when they lie in a file that can't be read.
         """
         chosen = self.spread(count)
-        total = torch.stack([self.images(each).sum(0, dtype=torch.int64) for each in chosen.split(1024)]).sum(0)
+        total = torch.zeros(self.storage.shape[1:], dtype=torch.int64)
+        for block in chosen.split(self.block_length()):
+            total += self.images(block).sum(0, dtype=torch.int64)
         return (total.double() / (255 * len(chosen))).float()
 
     def fingerprinted(self) -> Split:
@@ -151,8 +159,9 @@ class Split:
         if self.fingerprints is not None:
             return self
         fingerprints = np.empty(len(self), np.int64)
-        for start in range(0, len(self), 1024):
-            block = self.images(slice(start, start + 1024)).numpy()
+        step = self.block_length()
+        for start in range(0, len(self), step):
+            block = self.images(slice(start, start + step)).numpy()
             fingerprints[start : start + len(block)] = fingerprint(block)
         return replace(self, fingerprints=torch.from_numpy(fingerprints))
 
@@ -190,10 +199,12 @@ class Dataset:
         """
         digest = hashlib.sha256()
         for split in self.splits().values():
-            some = split.images(split.spread(SUMMED))
-            digest.update(repr((len(split), *some.shape)).encode())
-            for column in (split.rows, split.labels, split.attributes, some):
+            some = split.spread(SUMMED)
+            digest.update(repr((len(split), len(some), *split.storage.shape[1:])).encode())
+            for column in (split.rows, split.labels, split.attributes):
                 digest.update(b"" if column is None else column.numpy().tobytes())
+            for block in some.split(split.block_length()):
+                digest.update(split.images(block).numpy().tobytes())
         return digest.hexdigest()
 
 

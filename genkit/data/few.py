@@ -32,9 +32,11 @@ def labelled(dataset: Dataset, per_class: int, seed: int) -> Dataset:
     counts = torch.bincount(labels, minlength=len(dataset.classes))
     if int(counts.min()) < per_class:
         least = int(counts.argmin())
+        few = f"only {int(counts[least]):,}" if counts[least] else "no"
+        advice = f"give --labels-per-class {int(counts[least]):,} or less" if counts[least] else "leave it out"
         raise DataError(
-            f"{dataset.name}: only {int(counts[least]):,} training images are of the class {dataset.classes[least]}; "
-            f"give --labels-per-class {int(counts[least]):,} or less"
+            f"{dataset.name}: {few} training images are of the class {dataset.classes[least]}, of which "
+            f"--labels-per-class would draw {per_class:,}; {advice}"
         )
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     drawn = [order[labels[order] == label][:per_class] for label in range(len(dataset.classes))]

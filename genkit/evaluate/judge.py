@@ -23,6 +23,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from genkit import checkpoint, config, data, run
+from genkit.accelerate import precision_kept
 from genkit.checkpoint import Checkpoint
 from genkit.data import DataOptions, store
 from genkit.data.dataset import Dataset
@@ -191,7 +192,8 @@ def train(settings: config.Config, folder: Path, device: torch.device) -> Checkp
                 run=settings.run.model_copy(update={"out": out}),
                 sources=dict.fromkeys(settings.values(), "judge"),
             )
-            with torch.enable_grad():  # a measurement, which needs a judge, may have turned gradients off
+            # A measurement, which needs a judge, may have turned gradients off, and goes on in its own precision.
+            with torch.enable_grad(), precision_kept():
                 result = run.start(settings, Team(device), resumable=False)
             if result.stopped is not None:
                 signal.raise_signal(result.stopped)  # the person meant the command, not only this part of it

@@ -27,6 +27,8 @@ PLACES = 8
 def validate(model: Model, split: Split, device: torch.device, seed: int = 0) -> dict[str, float]:
     """The model's own losses over a split, averaged over its images, plus the metric that it is monitored by.
 
+    What only several images can tell, `active_units` and `diversity`, is left out of a split of one.
+
     Noise (z, binarisation) is drawn from `seed`, so two validations see the same, and the training's random generators
     are left as they were.
     """
@@ -44,7 +46,7 @@ def validate(model: Model, split: Split, device: torch.device, seed: int = 0) ->
                     collected.setdefault(prefix + name, []).append(value)
         shares = torch.tensor(counts, dtype=torch.float64) / len(split)
         metrics = {name: float(torch.stack(values).cpu().double() @ shares) for name, values in collected.items()}
-        if isinstance(model, Encodes):
+        if isinstance(model, Encodes) and len(split) > 1:
             metrics["active_units"] = active_units(encode_split(model, split.take(split.spread(ENCODED)), device))
         if isinstance(model, GenerativeModel) and model.monitor in SAMPLE_METRICS:
             size = evaluation_batch(model.image)
@@ -53,7 +55,8 @@ def validate(model: Model, split: Split, device: torch.device, seed: int = 0) ->
             noise = torch.randn(len(real), model.options.latent_dim, device=device)
             samples = torch.cat([model.decode(model.prior(part)) for part in noise.split(size)])
             metrics[model.monitor] = SAMPLE_METRICS[model.monitor](samples, real)
-            metrics["diversity"] = diversity(samples, real)
+            if len(real) > 1:
+                metrics["diversity"] = diversity(samples, real)
     return metrics
 
 

@@ -87,10 +87,8 @@ class Classifier(Model):
         if options.body is None:
             self.body, features = ConvNet(image, options.width), FEATURES
         else:
-            kind = models.find(options.body.model)
-            self.body = encoder = kind(image, kind.Options.model_validate(options.body.options))
-            encoder.keep_features()
-            features = options.body.features
+            self.body, features = build_body(image, options.body), options.body.features
+            self.body.keep_features()
         self.head = nn.Linear(features, len(options.attributes) or options.classes)
 
     @classmethod
@@ -98,6 +96,10 @@ class Classifier(Model):
         if "epochs" not in options.model_fields_set:
             steps = max(1, len(dataset.train) // options.batch_size)
             options = options.model_copy(update={"epochs": max(EPOCHS, math.ceil(FEWEST_STEPS / steps))})
+        if options.body is not None:
+            # Its images may have been of another size, at which its features are fewer, or more.
+            features = features_of(build_body(dataset.shape, options.body))
+            options = options.model_copy(update={"body": options.body.model_copy(update={"features": features})})
         if options.target is None and dataset.train.labels is not None:
             if len(dataset.classes) < 2:
                 raise DataError(f"{dataset.name}: all images are of the class {dataset.classes[0]}; give at least two")
@@ -120,8 +122,7 @@ class Classifier(Model):
         if isinstance(source, cls):
             # That the other began with random weights is nothing to this one.
             return {**(super().options_from(source) or {}), "from_scratch": False}
-        with torch.no_grad():
-            features = source.features(torch.zeros(1, *source.image)).shape[1]
+        features = features_of(source)
         own = source.options.model_dump(mode="json", exclude=set(model.TRAINING_FIELDS))
         return {"body": {"model": models.name_of(type(source)), "options": own, "features": features}}
 
@@ -165,6 +166,18 @@ class Classifier(Model):
         """Of each class, (B, classes); or of each attribute, (B, attributes)."""
         logits = self(images)
         return logits.sigmoid() if self.options.attributes else logits.softmax(1)
+
+
+def build_body(image: ImageShape, body: Body) -> Model:
+    """The model whose features carry the last layer, with random weights."""
+    kind = models.find(body.model)
+    return kind(image, kind.Options.model_validate(body.options))
+
+
+@torch.no_grad()
+def features_of(body: Model) -> int:
+    """How many features it has of an image."""
+    return int(body.eval().features(torch.zeros(1, *body.image)).shape[1])
 
 
 class ConvNet(nn.Module):

@@ -116,14 +116,15 @@ class DCGAN(GenerativeModel):
         Samples are alike before the generator has learned much: a collapse is diversity that falls, or never comes.
         """
         real, fake = history[-1]["critic/real"], history[-1]["critic/fake"]
-        diversity = [metrics["diversity"] for metrics in history]
+        diversity = [metrics["diversity"] for metrics in history if "diversity" in metrics]
         found = {}
         if real > 1 - SATURATED and fake < SATURATED:
             found["saturated discriminator"] = (
                 f"it takes real images for real with {real:.1%}, and samples with {fake:.1%}, which leaves the "
                 "generator no gradient; what usually helps: --critic-norm spectral, or a lower --critic-lr"
             )
-        if diversity[-1] < COLLAPSED * max(diversity) or (len(diversity) >= 3 and max(diversity[-3:]) < COLLAPSED):
+        fallen = bool(diversity) and diversity[-1] < COLLAPSED * max(diversity)
+        if fallen or (len(diversity) >= 3 and max(diversity[-3:]) < COLLAPSED):
             best = f" (it was up to {max(diversity):.2f} times)" if max(diversity) > diversity[-1] else ""
             found["mode collapse"] = (
                 f"a sample is {diversity[-1]:.2f} times as far from its nearest other sample as a real image from its "

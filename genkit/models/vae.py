@@ -180,8 +180,8 @@ class VAE(GenerativeModel):
 
     def watch(self, history: Sequence[Mapping[str, float]]) -> dict[str, str]:
         """Posterior collapse: hardly any unit tells images apart, so the decoder has learned to do without the code."""
-        active, latent = history[-1]["active_units"], self.options.latent_dim
-        if active > latent / 20:
+        active, latent = history[-1].get("active_units"), self.options.latent_dim
+        if active is None or active > latent / 20:
             return {}
         return {
             "posterior collapse": f"{active:.0f} of {latent} latent units are active, so the code says little; "

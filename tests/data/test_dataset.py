@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from genkit.data import dataset
 from genkit.data.dataset import Dataset, Split, divide, fingerprint, hold_out
 from genkit.errors import DataError
 
@@ -26,6 +28,24 @@ def test_the_mean_is_that_of_evenly_spaced_images(digits: Dataset) -> None:
     pixels = digits.test.images().double() / 255
     torch.testing.assert_close(digits.test.mean(), pixels.mean(0).float())
     torch.testing.assert_close(digits.test.mean(100), pixels[:: len(pixels) // 100].mean(0).float())
+
+
+def test_large_images_are_looked_at_a_few_at_a_time(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    huge = torch.empty(1, dtype=torch.uint8).expand(50, 3, 4000, 3000)
+    assert Split(huge, torch.arange(50)).block_length() == 1
+    assert digits.test.block_length() == 1024
+
+    def found() -> tuple[str, torch.Tensor, torch.Tensor]:
+        prints = replace(digits.test, fingerprints=None).fingerprinted().fingerprints
+        assert prints is not None
+        return digits.sum(), digits.test.mean(), prints
+
+    whole = found()
+    monkeypatch.setattr(dataset, "BLOCK_BYTES", 3 * 784)
+    assert digits.test.block_length() == 3
+    pieces = found()
+    assert pieces[0] == whole[0]
+    assert all(torch.equal(*pair) for pair in zip(pieces[1:], whole[1:], strict=True))
 
 
 def test_fingerprints_are_equal_for_equal_pixels_only():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from conftest import small_model
 
 from genkit.data.dataset import Dataset
 from genkit.evaluate import validation
@@ -31,6 +34,17 @@ def test_validation_is_the_same_every_time_and_leaves_the_random_state(digits: D
     first = validation.validate(model, digits.val, CPU)
     assert torch.equal(torch.get_rng_state(), before)
     assert validation.validate(model, digits.val, CPU) == first
+
+
+@pytest.mark.parametrize("name", ["vae", "conv-ae", "dcgan"])
+def test_of_a_single_image_nothing_is_said_that_takes_several(digits: Dataset, name: str) -> None:
+    """No code varies over one image, and none has a nearest other: neither is a fault of the model's."""
+    model = small_model(name, digits.shape, latent_dim=4)
+    measured = validation.validate(model, digits.val.take(slice(1)), CPU)
+    assert all(map(math.isfinite, measured.values()))
+    assert not {"active_units", "diversity"} & measured.keys()
+    assert not model.watch([measured] * 3)
+    assert {"active_units", "diversity"} & validation.validate(model, digits.val.take(slice(2)), CPU).keys()
 
 
 def test_half_everywhere_costs_ln_2_a_pixel(digits: Dataset) -> None:

@@ -202,6 +202,19 @@ def test_a_run_on_another_runs_encoder(genkit: Genkit, few_digits: Path, tmp_pat
     assert "genkit sample" not in (Path(tuned.json["run"]) / "README.md").read_text()
 
 
+@pytest.mark.parametrize("scratch", [(), ("--from-scratch",)], ids=["weights", "scratch"])
+def test_an_encoder_sees_more_in_larger_images(
+    genkit: Genkit, few_digits: Path, tmp_path: Path, scratch: tuple[str, ...]
+) -> None:
+    """A DCGAN's convolutions are the same at 28 and at 32 pixels, and what they make of an image is larger."""
+    common = ["--dataset", few_digits, "--batch-size", "60", "--epochs", "1", "--device", "cpu", "--out", tmp_path]
+    gan = genkit("train", "dcgan", *common, "--width", "2", "--json").json
+    told = genkit("train", "classifier", *common, "--init-from", gan["run"], "--image-size", "32", *scratch, "--json")
+    assert told.code == 0, told.err
+    model = checkpoint.read(Path(told.json["checkpoint"])).model
+    assert model.features(torch.rand(1, 1, 32, 32)).shape[1] == model.options.body.features > 0
+
+
 def test_data_without_labels_is_refused_before_anything_is_made(
     genkit: Genkit, digits: Dataset, tmp_path: Path
 ) -> None:
@@ -239,6 +252,8 @@ def test_too_few_labels_are_refused(genkit: Genkit, few_digits: Path, tmp_path: 
     assert outcome.code == 1
     assert "training images are of the class" in outcome.err
     assert "give --labels-per-class" in outcome.err
+    with pytest.raises(DataError, match=r"no training images are of the class c, .* leave it out"):
+        few.labelled(labelled(3, labels=torch.arange(6) % 2), 2, 0)
     with pytest.raises(DataError, match="has no classes"):
         few.labelled(labelled(0, attributes=torch.zeros(6, 2, dtype=torch.bool)), 2, 0)
     assert not (tmp_path / "runs").exists()
