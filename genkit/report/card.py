@@ -275,8 +275,9 @@ def uses(account: Account) -> list[Block]:
 
 
 def located(path: Path) -> str:
-    """A path as it is typed here where it lies below this folder, and else in the folder that it lies in."""
+    """A path as it is typed here where it lies below this folder, and else in the folder that it or its run lies in."""
+    path = path.resolve()
     try:
-        return os.fspath(path.resolve().relative_to(Path.cwd()))
+        return os.fspath(path.relative_to(Path.cwd()))
     except ValueError:
-        return path.resolve().name
+        return os.fspath(Path(*path.parts[-3:])) if path.parent.name == "checkpoints" else path.name

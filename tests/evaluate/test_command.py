@@ -125,6 +125,7 @@ def test_checkpoints_outside_a_run_stand_side_by_side(
     outcome = genkit("evaluate", "one", "two", "--limit", 100, "--only", "reconstruction", "--device", "cpu", "--json")
     assert outcome.code == 0, outcome.err
     assert [Path(each["file"]).name for each in outcome.json["runs"]] == ["one.json", "two.json"]
+    Path("one.json").unlink()
     shutil.copytree("one", "below/one")
     refused = genkit("evaluate", "one", "below/one", "--limit", 100, "--only", "reconstruction", "--device", "cpu")
     assert refused.code == 2

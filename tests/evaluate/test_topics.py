@@ -246,7 +246,7 @@ class TestRepresentation:
         found = representation.figures(subject_of(model, digits), Asked())
         assert "pip install 'genkit[analysis]'" in reasons(found)["representation/svm"]
         assert "representation/knn_all_labels/code" in by_name(found)
-        assert reasons(found)["representation/knn_100_per_class"].endswith("labelled images")
+        assert "of the 600 training images here, only" in reasons(found)["representation/knn_100_per_class"]
         assert len([each for each in found if isinstance(each, LeftOut)]) == 2, "once, not once for each of three"
 
 
