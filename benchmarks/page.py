@@ -42,9 +42,9 @@ WHY = """The products are within encoder, decoder and backward; all else passes 
 matrices, or is the time in which Python and the two threads of an operation find each other. In the race the bare
 products have the caches to themselves, and so take less time than here, between the other parts of a step. The norm is
 taken at every step because a divergence must be told of at the step where it happens ([trust.md](trust.md)), and the
-losses because they are logged; without them a step would be a few per cent shorter. What was tried and left out because it gained
-nothing, or no more than the noise: gradients written into kept buffers, a Bernoulli loss and an MLP with gradients of
-their own, the optimiser within the backward pass, and pages of 2 MiB for the heap.
+losses because they are logged; without them a step would be a few per cent shorter. What was tried and left out because
+it gained nothing, or no more than the noise: gradients written into kept buffers, a Bernoulli loss and an MLP with
+gradients of their own, the optimiser within the backward pass, and pages of 2 MiB for the heap.
 
 **A whole run** differs from the bare loop by less than two rounds of either differ, as the spreads above show, so that
 neither machine tells 0.97 from 0.9. What it has and the loop hasn't is its validation, above all: 6,000 images an
@@ -52,9 +52,9 @@ epoch, forwards, beside 54,000 forwards and backwards. The checkpoint is written
 two cores.
 
 **A command** of one epoch imports torch first (`python -X importtime -m genkit train vae -n` says how long), as its
-rivals do, and the import's share grows as the epoch shrinks. **Time to a −ELBO of 105** is that import and three
-epochs of one layer of 400, begun with the training images' mean. In two epochs it takes a layer of 832 (104.9 nats),
-which isn't sooner.
+rivals do, and the import's share grows as the epoch shrinks. **Time to a −ELBO of 105** is that import and three epochs
+of one layer of 400, begun with the training images' mean. In two epochs it takes a layer of 832 (104.9 nats), which
+isn't sooner.
 
 **The likelihood** is matrix products of the decoder for the most part, as pythae's is; the rest is one pass over every
 pixel of every code."""
