@@ -85,8 +85,8 @@ class AdamW:
         """Set moments to 0 that are below `VANISHED`.
 
         The moment of a weight that gets no gradient, as of a pixel that is black in nearly every image, dwindles to a
-        denormal number, which rounding then keeps from ever reaching 0, and with which a CPU computes many times more
-        slowly: of MNIST's, a third of a first layer's moments after a thousand steps.
+        denormal number, which rounding then keeps from ever reaching 0: after a thousand steps on MNIST, half of a
+        first layer's. Some CPUs compute with such numbers many times more slowly.
         """
         for state in self.state.values():
             for moment in (state["exp_avg"], state["exp_avg_sq"]):
