@@ -17,7 +17,8 @@ from genkit.errors import GenkitError
 
 #: What stands beside a small second moment's root, as in torch.
 EPSILON = 1e-8
-#: A moment below it moves a weight by 1e-22 of the learning rate at most.
+#: A mean gradient below it moves a weight by 1e-22 of the learning rate at most, and the root of a mean square below it
+#: is nothing beside EPSILON.
 VANISHED = 1e-30
 #: torch's, which isn't public: a version that lacks it is used by its own functional form.
 KERNEL = getattr(torch, "_fused_adamw_", None)

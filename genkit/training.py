@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from genkit.model import Batch, Model, TrainingOptions, scalars
 from genkit.optim import AdamW
 
-#: Seldom enough to cost nothing. In as many steps, a moment at `optim.VANISHED` falls to 1e-33: still a normal number.
+#: Seldom enough to cost nothing, and so often that, with beta1 at 0.9, no moment comes from `optim.VANISHED` to where
+#: numbers are denormal; with a smaller one it is denormal for a few steps.
 STEPS_BETWEEN_SWEEPS = 64
 
 

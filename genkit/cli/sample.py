@@ -229,9 +229,10 @@ def make_arithmetic(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
 def make_traversal(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
     from genkit import pictures
 
+    count = len([*(asked["seeds"] or ()), *(asked["images"] or ()), *asked["files"]])
+    if count > 1:
+        raise UsageError(f"--traverse sweeps one code at a time, and {count} are named; name one")
     codes, names = chosen_codes(opened, asked, range(1))
-    if len(codes) > 1:
-        raise UsageError(f"--traverse sweeps one code at a time, and {len(codes)} are named; name one")
     dims = asked["dims"]
     latent = opened.generator.options.latent_dim
     if dims and max(dims) >= latent:

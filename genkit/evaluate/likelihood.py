@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -177,10 +177,17 @@ def figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]:
         not_below(nll, float(pixel_entropies(subject, chosen).mean()), "the pixels' own entropy"),
         gap,
         mean("likelihood/effective_codes", found.effective, f"of {asked.k:,}", **weighted),
-        Figure("likelihood/active_units", active_units(bound.means), None, f"of {bound.means.shape[1]}", codes),
+        counted(bound.means, codes),
         Figure("likelihood/aggregate_kl", aggregate_kl(bound.means, bound.variances), None, "nats", codes),
         aggregate_mmd(bound.codes, asked.seed, codes),
     ]
+
+
+def counted(means: Tensor, codes: Mapping[str, str | int | float]) -> Figure | LeftOut:
+    """The active units, which a single image tells nothing of."""
+    if len(means) < 2:
+        return LeftOut("likelihood/active_units", "over one image no code varies; take several")
+    return Figure("likelihood/active_units", active_units(means), None, f"of {means.shape[1]}", codes)
 
 
 class Bound(NamedTuple):

@@ -97,8 +97,12 @@ class Classifier(Model):
             steps = max(1, len(dataset.train) // options.batch_size)
             options = options.model_copy(update={"epochs": max(EPOCHS, math.ceil(FEWEST_STEPS / steps))})
         if options.body is not None:
-            # Its images may have been of another size, at which its features are fewer, or more.
-            features = features_of(build_body(dataset.shape, options.body))
+            # Its images may have been of another size, at which its features are fewer, or more. They are counted
+            # without memory: whether there is enough is asked later.
+            from genkit.checkpoint import Valueless  # which itself looks for models
+
+            with torch.device("meta"), Valueless():
+                features = features_of(build_body(dataset.shape, options.body))
             options = options.model_copy(update={"body": options.body.model_copy(update={"features": features})})
         if options.target is None and dataset.train.labels is not None:
             if len(dataset.classes) < 2:
@@ -177,7 +181,7 @@ def build_body(image: ImageShape, body: Body) -> Model:
 @torch.no_grad()
 def features_of(body: Model) -> int:
     """How many features it has of an image."""
-    return int(body.eval().features(torch.zeros(1, *body.image)).shape[1])
+    return int(body.eval().features(torch.zeros(1, *body.image, device=next(body.parameters()).device)).shape[1])
 
 
 class ConvNet(nn.Module):

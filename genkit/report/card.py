@@ -60,7 +60,7 @@ def told(account: Account) -> str:
         which = f"{on.images:,} of its" if every is not None and on.images < len(every) else "its"
         return f": {said}, measured on {which} {on.split} images"
     monitor, history = account.description.monitor, account.history
-    if not isinstance(history, Missing) and monitor in history.test:
+    if not isinstance(history, Missing) and monitor in history.test and account.which == "best":
         return f": {words.in_words(monitor.rpartition('/')[2])} {history.test[monitor]:.4g} on its test images"
     value = account.description.metrics.get(f"val/{monitor}")
     return (

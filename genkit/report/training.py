@@ -130,4 +130,11 @@ def tested(history: History) -> list[Block]:
         return [Missing("the run hasn't come to its end, so nothing was measured on the test split")]
     head = [Cell("on the test split"), Cell("value", number=True)]
     rows = [[Cell(titled(name)), Cell(f"{value:,.6g}", number=True)] for name, value in history.test.items()]
-    return [Table("Measured on the test split at the end of training", head, rows, folded="Test split, in numbers")]
+    return [
+        Table(
+            "Measured on the test split at the end of training, by the best checkpoint",
+            head,
+            rows,
+            folded="Test split, in numbers",
+        )
+    ]

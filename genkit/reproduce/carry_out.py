@@ -14,6 +14,7 @@ import torch
 
 import genkit
 from genkit import checkpoint, config, data, device, models, options, record, run, rundir
+from genkit.accelerate import precision_kept
 from genkit.config import Config
 from genkit.data import few
 from genkit.data.dataset import Dataset
@@ -252,10 +253,8 @@ def train_missing(name: str, planned: Plan) -> RunDirectory | int:
         logger.info("%s  is there: %s", name, planned.directory.path)
         return planned.directory
     logger.info("%s  %s", name, "is trained" if planned.directory is None else f"goes on: {planned.directory.path}")
-    if planned.directory is None:
-        result = run.start(planned.config)
-    else:
-        result = run.resume(planned.directory, {})
+    with precision_kept():  # what is measured next is so by whoever finds the run trained, too
+        result = run.start(planned.config) if planned.directory is None else run.resume(planned.directory, {})
     return RunDirectory(result.run) if result.stopped is None else result.stopped
 
 

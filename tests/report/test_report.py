@@ -160,7 +160,8 @@ def test_a_checkpoint_that_is_not_the_best_is_not_called_so(copied: Path, genkit
     first, best = sorted((copied / "checkpoints").iterdir())
     reading = reported(genkit, first)
     assert [row[0] for row in reading.tables["Validation after each epoch"][1:]] == ["1 (this)", "2"]
-    assert "best" not in "".join(found["aria-label"] or "" for _, found in reading.elements if "aria-label" in found)
+    assert "on its validation images" in reading.text("")
+    assert "best:" not in "".join(found["aria-label"] or "" for _, found in reading.elements if "aria-label" in found)
     assert f'genkit.load("{copied.name}/checkpoints/{first.name}")' in reading.text("use")
     assert f"--resume {copied.name}" in reading.text("use")
     assert f"checkpoints/{best.name}" not in reported(genkit, copied).text("use")
@@ -205,7 +206,10 @@ def test_the_training_is_that_of_metrics_jsonl(reading: Reading, vae: Path) -> N
     assert table[0] == ["epoch", "loss", "−ELBO", "reconstruction", "KL", "active units"]
     assert [row[1:] for row in table[1:]] == [[f"{row[f'val/{name}']:,.5g}" for name in names] for row in validations]
     assert [row[0] for row in table[1:]] == ["1", "2 (best)"]
-    tested = {row[0]: row[1] for row in reading.tables["Measured on the test split at the end of training"][1:]}
+    tested = {
+        row[0]: row[1]
+        for row in reading.tables["Measured on the test split at the end of training, by the best checkpoint"][1:]
+    }
     assert tested["−ELBO"] == f"{rows[-1]['test/neg_elbo']:,.6g}"
     charts = [found["aria-label"] or "" for tag, found in reading.elements if tag == "svg" and "aria-label" in found]
     trained = [row["train/neg_elbo"] for row in rows if "train/neg_elbo" in row]
