@@ -302,18 +302,20 @@ class Space:
         Raises:
             GenkitError: as `sum`.
         """
-        for term in terms:
-            named = term.code is not None or term.text.startswith(("seed:", "point:"))
-            if self.split is not None or named or term.text in self.searched:
-                continue
-            chosen = self.chosen(term.text)
+        for text in self.sought(terms):
+            chosen = self.chosen(text)
             originals = images.to_float(self.dataset().test.images(chosen))
             codes = originals
             for codes in sampling.inversion(self.model, originals, steps=SEARCH):  # noqa: B007 (the last are meant)
                 yield
             if len(self.searched) >= KEPT:
                 self.searched.clear()
-            self.searched[term.text] = originals, codes.cpu()
+            self.searched[text] = originals, codes.cpu()
+
+    def sought(self, terms: Sequence[Term]) -> list[str]:
+        """The terms whose codes have yet to be searched for, where there is no encoder."""
+        texts = dict.fromkeys(term.text for term in terms if term.code is None and self.split is None)
+        return [text for text in texts if not text.startswith(("seed:", "point:")) and text not in self.searched]
 
     def exemplars(self, term: Term) -> tuple[Exemplars, list[int]]:
         """What a term stands for, and where on the map that is."""

@@ -16,7 +16,8 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,9 +66,11 @@ def started(space: Space) -> Iterator[Server]:
         server = Server(space, listening, patience=PATIENCE)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
+    try:
+        yield server
+    finally:  # or a test that failed would never end
+        server.shutdown()
+        thread.join()
     with pytest.raises(serving.Refused, match="has ended"):
         server.desk.alone(len, "")
 
@@ -248,6 +251,33 @@ def test_who_goes_away_leaves_nothing_behind(searching: Server) -> None:
 
 def test_it_goes_by_both_of_its_names_and_for_its_own_page(server: Server) -> None:
     for name in ("127.0.0.1", "localhost", "LocalHost"):
+def test_images_that_a_sum_needs_are_loaded_once_and_nobody_else_waits(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genkit.explore.space.SEARCH", 2)
+    space = space_of("dcgan", digits, 40)
+    loads: list[str] = []
+    loading, loaded = threading.Event(), threading.Event()
+
+    def load() -> Dataset:
+        loads.append(threading.current_thread().name)
+        loading.set()
+        assert loaded.wait(60)
+        return digits
+
+    space.load = load
+    body = b'{"terms": [{"sign": 1, "term": "label:3"}]}'
+    with contextmanager(started)(space) as server, ThreadPoolExecutor(2) as people:
+        try:
+            sums = [people.submit(ask, server, "sum", body, JSON) for _ in range(2)]
+            assert loading.wait(20)
+            answers_rightly(server)
+        finally:
+            loaded.set()
+        assert [each.result().status for each in sums] == [200, 200]
+    assert len(loads) == 1, loads
+
+
         host = f"{name}:{server.port}"
         assert ask(server, "about.json", Host=host, Origin=f"http://{host}", Sec_Fetch_Site="same-origin").status == 200
     assert ask(server, "", Sec_Fetch_Site="none").status == 200
