@@ -476,7 +476,10 @@ class Deadline(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         try:
-            self.connection.settimeout(max(1e-3, self.until - time.monotonic()))
+            left = self.until - time.monotonic()
+            if left <= 0:  # whoever sends without a pause would never be waited for
+                raise TimeoutError
+            self.connection.settimeout(left)
             return self.connection.recv_into(buffer)
         except TimeoutError:
             self.passed = True

@@ -758,6 +758,18 @@ def test_bytes_that_drip_do_not_buy_time(server: Server) -> None:
 
 def test_more_connections_than_are_served_are_turned_away(server: Server) -> None:
     idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(serving.CONNECTIONS)]
+def test_bytes_that_come_without_a_pause_do_not_buy_time_either() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"GET")
+        deadline = serving.Deadline(ours, 0.2)
+        assert deadline.read(1) == b"G"
+        time.sleep(0.2)
+        with pytest.raises(TimeoutError):
+            deadline.read(1)
+        assert deadline.passed
+
+
     try:
         for _ in range(100):  # until all of them have been taken
             if server.free._value == 0:  # type: ignore[attr-defined]
