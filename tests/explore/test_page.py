@@ -23,7 +23,7 @@ from genkit.evaluate.passes import encode_split
 from genkit.model import GenerativeModel
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 everywhere = pytest.mark.parametrize("size", SIZES)
 
@@ -67,6 +67,21 @@ def click_map(page: Page, dx: float, dy: float) -> None:
     x, y = middle(page)
     with answered(page):
         page.mouse.click(x + dx, y + dy)
+
+
+def hold(page: Page, name: str) -> list[Route]:
+    """From now on, questions of this name come into the list, and aren't asked until the test lets them go on."""
+    held: list[Route] = []
+    page.route(f"**/{name}", lambda route: held.append(route))
+    return held
+
+
+def wait_for(page: Page, held: list[Route], number: int) -> None:
+    for _ in range(500):
+        if len(held) == number:
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError(f"{len(held)} questions, and not {number}")
 
 
 def name_of(dataset: Dataset, index: int) -> str:
@@ -326,6 +341,20 @@ def test_stops_come_from_seeds_test_images_and_the_picture(
     assert page.locator("#stops .thumb").nth(0).get_attribute("aria-label") == names[1].replace("Stop 2", "Stop 1")
 
 
+def test_a_walk_that_comes_too_late_is_not_shown(open_page: Open, address: str) -> None:
+    page = open_page(address)
+    before = page.inner_text("#what")
+    page.click("#tab-walk")
+    held = hold(page, "place")
+    page.click("#stops-random")
+    wait_for(page, held, 1)
+    page.click("#stops-clear")
+    with answered(page):
+        held[0].continue_()
+    assert page.inner_text("#what") == before
+    assert page.is_hidden("#player")
+
+
 # Calculate
 
 
@@ -374,6 +403,59 @@ def calculate(page: Page, vae: GenerativeModel, expected: NDArray[np.float32]) -
     np.testing.assert_allclose(code_of(page), picture - sampling.seed_codes(vae, [0])[0].numpy(), atol=1e-5)
     click_map(page, 20, 20)
     assert page.locator("#terms .name").nth(2).inner_text().startswith("test image ")
+
+
+def test_a_sum_that_comes_too_late_is_not_shown(open_page: Open, address: str) -> None:
+    page = open_page(address)
+    before, code = page.inner_text("#what"), code_of(page)
+    page.click("#tab-calculate")
+    held = hold(page, "sum")
+    page.click("#sum-example")
+    wait_for(page, held, 1)
+    page.locator("#terms .remove").nth(1).click()
+    held[0].continue_()
+    wait_for(page, held, 2)  # of the terms that are left
+    assert page.inner_text("#what") == before
+    page.click("#terms-clear")
+    with answered(page):
+        held[1].continue_()
+    assert page.is_hidden("#sum-result")
+    page.click("#sum-example")
+    wait_for(page, held, 3)
+    page.click("#tab-map")
+    with answered(page):
+        held[2].continue_()
+    assert page.inner_text("#what") == before
+    np.testing.assert_array_equal(code_of(page), code)
+    page.click("#tab-calculate")
+    assert page.is_visible("#sum-result")
+
+
+def test_what_has_been_cleared_is_no_longer_on_show(open_page: Open, address: str, vae: GenerativeModel) -> None:
+    page = open_page(address)
+    for tab, add, clear, what in (
+        ("#tab-calculate", "#sum-example", "#terms-clear", "7 − 1 + 4"),
+        ("#tab-walk", "#stops-random", "#stops-clear", "Frame 1 of a walk over 4 stops"),
+    ):
+        page.click(tab)
+        with answered(page):
+            page.click(add)
+        assert page.inner_text("#what") == what
+        with answered(page):
+            page.click(clear)
+        assert page.inner_text("#what").startswith("Under the cursor, at ")
+        assert_alike(pixels_of(page), decoded(vae, code_of(page)))
+    with answered(page):
+        page.click("#stops-random")
+    page.click("#tab-sliders")
+    with answered(page):
+        page.click("#random-code")
+    what = page.inner_text("#what")
+    assert what.startswith("Seed ")
+    page.click("#tab-walk")
+    with answered(page):
+        page.click("#stops-clear")
+    assert page.inner_text("#what") == what  # which is no picture of the walk
 
 
 def test_points_of_a_thinned_map_are_numbered_as_in_their_split(

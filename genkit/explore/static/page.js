@@ -23,8 +23,8 @@
   let labels = null; // each colouring's number of each point
   let tab = "map";
   const originals = new Map(); // pixels of points, by their index
-  /** The picture on show: its code, its pixels, and a line that says what it is. */
-  const current = { code: null, pixels: null, what: "" };
+  /** The picture on show: its code, its pixels, a line that says what it is, and "walk" or "sum" where it is of one. */
+  const current = { code: null, pixels: null, what: "", of: null };
 
   // -------------------------------------------------------------------------------------------------------------------
   // Small tools
@@ -83,12 +83,13 @@
 
   /**
    * A function of which one call at a time works. Of the calls that come meanwhile, only the last is carried out: a
-   * drag leaves no queue behind.
+   * drag leaves no queue behind. While one works, `overtaken` says whether another has come: what it found is then of
+   * the past, and isn't to be shown.
    */
   function latest(work) {
     let busy = false;
     let waiting = null;
-    return async function push(...given) {
+    async function push(...given) {
       waiting = given;
       if (busy) return;
       busy = true;
@@ -98,7 +99,9 @@
         await attempt(() => work(...next));
       }
       busy = false;
-    };
+    }
+    push.overtaken = () => waiting !== null;
+    return push;
   }
 
   /** A function that is carried out some time after its last call. */
@@ -274,9 +277,10 @@
    * Show a picture that `what` names and `how` explains. `at` is its place on the map: [x, y], null to leave the cursor
    * alone, undefined to ask the backend.
    * `passing` pictures, as those of a walk, are followed by others at once: nothing else is worked out for them.
+   * `of` names what the picture goes with, when that is cleared.
    */
-  function show(code, pixels, what, { at, how = "", passing = false } = {}) {
-    Object.assign(current, { code: Float32Array.from(code), pixels, what });
+  function show(code, pixels, what, { at, how = "", passing = false, of = null } = {}) {
+    Object.assign(current, { code: Float32Array.from(code), pixels, what, of });
     paint($("picture"), pixels);
     $("picture").setAttribute("aria-label", `The current picture: ${what}`);
     $("what").textContent = what;
@@ -305,6 +309,11 @@
     const { code, pixels } = await backend.under(x, y);
     show(code, pixels, `Under the cursor, at ${short(x)}, ${short(y)}`, { at: null, how: about.map.note });
   });
+
+  /** Show something else where the picture is of a walk or a sum that isn't there any more. */
+  function leave(of) {
+    if (current.of === of) decodeUnder(...map.cursor);
+  }
 
   function typedCode() {
     try {
@@ -511,9 +520,11 @@
     readyToPlay();
     const pictures = await decodeAll(frames);
     const places = await placeAll(frames);
+    if (layPath.overtaken()) return;
     Object.assign(walk, { frames, pictures, places, at: 0 });
     readyToPlay();
-    if (frames.length && tab === "walk") showFrame(0);
+    if (!frames.length) leave("walk");
+    else if (tab === "walk") showFrame(0);
   });
 
   function readyToPlay() {
@@ -541,6 +552,7 @@
     show(walk.frames[number], walk.pictures[number], `Frame ${number + 1} of a walk over ${walk.stops.length} stops`, {
       at: walk.places[number],
       passing: true,
+      of: "walk",
     });
     drawWalk();
   }
@@ -752,26 +764,29 @@
   }
 
   const calculate = latest(async () => {
-    const asked = terms;
+    const asked = [...terms];
     if (!asked.length) {
       $("sum-result").hidden = true;
+      leave("sum");
       return;
     }
     const wanted = asked.map(({ sign, term }) => ({ sign, term }));
     const result = await backend.sum(wanted);
+    if (calculate.overtaken()) return;
     for (const [k, each] of asked.entries()) {
       const indices = (result.terms[k] || { images: [] }).images;
       if (indices.length) each.pictures = await originalsOf(indices);
       else if (typeof each.term !== "string") each.pictures = [each.term.pixels];
       else if (each.seed !== undefined) each.pictures = [await decodeOne(await seedCode(each.seed))];
     }
+    await showThumbs($("sum-near"), [...result.near]);
+    if (calculate.overtaken()) return;
     drawTerms();
     paint($("sum-picture"), result.pixels);
     paint($("sum-control"), result.control);
-    await showThumbs($("sum-near"), [...result.near]);
     $("sum-result").hidden = false;
     const names = asked.map(({ sign, name }, k) => (sign > 0 ? (k ? "+ " : "") : "− ") + name);
-    show(result.code, result.pixels, names.join(" "));
+    if (tab === "calculate") show(result.code, result.pixels, names.join(" "), { of: "sum" });
   });
 
   // -------------------------------------------------------------------------------------------------------------------
