@@ -587,6 +587,25 @@ def test_what_goes_wrong_is_said_and_passes(browser: Browser, address: str, tmp_
         assert page.inner_text("#status") == ""
 
 
+def test_what_is_said_stays_until_the_next_thing_is_done(open_page: Open, address: str) -> None:
+    page = open_page(address, permissions=["clipboard-read", "clipboard-write"])
+    x, y = middle(page)
+    held = hold(page, "near")
+    page.mouse.click(x, y)
+    wait_for(page, held, 1)
+    page.fill("#code", "[1, 2]")
+    page.press("#code", "Tab")
+    with answered(page):
+        held[0].continue_()
+    assert page.inner_text("#status") == "A code of this model has 5 numbers, not 2."
+    page.keyboard.press("Shift")
+    assert page.inner_text("#status") == ""
+    page.click("#copy-code")
+    page.wait_for_selector("#status:has-text('Copied the code')")
+    page.mouse.click(x, y)
+    assert page.inner_text("#status") == ""
+
+
 # Without an encoder, and in colour
 
 

@@ -52,10 +52,6 @@
     $("status").classList.add("error");
   }
 
-  function calm() {
-    if ($("status").classList.contains("error")) say("");
-  }
-
   let pending = 0;
 
   /** Count what is under way, for whoever waits for the page to come to rest. */
@@ -70,9 +66,7 @@
   async function attempt(work) {
     begin();
     try {
-      const result = await work();
-      calm();
-      return result;
+      return await work();
     } catch (error) {
       complain(error);
       return undefined;
@@ -320,7 +314,6 @@
       const code = latent.read($("code").value, about.latent_dim);
       stopPlaying();
       showCode(code, "The code that you typed");
-      calm();
     } catch (error) {
       $("code").setAttribute("aria-invalid", "true");
       complain(error);
@@ -975,6 +968,8 @@
     const click = (id, work) => ($(id).onclick = () => attempt(async () => work()));
     for (const button of $("tabs").children) button.onclick = () => choose(button.id.slice(4));
     $("tabs").addEventListener("keydown", turnTab);
+    // What the line says stays until a person does the next thing, whatever else succeeds meanwhile.
+    for (const kind of ["pointerdown", "keydown", "drop", "paste"]) addEventListener(kind, () => say(""), true);
 
     click("zoom-in", () => map.zoom(1.5));
     click("zoom-out", () => map.zoom(1 / 1.5));
