@@ -614,6 +614,7 @@ def test_a_model_without_an_encoder_says_so_and_searches(
 ) -> None:
     gan = model_of(dcgan_run)
     Image.fromarray(decoded(gan, sampling.seed_codes(gan, [9])[0].numpy())).save(tmp_path / "mine.png")
+    Image.new("RGB", (20, 12), "teal").save(tmp_path / "other.png")
     with serving(dcgan_run, "--limit", "40") as address, opening(browser) as open_page:
         page = open_page(address)
         assert "40 samples" in page.inner_text("#facts")
@@ -623,9 +624,13 @@ def test_a_model_without_an_encoder_says_so_and_searches(
         page.click("#tab-reconstruct")
         assert "has no encoder" in page.inner_text("#encoder-note")
         assert page.is_hidden("#random-original")
-        page.set_input_files("#file", tmp_path / "mine.png")
+        page.set_input_files("#file", tmp_path / "other.png")
         page.wait_for_selector("#file-progress:not([hidden])")
+        page.set_input_files("#file", tmp_path / "mine.png")  # which takes the other's place
         page.wait_for_selector("#reconstruction:not([hidden])", timeout=60_000)
+        assert page.inner_text("#original-caption") == "mine.png"
+        assert page.inner_text("#status") == ""
+        assert page.is_hidden("#file-progress")
         assert page.text_content("#file-steps") == "299 / 300"
         assert_alike(pixels_of(page, "#reconstructed"), decoded(gan, code_of(page)))
 
@@ -641,6 +646,16 @@ def test_a_model_without_an_encoder_says_so_and_searches(
         control = images.to_uint8(originals.mean(0)).permute(1, 2, 0).numpy()
         assert_alike(pixels_of(page, "#sum-control"), control)
         np.testing.assert_allclose(code_of(page), sampling.encode(gan, originals).mean(0), atol=1e-3)
+
+        page.select_option("#term-kind", "file")
+        page.set_input_files("#term-file", tmp_path / "other.png")
+        with page.expect_response("**/file"):
+            page.click("#term-add")
+        page.set_input_files("#term-file", tmp_path / "mine.png")
+        page.click("#term-add")
+        page.wait_for_selector("#status:has-text('other.png isn\\'t in the sum')")
+        page.wait_for_selector("#terms .term:nth-child(2)", timeout=60_000)
+        assert page.locator("#terms .name").all_inner_texts() == ["upright, not red", "mine.png"]
 
 
 # For everybody

@@ -687,8 +687,10 @@
   }
 
   async function addFileTerm(file) {
-    const { code, pixels } = await readFile(file);
-    addTerm({ term: { code, pixels }, name: file.name || "your image" });
+    const name = file.name || "your image";
+    const found = await readFile(file);
+    if (!found) throw new Error(`${name} isn't in the sum: another image came before its code was found.`);
+    addTerm({ term: { code: found.code, pixels: found.pixels }, name });
   }
 
   function attributeTerm(pairs) {
@@ -868,23 +870,28 @@
   /** Why no image of one's own can be shown here; null where it can. */
   const fileRefusal = () => (about.missing && about.missing.file) || null;
 
-  let reading = false;
+  let reads = 0;
 
+  /** The code, pixels and place of an image file; null where another has been given since, which takes its place. */
   async function readFile(file) {
     const refusal = fileRefusal();
     if (refusal) throw new Error(refusal);
-    if (reading) throw new Error("Another image is being looked at: wait until that is done.");
-    reading = true;
+    const read = ++reads;
+    const late = () => read !== reads;
     const bar = $("file-progress");
     bar.hidden = about.encoder === true;
     try {
-      return await backend.file(file, (done, of) => {
+      const found = await backend.file(file, (done, of) => {
+        if (late()) return;
         $("file-bar").value = done / of;
         $("file-steps").textContent = `${done} / ${of}`;
       });
+      return late() ? null : found;
+    } catch (error) {
+      if (late()) return null; // the server has given its search up
+      throw error;
     } finally {
-      reading = false;
-      bar.hidden = true;
+      if (!late()) bar.hidden = true;
     }
   }
 
@@ -892,9 +899,12 @@
     stopPlaying();
     choose("reconstruct");
     const name = file.name || "your image";
-    say(`Reading ${name}…`);
-    const { pixels, code, place } = await readFile(file);
-    say("");
+    const reading = `Reading ${name}…`;
+    say(reading);
+    const found = await readFile(file);
+    if (!found) return;
+    if ($("status").textContent === reading) say(""); // something else may have been said meanwhile
+    const { pixels, code, place } = found;
     await reconstructed(pixels, code, place, name);
     map.setMarks([{ x: place[0], y: place[1], name: "yours" }]);
   }
