@@ -189,6 +189,7 @@ class Space:
             # By which `genkit sample --images` knows the points; None where a point's number is its position.
             "positions": None if self.positions is None else self.positions.tolist(),
             "seeds_map": seeds,
+            "near_by_images": self.principal is not None,
             "encoder": True if not seeds else f"{self.run} has no encoder: an image's code is searched for",
             "colorings": [{"name": name, "names": list(names)} for name, names, _ in self.colorings()],
             "terms": {"labels": list(self.classes), "attributes": list(self.attributes)},

@@ -367,6 +367,33 @@ def test_maps_codes_and_images_are_those_of_the_space(open_page: Open, written_s
             assert near == space.near(code).tolist()
 
 
+@pytest.mark.parametrize(
+    ("latent", "missing", "by"),
+    [(6, "", "what the discriminator sees"), (6, "traits_program", "distance"), (6, "candidates", "distance"),
+    (2, "", "distance")],
+)  # fmt: skip
+def test_the_page_says_by_what_points_are_near(
+    open_page: Open,
+    digits: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    latent: int,
+    missing: str,
+    by: str,
+) -> None:
+    space = space_of("dcgan", digits, latent_dim=latent, limit=40)
+    assert space.about()["near_by_images"] == (latent > 2)
+
+    def refuse(space: Space) -> None:
+        if missing == "candidates":
+            raise RefusedError("what isn't known")
+
+    if missing:
+        monkeypatch.setattr(stored, missing, refuse)
+    page = open_page(stored.write(space, tmp_path / "latent.html").path.as_uri())
+    assert page.inner_text("#map-near-help").startswith(f"By {by}")
+
+
 SUMS: list[list[tuple[int, str]]] = [
     [(1, "label:7"), (-1, "label:1"), (1, "label:4")],
     [(-1, "point:3"), (1, "point:17"), (1, "seed:9")],

@@ -1057,7 +1057,7 @@
 
   function introduce() {
     const { model, dataset, count: number, latent_dim: dims, points_are: kind } = about;
-    const seen = about.seeds_map ? "By what the discriminator sees in their images." : "By distance between codes.";
+    const seen = about.near_by_images ? "By what the discriminator sees in their images." : "By distance between codes.";
     $("map-near-help").textContent = `${seen} Choose one to see what the model makes of its own code.`;
     document.title = `${about.run} · genkit explore`;
     $("run").textContent = about.run;
