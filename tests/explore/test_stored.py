@@ -367,6 +367,24 @@ def test_maps_codes_and_images_are_those_of_the_space(open_page: Open, written_s
             assert near == space.near(code).tolist()
 
 
+def test_the_page_stays_alive_while_many_codes_are_placed(open_page: Open, digits: Dataset, tmp_path: Path) -> None:
+    space = space_of("dcgan", digits, limit=20)
+    page = open_page(stored.write(space, tmp_path / "latent.html").path.as_uri())
+    turns = ask(
+        page,
+        """async (b, codes) => {
+            let [now, turns] = [0, 0];
+            performance.now = () => (now += 1000); // whatever is done takes longer than the page may stand still
+            const turn = () => (turns++, setTimeout(turn));
+            setTimeout(turn);
+            await b.place(Float32Array.from(codes));
+            return turns;
+        }""",
+        space.all_codes.flatten().tolist(),
+    )
+    assert turns > 5
+
+
 @pytest.mark.parametrize(
     ("latent", "missing", "by"),
     [(6, "", "what the discriminator sees"), (6, "traits_program", "distance"), (6, "candidates", "distance"),

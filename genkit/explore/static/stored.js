@@ -248,18 +248,29 @@
       return between(...chart.place(code));
     }
 
-    // The pictures that `one` gives for each of many, one after another; the page stays alive meanwhile.
-    async function pictures(many, one) {
-      const pixels = new Uint8ClampedArray(many.length * size);
+    // Do one thing with each of many, one after another; the page stays alive meanwhile.
+    async function each(many, one) {
       let since = performance.now();
       for (let k = 0; k < many.length; k++) {
-        pixels.set(await one(many[k]), k * size);
+        await one(many[k], k);
         if (performance.now() - since > PATIENCE && k + 1 < many.length) {
           await new Promise((resume) => setTimeout(resume));
           since = performance.now();
         }
       }
+    }
+
+    async function pictures(many, one) {
+      const pixels = new Uint8ClampedArray(many.length * size);
+      await each(many, async (value, k) => pixels.set(await one(value), k * size));
       return pixels;
+    }
+
+    // On a map of seeds, a place takes a picture and what is seen in it.
+    async function places(many) {
+      const found = new Float32Array(2 * many.length);
+      await each(many, (code, k) => found.set(chart.place(code), 2 * k));
+      return found;
     }
 
     const originals = (indices) =>
@@ -353,7 +364,7 @@
         const code = chart.codeAt(x, y);
         return { code, pixels: decoder ? await pictureOf(code) : await between(x, y) };
       },
-      place: async (joined) => Float32Array.from(split(joined).flatMap(chart.place)),
+      place: async (joined) => places(split(joined)),
       originals: async (indices) => originals(indices),
       codes: async (indices) => genkit.latent.join(Array.from(indices, codeOf)),
       seeds: async (numbers) => genkit.latent.join(Array.from(numbers, seed)),
