@@ -246,6 +246,22 @@ def test_two_fingers_zoom(open_page: Open, address: str) -> None:
     np.testing.assert_allclose(code_of(page) - origin, (side - origin) / 2, atol=1e-4)
 
 
+def test_pictures_of_points_make_room_and_are_fetched_again(open_page: Open, address: str) -> None:
+    thumbs = []
+    for room, again in (("64e6", False), ("3 * 28 * 28", True)):
+        page = open_page(address, instead=("MOST_KEPT = 64e6;", f"MOST_KEPT = {room};"))
+        asked: list[str] = []
+        page.on("request", lambda request, asked=asked: asked.append(request.url.rpartition("/")[2]))
+        for dx in (-60, 60, -60):
+            asked.clear()
+            click_map(page, dx, 0)
+            thumbs.append([pixels_of(page, f"#map-near .item:nth-child({k}) canvas") for k in range(1, 9)])
+        assert ("originals" in asked) == again
+    for first, later in ((0, 2), (0, 3), (1, 4), (0, 5)):
+        np.testing.assert_array_equal(thumbs[first], thumbs[later])
+    assert np.abs(np.subtract(thumbs[0], thumbs[1], dtype=int)).max() > 100
+
+
 # Walk
 
 

@@ -534,6 +534,32 @@ def test_a_file_is_read_as_genkit_reads_it_and_reconstructed(
     assert apart(pixels_of(page, "#reconstructed"), decoded(space.model, code_of(page))) <= 2
 
 
+def test_a_picture_is_let_go_of_once_it_has_been_read(open_page: Open, digits: Dataset, tmp_path: Path) -> None:
+    page = open_page(stored.write(space_of("vae", digits, limit=20), tmp_path / "latent.html").path.as_uri())
+    left = ask(
+        page,
+        """async (b, text) => {
+            const made = [];
+            const create = globalThis.createImageBitmap;
+            globalThis.createImageBitmap = async (...given) => (made.push(await create(...given)), made.at(-1));
+            await b.file(new Blob([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))]));
+            return made.map((each) => each.width * each.height);
+        }""",
+        base64.b64encode(picture_file((40, 30), "L")).decode(),
+    )
+    assert left == [0]
+    closed = ask(
+        page,
+        """async (b) => {
+            let closed = 0;
+            globalThis.createImageBitmap = async () => ({ width: 9000, height: 9000, close: () => closed++ });
+            await b.file(new Blob()).catch((error) => error.message.includes("too large") && closed++);
+            return closed;
+        }""",
+    )
+    assert closed == 2
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # What is too large, or can't be done
 # ---------------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 
   const AT_ONCE = 64; // codes or images that a backend takes at once
   const MOST_BYTES = 1 << 16; // and the bytes of one question
+  const MOST_KEPT = 64e6; // bytes of points' images that are kept, for who comes back to them
   const MOST_STOPS = 16;
   const MOST_TERMS = 8;
   const FRAME = 80; // milliseconds, in the page as in the GIF
@@ -155,13 +156,20 @@
   const pointCode = async (point) => latent.split(await backend.codes([point]), about.latent_dim)[0];
   const pointPlace = (point) => [points[2 * point], points[2 * point + 1]];
 
+  /** Points' own images. Those that were fetched first make room for others, and may be fetched again. */
   async function originalsOf(indices) {
-    const missing = [...new Set(indices)].filter((index) => !originals.has(index));
+    const found = new Map(indices.map((index) => [index, originals.get(index)]));
+    const missing = [...found.keys()].filter((index) => !found.get(index));
     for (let k = 0; k < missing.length; k += AT_ONCE) {
       const part = missing.slice(k, k + AT_ONCE);
-      picturesOf(await backend.originals(part)).forEach((pixels, at) => originals.set(part[at], pixels));
+      picturesOf(await backend.originals(part)).forEach((pixels, at) => found.set(part[at], pixels));
     }
-    return indices.map((index) => originals.get(index));
+    for (const index of missing) originals.set(index, found.get(index));
+    for (const oldest of originals.keys()) {
+      if (originals.size * sizeOfImage() <= MOST_KEPT) break;
+      originals.delete(oldest);
+    }
+    return indices.map((index) => found.get(index));
   }
 
   const point = () => about.points_are.replace(/s$/, "");
@@ -348,18 +356,15 @@
   function hovered(index, tip, byKeys) {
     if (byKeys) say(nameOf(index)); // to those who don't see the tip
     const caption = make("span", { textContent: nameOf(index) });
-    const put = () => tip.replaceChildren(paint(make("canvas"), originals.get(index)), caption);
-    if (originals.has(index)) put();
+    const put = (pixels) => tip.replaceChildren(paint(make("canvas"), pixels), caption);
+    if (originals.has(index)) put(originals.get(index));
     else {
-      tip.replaceChildren(paint(make("canvas"), new Uint8ClampedArray(sizeOfImage())), caption);
-      fetchHovered(index, () => map.hovered === index && put());
+      put(new Uint8ClampedArray(sizeOfImage()));
+      fetchHovered(index, (pixels) => map.hovered === index && put(pixels));
     }
   }
 
-  const fetchHovered = latest(async (index, done) => {
-    await originalsOf([index]);
-    done();
-  });
+  const fetchHovered = latest(async (index, done) => done(...(await originalsOf([index]))));
 
   const showNear = latest(async (code) => {
     await showThumbs($("map-near"), [...(await backend.near(code))]);
