@@ -606,6 +606,7 @@ def test_what_goes_wrong_is_said_and_passes(browser: Browser, address: str, tmp_
 def test_what_is_said_stays_until_the_next_thing_is_done(open_page: Open, address: str) -> None:
     page = open_page(address, permissions=["clipboard-read", "clipboard-write"])
     x, y = middle(page)
+    page.wait_for_selector("body[data-busy=false]")  # what is near the first place has been asked
     held = hold(page, "near")
     page.mouse.click(x, y)
     wait_for(page, held, 1)
