@@ -303,14 +303,16 @@ class Space:
         Raises:
             GenkitError: as `sum`.
         """
+        for text in self.searched.keys() & {term.text for term in terms}:
+            self.searched[text] = self.searched.pop(text)  # the last to go: this sum has need of them
         for text in self.sought(terms):
             chosen = self.chosen(text)
             originals = images.to_float(self.dataset().test.images(chosen))
             codes = originals
-            for codes in sampling.inversion(self.model, originals, steps=SEARCH):  # noqa: B007 (the last are meant)
+            for _, codes in sampling.inversion(self.model, originals, steps=SEARCH):  # noqa: B007 (the last are meant)
                 yield
             if len(self.searched) >= KEPT:
-                self.searched.clear()
+                del self.searched[next(iter(self.searched))]
             self.searched[text] = originals, codes.cpu()
 
     def sought(self, terms: Sequence[Term]) -> list[str]:
@@ -375,7 +377,7 @@ class Space:
         What is found stands in the last.
         """
         code = self.mean
-        for done, codes in enumerate(self.encoding(image[None])):
+        for done, codes in self.encoding(image[None]):
             code = codes[0].float().cpu()
             if done < self.steps:
                 yield Found(done, self.steps)
@@ -388,9 +390,9 @@ class Space:
         """Steps to the code of an image."""
         return SEARCH if self.split is None else 0
 
-    def encoding(self, originals: Tensor) -> Iterator[Tensor]:
+    def encoding(self, originals: Tensor) -> Iterator[sampling.Approach]:
         if isinstance(self.model, Encodes):
-            return iter([sampling.encode(self.model, originals)])
+            return iter([sampling.Approach(0, sampling.encode(self.model, originals))])
         return sampling.inversion(self.model, originals, steps=SEARCH)
 
 
