@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -99,35 +99,47 @@ def invert(model: GenerativeModel, images: Tensor, *, steps: int = 300, draws: i
         (N, latent_dim), on the model's device.
     """
     search = inversion(model, images, steps=steps, draws=draws, lr=lr)
-    codes = next(search)
-    for found in tqdm(search, desc="searching codes", total=steps, unit="step", disable=None, leave=False):
-        codes = found
+    length = steps + len(range(0, draws, CHUNK))
+    for found in tqdm(search, desc="searching codes", total=length, unit="step", disable=None, leave=False):
+        codes = found.codes
     return codes
+
+
+class Approach(NamedTuple):
+    """How far a search has come: `steps` that were made, and the best codes (N, latent_dim) so far."""
+
+    steps: int
+    codes: Tensor
 
 
 def inversion(
     model: GenerativeModel, images: Tensor, *, steps: int = 300, draws: int = 1000, lr: float = 0.05
-) -> Iterator[Tensor]:
-    """The search of `invert`, a step at a time: the codes (N, latent_dim) before the first step, and after each.
+) -> Iterator[Approach]:
+    """The search of `invert`, a little at a time: after some of the draws, after all of them, and after each step.
 
-    Whoever goes through it may do something else between two steps, in the same thread too.
+    Whoever goes through it may do something else meanwhile, in the same thread too.
     """
     images = images.to(device_of(model))
-    candidates = noise(range(draws), model.options.latent_dim)
-    pictures = decode(model, model.prior(candidates.to(images.device))).flatten(1)
-    nearest = torch.cdist(images.flatten(1).cpu(), pictures).argmin(1)
-    found = candidates[nearest].to(images.device).requires_grad_(True)
+    candidates = noise(range(draws), model.options.latent_dim).to(images.device)
+    distances = torch.empty(len(images), 0)
+    for some in candidates.split(CHUNK):
+        pictures = decode(model, model.prior(some)).flatten(1)
+        distances = torch.cat([distances, torch.cdist(images.flatten(1).cpu(), pictures)], 1)
+        found = candidates[distances.argmin(1)]
+        with torch.no_grad():
+            codes = model.prior(found.clone())
+        yield Approach(0, codes)
+    found.requires_grad_(True)
     # Adam treats every number by itself and the loss is a sum over images, so a batch is a row of separate searches.
     optimizer = AdamW([found], lr=lr)
-    for step in range(steps + 1):
-        if step:
-            with torch.enable_grad():
-                loss = (model.decode(model.prior(found)) - images).square().sum()
-            (found.grad,) = torch.autograd.grad(loss, found)
-            optimizer.step()
+    for step in range(1, steps + 1):
+        with torch.enable_grad():
+            loss = (model.decode(model.prior(found)) - images).square().sum()
+        (found.grad,) = torch.autograd.grad(loss, found)
+        optimizer.step()
         with torch.no_grad():
             codes = model.prior(found.detach().clone())
-        yield codes
+        yield Approach(step, codes)
 
 
 @torch.no_grad()

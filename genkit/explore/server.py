@@ -235,6 +235,7 @@ class Desk:
         self.hosts, self.origins = names, [f"http://{name}" for name in names]
         self.worker = ThreadPoolExecutor(1, "model")
         self.reading = threading.Lock()
+        self.loading = threading.Lock()
         self.searched: Tensor | None = None  # the image whose code is searched for
         self.about = as_json(space.about())
         self.fixed = {
@@ -386,6 +387,9 @@ class Desk:
 
     def sum(self, body: bytes) -> Answer:
         terms = read_terms(body, self.space)
+        if self.space.sought(terms):
+            with self.loading:  # in the thread of the request: a data set may take minutes, and a drag must not wait
+                self.space.dataset()
         for _ in self.step_by_step(self.space.prepare(terms)):
             pass
         result = self.alone(self.space.sum, terms)
@@ -472,7 +476,10 @@ class Deadline(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         try:
-            self.connection.settimeout(max(1e-3, self.until - time.monotonic()))
+            left = self.until - time.monotonic()
+            if left <= 0:  # whoever sends without a pause would never be waited for
+                raise TimeoutError
+            self.connection.settimeout(left)
             return self.connection.recv_into(buffer)
         except TimeoutError:
             self.passed = True

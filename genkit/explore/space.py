@@ -189,6 +189,7 @@ class Space:
             # By which `genkit sample --images` knows the points; None where a point's number is its position.
             "positions": None if self.positions is None else self.positions.tolist(),
             "seeds_map": seeds,
+            "near_by_images": self.principal is not None,
             "encoder": True if not seeds else f"{self.run} has no encoder: an image's code is searched for",
             "colorings": [{"name": name, "names": list(names)} for name, names, _ in self.colorings()],
             "terms": {"labels": list(self.classes), "attributes": list(self.attributes)},
@@ -302,18 +303,22 @@ class Space:
         Raises:
             GenkitError: as `sum`.
         """
-        for term in terms:
-            named = term.code is not None or term.text.startswith(("seed:", "point:"))
-            if self.split is not None or named or term.text in self.searched:
-                continue
-            chosen = self.chosen(term.text)
+        for text in self.searched.keys() & {term.text for term in terms}:
+            self.searched[text] = self.searched.pop(text)  # the last to go: this sum has need of them
+        for text in self.sought(terms):
+            chosen = self.chosen(text)
             originals = images.to_float(self.dataset().test.images(chosen))
             codes = originals
-            for codes in sampling.inversion(self.model, originals, steps=SEARCH):  # noqa: B007 (the last are meant)
+            for _, codes in sampling.inversion(self.model, originals, steps=SEARCH):  # noqa: B007 (the last are meant)
                 yield
             if len(self.searched) >= KEPT:
-                self.searched.clear()
-            self.searched[term.text] = originals, codes.cpu()
+                del self.searched[next(iter(self.searched))]
+            self.searched[text] = originals, codes.cpu()
+
+    def sought(self, terms: Sequence[Term]) -> list[str]:
+        """The terms whose codes have yet to be searched for, where there is no encoder."""
+        texts = dict.fromkeys(term.text for term in terms if term.code is None and self.split is None)
+        return [text for text in texts if not text.startswith(("seed:", "point:")) and text not in self.searched]
 
     def exemplars(self, term: Term) -> tuple[Exemplars, list[int]]:
         """What a term stands for, and where on the map that is."""
@@ -372,7 +377,7 @@ class Space:
         What is found stands in the last.
         """
         code = self.mean
-        for done, codes in enumerate(self.encoding(image[None])):
+        for done, codes in self.encoding(image[None]):
             code = codes[0].float().cpu()
             if done < self.steps:
                 yield Found(done, self.steps)
@@ -385,9 +390,9 @@ class Space:
         """Steps to the code of an image."""
         return SEARCH if self.split is None else 0
 
-    def encoding(self, originals: Tensor) -> Iterator[Tensor]:
+    def encoding(self, originals: Tensor) -> Iterator[sampling.Approach]:
         if isinstance(self.model, Encodes):
-            return iter([sampling.encode(self.model, originals)])
+            return iter([sampling.Approach(0, sampling.encode(self.model, originals))])
         return sampling.inversion(self.model, originals, steps=SEARCH)
 
 

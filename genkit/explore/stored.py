@@ -343,6 +343,7 @@ class Points(NamedTuple):
         """What of `Space.about` is different over these points."""
         numbers = self.positions if space.positions is None else space.positions[self.positions]
         changed: dict[str, Any] = {"count": len(numbers), "seeds": self.seeds, "positions": numbers.tolist()}
+        changed["near_by_images"] = "traits" in self.data
         if space.split is None:
             changed["terms"] = {"labels": [], "attributes": []}
         return changed

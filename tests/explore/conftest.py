@@ -20,7 +20,7 @@ from genkit import cli, rundir, sampling
 from genkit.model import GenerativeModel
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 #: A desktop's and a phone's window.
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
@@ -116,6 +116,12 @@ def serving(run: Path, *arguments: str) -> Iterator[str]:
 Open = Callable[..., "Page"]
 
 
+def replaced(route: Route, old: str, new: str) -> None:
+    """Let a script come as if it had been written with `new` in the place of `old`."""
+    response = route.fetch()
+    route.fulfill(response=response, body=response.text().replace(old, new))
+
+
 @contextmanager
 def opening(browser: Browser, tolerated: tuple[str, ...] = ()) -> Iterator[Open]:
     """Open pages in windows of their own. At the end, none may have complained or asked anybody but its server.
@@ -127,13 +133,18 @@ def opening(browser: Browser, tolerated: tuple[str, ...] = ()) -> Iterator[Open]
     asked: list[tuple[str, str]] = []
     complaints: list[str] = []
 
-    def open_page(address: str, size: str = "desktop", **settings: Any) -> Page:
+    def open_page(
+        address: str, size: str = "desktop", *, instead: tuple[str, str] | None = None, **settings: Any
+    ) -> Page:
+        """`instead`: what of page.js is replaced, and by what."""
         width, height = SIZES[size]
         phone = {"is_mobile": True, "has_touch": True} if size == "phone" else {}
         context = browser.new_context(
             viewport={"width": width, "height": height}, reduced_motion="reduce", **{**phone, **settings}
         )
         contexts.append(context)
+        if instead is not None:
+            context.route("**/page.js", lambda route: replaced(route, *instead))
         page = context.new_page()
         page.on("request", lambda request: asked.append((address, request.url)))
         page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)

@@ -23,7 +23,7 @@ from genkit.evaluate.passes import encode_split
 from genkit.model import GenerativeModel
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 everywhere = pytest.mark.parametrize("size", SIZES)
 
@@ -67,6 +67,21 @@ def click_map(page: Page, dx: float, dy: float) -> None:
     x, y = middle(page)
     with answered(page):
         page.mouse.click(x + dx, y + dy)
+
+
+def hold(page: Page, name: str) -> list[Route]:
+    """From now on, questions of this name come into the list, and aren't asked until the test lets them go on."""
+    held: list[Route] = []
+    page.route(f"**/{name}", lambda route: held.append(route))
+    return held
+
+
+def wait_for(page: Page, held: list[Route], number: int) -> None:
+    for _ in range(500):
+        if len(held) == number:
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError(f"{len(held)} questions, and not {number}")
 
 
 def name_of(dataset: Dataset, index: int) -> str:
@@ -231,6 +246,22 @@ def test_two_fingers_zoom(open_page: Open, address: str) -> None:
     np.testing.assert_allclose(code_of(page) - origin, (side - origin) / 2, atol=1e-4)
 
 
+def test_pictures_of_points_make_room_and_are_fetched_again(open_page: Open, address: str) -> None:
+    thumbs = []
+    for room, again in (("64e6", False), ("3 * 28 * 28", True)):
+        page = open_page(address, instead=("MOST_KEPT = 64e6;", f"MOST_KEPT = {room};"))
+        asked: list[str] = []
+        page.on("request", lambda request, asked=asked: asked.append(request.url.rpartition("/")[2]))
+        for dx in (-60, 60, -60):
+            asked.clear()
+            click_map(page, dx, 0)
+            thumbs.append([pixels_of(page, f"#map-near .item:nth-child({k}) canvas") for k in range(1, 9)])
+        assert ("originals" in asked) == again
+    for first, later in ((0, 2), (0, 3), (1, 4), (0, 5)):
+        np.testing.assert_array_equal(thumbs[first], thumbs[later])
+    assert np.abs(np.subtract(thumbs[0], thumbs[1], dtype=int)).max() > 100
+
+
 # Walk
 
 
@@ -326,6 +357,20 @@ def test_stops_come_from_seeds_test_images_and_the_picture(
     assert page.locator("#stops .thumb").nth(0).get_attribute("aria-label") == names[1].replace("Stop 2", "Stop 1")
 
 
+def test_a_walk_that_comes_too_late_is_not_shown(open_page: Open, address: str) -> None:
+    page = open_page(address)
+    before = page.inner_text("#what")
+    page.click("#tab-walk")
+    held = hold(page, "place")
+    page.click("#stops-random")
+    wait_for(page, held, 1)
+    page.click("#stops-clear")
+    with answered(page):
+        held[0].continue_()
+    assert page.inner_text("#what") == before
+    assert page.is_hidden("#player")
+
+
 # Calculate
 
 
@@ -374,6 +419,59 @@ def calculate(page: Page, vae: GenerativeModel, expected: NDArray[np.float32]) -
     np.testing.assert_allclose(code_of(page), picture - sampling.seed_codes(vae, [0])[0].numpy(), atol=1e-5)
     click_map(page, 20, 20)
     assert page.locator("#terms .name").nth(2).inner_text().startswith("test image ")
+
+
+def test_a_sum_that_comes_too_late_is_not_shown(open_page: Open, address: str) -> None:
+    page = open_page(address)
+    before, code = page.inner_text("#what"), code_of(page)
+    page.click("#tab-calculate")
+    held = hold(page, "sum")
+    page.click("#sum-example")
+    wait_for(page, held, 1)
+    page.locator("#terms .remove").nth(1).click()
+    held[0].continue_()
+    wait_for(page, held, 2)  # of the terms that are left
+    assert page.inner_text("#what") == before
+    page.click("#terms-clear")
+    with answered(page):
+        held[1].continue_()
+    assert page.is_hidden("#sum-result")
+    page.click("#sum-example")
+    wait_for(page, held, 3)
+    page.click("#tab-map")
+    with answered(page):
+        held[2].continue_()
+    assert page.inner_text("#what") == before
+    np.testing.assert_array_equal(code_of(page), code)
+    page.click("#tab-calculate")
+    assert page.is_visible("#sum-result")
+
+
+def test_what_has_been_cleared_is_no_longer_on_show(open_page: Open, address: str, vae: GenerativeModel) -> None:
+    page = open_page(address)
+    for tab, add, clear, what in (
+        ("#tab-calculate", "#sum-example", "#terms-clear", "7 − 1 + 4"),
+        ("#tab-walk", "#stops-random", "#stops-clear", "Frame 1 of a walk over 4 stops"),
+    ):
+        page.click(tab)
+        with answered(page):
+            page.click(add)
+        assert page.inner_text("#what") == what
+        with answered(page):
+            page.click(clear)
+        assert page.inner_text("#what").startswith("Under the cursor, at ")
+        assert_alike(pixels_of(page), decoded(vae, code_of(page)))
+    with answered(page):
+        page.click("#stops-random")
+    page.click("#tab-sliders")
+    with answered(page):
+        page.click("#random-code")
+    what = page.inner_text("#what")
+    assert what.startswith("Seed ")
+    page.click("#tab-walk")
+    with answered(page):
+        page.click("#stops-clear")
+    assert page.inner_text("#what") == what  # which is no picture of the walk
 
 
 def test_points_of_a_thinned_map_are_numbered_as_in_their_split(
@@ -505,6 +603,26 @@ def test_what_goes_wrong_is_said_and_passes(browser: Browser, address: str, tmp_
         assert page.inner_text("#status") == ""
 
 
+def test_what_is_said_stays_until_the_next_thing_is_done(open_page: Open, address: str) -> None:
+    page = open_page(address, permissions=["clipboard-read", "clipboard-write"])
+    x, y = middle(page)
+    page.wait_for_selector("body[data-busy=false]")  # what is near the first place has been asked
+    held = hold(page, "near")
+    page.mouse.click(x, y)
+    wait_for(page, held, 1)
+    page.fill("#code", "[1, 2]")
+    page.press("#code", "Tab")
+    with answered(page):
+        held[0].continue_()
+    assert page.inner_text("#status") == "A code of this model has 5 numbers, not 2."
+    page.keyboard.press("Shift")
+    assert page.inner_text("#status") == ""
+    page.click("#copy-code")
+    page.wait_for_selector("#status:has-text('Copied the code')")
+    page.mouse.click(x, y)
+    assert page.inner_text("#status") == ""
+
+
 # Without an encoder, and in colour
 
 
@@ -513,6 +631,7 @@ def test_a_model_without_an_encoder_says_so_and_searches(
 ) -> None:
     gan = model_of(dcgan_run)
     Image.fromarray(decoded(gan, sampling.seed_codes(gan, [9])[0].numpy())).save(tmp_path / "mine.png")
+    Image.new("RGB", (20, 12), "teal").save(tmp_path / "other.png")
     with serving(dcgan_run, "--limit", "40") as address, opening(browser) as open_page:
         page = open_page(address)
         assert "40 samples" in page.inner_text("#facts")
@@ -522,9 +641,13 @@ def test_a_model_without_an_encoder_says_so_and_searches(
         page.click("#tab-reconstruct")
         assert "has no encoder" in page.inner_text("#encoder-note")
         assert page.is_hidden("#random-original")
-        page.set_input_files("#file", tmp_path / "mine.png")
+        page.set_input_files("#file", tmp_path / "other.png")
         page.wait_for_selector("#file-progress:not([hidden])")
+        page.set_input_files("#file", tmp_path / "mine.png")  # which takes the other's place
         page.wait_for_selector("#reconstruction:not([hidden])", timeout=60_000)
+        assert page.inner_text("#original-caption") == "mine.png"
+        assert page.inner_text("#status") == ""
+        assert page.is_hidden("#file-progress")
         assert page.text_content("#file-steps") == "299 / 300"
         assert_alike(pixels_of(page, "#reconstructed"), decoded(gan, code_of(page)))
 
@@ -540,6 +663,16 @@ def test_a_model_without_an_encoder_says_so_and_searches(
         control = images.to_uint8(originals.mean(0)).permute(1, 2, 0).numpy()
         assert_alike(pixels_of(page, "#sum-control"), control)
         np.testing.assert_allclose(code_of(page), sampling.encode(gan, originals).mean(0), atol=1e-3)
+
+        page.select_option("#term-kind", "file")
+        page.set_input_files("#term-file", tmp_path / "other.png")
+        with page.expect_response("**/file"):
+            page.click("#term-add")
+        page.set_input_files("#term-file", tmp_path / "mine.png")
+        page.click("#term-add")
+        page.wait_for_selector("#status:has-text('other.png isn\\'t in the sum')")
+        page.wait_for_selector("#terms .term:nth-child(2)", timeout=60_000)
+        assert page.locator("#terms .name").all_inner_texts() == ["upright, not red", "mine.png"]
 
 
 # For everybody

@@ -16,7 +16,8 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,8 @@ from genkit.model import GenerativeModel
 #: Seconds in which a request must have arrived, here.
 PATIENCE = 1.0
 LATENT = 5
+#: In so many parts a search looks at its thousand draws.
+LOOKS = 32
 BINARY, JSON = "application/octet-stream", "application/json"
 POSTS = ("decode", "under", "place", "originals", "codes", "seeds", "near", "sum", "file")
 #: Of every answer, refusals too.
@@ -65,9 +68,11 @@ def started(space: Space) -> Iterator[Server]:
         server = Server(space, listening, patience=PATIENCE)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
+    try:
+        yield server
+    finally:  # or a test that failed would never end
+        server.shutdown()
+        thread.join()
     with pytest.raises(serving.Refused, match="has ended"):
         server.desk.alone(len, "")
 
@@ -227,8 +232,8 @@ def test_a_search_tells_how_far_it_is_until_another_takes_its_place(searching: S
         answers_rightly(searching)  # a drag isn't kept waiting
         reply = ask(searching, "file", png())
         lines = [json.loads(line) for line in reply.body.splitlines()]
-        assert lines[:300] == [{"done": done, "of": 300} for done in range(300)]
-        assert lines[300].keys() == {"code", "pixels", "place"}
+        assert lines[:-1] == [{"done": max(0, done), "of": 300} for done in range(1 - LOOKS, 300)]
+        assert lines[-1].keys() == {"code", "pixels", "place"}
         while piece := first.recv(1 << 16):
             said += piece
     *before, last = read(said).body.splitlines()
@@ -242,8 +247,35 @@ def test_who_goes_away_leaves_nothing_behind(searching: Server) -> None:
             gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # by a reset
             gone.sendall(request(searching, "POST", "file", png()) + b"more")
             assert b"200 OK" in gone.recv(100)
-    assert ask(searching, "file", png()).body.count(b"\n") == 301
+    assert ask(searching, "file", png()).body.count(b"\n") == LOOKS + 300
     answers_rightly(searching)
+
+
+def test_images_that_a_sum_needs_are_loaded_once_and_nobody_else_waits(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genkit.explore.space.SEARCH", 2)
+    space = space_of("dcgan", digits, 40)
+    loads: list[str] = []
+    loading, loaded = threading.Event(), threading.Event()
+
+    def load() -> Dataset:
+        loads.append(threading.current_thread().name)
+        loading.set()
+        assert loaded.wait(60)
+        return digits
+
+    space.load = load
+    body = b'{"terms": [{"sign": 1, "term": "label:3"}]}'
+    with contextmanager(started)(space) as server, ThreadPoolExecutor(2) as people:
+        try:
+            sums = [people.submit(ask, server, "sum", body, JSON) for _ in range(2)]
+            assert loading.wait(20)
+            answers_rightly(server)
+        finally:
+            loaded.set()
+        assert [each.result().status for each in sums] == [200, 200]
+    assert len(loads) == 1, loads
 
 
 def test_it_goes_by_both_of_its_names_and_for_its_own_page(server: Server) -> None:
@@ -724,6 +756,18 @@ def test_bytes_that_drip_do_not_buy_time(server: Server) -> None:
             connection.sendall(whole[index : index + 1])
     assert read(answer).status == 408
     answers_rightly(server)
+
+
+def test_bytes_that_come_without_a_pause_do_not_buy_time_either() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"GET")
+        deadline = serving.Deadline(ours, 0.2)
+        assert deadline.read(1) == b"G"
+        time.sleep(0.2)
+        with pytest.raises(TimeoutError):
+            deadline.read(1)
+        assert deadline.passed
 
 
 def test_more_connections_than_are_served_are_turned_away(server: Server) -> None:

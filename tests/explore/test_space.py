@@ -18,6 +18,8 @@ from genkit.explore.space import Space, Term
 from genkit.model import GenerativeModel, ImageShape
 
 PLACES = [(0.0, 0.0), (1.5, -0.25), (-3.0, 2.0), (40.0, -7.5)]
+#: In so many parts a search looks at its thousand draws.
+LOOKS = 32
 
 
 def space_of(model: str, dataset: Dataset, **settings: object) -> Space:
@@ -314,11 +316,23 @@ def test_what_a_sum_must_search_for_is_searched_for_step_by_step(seeds: Space, f
     for _ in seeds.prepare(terms):
         steps += 1
         seeds.under(1.0, 2.0)  # as a drag does meanwhile
-    assert steps == 301
+    assert steps == LOOKS + 300
     assert len(list(seeds.prepare(terms))) == 0
     originals = seeds.searched["label:3"][0]
     assert seeds.searched["label:3"][1].equal(sampling.invert(seeds.model, originals))
     assert (seeds.dataset().test.labels[seeds.chosen("label:3")] == 3).all()  # type: ignore[index]
+
+
+def test_of_the_terms_that_are_remembered_the_oldest_are_forgotten(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genkit.explore.space.SEARCH", 1)
+    monkeypatch.setattr("genkit.explore.space.KEPT", 2)
+    space = space_of("dcgan", digits, limit=20)
+    for labels in ((1, 2), (1, 3)):  # the second sum must not lose what it has of the first
+        for _ in space.prepare([Term(1, f"label:{label}") for label in labels]):
+            pass
+    assert list(space.searched) == ["label:1", "label:3"]
 
 
 def test_points_and_codes_can_be_terms(flat: Space) -> None:
@@ -391,19 +405,34 @@ def test_without_an_encoder_a_code_is_searched_for_and_others_are_let_in(seeds: 
     for found in seeds.file(image):
         dones.append((found.done, found.of))
         seeds.under(1.0, 2.0)  # as a drag does meanwhile
-    assert dones == [(step, 300) for step in range(301)]
+    assert dones == [(0, 300)] * (LOOKS - 1) + [(step, 300) for step in range(301)]
     assert found.code is not None
     assert found.code.equal(expected)
 
 
 def test_a_search_begins_with_the_best_of_the_draws_and_gets_nearer(seeds: Space) -> None:
     target = seeds.model.decode(sampling.seed_codes(seeds.model, [3]))
-    steps = list(sampling.inversion(seeds.model, target, steps=20, draws=2))
+    steps = [codes for _, codes in sampling.inversion(seeds.model, target, steps=20, draws=2)]
     errors = [(sampling.decode(seeds.model, codes) - target).square().sum().item() for codes in steps]
     assert len(errors) == 21
     assert errors[-1] < 0.95 * errors[0]
     first = next(sampling.inversion(seeds.model, target, draws=5))
-    assert first.equal(sampling.seed_codes(seeds.model, [3]))
+    assert first.codes.equal(sampling.seed_codes(seeds.model, [3]))
+
+
+def test_a_search_lets_others_in_while_it_looks_at_its_draws(seeds: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = seeds.model.decode(sampling.seed_codes(seeds.model, [70]))
+    decode, sizes = seeds.model.decode, [0]
+
+    def counted(codes: Tensor) -> Tensor:
+        sizes[-1] += len(codes)
+        return decode(codes)
+
+    monkeypatch.setattr(seeds.model, "decode", counted)
+    for _, codes in sampling.inversion(seeds.model, target, steps=0, draws=100):  # noqa: B007 (the last are meant)
+        sizes.append(0)
+    assert max(sizes) <= sampling.CHUNK
+    assert codes.equal(sampling.seed_codes(seeds.model, [70]))
 
 
 def test_a_search_leaves_no_gradient_in_the_model(digits: Dataset) -> None:

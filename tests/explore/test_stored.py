@@ -367,6 +367,51 @@ def test_maps_codes_and_images_are_those_of_the_space(open_page: Open, written_s
             assert near == space.near(code).tolist()
 
 
+def test_the_page_stays_alive_while_many_codes_are_placed(open_page: Open, digits: Dataset, tmp_path: Path) -> None:
+    space = space_of("dcgan", digits, limit=20)
+    page = open_page(stored.write(space, tmp_path / "latent.html").path.as_uri())
+    turns = ask(
+        page,
+        """async (b, codes) => {
+            let [now, turns] = [0, 0];
+            performance.now = () => (now += 1000); // whatever is done takes longer than the page may stand still
+            const turn = () => (turns++, setTimeout(turn));
+            setTimeout(turn);
+            await b.place(Float32Array.from(codes));
+            return turns;
+        }""",
+        space.all_codes.flatten().tolist(),
+    )
+    assert turns > 5
+
+
+@pytest.mark.parametrize(
+    ("latent", "missing", "by"),
+    [(6, "", "what the discriminator sees"), (6, "traits_program", "distance"), (6, "candidates", "distance"),
+    (2, "", "distance")],
+)  # fmt: skip
+def test_the_page_says_by_what_points_are_near(
+    open_page: Open,
+    digits: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    latent: int,
+    missing: str,
+    by: str,
+) -> None:
+    space = space_of("dcgan", digits, latent_dim=latent, limit=40)
+    assert space.about()["near_by_images"] == (latent > 2)
+
+    def refuse(space: Space) -> None:
+        if missing == "candidates":
+            raise RefusedError("what isn't known")
+
+    if missing:
+        monkeypatch.setattr(stored, missing, refuse)
+    page = open_page(stored.write(space, tmp_path / "latent.html").path.as_uri())
+    assert page.inner_text("#map-near-help").startswith(f"By {by}")
+
+
 SUMS: list[list[tuple[int, str]]] = [
     [(1, "label:7"), (-1, "label:1"), (1, "label:4")],
     [(-1, "point:3"), (1, "point:17"), (1, "seed:9")],
@@ -487,6 +532,32 @@ def test_a_file_is_read_as_genkit_reads_it_and_reconstructed(
     page.set_input_files("#file", own)
     page.wait_for_selector("#reconstruction:not([hidden])")
     assert apart(pixels_of(page, "#reconstructed"), decoded(space.model, code_of(page))) <= 2
+
+
+def test_a_picture_is_let_go_of_once_it_has_been_read(open_page: Open, digits: Dataset, tmp_path: Path) -> None:
+    page = open_page(stored.write(space_of("vae", digits, limit=20), tmp_path / "latent.html").path.as_uri())
+    left = ask(
+        page,
+        """async (b, text) => {
+            const made = [];
+            const create = globalThis.createImageBitmap;
+            globalThis.createImageBitmap = async (...given) => (made.push(await create(...given)), made.at(-1));
+            await b.file(new Blob([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))]));
+            return made.map((each) => each.width * each.height);
+        }""",
+        base64.b64encode(picture_file((40, 30), "L")).decode(),
+    )
+    assert left == [0]
+    closed = ask(
+        page,
+        """async (b) => {
+            let closed = 0;
+            globalThis.createImageBitmap = async () => ({ width: 9000, height: 9000, close: () => closed++ });
+            await b.file(new Blob()).catch((error) => error.message.includes("too large") && closed++);
+            return closed;
+        }""",
+    )
+    assert closed == 2
 
 
 # ---------------------------------------------------------------------------------------------------------------------

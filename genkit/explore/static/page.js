@@ -6,6 +6,7 @@
 
   const AT_ONCE = 64; // codes or images that a backend takes at once
   const MOST_BYTES = 1 << 16; // and the bytes of one question
+  const MOST_KEPT = 64e6; // bytes of points' images that are kept, for who comes back to them
   const MOST_STOPS = 16;
   const MOST_TERMS = 8;
   const FRAME = 80; // milliseconds, in the page as in the GIF
@@ -23,8 +24,8 @@
   let labels = null; // each colouring's number of each point
   let tab = "map";
   const originals = new Map(); // pixels of points, by their index
-  /** The picture on show: its code, its pixels, and a line that says what it is. */
-  const current = { code: null, pixels: null, what: "" };
+  /** The picture on show: its code, its pixels, a line that says what it is, and "walk" or "sum" where it is of one. */
+  const current = { code: null, pixels: null, what: "", of: null };
 
   // -------------------------------------------------------------------------------------------------------------------
   // Small tools
@@ -52,10 +53,6 @@
     $("status").classList.add("error");
   }
 
-  function calm() {
-    if ($("status").classList.contains("error")) say("");
-  }
-
   let pending = 0;
 
   /** Count what is under way, for whoever waits for the page to come to rest. */
@@ -70,9 +67,7 @@
   async function attempt(work) {
     begin();
     try {
-      const result = await work();
-      calm();
-      return result;
+      return await work();
     } catch (error) {
       complain(error);
       return undefined;
@@ -83,12 +78,13 @@
 
   /**
    * A function of which one call at a time works. Of the calls that come meanwhile, only the last is carried out: a
-   * drag leaves no queue behind.
+   * drag leaves no queue behind. While one works, `overtaken` says whether another has come: what it found is then of
+   * the past, and isn't to be shown.
    */
   function latest(work) {
     let busy = false;
     let waiting = null;
-    return async function push(...given) {
+    async function push(...given) {
       waiting = given;
       if (busy) return;
       busy = true;
@@ -98,7 +94,9 @@
         await attempt(() => work(...next));
       }
       busy = false;
-    };
+    }
+    push.overtaken = () => waiting !== null;
+    return push;
   }
 
   /** A function that is carried out some time after its last call. */
@@ -158,13 +156,20 @@
   const pointCode = async (point) => latent.split(await backend.codes([point]), about.latent_dim)[0];
   const pointPlace = (point) => [points[2 * point], points[2 * point + 1]];
 
+  /** Points' own images. Those that were fetched first make room for others, and may be fetched again. */
   async function originalsOf(indices) {
-    const missing = [...new Set(indices)].filter((index) => !originals.has(index));
+    const found = new Map(indices.map((index) => [index, originals.get(index)]));
+    const missing = [...found.keys()].filter((index) => !found.get(index));
     for (let k = 0; k < missing.length; k += AT_ONCE) {
       const part = missing.slice(k, k + AT_ONCE);
-      picturesOf(await backend.originals(part)).forEach((pixels, at) => originals.set(part[at], pixels));
+      picturesOf(await backend.originals(part)).forEach((pixels, at) => found.set(part[at], pixels));
     }
-    return indices.map((index) => originals.get(index));
+    for (const index of missing) originals.set(index, found.get(index));
+    for (const oldest of originals.keys()) {
+      if (originals.size * sizeOfImage() <= MOST_KEPT) break;
+      originals.delete(oldest);
+    }
+    return indices.map((index) => found.get(index));
   }
 
   const point = () => about.points_are.replace(/s$/, "");
@@ -274,9 +279,10 @@
    * Show a picture that `what` names and `how` explains. `at` is its place on the map: [x, y], null to leave the cursor
    * alone, undefined to ask the backend.
    * `passing` pictures, as those of a walk, are followed by others at once: nothing else is worked out for them.
+   * `of` names what the picture goes with, when that is cleared.
    */
-  function show(code, pixels, what, { at, how = "", passing = false } = {}) {
-    Object.assign(current, { code: Float32Array.from(code), pixels, what });
+  function show(code, pixels, what, { at, how = "", passing = false, of = null } = {}) {
+    Object.assign(current, { code: Float32Array.from(code), pixels, what, of });
     paint($("picture"), pixels);
     $("picture").setAttribute("aria-label", `The current picture: ${what}`);
     $("what").textContent = what;
@@ -306,12 +312,16 @@
     show(code, pixels, `Under the cursor, at ${short(x)}, ${short(y)}`, { at: null, how: about.map.note });
   });
 
+  /** Show something else where the picture is of a walk or a sum that isn't there any more. */
+  function leave(of) {
+    if (current.of === of) decodeUnder(...map.cursor);
+  }
+
   function typedCode() {
     try {
       const code = latent.read($("code").value, about.latent_dim);
       stopPlaying();
       showCode(code, "The code that you typed");
-      calm();
     } catch (error) {
       $("code").setAttribute("aria-invalid", "true");
       complain(error);
@@ -346,18 +356,15 @@
   function hovered(index, tip, byKeys) {
     if (byKeys) say(nameOf(index)); // to those who don't see the tip
     const caption = make("span", { textContent: nameOf(index) });
-    const put = () => tip.replaceChildren(paint(make("canvas"), originals.get(index)), caption);
-    if (originals.has(index)) put();
+    const put = (pixels) => tip.replaceChildren(paint(make("canvas"), pixels), caption);
+    if (originals.has(index)) put(originals.get(index));
     else {
-      tip.replaceChildren(paint(make("canvas"), new Uint8ClampedArray(sizeOfImage())), caption);
-      fetchHovered(index, () => map.hovered === index && put());
+      put(new Uint8ClampedArray(sizeOfImage()));
+      fetchHovered(index, (pixels) => map.hovered === index && put(pixels));
     }
   }
 
-  const fetchHovered = latest(async (index, done) => {
-    await originalsOf([index]);
-    done();
-  });
+  const fetchHovered = latest(async (index, done) => done(...(await originalsOf([index]))));
 
   const showNear = latest(async (code) => {
     await showThumbs($("map-near"), [...(await backend.near(code))]);
@@ -511,9 +518,11 @@
     readyToPlay();
     const pictures = await decodeAll(frames);
     const places = await placeAll(frames);
+    if (layPath.overtaken()) return;
     Object.assign(walk, { frames, pictures, places, at: 0 });
     readyToPlay();
-    if (frames.length && tab === "walk") showFrame(0);
+    if (!frames.length) leave("walk");
+    else if (tab === "walk") showFrame(0);
   });
 
   function readyToPlay() {
@@ -541,6 +550,7 @@
     show(walk.frames[number], walk.pictures[number], `Frame ${number + 1} of a walk over ${walk.stops.length} stops`, {
       at: walk.places[number],
       passing: true,
+      of: "walk",
     });
     drawWalk();
   }
@@ -682,8 +692,10 @@
   }
 
   async function addFileTerm(file) {
-    const { code, pixels } = await readFile(file);
-    addTerm({ term: { code, pixels }, name: file.name || "your image" });
+    const name = file.name || "your image";
+    const found = await readFile(file);
+    if (!found) throw new Error(`${name} isn't in the sum: another image came before its code was found.`);
+    addTerm({ term: { code: found.code, pixels: found.pixels }, name });
   }
 
   function attributeTerm(pairs) {
@@ -752,26 +764,29 @@
   }
 
   const calculate = latest(async () => {
-    const asked = terms;
+    const asked = [...terms];
     if (!asked.length) {
       $("sum-result").hidden = true;
+      leave("sum");
       return;
     }
     const wanted = asked.map(({ sign, term }) => ({ sign, term }));
     const result = await backend.sum(wanted);
+    if (calculate.overtaken()) return;
     for (const [k, each] of asked.entries()) {
       const indices = (result.terms[k] || { images: [] }).images;
       if (indices.length) each.pictures = await originalsOf(indices);
       else if (typeof each.term !== "string") each.pictures = [each.term.pixels];
       else if (each.seed !== undefined) each.pictures = [await decodeOne(await seedCode(each.seed))];
     }
+    await showThumbs($("sum-near"), [...result.near]);
+    if (calculate.overtaken()) return;
     drawTerms();
     paint($("sum-picture"), result.pixels);
     paint($("sum-control"), result.control);
-    await showThumbs($("sum-near"), [...result.near]);
     $("sum-result").hidden = false;
     const names = asked.map(({ sign, name }, k) => (sign > 0 ? (k ? "+ " : "") : "− ") + name);
-    show(result.code, result.pixels, names.join(" "));
+    if (tab === "calculate") show(result.code, result.pixels, names.join(" "), { of: "sum" });
   });
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -860,23 +875,28 @@
   /** Why no image of one's own can be shown here; null where it can. */
   const fileRefusal = () => (about.missing && about.missing.file) || null;
 
-  let reading = false;
+  let reads = 0;
 
+  /** The code, pixels and place of an image file; null where another has been given since, which takes its place. */
   async function readFile(file) {
     const refusal = fileRefusal();
     if (refusal) throw new Error(refusal);
-    if (reading) throw new Error("Another image is being looked at: wait until that is done.");
-    reading = true;
+    const read = ++reads;
+    const late = () => read !== reads;
     const bar = $("file-progress");
     bar.hidden = about.encoder === true;
     try {
-      return await backend.file(file, (done, of) => {
+      const found = await backend.file(file, (done, of) => {
+        if (late()) return;
         $("file-bar").value = done / of;
         $("file-steps").textContent = `${done} / ${of}`;
       });
+      return late() ? null : found;
+    } catch (error) {
+      if (late()) return null; // the server has given its search up
+      throw error;
     } finally {
-      reading = false;
-      bar.hidden = true;
+      if (!late()) bar.hidden = true;
     }
   }
 
@@ -884,9 +904,12 @@
     stopPlaying();
     choose("reconstruct");
     const name = file.name || "your image";
-    say(`Reading ${name}…`);
-    const { pixels, code, place } = await readFile(file);
-    say("");
+    const reading = `Reading ${name}…`;
+    say(reading);
+    const found = await readFile(file);
+    if (!found) return;
+    if ($("status").textContent === reading) say(""); // something else may have been said meanwhile
+    const { pixels, code, place } = found;
     await reconstructed(pixels, code, place, name);
     map.setMarks([{ x: place[0], y: place[1], name: "yours" }]);
   }
@@ -960,6 +983,8 @@
     const click = (id, work) => ($(id).onclick = () => attempt(async () => work()));
     for (const button of $("tabs").children) button.onclick = () => choose(button.id.slice(4));
     $("tabs").addEventListener("keydown", turnTab);
+    // What the line says stays until a person does the next thing, whatever else succeeds meanwhile.
+    for (const kind of ["pointerdown", "keydown", "drop", "paste"]) addEventListener(kind, () => say(""), true);
 
     click("zoom-in", () => map.zoom(1.5));
     click("zoom-out", () => map.zoom(1 / 1.5));
@@ -1037,7 +1062,7 @@
 
   function introduce() {
     const { model, dataset, count: number, latent_dim: dims, points_are: kind } = about;
-    const seen = about.seeds_map ? "By what the discriminator sees in their images." : "By distance between codes.";
+    const seen = about.near_by_images ? "By what the discriminator sees in their images." : "By distance between codes.";
     $("map-near-help").textContent = `${seen} Choose one to see what the model makes of its own code.`;
     document.title = `${about.run} · genkit explore`;
     $("run").textContent = about.run;

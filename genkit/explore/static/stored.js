@@ -144,27 +144,33 @@
     } catch {
       throw new Error("This file can't be read as an image; give another one.");
     }
-    if (bitmap.width * bitmap.height > MOST_PIXELS) throw new Error("This image is too large for a page; make it smaller.");
-    const context = canvas(bitmap.width, bitmap.height);
+    const [wide, high] = [bitmap.width, bitmap.height];
+    // Closed at once: a photograph takes hundreds of megabytes, and the browser may keep it for long.
+    if (wide * high > MOST_PIXELS) {
+      bitmap.close();
+      throw new Error("This image is too large for a page; make it smaller.");
+    }
+    const context = canvas(wide, high);
     context.fillStyle = "#fff";
-    context.fillRect(0, 0, bitmap.width, bitmap.height);
+    context.fillRect(0, 0, wide, high);
     context.drawImage(bitmap, 0, 0);
-    const rgba = context.getImageData(0, 0, bitmap.width, bitmap.height).data;
+    bitmap.close();
+    const rgba = context.getImageData(0, 0, wide, high).data;
     let pixels = without(rgba, image.channels);
     if (image.channels === 1) {
       for (let k = 0; k < pixels.length; k++) {
         pixels[k] = (19595 * rgba[4 * k] + 38470 * rgba[4 * k + 1] + 7471 * rgba[4 * k + 2] + 32768) >> 16;
       }
     }
-    if (bitmap.width === image.width && bitmap.height === image.height) return pixels;
-    const width = Math.min(bitmap.width, toEven((bitmap.height * image.width) / image.height));
-    const height = Math.min(bitmap.height, toEven((bitmap.width * image.height) / image.width));
-    const left = Math.floor((bitmap.width - width) / 2);
-    const top = Math.floor((bitmap.height - height) / 2);
+    if (wide === image.width && high === image.height) return pixels;
+    const width = Math.min(wide, toEven((high * image.width) / image.height));
+    const height = Math.min(high, toEven((wide * image.height) / image.width));
+    const left = Math.floor((wide - width) / 2);
+    const top = Math.floor((high - height) / 2);
     const channels = image.channels;
     // Across, then down; between them as bytes.
-    pixels = resized(pixels, bitmap.height, bitmap.width, channels, left, width, image.width);
-    return resized(pixels, 1, bitmap.height, image.width * channels, top, height, image.height);
+    pixels = resized(pixels, high, wide, channels, left, width, image.width);
+    return resized(pixels, 1, high, image.width * channels, top, height, image.height);
   }
 
   // The nearest whole number, as Python rounds: of two the even one.
@@ -248,18 +254,29 @@
       return between(...chart.place(code));
     }
 
-    // The pictures that `one` gives for each of many, one after another; the page stays alive meanwhile.
-    async function pictures(many, one) {
-      const pixels = new Uint8ClampedArray(many.length * size);
+    // Do one thing with each of many, one after another; the page stays alive meanwhile.
+    async function each(many, one) {
       let since = performance.now();
       for (let k = 0; k < many.length; k++) {
-        pixels.set(await one(many[k]), k * size);
+        await one(many[k], k);
         if (performance.now() - since > PATIENCE && k + 1 < many.length) {
           await new Promise((resume) => setTimeout(resume));
           since = performance.now();
         }
       }
+    }
+
+    async function pictures(many, one) {
+      const pixels = new Uint8ClampedArray(many.length * size);
+      await each(many, async (value, k) => pixels.set(await one(value), k * size));
       return pixels;
+    }
+
+    // On a map of seeds, a place takes a picture and what is seen in it.
+    async function places(many) {
+      const found = new Float32Array(2 * many.length);
+      await each(many, (code, k) => found.set(chart.place(code), 2 * k));
+      return found;
     }
 
     const originals = (indices) =>
@@ -353,7 +370,7 @@
         const code = chart.codeAt(x, y);
         return { code, pixels: decoder ? await pictureOf(code) : await between(x, y) };
       },
-      place: async (joined) => Float32Array.from(split(joined).flatMap(chart.place)),
+      place: async (joined) => places(split(joined)),
       originals: async (indices) => originals(indices),
       codes: async (indices) => genkit.latent.join(Array.from(indices, codeOf)),
       seeds: async (numbers) => genkit.latent.join(Array.from(numbers, seed)),
