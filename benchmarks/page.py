@@ -57,6 +57,9 @@ rivals do, and the import's share grows as the epoch shrinks. **Time to a −ELB
 of one layer of 400, begun with the training images' mean. In two epochs it takes a layer of 832 (104.9 nats), which
 isn't sooner.
 
+**A run's first step** waits for the import of torch and for little else; the rest of `genkit embed` is its plot, drawn
+twice, and its scores.
+
 **The likelihood** is matrix products of the decoder for the most part, as pythae's is; the rest is one pass over every
 pixel of every code."""
 FIGURES = [
