@@ -191,6 +191,7 @@ def test_a_batch_of_one_cannot_be_normalised(genkit: Genkit, tmp_path: Path) -> 
         (["--interpolate", "--dims", "1"], "--dims goes with --traverse"),
         (["--reconstruct", "--seeds", "1"], "--seeds goes with"),
         (["--interpolate", "--dataset", "mnist5k"], "name some with --images"),
+        (["--interpolate", "--seeds", "0-2", "--dataset", "mnist5k"], "leave one of them out"),
         (["--reconstruct", "--file", "a.png", "--dataset", "mnist5k"], "name some with --images"),
         (["--traverse", "--seeds", "1,2"], "one code at a time"),
         (["--arithmetic", "@1 - @2", "--exemplars", "9"], "--exemplars is of images that are chosen"),

@@ -300,6 +300,8 @@ def require_images_of_the_set(asked: dict[str, Any]) -> None:
     Raises:
         UsageError
     """
+    if asked["dataset"] is not None and asked["seeds"]:
+        raise UsageError("--dataset is of real images, and --seeds are codes; leave one of them out")
     if asked["dataset"] is not None:
         raise UsageError(f"--dataset {asked['dataset']}: of its test images none is named; name some with --images")
 

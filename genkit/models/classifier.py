@@ -136,7 +136,8 @@ class Classifier(Model):
         if isinstance(source, Classifier):
             return super().weights_from(source)
         theirs = source.state_dict()
-        return {f"body.{name}": theirs[name] for name in self.body.state_dict()}
+        # What the other doesn't have, as a layer more for larger images, fits nothing: no part of an encoder is random.
+        return {f"body.{name}": theirs.get(name, torch.empty(0)) for name in self.body.state_dict()}
 
     def phases(self) -> list[Phase]:
         return [Phase("", self, self.losses, self.options.optimizer())]

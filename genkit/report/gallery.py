@@ -126,18 +126,19 @@ def samples(account: Account, limit: int) -> list[Block]:
 
 
 def interpolation(account: Account, limit: int) -> list[Block]:
-    """The way from one test image's code to the next one's; between seeds where images can't be encoded."""
+    """The way from one test image's code to the next one's; between seeds where two can't be encoded."""
     model, dataset = account.generator, account.dataset
     between: list[Block] = []
-    if isinstance(model, Encodes) and isinstance(dataset, Dataset):
+    if isinstance(model, Encodes) and isinstance(dataset, Dataset) and len(dataset.test) > 1:
         positions = of_many_classes(dataset)
         waypoints = sampling.encode(model, images.to_float(dataset.test.images(positions)))
         names = named(dataset, positions)
     else:
         waypoints, names = sampling.seed_codes(model, range(WAYPOINTS)), [f"seed {seed}" for seed in range(WAYPOINTS)]
+        if isinstance(model, Encodes):
+            why = dataset.why if isinstance(dataset, Missing) else "there are no two of them"
+            between = [Text(f"Between seeds, not test images: {why}.", quiet=True)]
     picture = pictures.interpolation(model, waypoints, names, STEPS, "slerp", account.name)
-    if isinstance(dataset, Missing) and isinstance(model, Encodes):
-        between = [Text(f"Between seeds, not test images: {dataset.why}.", quiet=True)]
     return [strips(picture.rows, limit, "interpolated"), *between]
 
 

@@ -213,6 +213,10 @@ def test_an_encoder_sees_more_in_larger_images(
     assert told.code == 0, told.err
     model = checkpoint.read(Path(told.json["checkpoint"])).model
     assert model.features(torch.rand(1, 1, 32, 32)).shape[1] == model.options.body.features > 0
+    # At 64 pixels it has a layer more, for which there are no weights.
+    more = genkit("train", "classifier", *common, "--init-from", gan["run"], "--image-size", "64", *scratch, "--json")
+    assert more.code == (0 if scratch else 2), more.err
+    assert scratch or "don't fit images of 1×64×64 (there 1×28×28" in more.err
 
 
 def test_data_without_labels_is_refused_before_anything_is_made(

@@ -475,6 +475,13 @@ def test_without_its_images_a_run_shows_what_it_can(vae: Path, digits: Dataset) 
         assert made.missing["Embedding"] == [said]
 
 
+def test_of_a_single_test_image_the_walk_is_between_seeds(known: Account, digits: Dataset) -> None:
+    lone = dataclasses.replace(known, dataset=dataclasses.replace(digits, test=digits.test.take(slice(1))))
+    reading = Reading(page.make([lone]).content)
+    assert "seed 0 → seed 1" in reading.text("interpolation")
+    assert "Between seeds, not test images: there are no two of them." in reading.text("interpolation")
+
+
 def test_a_model_that_fails_leaves_a_line(known: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known.model, "decode", lambda z: 1 / 0)
     reading = Reading(page.make([known]).content)
