@@ -570,7 +570,7 @@ class Server(ThreadedWSGIServer):
         if self.free.acquire(blocking=False):
             try:
                 super().process_request(request, client_address)
-            except BaseException:  # no thread can be made
+            except Exception:  # no thread can be made; a signal may come once there is one, which releases it by itself
                 self.free.release()
                 raise
             return
