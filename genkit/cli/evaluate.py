@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from genkit.cli.output import emit, finite, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, typed
 from genkit.errors import DataError, GenkitError, UsageError
 from genkit.evaluate import topics
 
@@ -109,7 +109,7 @@ def evaluate(
     if expressions and "arithmetic" not in chosen:
         raise UsageError("--arithmetic is measured by the topic arithmetic, which --only leaves out")
     for option, topic in OF_TOPICS.items():
-        if topic not in chosen and context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE:
+        if topic not in chosen and typed(context, option):
             logger.warning("--%s is of the topic %s, which --only leaves out", option.replace("_", "-"), topic)
     devices.keep_freed_memory()
     # All that can be wrong is found before the first of them is measured, which may take minutes.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, loading
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, loading, typed
 from genkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -162,10 +162,6 @@ def chosen_kind(context: click.Context, asked: dict[str, Any]) -> str:
             others = " or ".join(f"--{each}" for each, options in SHAPED_BY.items() if option in options)
             raise UsageError(f"{flag} goes with {others.replace('--samples', 'a plain grid')}, not with {kind}")
     return kind
-
-
-def typed(context: click.Context, option: str) -> bool:
-    return context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
 
 
 def save(opened: OpenedRun, kind: str, picture: Picture, each: bool, npz: bool) -> dict[str, Path]:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import click
+
 from genkit.errors import GenkitError, UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +54,11 @@ def loading() -> Iterator[None]:
             gc.freeze()
         if enabled:
             gc.enable()
+
+
+def typed(context: click.Context, option: str) -> bool:
+    """Whether a person gave this option on the command line, be it at its default's value."""
+    return context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
 
 
 class OpenedRun(NamedTuple):
