@@ -19,12 +19,13 @@ from typing import Any
 
 import torch
 
-from genkit import models, run
-from genkit.config import Config, RunOptions
+from genkit import registry
 from genkit.data import DataOptions
+from genkit.keep.config import Config, RunOptions
+from genkit.run import trainer
 
 
-class Watched(run.Training):
+class Watched(trainer.Training):
     """A training run that notes how long its steps and its checkpoints take."""
 
     def __init__(self, *arguments: Any):
@@ -34,7 +35,7 @@ class Watched(run.Training):
         self.lasted: list[float] = []
         self.steps: list[tuple[float, bool]] = []  # seconds, whether a checkpoint was being written
         self.began = time.perf_counter()
-        run.train = self.timed(run.train)
+        trainer.train = self.timed(trainer.train)
         watched.append(self)
 
     def timed(self, train: Any) -> Any:
@@ -67,7 +68,7 @@ watched: list[Watched] = []
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", default=list(models.names()))
+    parser.add_argument("models", nargs="*", default=list(registry.names()))
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--epochs", type=int, default=5)
     arguments = parser.parse_args()
@@ -75,13 +76,13 @@ def main() -> None:
     print(
         f"{arguments.dataset}, torch {torch.__version__}, {torch.get_num_threads()} threads, {arguments.epochs} epochs"
     )
-    training, train = run.Training, run.train
+    training, train = trainer.Training, trainer.train
     for model in arguments.models:
-        run.Training, run.train = Watched, train  # type: ignore[misc]
+        trainer.Training, trainer.train = Watched, train  # type: ignore[misc]
         with tempfile.TemporaryDirectory(dir=".") as out:
-            options = models.find(model).Options(epochs=arguments.epochs + 1)
+            options = registry.find(model).Options(epochs=arguments.epochs + 1)
             settings = Config(model, options, DataOptions(dataset=arguments.dataset), RunOptions(out=out), {})
-            run.start(settings._replace(sources=dict.fromkeys(settings.values(), "benchmark")))
+            trainer.start(settings._replace(sources=dict.fromkeys(settings.values(), "benchmark")))
         found = watched.pop()
         # The checkpoint of one epoch is written during the next: the first epoch has no predecessor, so it is left out.
         epochs = list(zip(found.stood_still[:-1], found.slowed[1:], found.lasted[1:], strict=True))
@@ -92,7 +93,7 @@ def main() -> None:
             f"{1e3 * slowed:.0f} ms, of an epoch of {lasted:.1f} s)",
             flush=True,
         )
-    run.Training = training  # type: ignore[misc]
+    trainer.Training = training  # type: ignore[misc]
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from speed import environment
 
-from genkit.process import load_average
+from genkit.run.process import load_average
 
 WARM_UP = 50
 #: Milliseconds that 95 of 100 answers may take.
@@ -39,9 +39,9 @@ def serve(name: str) -> None:
     import torch
 
     from genkit import data
+    from genkit.contract import ImageShape
     from genkit.explore.server import Server, listen
     from genkit.explore.space import Space
-    from genkit.model import ImageShape
     from genkit.models.dcgan import DCGAN
     from genkit.models.vae import VAE
 

@@ -156,16 +156,17 @@ def take_steps(task: dict[str, Any]) -> dict[str, float]:
     """Steps of the real loop on a set that is shuffled over all its images."""
     import torch
 
-    from genkit import data, models, run
-    from genkit.config import Config, RunOptions
+    from genkit import data, registry
     from genkit.data import batches
-    from genkit.distributed import Team
-    from genkit.training import train
+    from genkit.keep.config import Config, RunOptions
+    from genkit.run import trainer
+    from genkit.step.distributed import Team
+    from genkit.step.training import train
 
     batches.MEMORY_BYTES, batches.MEMORY_SHARE = (1 << 62, 1.0) if task["way"] == HELD else (0, 0.0)
-    options = models.find(task["model"]).Options()
+    options = registry.find(task["model"]).Options()
     settings = Config(task["model"], options, options_of(task), RunOptions(device="cpu"), {})
-    training = run.Training(settings, data.load(settings.data), Team(torch.device("cpu")))
+    training = trainer.Training(settings, data.load(settings.data), Team(torch.device("cpu")))
     assert training.batches.place == {READ: batches.ON_DISK, HELD: batches.IN_MEMORY}[task["way"]]
     done, wanted = 0, WARM_UP + task["steps"]
     for epoch in itertools.count():

@@ -24,7 +24,7 @@ from genkit import data, device
 from genkit.data import DataOptions
 from genkit.data.batches import TrainingBatches
 from genkit.models.vae import VAE, gaussian_kl
-from genkit.training import TrainingState, clip_gradients
+from genkit.step.training import TrainingState, clip_gradients
 
 sys.path.insert(0, str(Path(__file__).parent / "rivals"))
 from floor_vae import Products

@@ -34,7 +34,7 @@ GENKIT = (sys.executable, "-m", "genkit")
 #: `genkit train` that ends with its first step.
 FIRST_STEP = """
 import os, sys
-from genkit import run
+from genkit.run import trainer
 steps = run.train
 def train(*arguments):
     next(steps(*arguments))

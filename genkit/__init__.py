@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from genkit.version import __version__
+
 if TYPE_CHECKING:
     import os
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from genkit.loaded import LoadedModel
 
-__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
 
 
 def load(path: str | os.PathLike[str] | int | None = None, device: str | torch.device = "cpu") -> LoadedModel:

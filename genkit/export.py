@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-import genkit
-from genkit import checkpoint, sampling
-from genkit.checkpoint import Checkpoint
+from genkit.contract import GenerativeModel, Model, ability
 from genkit.errors import GenkitError, UsageError, in_one_line
 from genkit.files import sha256_of, whole_folder
-from genkit.model import Classifies, Encodes, GenerativeModel, Likelihood, Model
+from genkit.keep import checkpoint
+from genkit.keep.checkpoint import Checkpoint
+from genkit.latent import sampling
+from genkit.version import __version__
 
 Format = Literal["safetensors", "onnx", "pt2"]
 #: The largest difference between a file and the model that is accepted: absolute for numbers up to 1, and relative to
@@ -130,11 +131,11 @@ def parts_of(model: Model) -> list[Part]:
     """
     images = Value("images", tuple(model.image), "pixels in [0, 1]")
     parts = []
-    if isinstance(model, GenerativeModel):
+    if ability.generates(model):
         size = model.options.latent_dim
         codes = Value("codes", (size,), "any finite numbers")
-        if isinstance(model, Encodes):
-            what = "the means of their distributions" if isinstance(model, Likelihood) else "unbounded"
+        if ability.encodes(model):
+            what = "the means of their distributions" if ability.tells_likelihood(model) else "unbounded"
             found = Value("codes", (size,), what)
             parts.append(Part("encoder", Encoder(model), images, (found,)))
         parts.append(Part("decoder", Decoder(model), codes, (images,)))
@@ -142,7 +143,7 @@ def parts_of(model: Model) -> list[Part]:
             noise = Value("noise", (size,), "drawn from N(0, 1)")
             drawn = Value("codes", (size,), "as the prior draws them, for the decoder")
             parts.append(Part("prior", Prior(model), noise, (drawn,)))
-    if isinstance(model, Classifies):
+    if ability.classifies(model):
         size = model(torch.zeros(1, *model.image, device=next(model.parameters()).device)).shape[1]
         told = "attribute" if getattr(model.options, "attributes", None) else "class"
         logits = Value("logits", (size,), f"unbounded, one a {told}")
@@ -342,13 +343,13 @@ def examples_of(model: Model, images: Tensor) -> dict[str, list[Tensor]]:
     device = next(model.parameters()).device
     real = images[torch.arange(count) % len(images)].cpu()
     examples = {"images": [real], "codes": [], "noise": []}
-    if isinstance(model, GenerativeModel):
+    if ability.generates(model):
         noise = sampling.noise(range(count), model.options.latent_dim)
         drawn = model.prior(noise.to(device))
         examples["noise"].append(noise)
         examples["codes"].append(drawn.cpu())
         examples["images"].append(model.decode(drawn).cpu())
-        if isinstance(model, Encodes):
+        if ability.encodes(model):
             examples["codes"].append(model.encode(real.to(device)).cpu())
     return examples
 
@@ -391,14 +392,14 @@ def headline(opened: Checkpoint, name: str, form: str) -> str:
     return f"""# {name}, as {form}
 
 The model `{about.model}` for images of {opened.model.image} (channels × height × width), trained for {about.step:,}
-steps on `{images}`. Written by genkit {genkit.__version__} with PyTorch {torch.__version__}."""
+steps on `{images}`. Written by genkit {__version__} with PyTorch {torch.__version__}."""
 
 
 def readme_of_weights(opened: Checkpoint, name: str, folder: Path) -> str:
     call = {
         True: "images = model.sample(16)  # (16, C, H, W) in [0, 1]; the seeds 0 to 15",
         False: "features = model.features(images)  # (N, F), of images (N, C, H, W), uint8 or in [0, 1]",
-    }[isinstance(opened.model, GenerativeModel)]
+    }[ability.generates(opened.model)]
     return f"""{headline(opened, name, "weights")}
 
 - `model.safetensors`: the weights (the averaged ones, where an average was kept), by their names in the model.
@@ -408,7 +409,7 @@ def readme_of_weights(opened: Checkpoint, name: str, folder: Path) -> str:
 What only training needs isn't in it. In Python, with genkit installed:
 
 ```python
-import genkit
+from genkit.version import __version__
 
 model = genkit.load({folder.name!r})  # the path of this folder
 {call}

@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 
 from genkit import device as devices
-from genkit import rundir, sampling
-from genkit.checkpoint import Checkpoint, Description
+from genkit.contract import GenerativeModel, ImageShape, ability
 from genkit.errors import DataError, UsageError
-from genkit.images import to_float
-from genkit.model import Classifies, Encodes, GenerativeModel, ImageShape
+from genkit.keep import rundir
+from genkit.keep.checkpoint import Checkpoint
+from genkit.keep.description import Description
+from genkit.latent import sampling
+from genkit.latent.images import to_float
 
 #: What is taken and given back: PyTorch's or NumPy's.
 Array = TypeVar("Array", Tensor, np.ndarray)
@@ -61,7 +63,7 @@ class LoadedModel:
         self.classes = self.description.classes
         self.attributes = self.description.attributes
         self.targets: tuple[str, ...] = ()
-        if isinstance(self.model, Classifies):
+        if ability.classifies(self.model):
             self.targets = tuple(getattr(self.model.options, "attributes", ())) or self.classes
 
     def __repr__(self) -> str:
@@ -85,8 +87,8 @@ class LoadedModel:
             DataError: when they aren't such images.
             UsageError: when the model has no encoder.
         """
-        if not isinstance(self.model, Encodes):
-            other = "; invert(images) searches for their codes" if isinstance(self.model, GenerativeModel) else ""
+        if not ability.encodes(self.model):
+            other = "; invert(images) searches for their codes" if ability.generates(self.model) else ""
             raise UsageError(f"a {self.description.model} has no encoder{other}")
         batch, one = self._images(images)
         return _answer(sampling.in_chunks(self.model.encode, batch.to(self.device)), images, one)
@@ -205,7 +207,7 @@ class LoadedModel:
             DataError: when they aren't such images.
             UsageError: when the model is no classifier.
         """
-        if not isinstance(self.model, Classifies):
+        if not ability.classifies(self.model):
             raise UsageError(f"a {self.description.model} tells no classes; `genkit train classifier` makes what does")
         batch, one = self._images(images)
         return _answer(sampling.in_chunks(self.model.probabilities, batch.to(self.device)), images, one)
@@ -229,7 +231,7 @@ class LoadedModel:
     # -- what is taken -------------------------------------------------------------------------------------------------
 
     def _generator(self) -> GenerativeModel:
-        if not isinstance(self.model, GenerativeModel):
+        if not ability.generates(self.model):
             raise UsageError(f"a {self.description.model} makes no images; it has features(images)")
         return self.model
 

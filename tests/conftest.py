@@ -12,18 +12,19 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from genkit import checkpoint, cli, data, models
+from genkit import cli, data, registry
+from genkit.contract import Batch, ImageShape, Model, ability
 from genkit.data.dataset import Dataset
-from genkit.model import Batch, GenerativeModel, ImageShape, Model
-from genkit.training import TrainingState, train
+from genkit.keep import checkpoint
+from genkit.step.training import TrainingState, train
 
 #: The models that make images, among all that are found.
-GENERATIVE = [name for name in models.names() if issubclass(models.find(name), GenerativeModel)]
+GENERATIVE = [name for name in registry.names() if ability.has(registry.find(name), ability.GENERATES)]
 
 
 def small_model(name: str, image: ImageShape, **options: object) -> Model:
     """A model with those of the options that it has; what the data would fill in is ten classes."""
-    kind = models.find(name)
+    kind = registry.find(name)
     known = {key: value for key, value in {"classes": 10, **options}.items() if key in kind.Options.model_fields}
     return kind(image, kind.Options(**known))
 
@@ -38,9 +39,9 @@ def saved_checkpoint(folder: Path, model: Model, **about: Any) -> Path:
     batch = random_batch(model.image)._replace(attributes=torch.rand(8, 3) > 0.5)
     state = TrainingState(model, 2, 2)
     list(train(state, [batch, batch]))
-    if isinstance(model, GenerativeModel):
+    if ability.generates(model):
         model.eval().fit_prior([batch])
-    name = models.name_of(type(model))
+    name = registry.name_of(type(model))
     classes = tuple(f"class {k}" for k in range(10))
     return checkpoint.write(folder, checkpoint.snapshot(state, model=name, **{"classes": classes, **about}))
 
@@ -128,7 +129,7 @@ def _seeded() -> None:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a short run of each model, trained by the command."""
     out = tmp_path_factory.mktemp("runs")
-    for name in models.names():
+    for name in registry.names():
         arguments = ["train", name, "--dataset", "mnist5k", "--epochs", "2", "--batch-size", "256", "--out", str(out)]
         with pytest.raises(SystemExit) as exit_info:
             cli.main([*arguments, "--device", "cpu", *SMALL.get(name, [])])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from genkit.arithmetic import Exemplars, Term, combine, is_file_term, matching, parse, parse_numbers
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import UsageError
+from genkit.latent.arithmetic import Exemplars, Term, combine, is_file_term, matching, parse, parse_numbers
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from genkit import checkpoint, files
+from genkit import files
+from genkit.contract import Batch, ImageShape
 from genkit.errors import CheckpointError
-from genkit.model import Batch, ImageShape
+from genkit.keep import checkpoint
 from genkit.models.vae import VAE
-from genkit.training import TrainingState, train
+from genkit.step.training import TrainingState, train
 
 IMAGE = ImageShape(1, 8, 8)
 

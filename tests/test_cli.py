@@ -17,8 +17,9 @@ import pytest
 from conftest import GENERATIVE, Genkit, run_of
 from PIL import Image
 
-from genkit import checkpoint, models
+from genkit import registry
 from genkit.data.dataset import Dataset
+from genkit.keep import checkpoint
 
 
 def picture(path: Path) -> Image.Image:
@@ -41,7 +42,7 @@ def table(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text().splitlines()))
 
 
-every_model = pytest.mark.parametrize("name", list(models.names()))
+every_model = pytest.mark.parametrize("name", list(registry.names()))
 every_generator = pytest.mark.parametrize("name", GENERATIVE)
 
 
@@ -557,7 +558,7 @@ def test_every_command_takes_json() -> None:
     from genkit.cli import genkit_command
     from genkit.cli.train import train_model
 
-    commands = [train_model(name) for name in models.names()]
+    commands = [train_model(name) for name in registry.names()]
     for command in genkit_command.commands.values():
         if command.name != "train":
             commands += list(command.commands.values()) if isinstance(command, click.Group) else [command]
@@ -567,7 +568,7 @@ def test_every_command_takes_json() -> None:
 
 def test_a_broken_model_file_is_named_and_takes_no_other_along(tmp_path: Path) -> None:
     """In a copy of the package: the model's author is told the file and the line."""
-    shutil.copytree(Path(models.__file__).parent.parent, tmp_path / "genkit")
+    shutil.copytree(Path(registry.__file__).parent, tmp_path / "genkit")
     broken = tmp_path / "genkit" / "models" / "broken.py"
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from genkit import config, data
-from genkit.config import Config, RunOptions
+from genkit import data
 from genkit.errors import CheckpointError, UsageError
+from genkit.keep import config
+from genkit.keep.config import Config, RunOptions
 from genkit.models.vae import VAE
 
 

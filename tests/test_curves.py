@@ -12,8 +12,8 @@ from endurance.harness import curves as points
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from genkit.curves import Curves
-from genkit.images import as_png
+from genkit.latent.images import as_png
+from genkit.run.curves import Curves
 
 
 def write(run: Path, steps: range, keep: int = -1) -> None:
@@ -57,9 +57,9 @@ def test_a_step_stands_in_the_curves_once(tmp_path: Path) -> None:
 
 def test_files_of_one_second_are_read_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the numbers of the processes that wrote them."""
-    monkeypatch.setattr("genkit.curves.time.time", lambda: 1_800_000_000.0)
+    monkeypatch.setattr("genkit.run.curves.time.time", lambda: 1_800_000_000.0)
     for step, process in ((1, 1000), (2, 999), (3, 99)):
-        monkeypatch.setattr("genkit.curves.os.getpid", lambda process=process: process)
+        monkeypatch.setattr("genkit.run.curves.os.getpid", lambda process=process: process)
         with Curves(tmp_path, step) as curves:
             curves.add(step, step / 10, {"train/loss": 1 / step})
     assert [step for step, _, _ in points(tmp_path)] == [1, 2, 3]

@@ -24,7 +24,7 @@ from endurance.harness import Ended, Zygote, only_run, result_of
 from safetensors.torch import load_file
 
 from genkit.data.dataset import Dataset
-from genkit.rundir import RunDirectory
+from genkit.keep.rundir import RunDirectory
 
 #: Runs a command in `size` processes (two), with the `faults` of each rank (none); the leader's end comes first.
 Team = Callable[..., list[Ended]]

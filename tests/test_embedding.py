@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from genkit import embedding
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import DataError, UsageError
+from genkit.latent import embedding
 
 DIGITS = [str(digit) for digit in range(10)]
 

@@ -18,14 +18,15 @@ from conftest import Genkit, run_of, saved_checkpoint, small_model
 from torch import Tensor
 
 import genkit as package
-from genkit import checkpoint, export, models
-from genkit.checkpoint import Checkpoint
+from genkit import export, registry
+from genkit.contract import ImageShape
 from genkit.errors import GenkitError
-from genkit.model import ImageShape
+from genkit.keep import checkpoint
+from genkit.keep.checkpoint import Checkpoint
 from genkit.models.classifier import Classifier
 from genkit.models.dcgan import DCGAN
 from genkit.models.vae import VAE
-from genkit.training import TrainingState
+from genkit.step.training import TrainingState
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -42,7 +43,7 @@ def of_dcgan(image: ImageShape) -> Classifier:
     return model
 
 
-CASES = {name: lambda image, name=name: small_model(name, image, width=4, hidden=(32,)) for name in models.names()}
+CASES = {name: lambda image, name=name: small_model(name, image, width=4, hidden=(32,)) for name in registry.names()}
 CASES["classifier on dcgan"] = of_dcgan
 CASES["dcgan of the paper"] = lambda image: DCGAN(image, DCGAN.Options(recipe="paper", width=4, latent_dim=8))
 
@@ -68,7 +69,7 @@ def answers(file: Path, *inputs: Tensor) -> list[list[Tensor]]:
 @pytest.mark.parametrize(
     ("case", "kind"),
     [
-        *((name, kind) for name in models.names() for kind in ("onnx", "pt2")),
+        *((name, kind) for name in registry.names() for kind in ("onnx", "pt2")),
         ("classifier on dcgan", "onnx"),
         ("dcgan of the paper", "pt2"),
     ],

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from genkit import files, images
+from genkit import files
+from genkit.contract import ImageShape
 from genkit.data import faces
 from genkit.data.dataset import Dataset
 from genkit.errors import DataError, GenkitError
-from genkit.images import Row
-from genkit.model import ImageShape
+from genkit.latent import images
+from genkit.latent.images import Row
 
 RED, GREEN, BLUE = (200, 10, 10), (10, 200, 10), (10, 10, 200)
 

@@ -15,16 +15,18 @@ import torch
 from conftest import Genkit, run_of, saved_checkpoint, small_model
 
 import genkit as package
-from genkit import checkpoint, export, images, models, sampling
+from genkit import export, registry
+from genkit.contract import ImageShape, ability
 from genkit.errors import CheckpointError, DataError, GenkitError, UsageError
+from genkit.keep import checkpoint, description
+from genkit.latent import images, sampling
 from genkit.loaded import LoadedModel
-from genkit.model import Encodes, GenerativeModel, ImageShape
 from genkit.models.classifier import Classifier
 
 IMAGE = ImageShape(3, 9, 13)
 PAGE = Path(__file__).parent.parent / "docs" / "python.md"
 
-every_model = pytest.mark.parametrize("name", list(models.names()))
+every_model = pytest.mark.parametrize("name", list(registry.names()))
 
 
 def small(tmp_path: Path, name: str, image: ImageShape = IMAGE, **options: Any) -> LoadedModel:
@@ -82,10 +84,10 @@ def test_it_does_what_the_model_does(name: str, tmp_path: Path) -> None:
     batch = torch.rand(3, *IMAGE)
     assert model.image == IMAGE
     assert model.classes == tuple(f"class {k}" for k in range(10))
-    assert model.description == checkpoint.describe(model.path)
+    assert model.description == description.describe(model.path)
     assert str(IMAGE) in repr(model)
     torch.testing.assert_close(model.features(batch), bare.features(batch))
-    if isinstance(bare, GenerativeModel):
+    if ability.generates(bare):
         z = torch.randn(3, 5)
         assert model.latent_dim == 5
         torch.testing.assert_close(model.decode(z), bare.decode(z))
@@ -104,7 +106,7 @@ def test_it_does_what_the_model_does(name: str, tmp_path: Path) -> None:
         for ask in (model.sample, model.draw, lambda n: model.decode(torch.randn(n, 5)), lambda n: model.invert(batch)):
             with pytest.raises(UsageError, match="makes no images"):
                 ask(1)
-    if isinstance(bare, Encodes):
+    if ability.encodes(bare):
         torch.testing.assert_close(model.encode(batch), bare.encode(batch))
         torch.testing.assert_close(model.reconstruct(batch), bare.decode(bare.encode(batch)))
     if isinstance(bare, Classifier):

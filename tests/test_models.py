@@ -9,16 +9,18 @@ import torch
 from conftest import GENERATIVE, random_batch, small_model
 from torch import nn
 
-from genkit import checkpoint, models, sampling
+from genkit import registry
+from genkit.contract import ImageShape, ability, scalars, weightless
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
-from genkit.model import Encodes, GenerativeModel, ImageShape, scalars
-from genkit.training import TrainingState, train
+from genkit.keep import checkpoint
+from genkit.latent import sampling
+from genkit.step.training import TrainingState, train
 
 SHAPES = [ImageShape(channels, side, side) for side in (28, 32, 45) for channels in (1, 3)]
 SHAPES += [ImageShape(1, 20, 33), ImageShape(3, 8, 8)]
 
-every_model = pytest.mark.parametrize("name", list(models.names()))
+every_model = pytest.mark.parametrize("name", list(registry.names()))
 every_generator = pytest.mark.parametrize("name", GENERATIVE)
 every_shape = pytest.mark.parametrize("image", SHAPES, ids=str)
 
@@ -33,8 +35,8 @@ def random_split(image: ImageShape, count: int = 12) -> Split:
 
 
 def test_the_four_models_are_found() -> None:
-    assert {"ae", "conv-ae", "dcgan", "vae"} <= models.names().keys()
-    assert all(models.names().values()), "every model's docstring opens with its help"
+    assert {"ae", "conv-ae", "dcgan", "vae"} <= registry.names().keys()
+    assert all(registry.names().values()), "every model's docstring opens with its help"
 
 
 @every_model
@@ -47,7 +49,7 @@ def test_shapes_and_ranges(name: str, image: ImageShape) -> None:
     representation = model.representation(torch.rand(5, *image))
     assert representation.shape[0] == 5
     assert representation.ndim == 2
-    if not isinstance(model, GenerativeModel):
+    if not ability.generates(model):
         return
     dim = model.options.latent_dim
     z = model.prior(torch.randn(5, dim) * 3)
@@ -56,7 +58,7 @@ def test_shapes_and_ranges(name: str, image: ImageShape) -> None:
     assert pictures.shape == (5, *image)
     assert pictures.min() >= 0
     assert pictures.max() <= 1
-    if isinstance(model, Encodes):
+    if ability.encodes(model):
         assert model.encode(torch.rand(5, *image)).shape == (5, dim)
 
 
@@ -120,7 +122,7 @@ def test_an_image_depends_on_its_seed_alone(name: str) -> None:
 def test_its_shapes_are_known_without_memory(name: str) -> None:
     """What a checkpoint's weights are held against before anything is allocated for them."""
     model = build(name, ImageShape(3, 20, 33))
-    shapes = checkpoint.shapes_of(type(model), model.image, model.options)
+    shapes = weightless.shapes_of(type(model), model.image, model.options)
     assert shapes == {key: value.shape for key, value in model.state_dict().items()}
 
 
@@ -132,7 +134,7 @@ def test_a_checkpoint_opens_alone_and_gives_the_same_images(name: str, ema: floa
     state = TrainingState(model, 3, 3)
     list(train(state, [random_batch(image) for _ in range(3)]))
     best = state.best_model.eval()
-    generates = isinstance(best, GenerativeModel)
+    generates = ability.generates(best)
     if generates:
         with torch.no_grad():
             best.fit_prior(in_order(random_split(image), 4, torch.device("cpu")))
@@ -202,7 +204,7 @@ def test_what_is_black_in_every_image_has_finite_odds() -> None:
 
 @every_model
 def test_every_option_has_help(name: str) -> None:
-    for option, field in models.find(name).Options.model_fields.items():
+    for option, field in registry.find(name).Options.model_fields.items():
         assert field.description, f"--{option} of {name} has no help"
 
 

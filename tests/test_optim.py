@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from genkit import optim
+from genkit.step import optim
 
 
 def nets(count: int) -> list[nn.Module]:

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from conftest import Genkit
 from torch import nn
 
-from genkit import checkpoint, sampling
 from genkit.data.batches import TrainingBatches
 from genkit.data.dataset import Dataset
+from genkit.keep import checkpoint
+from genkit.latent import sampling
 
 CPU = torch.device("cpu")
 

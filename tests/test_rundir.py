@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from genkit import rundir
-from genkit.checkpoint import Description, Image
 from genkit.errors import CheckpointError, GenkitError, NoSuchRunError
-from genkit.rundir import RunDirectory, find, find_run, unused
+from genkit.keep import rundir
+from genkit.keep.description import Description, Image
+from genkit.keep.rundir import RunDirectory, find, find_run, unused
 
 
 def fake_checkpoint(run: RunDirectory, step: int, value: float | None) -> Path:
@@ -85,7 +85,7 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> N
     code = f"""
 import time
 from pathlib import Path
-from genkit.rundir import RunDirectory
+from genkit.keep.rundir import RunDirectory
 with RunDirectory(Path({str(run.path)!r})).locked():
     print("held", flush=True)
     time.sleep(60)

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from genkit import sampling
+from genkit.contract import ImageShape
 from genkit.errors import UsageError
-from genkit.model import ImageShape
+from genkit.latent import sampling
 from genkit.models.ae import AE
 from genkit.models.dcgan import DCGAN
 from genkit.models.vae import VAE

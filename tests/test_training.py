@@ -15,15 +15,16 @@ import torch
 from conftest import Genkit, random_batch, small_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from genkit import models, training
-from genkit.accelerate import LONG_RUN, accelerated, compiles, precision_kept
-from genkit.config import RunOptions
+from genkit import registry
+from genkit.contract import Batch, ImageShape, Options
 from genkit.data.batches import TrainingBatches, in_order
 from genkit.data.dataset import Dataset
-from genkit.model import Batch, ImageShape, Options
+from genkit.keep.config import RunOptions
 from genkit.models.ae import AE
 from genkit.models.dcgan import DCGAN
-from genkit.training import TrainingState, lr_factor, train
+from genkit.step import training
+from genkit.step.accelerate import LONG_RUN, accelerated, compiles, precision_kept
+from genkit.step.training import TrainingState, lr_factor, train
 
 CPU = torch.device("cpu")
 IMAGE = ImageShape(1, 6, 6)
@@ -167,12 +168,13 @@ def test_a_warm_step_faults_no_pages() -> None:
     """In a process of its own: what the allocator is told holds for all of it."""
     code = """
 import resource, statistics, torch
-from genkit import device, models
-from genkit.model import Batch, ImageShape
-from genkit.training import TrainingState, train
+from genkit import device
+from genkit import registry
+from genkit.contract import Batch, ImageShape
+from genkit.step.training import TrainingState, train
 device.keep_freed_memory()
 image = ImageShape(1, 28, 28)
-kind = models.find("dcgan")
+kind = registry.find("dcgan")
 batch = Batch(torch.rand(64, *image), None, torch.zeros(()))
 faults = []
 for _ in train(TrainingState(kind(image, kind.Options(width=16)), 24, 24), [batch] * 24):
@@ -183,7 +185,7 @@ print(statistics.median(after - before for before, after in zip(faults[-11:], fa
     assert float(printed) <= 5
 
 
-@pytest.mark.parametrize("model", models.names())
+@pytest.mark.parametrize("model", registry.names())
 def test_the_fast_step_gives_the_plain_steps_weights(model: str) -> None:
     """The plain step freezes nothing, keeps channels apart, and is torch's own AdamW over each phase's weights.
 
@@ -256,7 +258,7 @@ class NoReadBack(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("model", models.names())
+@pytest.mark.parametrize("model", registry.names())
 def test_a_step_reads_nothing_back(model: str) -> None:
     image = ImageShape(1, 12, 12)
     state = TrainingState(small_model(model, image, latent_dim=4, grad_clip=1.0, ema=0.9), 2, 2)
@@ -299,9 +301,9 @@ def test_accelerated_losses_are_the_same_within_their_precision(change: dict[str
 def test_auto_compiles_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = torch.device("cuda")
     assert not compiles("auto", CPU, 10**9)
-    monkeypatch.setattr("genkit.accelerate.find_spec", lambda name: None)
+    monkeypatch.setattr("genkit.step.accelerate.find_spec", lambda name: None)
     assert not compiles("auto", cuda, 10**9), "without Triton"
-    monkeypatch.setattr("genkit.accelerate.compiles_well", lambda device: True)
+    monkeypatch.setattr("genkit.step.accelerate.compiles_well", lambda device: True)
     assert not compiles("auto", cuda, LONG_RUN - 1)
     assert compiles("auto", cuda, LONG_RUN)
     assert not compiles("off", cuda, LONG_RUN)

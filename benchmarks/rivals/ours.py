@@ -1,7 +1,7 @@
-"""genkit itself, by its own path: `run.Training` builds data, model and optimisers, `training.train` takes the steps.
+"""genkit itself, by its own path: `trainer.Training` builds data, model and optimisers, `training.train` takes steps.
 
 `--part loop` is the bare loop; `validated` the same with the validation that a run makes after every epoch; `run` is
-`run.start`, all of a run with its bar, curves, pictures and checkpoints, of which the seconds of training are taken.
+`trainer.start`, all of a run with its bar, curves, pictures and checkpoints, of which training's seconds are taken.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from dataclasses import replace
 import race
 import torch
 
-from genkit import data, device, models, run
-from genkit.config import Config, RunOptions
+from genkit import data, device, registry
 from genkit.data import DataOptions
-from genkit.distributed import Team
-from genkit.evaluate.validation import validate
-from genkit.training import train
+from genkit.keep.config import Config, RunOptions
+from genkit.run import trainer
+from genkit.run.validation import validate
+from genkit.step.distributed import Team
+from genkit.step.training import train
 
 #: Epochs of a whole run: while the second is trained, the first one's checkpoint is written.
 EPOCHS = 2
@@ -32,13 +33,13 @@ def main() -> None:
     parser.add_argument("--part", choices=["loop", "validated", "run"], default="loop")
     given = parser.parse_args()
     epochs = EPOCHS if given.part == "run" else 100_000  # a loop's rounds never come to the schedule's end
-    options = models.find(given.model).Options(batch_size=given.batch_size, epochs=epochs, **given.options)
+    options = registry.find(given.model).Options(batch_size=given.batch_size, epochs=epochs, **given.options)
     images = DataOptions(dataset="mnist", image_size=given.image_size)
     config = Config(given.model, options, images, RunOptions(out="genkit", device=given.device), {})
     config = config._replace(sources=dict.fromkeys(config.values(), "benchmark"))
 
     def whole_run() -> tuple[int, float]:
-        result = run.start(config)
+        result = trainer.start(config)
         return result.steps * options.batch_size, result.seconds
 
     if given.part == "run":
@@ -46,7 +47,7 @@ def main() -> None:
         return
     dataset = data.load(config.data)
     dataset = replace(dataset, train=dataset.train.take(slice(0, given.images)))
-    training = run.Training(config, dataset, Team(device.pick(config.run.device)))
+    training = trainer.Training(config, dataset, Team(device.pick(config.run.device)))
     state, batches = training.state, training.batches
 
     def one_round() -> tuple[int, float]:

@@ -8,8 +8,8 @@ import race
 import torch
 
 from genkit import device
+from genkit.contract import ImageShape
 from genkit.evaluate.likelihood import estimate
-from genkit.model import ImageShape
 from genkit.models.vae import VAE
 
 

@@ -14,14 +14,14 @@ from typing import NoReturn
 
 import click
 
-import genkit
 from genkit.cli import data, embed, evaluate, explore, export, info, report, reproduce, sample, train
 from genkit.cli.output import LogHandler, emit_error
 from genkit.errors import GenkitError
+from genkit.version import __version__
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(genkit.__version__, prog_name="genkit")
+@click.version_option(__version__, prog_name="genkit")
 def genkit_command() -> None:
     """Learn, see and measure a latent space from images.
 
@@ -133,7 +133,7 @@ def terminate(_number: int, _frame: object) -> None:
 
 def place_of(error: Exception) -> str:
     """The last line of this package that ran, a model of one's own included: `genkit/models/vae.py, line 12`."""
-    package = Path(genkit.__file__).parent
+    package = Path(__file__).parents[1]
     frames = [each for each in traceback.extract_tb(error.__traceback__) if Path(each.filename).is_relative_to(package)]
     return f"genkit/{Path(frames[-1].filename).relative_to(package)}, line {frames[-1].lineno}" if frames else "genkit"
 

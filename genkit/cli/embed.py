@@ -56,8 +56,9 @@ def embed(
     encoder, is shown by its discriminator's last features.
     """
     with loading():
-        from genkit import embedding, rundir
-        from genkit.evaluate import passes
+        from genkit.keep import rundir
+        from genkit.latent import embedding
+        from genkit.step import passes
 
     opened = load_run(run, device, out)
     images = opened.dataset(dataset)

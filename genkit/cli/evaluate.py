@@ -14,6 +14,7 @@ from genkit.cli.output import emit, finite, json_option
 from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, typed
 from genkit.errors import DataError, GenkitError, UsageError
 from genkit.evaluate import topics
+from genkit.keep import description
 
 if TYPE_CHECKING:
     from genkit.data import DataOptions
@@ -218,7 +219,6 @@ def subject_of(
     Raises:
         DataError: when there are none.
     """
-    from genkit import checkpoint
     from genkit.evaluate.subject import Subject
     from genkit.files import sha256_of
 
@@ -227,7 +227,7 @@ def subject_of(
         raise DataError(f"{images.name} has no {split} images; choose another --split")
     rows = everything if limit is None else everything.take(everything.spread(limit))
     about = opened.checkpoint.description
-    total = sha256_of(opened.checkpoint.path / checkpoint.MANIFEST)
+    total = sha256_of(opened.checkpoint.path / description.MANIFEST)
     # By their content: a set is the same under another name, too.
     own = data_sum == about.data_sum if about.data_sum else options == opened.data_options()
     return Subject(
@@ -271,8 +271,8 @@ def keep(prepared: Prepared, evaluation: Evaluation) -> Path:
     Raises:
         GenkitError: when the file has become somebody else's meanwhile, or something can't be written.
     """
-    from genkit import images
     from genkit.evaluate import kept
+    from genkit.latent import images
 
     with kept.locked(prepared.file):
         # Read again: another command may have measured something meanwhile.
@@ -290,8 +290,8 @@ def keep(prepared: Prepared, evaluation: Evaluation) -> Path:
 
 def to_draw(opened: OpenedRun, found: Sequence[Found], prefix: str, before: Mapping[str, str]) -> dict[Path, Picture]:
     """Where an evaluation's pictures go: in place of its own of `before`, by name; nothing else is overwritten."""
-    from genkit import rundir
     from genkit.evaluate.figure import Picture
+    from genkit.keep import rundir
 
     places = {}
     for each in found:

@@ -49,7 +49,8 @@ def export(run: str | None, kind: str, dataset: str | None, device: str, out: Pa
     """
     with loading():
         from genkit import export as work
-        from genkit import images, rundir
+        from genkit.keep import rundir
+        from genkit.latent import images
 
     if kind == "safetensors" and dataset is not None:
         raise UsageError("--dataset goes with --format onnx or pt2: to write weights, no images are needed")

@@ -7,6 +7,7 @@ import click
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import epochs, loading
 from genkit.errors import CheckpointError
+from genkit.keep import description
 
 
 @click.command()
@@ -18,14 +19,14 @@ def info(run: str | None, as_json: bool) -> int:
     RUN is a run's folder or number, a checkpoint's folder, or a folder of runs; left out, it is the newest run.
     """
     with loading():
-        from genkit import checkpoint, rundir
+        from genkit.keep import rundir
         from genkit.options import as_text
 
     found = rundir.find(run)
     damaged = {}
     for path in found.checkpoints:
         try:
-            checkpoint.verify(path)
+            description.verify(path)
         except CheckpointError as error:
             damaged[path] = str(error)
     opened = found.read()

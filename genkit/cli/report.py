@@ -80,7 +80,7 @@ def accounts(opened: Sequence[OpenedRun]) -> list[Account]:
 
 def place(opened: Sequence[OpenedRun]) -> Path:
     """A name that is free: in the run, in the folder of the first of several, or here for a checkpoint by itself."""
-    from genkit import rundir
+    from genkit.keep import rundir
 
     first = opened[0]
     folder = first.folder("")

@@ -18,9 +18,9 @@ from genkit.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from genkit.arithmetic import Exemplars, Term
     from genkit.data.dataset import Dataset
-    from genkit.pictures import Picture
+    from genkit.latent.arithmetic import Exemplars, Term
+    from genkit.latent.pictures import Picture
 
 logger = logging.getLogger("genkit")
 
@@ -34,7 +34,7 @@ class Numbers(click.ParamType):
     name = "0-7,12"
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> list[int]:
-        from genkit.arithmetic import parse_numbers
+        from genkit.latent.arithmetic import parse_numbers
 
         if isinstance(value, list):
             return value
@@ -167,7 +167,8 @@ def chosen_kind(context: click.Context, asked: dict[str, Any]) -> str:
 def save(opened: OpenedRun, kind: str, picture: Picture, each: bool, npz: bool) -> dict[str, Path]:
     """Write a picture's files under a name that is still free."""
     with loading():
-        from genkit import images, rundir
+        from genkit.keep import rundir
+        from genkit.latent import images
 
     sheet = rundir.unused(opened.folder("pictures") / f"{kind}.png")
     files = {"sheet": sheet}
@@ -188,27 +189,27 @@ def save(opened: OpenedRun, kind: str, picture: Picture, each: bool, npz: bool) 
 
 
 def make_samples(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
-    from genkit import pictures
+    from genkit.latent import pictures
 
     return pictures.samples(opened.generator, asked["seeds"] or DEFAULT_SEEDS, asked["columns"])
 
 
 def make_reconstructions(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
-    from genkit import pictures
+    from genkit.latent import pictures
 
     originals, names = chosen_images(opened, asked, DEFAULT_IMAGES)
     return pictures.reconstructions(opened.generator, originals, names, opened.name)
 
 
 def make_interpolation(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
-    from genkit import pictures
+    from genkit.latent import pictures
 
     waypoints, names = chosen_codes(opened, asked, DEFAULT_WAYPOINTS)
     return pictures.interpolation(opened.generator, waypoints, names, asked["steps"] or 9, asked["path"], opened.name)
 
 
 def make_arithmetic(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
-    from genkit import arithmetic, pictures
+    from genkit.latent import arithmetic, pictures
 
     expression = asked["arithmetic"]
     source = Lazy(opened, asked["dataset"])
@@ -223,7 +224,7 @@ def make_arithmetic(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
 
 
 def make_traversal(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
-    from genkit import pictures
+    from genkit.latent import pictures
 
     count = len([*(asked["seeds"] or ()), *(asked["images"] or ()), *asked["files"]])
     if count > 1:
@@ -239,7 +240,7 @@ def make_traversal(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
 
 
 def make_manifold(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
-    from genkit import pictures
+    from genkit.latent import pictures
 
     return pictures.manifold(opened.generator, asked["side"])
 
@@ -256,7 +257,7 @@ MAKERS = {
 
 def chosen_codes(opened: OpenedRun, asked: dict[str, Any], default_seeds: Sequence[int]) -> tuple[Tensor, list[str]]:
     """The codes that --seeds, --images or --file name, (N, latent_dim), with their names."""
-    from genkit import sampling
+    from genkit.latent import sampling
 
     if asked["images"] or asked["files"]:
         originals, names = chosen_images(opened, asked, 0)
@@ -270,7 +271,7 @@ def chosen_images(opened: OpenedRun, asked: dict[str, Any], default_count: int) 
     """The images that --images and --file name, (N, C, H, W) in [0, 1], with their names; else some test images."""
     import torch
 
-    from genkit import images
+    from genkit.latent import images
 
     if asked["seeds"]:
         raise UsageError("--seeds names samples, --images and --file real images: give one kind or the other")
@@ -319,7 +320,7 @@ def exemplars(opened: OpenedRun, term: Term, source: Lazy, count: int, seed: int
     """The images and codes that a term stands for: seeds, files, or images of the test split that fit it."""
     import torch
 
-    from genkit import arithmetic, images, sampling
+    from genkit.latent import arithmetic, images, sampling
 
     if term.text.startswith("@"):
         codes = sampling.seed_codes(opened.generator, arithmetic.parse_numbers(term.text[1:]))

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from genkit.checkpoint import Checkpoint
+    from genkit.contract import GenerativeModel, Model
     from genkit.data import DataOptions
     from genkit.data.dataset import Dataset, Split
-    from genkit.model import GenerativeModel, Model
-    from genkit.rundir import RunDirectory
+    from genkit.keep.checkpoint import Checkpoint
+    from genkit.keep.rundir import RunDirectory
 
 logger = logging.getLogger("genkit")
 
@@ -80,9 +80,9 @@ class OpenedRun(NamedTuple):
         Raises:
             UsageError: when it makes none.
         """
-        from genkit.sampling import require_generative
+        from genkit.contract import ability
 
-        return require_generative(self.model, self.name)
+        return ability.generator(self.model, f"{self.name} is a {self.checkpoint.description.model}")
 
     @property
     def name(self) -> str:
@@ -153,7 +153,7 @@ class OpenedRun(NamedTuple):
 def load_run(run: str | None, device: str, out: Path | None) -> OpenedRun:
     """Find a run, check and open its best checkpoint, and bring its model to the device."""
     from genkit import device as devices
-    from genkit import rundir
+    from genkit.keep import rundir
 
     where = devices.pick(device)
     found = rundir.find(run)

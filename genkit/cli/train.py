@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from genkit import models
+from genkit import registry
 from genkit.cli.output import emit, json_flag
 from genkit.cli.shared import loading
 
 if TYPE_CHECKING:
-    from genkit.config import Config
     from genkit.data import DataOptions
-    from genkit.rundir import RunDirectory
+    from genkit.keep.config import Config
+    from genkit.keep.rundir import RunDirectory
 
 #: Parameters of the command that a recipe can't set.
 NO_OPTIONS_OF_A_RUN = ("config", "resume", "as_json", "dry_run")
@@ -25,18 +25,18 @@ class Train(click.Group):
     """A command for each model file; a model is imported only when it is asked for."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return list(models.names())
+        return list(registry.names())
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        return train_model(name) if name in models.names() else None
+        return train_model(name) if name in registry.names() else None
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Models"):
-            formatter.write_dl(list(models.names().items()))
+            formatter.write_dl(list(registry.names().items()))
 
     def resolve_command(self, context: click.Context, arguments: list[str]) -> Any:
-        if arguments[0] not in models.names():
-            context.fail(f"no model is called '{arguments[0]}'; there are {', '.join(models.names())}")
+        if arguments[0] not in registry.names():
+            context.fail(f"no model is called '{arguments[0]}'; there are {', '.join(registry.names())}")
         return super().resolve_command(context, arguments)
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
@@ -76,13 +76,13 @@ def named_elsewhere(arguments: list[str]) -> str | None:
 
 
 def model_of_run(run: str) -> str:
-    from genkit import config, rundir
+    from genkit.keep import config, rundir
 
     return config.read(rundir.find_run(run).path).model
 
 
 def model_of_weights(run: str) -> str:
-    from genkit import rundir
+    from genkit.keep import rundir
 
     return rundir.find(run).read().description.model
 
@@ -115,18 +115,19 @@ def train_model(name: str) -> click.Command:
     """The command that trains one model, with that model's options, the data's and the run's as flags."""
     with loading():
         from genkit import options
-        from genkit.config import RunOptions
+        from genkit.contract import TRAINING_FIELDS
         from genkit.data import DataOptions
-        from genkit.model import TRAINING_FIELDS
+        from genkit.keep.config import RunOptions
 
-        model = models.find(name)
+        model = registry.find(name)
     model_flags = options.flags(model.Options)
 
     @click.pass_context
     def callback(context: click.Context, resume: str | None, dry_run: bool, as_json: bool, **_values: Any) -> int:
         with loading():
-            from genkit import distributed, run
-            from genkit.rundir import find_run
+            from genkit.keep.rundir import find_run
+            from genkit.run import trainer
+            from genkit.step import distributed
 
         directory = None if resume is None else find_run(resume)
         settings = new_settings(context, name) if directory is None else settings_of(directory, context, name)
@@ -137,9 +138,9 @@ def train_model(name: str) -> click.Command:
             return 0
         with distributed.joined(settings.run.device) as team:
             if directory is None:
-                result = run.start(settings, team)
+                result = trainer.start(settings, team)
             else:
-                result = run.resume(directory, given_to_resume(context), team)
+                result = trainer.resume(directory, given_to_resume(context), team)
             outcome = {
                 "run": result.run,
                 "checkpoint": result.checkpoint,
@@ -155,7 +156,7 @@ def train_model(name: str) -> click.Command:
     return SectionedCommand(
         name,
         callback=callback,
-        help=f"{models.names()[name]}\n\nPrints the folder of the run on stdout.",
+        help=f"{registry.names()[name]}\n\nPrints the folder of the run on stdout.",
         sections={
             "Model": [each for each in model_flags if each.name not in TRAINING_FIELDS],
             "Training": [each for each in model_flags if each.name in TRAINING_FIELDS],
@@ -193,11 +194,12 @@ def new_settings(context: click.Context, name: str) -> Config:
         UsageError: for images or options that can't be meant.
     """
     from genkit import data as sets
-    from genkit import models, options, rundir
-    from genkit.config import Config, RunOptions
+    from genkit import options, registry
     from genkit.data import DataOptions
+    from genkit.keep import rundir
+    from genkit.keep.config import Config, RunOptions
 
-    kind = models.find(name).Options
+    kind = registry.find(name).Options
     sources = options.sources(context)
     given = {key: value for key, value in context.params.items() if sources[key] != "default"}
     options.require_needed(kind, given)
@@ -205,7 +207,7 @@ def new_settings(context: click.Context, name: str) -> Config:
         sets.require_known(given["dataset"])
     if "init_from" in given:
         weights = rundir.find(given["init_from"]).read()
-        own = models.find(name).options_from(weights.model)
+        own = registry.find(name).options_from(weights.model)
         if own is None:
             raise click.UsageError(
                 f"--init-from: {weights.path} is of the model {weights.description.model}, not {name}"
@@ -230,7 +232,7 @@ def images_of(theirs: DataOptions, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def settings_of(directory: RunDirectory, context: click.Context, name: str) -> Config:
     """The configuration of a run that goes on. Variables are for new runs, and are left aside."""
-    from genkit import config
+    from genkit.keep import config
 
     settings = config.read(directory.path)
     if settings.model != name:
@@ -239,7 +241,8 @@ def settings_of(directory: RunDirectory, context: click.Context, name: str) -> C
 
 
 def given_to_resume(context: click.Context) -> dict[str, Any]:
-    from genkit import options, rundir
+    from genkit import options
+    from genkit.keep import rundir
 
     sources = options.sources(context)
     given = {key: value for key, value in context.params.items() if sources[key] in ("flag", "config file")}
@@ -267,7 +270,7 @@ def described_lines(described: dict[str, Any]) -> list[str]:
     """A resolved configuration as a table: option, value, where it came from."""
     from genkit.options import as_text, default_as_text, is_flag
 
-    fields = models.find(described["model"]).Options.model_fields
+    fields = registry.find(described["model"]).Options.model_fields
     rows = [("model", described["model"], "")]
     for part in ("options", "data", "run"):
         for option, value in described[part].items():

@@ -18,13 +18,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from genkit.contract import ImageShape
 from genkit.data import DataOptions, pack, tables
 from genkit.data.dataset import Dataset, fingerprint
 from genkit.data.decode import MAX_PIXELS, flatten
 from genkit.data.pixels import conform, wanted_shape
 from genkit.data.report import Report
 from genkit.errors import DataError, in_one_line
-from genkit.model import ImageShape
 
 #: What the arrays of a .npz may be called. One that is alone is the images, whatever it is called.
 IMAGES = ("images", "x")

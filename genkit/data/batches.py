@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genkit.contract import Batch
 from genkit.data.dataset import Split
-from genkit.model import Batch
 
 #: Share of the device's free memory that the images may take before they stay on the CPU and travel batch by batch.
 DEVICE_SHARE = 0.5

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genkit.contract import ImageShape
 from genkit.errors import DataError
-from genkit.model import ImageShape
 
 #: Share of all images that each held-out split takes where a source brings no split of its own.
 HELD_OUT = 0.1

@@ -18,10 +18,10 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from genkit.contract import ImageShape
 from genkit.data.dataset import fingerprint
 from genkit.data.pixels import prepare
 from genkit.errors import in_one_line
-from genkit.model import ImageShape
 
 #: Larger pictures are refused. (Pillow itself warns from here on.)
 MAX_PIXELS = 89_478_485

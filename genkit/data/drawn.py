@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from genkit.contract import ImageShape
 from genkit.data import DataOptions, faces, pack
 from genkit.data.dataset import Dataset
 from genkit.data.report import Report
 from genkit.errors import DataError
 from genkit.files import sha256_of
-from genkit.model import ImageShape
 
 NAME = "faces"
 SIZE = 32

@@ -16,13 +16,13 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from genkit.contract import ImageShape
 from genkit.data import DataOptions, pack, tables
 from genkit.data.dataset import Dataset
 from genkit.data.decode import EXTENSIONS, BadImage, Header, decode_and_hash, read_header, without_warnings
 from genkit.data.pixels import wanted_shape
 from genkit.data.report import Report
 from genkit.errors import DataError
-from genkit.model import ImageShape
 
 #: Folders of these names are the folder's own splits.
 PART_NAMES = {

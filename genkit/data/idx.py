@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from genkit.contract import ImageShape
 from genkit.data import DataOptions, Missing, pack, store
 from genkit.data.dataset import Dataset, Split, as_tensor, divide, fingerprint
 from genkit.data.pixels import wanted_shape
 from genkit.data.report import Report
 from genkit.errors import DataError
 from genkit.files import sha256_of
-from genkit.model import ImageShape
 
 #: The files of a set and the shape of what they hold (uint8).
 FILES = {

@@ -35,13 +35,13 @@ from pydantic import BaseModel
 from torch import Tensor
 from tqdm import tqdm
 
+from genkit.contract import ImageShape
 from genkit.data import store
 from genkit.data.dataset import Dataset, ImageFile, Split, as_tensor, divide, fingerprint, mapped_file
 from genkit.data.pixels import conform
 from genkit.data.report import Report
 from genkit.errors import DataError
 from genkit.files import sha256_of
-from genkit.model import ImageShape
 
 MANIFEST = "pack.json"
 SOURCES = "sources.json"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from genkit.contract import ImageShape
 from genkit.data import DataOptions
-from genkit.model import ImageShape
 
 #: Pillow widens the filter when it shrinks an image, so this is antialiased; it rings less than Lanczos on drawn edges.
 RESAMPLING = Image.Resampling.BICUBIC

@@ -6,19 +6,19 @@ import dataclasses
 
 import torch
 
-from genkit.arithmetic import parse
+from genkit.contract import ability
 from genkit.data.dataset import Dataset
 from genkit.errors import UsageError
 from genkit.evaluate import attributes
 from genkit.evaluate.figure import Found, LeftOut
 from genkit.evaluate.subject import Asked, Subject
-from genkit.model import GenerativeModel
+from genkit.latent.arithmetic import parse
 
 
 @torch.no_grad()
 def figures(subject: Subject, asked: Asked) -> list[Found]:
     model, dataset = subject.model, subject.dataset
-    if not isinstance(model, GenerativeModel):
+    if not ability.generates(model):
         return [LeftOut("arithmetic", f"{subject.kind} makes no images")]
     if not dataset.attributes:
         return [LeftOut("arithmetic", f"{dataset.name} has no attributes by which a sum could be judged")]

@@ -13,15 +13,15 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from genkit import sampling
-from genkit.arithmetic import Exemplars, Term, combine, matching, parse
+from genkit.contract import GenerativeModel, ability
 from genkit.data.dataset import Dataset
 from genkit.errors import UsageError
 from genkit.evaluate.figure import Figure, share
 from genkit.evaluate.judge import Judge
 from genkit.evaluate.subject import progress
-from genkit.images import to_float
-from genkit.model import Encodes, GenerativeModel
+from genkit.latent import sampling
+from genkit.latent.arithmetic import Exemplars, Term, combine, matching, parse
+from genkit.latent.images import to_float
 
 #: Of the paper: U(-0.25, 0.25) about a code whose prior is U(-1, 1), in standard deviations of the prior.
 JITTER = 0.25 * 3**0.5
@@ -105,13 +105,13 @@ def figures(
     samples = sampling.seed_codes(model, range(SAMPLES))
     pictures = sampling.decode(model, samples)
     chance = succeeds(judge, pictures, goal)
-    if isinstance(model, Encodes):
+    if ability.encodes(model):
         pools = image_pools(model, dataset, terms, draws * exemplars, seed)
     else:
         pools = sample_pools(judge, samples, pictures, terms)
     for term, (codes, _) in zip(terms, pools, strict=True):
         if len(codes) < exemplars:
-            source = "test images" if isinstance(model, Encodes) else f"of {SAMPLES:,} samples"
+            source = "test images" if ability.encodes(model) else f"of {SAMPLES:,} samples"
             raise UsageError(f"--arithmetic: only {len(codes)} {source} are '{term.text}'; {exemplars} are needed")
 
     in_latent: list[Tensor] = []
@@ -132,7 +132,7 @@ def figures(
     conditions: dict[str, str | int | float] = {
         "expression": expression,
         "wanted": ", ".join(name if has else f"not {name}" for name, has in goal.items()),
-        "exemplars": f"{exemplars} {'test images' if isinstance(model, Encodes) else 'judged samples'} a term",
+        "exemplars": f"{exemplars} {'test images' if ability.encodes(model) else 'judged samples'} a term",
         "drawn from": ", ".join(f"{len(codes)} {term.text}" for term, (codes, _) in zip(terms, pools, strict=True)),
         "seed": seed,
         "judge": judge.name,

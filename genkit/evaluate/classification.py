@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from genkit.contract import ability
+from genkit.contract.ability import Classifies
 from genkit.data.batches import in_order
 from genkit.data.dataset import Dataset, Split
 from genkit.evaluate.figure import Figure, Found, LeftOut, share
-from genkit.evaluate.passes import evaluation_batch
 from genkit.evaluate.subject import Asked, Subject, progress
-from genkit.model import Classifies
+from genkit.step.passes import evaluation_batch
 
 ACCURACY = "of answers are right"
 
@@ -18,7 +19,7 @@ ACCURACY = "of answers are right"
 @torch.no_grad()
 def figures(subject: Subject, asked: Asked) -> list[Found]:
     model, dataset = subject.model, subject.dataset
-    if not isinstance(model, Classifies):
+    if not ability.classifies(model):
         return [LeftOut("classification", f"{subject.kind} tells neither classes nor attributes")]
     attributes = tuple(model.options.attributes)
     if reason := unlike(subject, attributes, model.options.classes):

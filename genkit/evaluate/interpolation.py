@@ -7,13 +7,13 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from genkit import sampling
+from genkit.contract import ability
 from genkit.errors import DataError
 from genkit.evaluate.figure import Figure, Found, LeftOut
 from genkit.evaluate.judge import Judge
 from genkit.evaluate.path import unevenness
 from genkit.evaluate.subject import Asked, Subject
-from genkit.model import GenerativeModel
+from genkit.latent import sampling
 
 PATHS, POINTS = 100, 17
 
@@ -21,7 +21,7 @@ PATHS, POINTS = 100, 17
 @torch.no_grad()
 def figures(subject: Subject, asked: Asked) -> list[Found]:
     model = subject.model
-    if not isinstance(model, GenerativeModel):
+    if not ability.generates(model):
         return [LeftOut("interpolation", f"{subject.kind} makes no images")]
     judge = subject.extractor()
     seeds = [(asked.seed * 2 * PATHS + index) % 2**63 for index in range(2 * PATHS)]

@@ -22,19 +22,21 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from genkit import checkpoint, config, data, run
-from genkit.accelerate import precision_kept
-from genkit.checkpoint import Checkpoint
+from genkit import data
 from genkit.data import DataOptions, store
 from genkit.data.dataset import Dataset
 from genkit.device import seeded
-from genkit.distributed import Team
 from genkit.errors import CheckpointError, DataError, DivergedError, GenkitError, in_one_line
 from genkit.evaluate.figure import LeftOut
-from genkit.evaluate.passes import evaluation_batch
 from genkit.files import remove_folder, sha256_of
+from genkit.keep import checkpoint, config, description
+from genkit.keep.checkpoint import Checkpoint
 from genkit.models.classifier import ALL_ATTRIBUTES, Classifier
-from genkit.training import TrainingState
+from genkit.run import trainer
+from genkit.step.accelerate import precision_kept
+from genkit.step.distributed import Team
+from genkit.step.passes import evaluation_batch
+from genkit.step.training import TrainingState
 
 logger = logging.getLogger("genkit")
 
@@ -67,7 +69,7 @@ class Judge:
         self.accuracies = {
             name: 1 - metrics.get(f"test/error_{name}", metrics["test/error"]) for name in self.attributes
         }
-        self.sum = sha256_of(opened.path / checkpoint.MODEL)
+        self.sum = sha256_of(opened.path / description.MODEL)
 
     @property
     def name(self) -> str:
@@ -194,7 +196,7 @@ def train(settings: config.Config, folder: Path, device: torch.device) -> Checkp
             )
             # A measurement, which needs a judge, may have turned gradients off, and goes on in its own precision.
             with torch.enable_grad(), precision_kept():
-                result = run.start(settings, Team(device), resumable=False)
+                result = trainer.start(settings, Team(device), resumable=False)
             if result.stopped is not None:
                 signal.raise_signal(result.stopped)  # the person meant the command, not only this part of it
                 raise GenkitError("the training of the judge was stopped")  # by whom the signal doesn't end

@@ -16,15 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genkit.contract import ability
+from genkit.contract.ability import Likelihood
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.evaluate.figure import Figure, LeftOut, mean
-from genkit.evaluate.passes import evaluation_batch
 from genkit.evaluate.reconstruction import ROUNDING, entropy, not_below
 from genkit.evaluate.subject import Asked, Subject, progress
-from genkit.evaluate.validation import active_units
-from genkit.model import Likelihood
 from genkit.models.vae import gaussian_kl
+from genkit.run.validation import active_units
+from genkit.step.passes import evaluation_batch
 
 #: Codes of an image that are drawn at once. Those of an image are a function of the seed and the image's place in its
 #: set: neither the other images, nor how many fit in memory, nor k changes the first of them.
@@ -148,7 +149,7 @@ class WeightSums:
 @torch.no_grad()
 def figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]:
     model = subject.model
-    if not isinstance(model, Likelihood):
+    if not ability.tells_likelihood(model):
         return [LeftOut("likelihood", f"{subject.kind} has no posterior, and so doesn't say how likely an image is")]
     bound = elbo(subject, asked)
     chosen = subject.images.take(subject.images.spread(asked.nll_images))
@@ -203,7 +204,7 @@ class Bound(NamedTuple):
 def elbo(subject: Subject, asked: Asked) -> Bound:
     """One pass over the subject's images."""
     model = subject.model
-    assert isinstance(model, Likelihood)
+    assert ability.tells_likelihood(model)
     parts = []
     with progress("evidence lower bound", len(subject.images)) as bar:
         for images, places in observed(subject, subject.images, asked):

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from genkit import sampling
 from genkit.errors import DataError, UsageError
 from genkit.evaluate.estimate import Estimate, checked, estimate
+from genkit.latent import sampling
 
 
 @torch.no_grad()

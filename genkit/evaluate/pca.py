@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from genkit.contract import ImageShape
 from genkit.data.dataset import Split
-from genkit.evaluate.passes import evaluation_batch
 from genkit.evaluate.subject import progress
-from genkit.model import ImageShape
+from genkit.step.passes import evaluation_batch
 
 
 class Components(NamedTuple):

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genkit.contract import ability
 from genkit.data.batches import in_order
 from genkit.evaluate import pca
 from genkit.evaluate.figure import Figure, LeftOut, mean
-from genkit.evaluate.passes import evaluation_batch
 from genkit.evaluate.subject import Asked, Subject, progress
-from genkit.model import Encodes
+from genkit.step.passes import evaluation_batch
 
 #: SSIM as Wang et al. define it: the window's side and deviation in pixels, and the two constants.
 WINDOW, DEVIATION, K1, K2 = 11, 1.5, 0.01, 0.03
@@ -32,7 +32,7 @@ ROUNDING = 1e-2
 @torch.no_grad()
 def figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]:
     model = subject.model
-    if not isinstance(model, Encodes):
+    if not ability.encodes(model):
         return [LeftOut("reconstruction", f"{subject.kind} has no encoder, so it gives no image back")]
     odds = model.pixels != "value"
     values: dict[str, list[Tensor]] = {}

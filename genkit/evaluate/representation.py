@@ -12,15 +12,15 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from genkit.contract import Model
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.device import seeded
 from genkit.errors import UsageError
 from genkit.evaluate.figure import Figure, Found, LeftOut
-from genkit.evaluate.passes import evaluation_batch
 from genkit.evaluate.probe import NEIGHBOURS, PENALTY, Method, probe
 from genkit.evaluate.subject import Asked, Subject, progress
-from genkit.model import Model
+from genkit.step.passes import evaluation_batch
 
 #: Training images and test images at most, evenly spaced, and numbers of all features of the training images.
 TRAIN, TEST, NUMBERS = 10_000, 5_000, 1 << 23

@@ -17,8 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genkit import images as pictures
-from genkit import sampling
+from genkit.contract import GenerativeModel, ability
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.errors import DataError
@@ -26,7 +25,6 @@ from genkit.evaluate.estimate import WILSON, Estimate
 from genkit.evaluate.figure import Figure, Found, LeftOut, Picture
 from genkit.evaluate.judge import Judge
 from genkit.evaluate.neighbours import Neighbours, nearest
-from genkit.evaluate.passes import evaluation_batch
 from genkit.evaluate.samples import (
     ClassHistogram,
     class_histogram,
@@ -37,9 +35,11 @@ from genkit.evaluate.samples import (
     precision_recall,
 )
 from genkit.evaluate.subject import Asked, Subject, progress
-from genkit.evaluate.validation import sliced_wasserstein
-from genkit.images import Row, to_float, to_uint8
-from genkit.model import GenerativeModel
+from genkit.latent import images as pictures
+from genkit.latent import sampling
+from genkit.latent.images import Row, to_float, to_uint8
+from genkit.run.validation import sliced_wasserstein
+from genkit.step.passes import evaluation_batch
 
 #: Samples at most, where nothing else is asked for; and at least, or a neighbourhood would hold all of them.
 MOST, FEWEST = 10_000, 6
@@ -83,7 +83,7 @@ class Seen(NamedTuple):
 @torch.no_grad()
 def figures(subject: Subject, asked: Asked) -> list[Found]:
     model = subject.model
-    if not isinstance(model, GenerativeModel):
+    if not ability.generates(model):
         return [LeftOut("samples", f"{subject.kind} makes no images")]
     available = len(subject.images)
     count = min(asked.samples or min(MOST, available // 2), available)

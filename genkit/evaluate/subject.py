@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
+from genkit.contract import Model
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset, Split
 from genkit.evaluate.figure import LeftOut
-from genkit.model import Model
 
 if TYPE_CHECKING:
     from genkit.evaluate.judge import Judge

@@ -13,13 +13,14 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from genkit import arithmetic, embedding, images, models, sampling
-from genkit.arithmetic import Exemplars
+from genkit import registry
+from genkit.contract import GenerativeModel, ability
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import DataError, UsageError
-from genkit.evaluate.passes import encode_split
 from genkit.explore.chart import SEEDS_NOTE, Chart, Flat, Scattered, nearest
-from genkit.model import Encodes, GenerativeModel
+from genkit.latent import arithmetic, embedding, images, sampling
+from genkit.latent.arithmetic import Exemplars
+from genkit.step.passes import encode_split
 
 logger = logging.getLogger("genkit")
 
@@ -118,7 +119,7 @@ class Space:
         self.principal: embedding.PrincipalAxes | None = None  # of a map of seeds
         self.searched: dict[str, tuple[Tensor, Tensor]] = {}  # terms' images and codes, where there is no encoder
         self.mean, self.spread = (each.cpu() for each in sampling.prior_moments(model))
-        if isinstance(model, Encodes):
+        if ability.encodes(model):
             rows = self.dataset().splits()[split]
             chosen = rows.spread(limit)
             self.split, self.positions = rows.take(chosen), chosen if len(chosen) < len(rows) else None
@@ -180,7 +181,7 @@ class Space:
         seeds = self.split is None
         return {
             "run": self.run,
-            "model": models.name_of(type(self.model)),
+            "model": registry.name_of(type(self.model)),
             "dataset": self.dataset_name,
             "split": self.part,
             "image": self.image._asdict(),
@@ -391,7 +392,7 @@ class Space:
         return SEARCH if self.split is None else 0
 
     def encoding(self, originals: Tensor) -> Iterator[sampling.Approach]:
-        if isinstance(self.model, Encodes):
+        if ability.encodes(self.model):
             return iter([sampling.Approach(0, sampling.encode(self.model, originals))])
         return sampling.inversion(self.model, originals, steps=SEARCH)
 

@@ -27,15 +27,15 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-import genkit
-from genkit import sampling
 from genkit.errors import GenkitError, UsageError
 from genkit.explore import program
 from genkit.explore.chart import Flat, Scattered
 from genkit.explore.program import Program, RefusedError, Step, packed
 from genkit.explore.space import EXEMPLAR_SEED, EXEMPLARS, Space, as_images, as_pixels
 from genkit.files import require_plain, whole_file
-from genkit.images import to_uint8
+from genkit.latent import sampling
+from genkit.latent.images import to_uint8
+from genkit.version import __version__
 
 logger = logging.getLogger("genkit")
 
@@ -141,7 +141,7 @@ def write(space: Space, path: Path, checkpoint: str = "") -> Written:
 def origin(space: Space, about: Mapping[str, Any], checkpoint: str) -> str:
     """Where the file comes from, in one line."""
     parts = [f"{about['model']} on {about['dataset']}", f"run {space.run}", checkpoint and f"checkpoint {checkpoint}"]
-    return ", ".join([*filter(None, parts), f"written {datetime.date.today()} by genkit {genkit.__version__}"])
+    return ", ".join([*filter(None, parts), f"written {datetime.date.today()} by genkit {__version__}"])
 
 
 def report(written: Written) -> None:

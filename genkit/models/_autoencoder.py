@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from genkit import model, nets
-from genkit.model import Batch, GenerativeModel, ImageShape, Phase
+from genkit import contract, nets
+from genkit.contract import Batch, GenerativeModel, ImageShape, Phase
 
 Loss = Annotated[
     Literal["mse", "cross-entropy"],
@@ -26,8 +26,8 @@ class Autoencoder(GenerativeModel):
     It has no prior of its own: `fit_prior` fits a Gaussian with full covariance to the training codes.
     """
 
-    class Options(model.Options):
-        latent_dim: model.LatentDim = 30
+    class Options(contract.Options):
+        latent_dim: contract.LatentDim = 30
         activation: nets.Activation = "gelu"
         loss: Loss = "mse"
 

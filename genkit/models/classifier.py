@@ -9,19 +9,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from genkit import model, models, nets
+from genkit import contract, nets, registry
+from genkit.contract import Batch, ImageShape, Model, Phase
+from genkit.contract.images import TrainingImages
+from genkit.contract.weightless import without_memory
 from genkit.errors import DataError, UsageError
-from genkit.model import Batch, ImageShape, Model, Phase
-
-if TYPE_CHECKING:
-    from genkit.data.dataset import Dataset
 
 #: The target that stands for all attributes.
 ALL_ATTRIBUTES = "attributes"
@@ -44,19 +43,19 @@ class Body(BaseModel):
     @model_validator(mode="after")
     def _can_be_built(self) -> Body:
         """A checkpoint's or a configuration's may have been written by anybody."""
-        if self.model not in models.names() or self.model == models.name_of(Classifier):
+        if self.model not in registry.names() or self.model == registry.name_of(Classifier):
             raise ValueError(f"'{self.model}' is no model whose features could carry a classifier")
-        models.find(self.model).Options.model_validate(self.options)
+        registry.find(self.model).Options.model_validate(self.options)
         return self
 
 
 class Classifier(Model):
-    class Options(model.TrainingOptions):
+    class Options(contract.TrainingOptions):
         epochs: Annotated[
-            model.Epochs, Field(json_schema_extra={"default": f"{EPOCHS}, or as many as make {FEWEST_STEPS} steps"})
+            contract.Epochs, Field(json_schema_extra={"default": f"{EPOCHS}, or as many as make {FEWEST_STEPS} steps"})
         ] = EPOCHS
-        lr: model.LearningRate = 3e-3
-        weight_decay: model.WeightDecay = 0.05
+        lr: contract.LearningRate = 3e-3
+        weight_decay: contract.WeightDecay = 0.05
         width: Annotated[nets.ConvWidth, Field(description=f"Of the net of its own. {nets.CONV_WIDTH_HELP}")] = 32
         target: Annotated[
             str | None,
@@ -73,11 +72,11 @@ class Classifier(Model):
                 json_schema_extra={"needs": "init_from"},
             ),
         ] = False
-        classes: Annotated[int, model.filled_in("How many classes there are; 0 where attributes are told.")] = 0
+        classes: Annotated[int, contract.filled_in("How many classes there are; 0 where attributes are told.")] = 0
         attributes: Annotated[
-            dict[str, int], model.filled_in("The attributes that are told, each with its column in the data.")
+            dict[str, int], contract.filled_in("The attributes that are told, each with its column in the data.")
         ] = Field(default_factory=dict)
-        body: Annotated[Body | None, model.filled_in("The model whose features carry the last layer.")] = None
+        body: Annotated[Body | None, contract.filled_in("The model whose features carry the last layer.")] = None
 
     monitor = "error"
 
@@ -92,16 +91,14 @@ class Classifier(Model):
         self.head = nn.Linear(features, len(options.attributes) or options.classes)
 
     @classmethod
-    def options_for(cls, options: Any, dataset: Dataset) -> Any:
+    def options_for(cls, options: Any, dataset: TrainingImages) -> Any:
         if "epochs" not in options.model_fields_set:
             steps = max(1, len(dataset.train) // options.batch_size)
             options = options.model_copy(update={"epochs": max(EPOCHS, math.ceil(FEWEST_STEPS / steps))})
         if options.body is not None:
             # Its images may have been of another size, at which its features are fewer, or more. They are counted
             # without memory: whether there is enough is asked later.
-            from genkit.checkpoint import Valueless  # which itself looks for models
-
-            with torch.device("meta"), Valueless():
+            with without_memory():
                 features = features_of(build_body(dataset.shape, options.body))
             options = options.model_copy(update={"body": options.body.model_copy(update={"features": features})})
         if options.target is None and dataset.train.labels is not None:
@@ -127,8 +124,8 @@ class Classifier(Model):
             # That the other began with random weights is nothing to this one.
             return {**(super().options_from(source) or {}), "from_scratch": False}
         features = features_of(source)
-        own = source.options.model_dump(mode="json", exclude=set(model.TRAINING_FIELDS))
-        return {"body": {"model": models.name_of(type(source)), "options": own, "features": features}}
+        own = source.options.model_dump(mode="json", exclude=set(contract.TRAINING_FIELDS))
+        return {"body": {"model": registry.name_of(type(source)), "options": own, "features": features}}
 
     def weights_from(self, source: Model) -> Mapping[str, Tensor]:
         if self.options.from_scratch:
@@ -175,7 +172,7 @@ class Classifier(Model):
 
 def build_body(image: ImageShape, body: Body) -> Model:
     """The model whose features carry the last layer, with random weights."""
-    kind = models.find(body.model)
+    kind = registry.find(body.model)
     return kind(image, kind.Options.model_validate(body.options))
 
 

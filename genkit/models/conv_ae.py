@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from torch import nn
 
-from genkit import model, nets
+from genkit import contract, nets
 from genkit.models._autoencoder import Autoencoder
 
 
 class ConvAE(Autoencoder):
     class Options(Autoencoder.Options):
-        epochs: model.Epochs = 10
-        lr: model.LearningRate = 3e-3
+        epochs: contract.Epochs = 10
+        lr: contract.LearningRate = 3e-3
         width: nets.ConvWidth = 32
 
     LEVELS = 4

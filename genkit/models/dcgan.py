@@ -17,8 +17,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from genkit import model, nets
-from genkit.model import Batch, GenerativeModel, ImageShape, Phase
+from genkit import contract, nets
+from genkit.contract import Batch, GenerativeModel, ImageShape, Phase
 
 #: What `--recipe paper` sets where nothing else is said.
 PAPER = {
@@ -40,12 +40,12 @@ COLLAPSED = 0.5
 
 
 class DCGAN(GenerativeModel):
-    class Options(model.Options):
+    class Options(contract.Options):
         recipe: Annotated[
             Literal["default", "paper"],
             Field(description="`paper` sets the paper's recipe wherever nothing else is given."),
         ] = "default"
-        latent_dim: model.LatentDim = 100
+        latent_dim: contract.LatentDim = 100
         latent: Annotated[
             Literal["normal", "uniform"], Field(description="Prior of each latent number: N(0, 1) or U(-1, 1).")
         ] = "normal"
@@ -53,7 +53,7 @@ class DCGAN(GenerativeModel):
         critic_norm: Annotated[
             Literal["spectral", "batch"], Field(description="What keeps the discriminator in bounds.")
         ] = "spectral"
-        lr: model.LearningRate = 1e-3
+        lr: contract.LearningRate = 1e-3
         critic_lr: Annotated[
             float | None,
             Field(
@@ -63,12 +63,12 @@ class DCGAN(GenerativeModel):
                 json_schema_extra={"none": "as --lr"},
             ),
         ] = None
-        beta1: model.Beta1 = 0.5
-        epochs: model.Epochs = 10
-        batch_size: model.BatchSize = 64
-        ema: model.Ema = 0.995
-        schedule: model.Schedule = "constant"
-        lr_warmup: model.LrWarmup = 0.0
+        beta1: contract.Beta1 = 0.5
+        epochs: contract.Epochs = 10
+        batch_size: contract.BatchSize = 64
+        ema: contract.Ema = 0.995
+        schedule: contract.Schedule = "constant"
+        lr_warmup: contract.LrWarmup = 0.0
 
         @model_validator(mode="before")
         @classmethod

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from genkit import model, nets
-from genkit.model import Batch, GenerativeModel, ImageShape, Phase
+from genkit import contract, nets
+from genkit.contract import Batch, GenerativeModel, ImageShape, Phase
 
 #: Numbers that the decoder gives at once in a validation with several codes an image: 128 MiB.
 NUMBERS_AT_ONCE = 1 << 25
@@ -52,10 +52,10 @@ def bernoulli_log_likelihood(logits: Tensor, pixels: Tensor) -> Tensor:
 
 
 class VAE(GenerativeModel):
-    class Options(model.Options):
-        latent_dim: model.LatentDim = 20
-        lr: model.LearningRate = 4e-3
-        beta2: model.Beta2 = 0.99
+    class Options(contract.Options):
+        latent_dim: contract.LatentDim = 20
+        lr: contract.LearningRate = 4e-3
+        beta2: contract.Beta2 = 0.99
         net: Annotated[
             Literal["mlp", "conv"], Field(description="Encoder and decoder: fully connected or convolutional.")
         ] = "mlp"

@@ -9,18 +9,20 @@ from typing import Any
 
 import torch
 
-from genkit import config, record
-from genkit.checkpoint import MANIFEST, Checkpoint, Description
-from genkit.config import Config
+from genkit.contract import GenerativeModel, Model, ability
 from genkit.data.dataset import Dataset
 from genkit.errors import CheckpointError, GenkitError, UsageError, in_one_line
 from genkit.files import from_json, read_plain, sha256_of
-from genkit.model import GenerativeModel, Model
+from genkit.keep import config
+from genkit.keep.checkpoint import Checkpoint
+from genkit.keep.config import Config
+from genkit.keep.description import MANIFEST, Description
+from genkit.keep.rundir import RunDirectory
 from genkit.report import evaluations, history
 from genkit.report.blocks import Missing, last_part, without_folders
 from genkit.report.evaluations import Evaluation, On
 from genkit.report.history import History
-from genkit.rundir import RunDirectory
+from genkit.run import record
 
 #: Why a checkpoint by itself has no curves and the like.
 ALONE = "this is a checkpoint by itself, without its run"
@@ -73,7 +75,7 @@ class Account:
         Raises:
             UsageError: when it makes none.
         """
-        if not isinstance(self.model, GenerativeModel):
+        if not ability.generates(self.model):
             raise UsageError(f"a {self.kind} makes no images")
         return self.model
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from genkit.contract import ability
 from genkit.data.dataset import Dataset
 from genkit.evaluate import report as words
 from genkit.evaluate.figure import Figure
-from genkit.model import Encodes, GenerativeModel
 from genkit.options import as_text, is_flag
 from genkit.report.account import Account
 from genkit.report.blocks import Block, Cell, Code, Missing, Table, last_part
@@ -96,7 +96,7 @@ def heads(accounts: Sequence[Account], corner: str = "") -> list[Cell]:
 
 def model_of(account: Account) -> str:
     options = account.model.options
-    latent = f", {options.latent_dim:,} numbers a code" if isinstance(account.model, GenerativeModel) else ""
+    latent = f", {options.latent_dim:,} numbers a code" if ability.generates(account.model) else ""
     return f"{account.kind}{latent}"
 
 
@@ -251,13 +251,13 @@ def uses(account: Account) -> list[Block]:
     """How to load the model in Python, and the commands to go on."""
     path = located(account.path)
     quoted = shlex.quote(path)
-    generative, encodes = isinstance(account.model, GenerativeModel), isinstance(account.model, Encodes)
+    generative, encodes = ability.generates(account.model), ability.encodes(account.model)
     load = ["import genkit", f"model = genkit.load({json.dumps(path, ensure_ascii=False)})"]
     if generative:
         load += [f"images = model.sample(16, seed=0)  # (16, {', '.join(map(str, account.model.image))}) in [0, 1]"]
     elif encodes:
         load += ["codes = model.encode(images)"]
-    elif hasattr(account.model, "probabilities"):
+    elif ability.classifies(account.model):
         load += ["probabilities = model.classify(images)"]
     commands = [f"genkit embed {quoted} --method tsne", f"genkit evaluate {quoted}", f"genkit info {quoted}"]
     if generative:

@@ -16,18 +16,18 @@ from pathlib import Path
 
 import torch
 
-from genkit import arithmetic, embedding, images, pictures, sampling
-from genkit.arithmetic import Exemplars, Term
+from genkit.contract import GenerativeModel, ImageShape, ability
 from genkit.data.dataset import Dataset
 from genkit.data.decode import BadImage, decode, read_header, without_warnings
 from genkit.errors import GenkitError, UsageError, in_one_line
-from genkit.evaluate import passes
 from genkit.files import require_plain
-from genkit.images import Row
-from genkit.model import Encodes, GenerativeModel, ImageShape
+from genkit.latent import arithmetic, embedding, images, pictures, sampling
+from genkit.latent.arithmetic import Exemplars, Term
+from genkit.latent.images import Row
 from genkit.report import png
 from genkit.report.account import ALONE, Account
 from genkit.report.blocks import Block, Missing, Plot, Png, Strips, Text, Tiles, last_part
+from genkit.step import passes
 
 logger = logging.getLogger("genkit")
 
@@ -104,7 +104,7 @@ def stage(path: Path, image: ImageShape, alt: str, limit: int) -> Png:
 def reconstructions(account: Account, limit: int) -> list[Block]:
     """Test images above what the model makes of their codes."""
     model, dataset = account.generator, account.dataset
-    if not isinstance(model, Encodes):
+    if not ability.encodes(model):
         return [Missing(f"a {account.kind} has no encoder; genkit sample --reconstruct searches for an image's code")]
     if isinstance(dataset, Missing):
         return [dataset]
@@ -129,13 +129,13 @@ def interpolation(account: Account, limit: int) -> list[Block]:
     """The way from one test image's code to the next one's; between seeds where two can't be encoded."""
     model, dataset = account.generator, account.dataset
     between: list[Block] = []
-    if isinstance(model, Encodes) and isinstance(dataset, Dataset) and len(dataset.test) > 1:
+    if ability.encodes(model) and isinstance(dataset, Dataset) and len(dataset.test) > 1:
         positions = of_many_classes(dataset)
         waypoints = sampling.encode(model, images.to_float(dataset.test.images(positions)))
         names = named(dataset, positions)
     else:
         waypoints, names = sampling.seed_codes(model, range(WAYPOINTS)), [f"seed {seed}" for seed in range(WAYPOINTS)]
-        if isinstance(model, Encodes):
+        if ability.encodes(model):
             why = dataset.why if isinstance(dataset, Missing) else "there are no two of them"
             between = [Text(f"Between seeds, not test images: {why}.", quiet=True)]
     picture = pictures.interpolation(model, waypoints, names, STEPS, "slerp", account.name)
@@ -162,7 +162,7 @@ def named(dataset: Dataset, positions: torch.Tensor) -> list[str]:
 def sums(account: Account, limit: int) -> list[Block]:
     """a − b + c of classes or attributes, in latent space, and on pixels as a control."""
     model, dataset = account.generator, account.dataset
-    if not isinstance(model, Encodes):
+    if not ability.encodes(model):
         return [
             Missing(f"a {account.kind} has no encoder; genkit sample --arithmetic '@3,8 - @12,4 + @1,5' adds seeds")
         ]
@@ -252,7 +252,7 @@ def embedded(account: Account, limit: int, method: embedding.Method = "pca") -> 
         labels, classes = rows.attributes[:, 0].long(), (f"not {dataset.attributes[0]}", dataset.attributes[0])
     features = passes.features_of_split(account.model, rows, account.device)
     points = embedding.project(features, method)
-    what = "codes" if isinstance(account.model, Encodes) else "features"
+    what = "codes" if ability.encodes(account.model) else "features"
     title = f"{what.capitalize()} of {len(rows):,} test images, {points.name}"
     coloured = "" if labels is None else f", coloured by {'class' if dataset.classes else dataset.attributes[0]}"
     scores = embedding.scores(points.points, labels)

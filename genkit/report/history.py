@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from genkit.curves import METRICS, row_of
 from genkit.errors import in_one_line
 from genkit.files import read_plain
 from genkit.report.blocks import Missing, without_folders
+from genkit.run.curves import METRICS, row_of
 
 #: Bytes; a line has some hundred, and a long run some ten thousand lines.
 MAX_SIZE = 1 << 28

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-import genkit
-from genkit.embedding import Method
+from genkit.latent.embedding import Method
 from genkit.report import card, figures, gallery, training
 from genkit.report.account import Account
 from genkit.report.blocks import Block, Png, Section, printable
+from genkit.version import __version__
 
 #: Bytes of a page's pictures, as PNG, and how many sections of each run share them. A page stays below 5 MB.
 PICTURES, SECTIONS = 3_200_000, 8
@@ -82,7 +82,7 @@ def make(accounts: Sequence[Account], method: Method = "pca") -> Page:
             names=[each.name for each in accounts],
             sections=[each for each in sections if not each.left_out],
             left_out=by_reason({each.title: each.missing for each in sections if each.left_out}),
-            version=genkit.__version__,
+            version=__version__,
             css=Markup(css),
             css_hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
         )

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from genkit import images
+from genkit.latent import images
 from genkit.report.blocks import Png
 
 #: Pixels between images, which show the page.

@@ -11,14 +11,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from genkit import checkpoint, config, images, rundir, sampling
-from genkit.config import Config
+from genkit.contract import GenerativeModel, Model, ability
 from genkit.data.dataset import Dataset
 from genkit.evaluate import pca
 from genkit.evaluate.figure import Figure, LeftOut
 from genkit.evaluate.subject import Subject
 from genkit.files import sha256_of
-from genkit.model import GenerativeModel, Model
+from genkit.keep import checkpoint, config, description, rundir
+from genkit.keep.config import Config
+from genkit.latent import images
 from genkit.reproduce.recipe import Recipe
 
 
@@ -52,7 +53,7 @@ class Opened:
         Raises:
             UsageError: where it doesn't.
         """
-        return sampling.require_generative(self.trained, self.name)
+        return ability.generator(self.trained, f"{self.name} is a {self.settings.model}")
 
     @cached_property
     def settings(self) -> Config:
@@ -71,7 +72,7 @@ class Opened:
             self.settings.data,
             True,
             self.device,
-            sha256_of(self.checkpoint.path / checkpoint.MANIFEST),
+            sha256_of(self.checkpoint.path / description.MANIFEST),
         )
 
     @property

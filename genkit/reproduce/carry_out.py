@@ -12,21 +12,23 @@ from typing import Any, NamedTuple
 import numpy
 import torch
 
-import genkit
-from genkit import checkpoint, config, data, device, models, options, record, run, rundir
-from genkit.accelerate import precision_kept
-from genkit.config import Config
+from genkit import data, device, options, registry
 from genkit.data import few
 from genkit.data.dataset import Dataset
 from genkit.errors import CheckpointError, UsageError
 from genkit.files import from_json, read_plain
+from genkit.keep import checkpoint, config, description, rundir
+from genkit.keep.config import Config
+from genkit.keep.rundir import RunDirectory
 from genkit.reproduce import results, sheets, soundness
 from genkit.reproduce.bench import Bench, Opened
 from genkit.reproduce.measures import MEASURES, SUMMARIES
 from genkit.reproduce.recipe import Recipe, named_runs
 from genkit.reproduce.results import Measured, Record, Row, Trained
 from genkit.reproduce.sheets import PICTURES
-from genkit.rundir import RunDirectory
+from genkit.run import record, trainer
+from genkit.step.accelerate import precision_kept
+from genkit.version import __version__
 
 logger = logging.getLogger("genkit")
 
@@ -143,7 +145,7 @@ class Shelf:
         """The configuration as a run of it has it: with the options that its images fill in, where they are there."""
         if data.missing(wanted.data) is not None:
             return wanted
-        return run.fitted_to(self.images[wanted.data], wanted)
+        return trainer.fitted_to(self.images[wanted.data], wanted)
 
     def configured(self, path: Path) -> Config | None:
         """A run's configuration; None for somebody else's that can't be read, which is none of ours."""
@@ -161,7 +163,7 @@ class Shelf:
             return (
                 settings is not None
                 and bool(directory.checkpoints)
-                and (checkpoint.describe(directory.checkpoints[-1]).epoch >= settings.options.epochs)
+                and (description.describe(directory.checkpoints[-1]).epoch >= settings.options.epochs)
             )
         except CheckpointError:
             return False
@@ -171,7 +173,7 @@ class Shelf:
         if not directory.checkpoints:
             return True
         try:
-            trained_on = checkpoint.describe(directory.checkpoints[-1]).data_sum
+            trained_on = description.describe(directory.checkpoints[-1]).data_sum
         except CheckpointError:  # which resuming puts aside
             return True
         now = self.images.sum(asked)
@@ -186,7 +188,7 @@ class Shelf:
             UsageError: when a run of this model can't begin with such weights.
         """
         path = weights.by_merit()[0].resolve()
-        kind = models.find(settings.model)
+        kind = registry.find(settings.model)
         if (settings.model, path) not in self.carried:
             self.carried[settings.model, path] = kind.options_from(checkpoint.read(path).model)
         own = self.carried[settings.model, path]
@@ -254,7 +256,7 @@ def train_missing(name: str, planned: Plan) -> RunDirectory | int:
         return planned.directory
     logger.info("%s  %s", name, "is trained" if planned.directory is None else f"goes on: {planned.directory.path}")
     with precision_kept():  # what is measured next is so by whoever finds the run trained, too
-        result = run.start(planned.config) if planned.directory is None else run.resume(planned.directory, {})
+        result = trainer.start(planned.config) if planned.directory is None else trainer.resume(planned.directory, {})
     return RunDirectory(result.run) if result.stopped is None else result.stopped
 
 
@@ -351,7 +353,7 @@ def keep(bench: Bench, seconds: float, machine: str) -> Record:
         measuring_seconds=round(seconds, 1),
         machine=machine,
         versions={
-            "genkit": genkit.__version__,
+            "genkit": __version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
             "numpy": numpy.__version__,
@@ -364,7 +366,7 @@ def keep(bench: Bench, seconds: float, machine: str) -> Record:
 def about(opened: Opened, settings: Config) -> Trained:
     """What the record says of a run."""
     told = {key: list(value) if isinstance(value, tuple) else value for key, value in given(settings).items()}
-    newest = checkpoint.describe(RunDirectory(opened.run).checkpoints[-1])
+    newest = description.describe(RunDirectory(opened.run).checkpoints[-1])
     return Trained(
         folder=opened.run.name,
         settings={"model": settings.model, **told},

@@ -9,25 +9,25 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from genkit import embedding
-from genkit.curves import METRICS
+from genkit.contract import ability
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.errors import CheckpointError, UsageError, in_one_line
 from genkit.evaluate import classification, figure, likelihood, reconstruction
 from genkit.evaluate.estimate import WILSON, error_of_share, estimate
 from genkit.evaluate.figure import Figure, LeftOut
-from genkit.evaluate.passes import encode_split, evaluation_batch
 from genkit.evaluate.pca import principal_angles
 from genkit.evaluate.subject import Asked, Subject
-from genkit.evaluate.validation import validate
 from genkit.files import from_json
-from genkit.model import Encodes
+from genkit.latent import embedding
 from genkit.options import as_text
 from genkit.reproduce import judged, steps
 from genkit.reproduce.bench import Bench, Opened
 from genkit.reproduce.results import NAMED
 from genkit.reproduce.steps import Count, Kind, Seed
+from genkit.run.curves import METRICS
+from genkit.run.validation import validate
+from genkit.step.passes import encode_split, evaluation_batch
 
 Conditions = dict[str, str | int | float]
 
@@ -104,7 +104,7 @@ def linear_subspace(run: Opened) -> Iterable[Figure]:
 
 def knn(run: Opened, k: Count = 10) -> Iterable[Figure]:
     """How often the k nearest other test codes tell an image's class; the same of PCA's codes of that size."""
-    assert isinstance(run.model, Encodes)
+    assert ability.encodes(run.model)
     test = run.images.test
     for name, codes in (
         ("knn_accuracy", encode_split(run.model, test, run.device)),

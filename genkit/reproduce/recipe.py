@@ -47,13 +47,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-import genkit
-from genkit import data, models, options
+from genkit import data, options, registry
 from genkit.errors import GenkitError, UsageError, in_one_line, plainly
 from genkit.files import read_plain
 
 if TYPE_CHECKING:
-    from genkit.config import Config
+    from genkit.keep.config import Config
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -243,12 +242,12 @@ def check_keys(path: Path, contents: Contents, shared: Mapping[str, Any]) -> Non
     Raises:
         UsageError
     """
-    from genkit.config import RunOptions
+    from genkit.keep.config import RunOptions
 
     kinds = {str(each.get("model", shared.get("model"))) for each in contents.runs.values()}
-    if not kinds <= models.names().keys():
+    if not kinds <= registry.names().keys():
         return  # that is said of the run, and nobody knows its options
-    parts: list[type[BaseModel]] = [data.DataOptions, RunOptions, *(models.find(kind).Options for kind in kinds)]
+    parts: list[type[BaseModel]] = [data.DataOptions, RunOptions, *(registry.find(kind).Options for kind in kinds)]
     known = ["sweep", *(field.replace("_", "-") for part in parts for field in part.model_fields)]
     for key in shared:
         if key.replace("_", "-") not in {"model", *known}:
@@ -350,14 +349,14 @@ def configure(where: str, given: Mapping[str, Any]) -> Config:
     Raises:
         UsageError: naming `where`, when one is unknown or out of its bounds.
     """
-    from genkit.config import Config, RunOptions
+    from genkit.keep.config import Config, RunOptions
 
     values = {key.replace("-", "_"): value for key, value in given.items()}
     name = values.pop("model", None)
-    if not isinstance(name, str) or name not in models.names():
+    if not isinstance(name, str) or name not in registry.names():
         said = "has no model" if name is None else f"has the model {name!r}"
-        raise UsageError(f"{where} {said}; there are {', '.join(models.names())}")
-    parts = (models.find(name).Options, data.DataOptions, RunOptions)
+        raise UsageError(f"{where} {said}; there are {', '.join(registry.names())}")
+    parts = (registry.find(name).Options, data.DataOptions, RunOptions)
     known = [field for part in parts for field in part.model_fields]
     try:
         options.check_config_keys(values, known, Path(where))
@@ -443,7 +442,7 @@ def folder() -> Path:
     Raises:
         GenkitError: where they are missing.
     """
-    package = Path(genkit.__file__).parent
+    package = Path(__file__).parents[1]
     for place in (package / "experiments", package.parent / "experiments"):
         if next(place.glob("*.toml"), None):
             return place

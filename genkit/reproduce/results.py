@@ -12,11 +12,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-import genkit
 from genkit.errors import GenkitError, in_one_line, plainly
 from genkit.files import from_json, read_plain, to_json, write_file
 from genkit.options import as_text
-from genkit.process import load_average
+from genkit.run.process import load_average
 
 MAX_SIZE = 1 << 22
 README, PICTURES = "README.md", "pictures"
@@ -310,7 +309,7 @@ def under(load: float | None) -> str:
 
 def revision() -> str | None:
     """The commit of the clone that genkit runs from, with a + where it has been changed; None for an installed one."""
-    clone = Path(genkit.__file__).parents[1]
+    clone = Path(__file__).parents[2]
     if not (clone / ".git").exists():
         return None
 

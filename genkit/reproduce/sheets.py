@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from PIL import Image
 
-from genkit import embedding, images, pictures, sampling
-from genkit.arithmetic import Exemplars, parse
+from genkit.contract import ability
 from genkit.errors import UsageError
 from genkit.evaluate import attributes, judge
 from genkit.evaluate.figure import LeftOut
-from genkit.evaluate.passes import encode_split
 from genkit.files import whole_file
-from genkit.images import Row
-from genkit.model import Encodes
+from genkit.latent import embedding, images, pictures, sampling
+from genkit.latent.arithmetic import Exemplars, parse
+from genkit.latent.images import Row
 from genkit.reproduce import steps
 from genkit.reproduce.bench import Bench
 from genkit.reproduce.steps import Count, Kind, Seed, Several
+from genkit.step.passes import encode_split
 
 
 def reconstructions(bench: Bench, path: Path, runs: Sequence[str], count: Count = 10) -> None:
@@ -30,7 +30,7 @@ def reconstructions(bench: Bench, path: Path, runs: Sequence[str], count: Count 
     originals = opened[0].some_test_images(count)
     rows = [Row("original", originals)]
     for run in opened:
-        assert isinstance(run.model, Encodes)
+        assert ability.encodes(run.model)
         decoded = sampling.reconstruct(run.model, originals)
         rows.append(Row(f"{run.name}, {run.code_size} numbers", decoded, errors(decoded, originals)))
     for size, run in {run.code_size: run for run in opened}.items():
@@ -48,7 +48,7 @@ def errors(decoded: torch.Tensor, originals: torch.Tensor) -> list[str]:
 def codes(bench: Bench, path: Path, run: str) -> None:
     """The test images' codes in two dimensions, by class."""
     (opened,) = bench.named([run])
-    assert isinstance(opened.model, Encodes)
+    assert ability.encodes(opened.model)
     plot(bench, path, embedding.project(encode_split(opened.model, opened.images.test, opened.device)), run)
 
 
@@ -87,7 +87,7 @@ def arithmetic(bench: Bench, path: Path, run: str, expression: str, exemplars: C
     """
     (opened,) = bench.named([run])
     terms = parse(expression)
-    if isinstance(opened.model, Encodes):
+    if ability.encodes(opened.model):
         pools = attributes.image_pools(opened.model, opened.images, terms, exemplars, seed)
     else:
         judged = judge.of(opened.settings.data, opened.device, "attributes")

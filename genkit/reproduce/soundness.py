@@ -15,17 +15,17 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from genkit.config import Config
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset
 from genkit.errors import UsageError, plainly
-from genkit.evaluate.validation import validate
+from genkit.keep.config import Config
 from genkit.options import as_text
 from genkit.reproduce.measures import MEASURES, SUMMARIES
 from genkit.reproduce.recipe import Contents, Step, named_in, nearest, require
 from genkit.reproduce.sheets import PICTURES
 from genkit.reproduce.steps import Kind
-from genkit.run import build, fitted_to
+from genkit.run.trainer import build, fitted_to
+from genkit.run.validation import validate
 
 Runs = Mapping[str, Config]
 

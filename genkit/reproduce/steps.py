@@ -7,13 +7,13 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 
 from pydantic import Field
 
-from genkit import models
-from genkit.arithmetic import parse
-from genkit.config import Config
+from genkit import registry
+from genkit.contract import ability
 from genkit.data.dataset import Dataset
 from genkit.errors import UsageError
 from genkit.evaluate.attributes import literals
-from genkit.model import GenerativeModel
+from genkit.keep.config import Config
+from genkit.latent.arithmetic import parse
 
 Asked: TypeAlias = Mapping[str, Any]
 #: A number of things in TOML.
@@ -51,22 +51,22 @@ class Kind(NamedTuple):
 
 
 def encoder(settings: Config, _: Asked) -> str | None:
-    has = hasattr(models.find(settings.model), "encode")
+    has = ability.has(registry.find(settings.model), ability.ENCODES)
     return None if has else f"is of the model {settings.model}, which has no encoder"
 
 
 def images(settings: Config, _: Asked) -> str | None:
-    makes = issubclass(models.find(settings.model), GenerativeModel)
+    makes = ability.has(registry.find(settings.model), ability.GENERATES)
     return None if makes else f"is of the model {settings.model}, which makes no images"
 
 
 def posterior(settings: Config, _: Asked) -> str | None:
-    has = hasattr(models.find(settings.model), "log_likelihood")
+    has = ability.has(registry.find(settings.model), ability.LIKELIHOOD)
     return None if has else f"is of the model {settings.model}, which doesn't say how likely an image is"
 
 
 def answers(settings: Config, _: Asked) -> str | None:
-    tells = not issubclass(models.find(settings.model), GenerativeModel)
+    tells = ability.has(registry.find(settings.model), ability.CLASSIFIES)
     return None if tells else f"is of the model {settings.model}, which gives no answers that could be wrong"
 
 

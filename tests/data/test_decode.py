@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from genkit.contract import ImageShape
 from genkit.data import decode as decode_module
 from genkit.data.decode import MAX_PIXELS, MAX_PIXELS_PER_BYTE, BadImage, decode, read_header, without_warnings
-from genkit.model import ImageShape
 
 #: Neither square nor symmetric, so that a wrong turn shows.
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10

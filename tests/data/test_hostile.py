@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from genkit.contract import ImageShape
 from genkit.data.decode import BadImage, decode, read_header, without_warnings
 from genkit.errors import DataError
-from genkit.model import ImageShape
 
 FORMATS = ["png", "jpeg", "gif", "bmp", "tiff", "webp", "ppm", "ico", "tga", "jpeg2000"]
 

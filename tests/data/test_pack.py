@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from genkit.contract import ImageShape
 from genkit.data import pack
 from genkit.data.dataset import fingerprint
 from genkit.errors import DataError
-from genkit.model import ImageShape
 
 SHAPE = ImageShape(1, 28, 28)
 KEY = pack.Key("My set!", {"folder": "/somewhere"}, [1, 2])

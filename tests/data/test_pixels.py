@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from genkit.contract import ImageShape
 from genkit.data import DataOptions
 from genkit.data.pixels import conform, prepare, wanted_shape
-from genkit.model import ImageShape
 
 
 def test_wanted_shape():

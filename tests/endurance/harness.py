@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from genkit.rundir import RunDirectory
+from genkit.keep.rundir import RunDirectory
 
 TESTS = Path(__file__).parents[1]
 

@@ -15,10 +15,11 @@ from conftest import random_batch, small_model
 from endurance.conftest import Table, scaled
 from endurance.harness import SMALL, TESTS, Zygote, only_run, result_of, training
 
-from genkit import checkpoint, models
+from genkit import registry
+from genkit.contract import ImageShape
 from genkit.errors import CheckpointError
-from genkit.model import ImageShape
-from genkit.training import TrainingState, train
+from genkit.keep import checkpoint
+from genkit.step.training import TrainingState, train
 
 IMAGE = ImageShape(1, 12, 12)
 COUNT = scaled(1000)
@@ -32,7 +33,7 @@ def state_of(name: str) -> TrainingState:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
     """Two checkpoints of one run of each model, one step apart."""
     found = {}
-    for name in models.names():
+    for name in registry.names():
         state, folder = state_of(name), tmp_path_factory.mktemp(name)
         written = []
         for step in (1, 2):

@@ -12,7 +12,7 @@ import pytest
 from endurance.conftest import Table, scaled
 from endurance.harness import SMALL, Ended, Zygote, assert_tidy, only_run, result_of, training
 
-from genkit import checkpoint
+from genkit.keep import checkpoint
 
 COUNT = scaled(50)
 #: A run is refused at its start where less than this, and some checkpoints, is free.

@@ -9,8 +9,9 @@ from pathlib import Path
 from endurance.conftest import Table, scaled
 from endurance.harness import SMALL, Zygote, only_run, training
 
-from genkit import checkpoint, models
-from genkit.model import ImageShape
+from genkit import registry
+from genkit.contract import ImageShape
+from genkit.keep import checkpoint
 
 COUNT = scaled(20)
 INTERVAL = 4  # --log-every of the small runs
@@ -20,7 +21,7 @@ def test_not_finite(zygote: Zygote, few_digits: Path, tmp_path: Path, table: Tab
     random_ = random.Random(3)
     for count in range(COUNT):
         model = list(SMALL)[count // 2 % len(SMALL)]
-        kind = models.find(model)
+        kind = registry.find(model)
         phase = random_.choice([phase.name for phase in kind(ImageShape(1, 12, 12), kind.Options()).phases()])
         what, step = ("loss", "gradient")[count % 2], random_.randrange(1, 30)
         out = tmp_path / str(count)

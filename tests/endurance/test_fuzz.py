@@ -254,8 +254,8 @@ def idx(folder: Path) -> Reader:
 
 def picture(folder: Path) -> Callable[[bytes], None]:
     """As a folder of pictures is read: the header, then the pixels."""
+    from genkit.contract import ImageShape
     from genkit.data.decode import BadImage, decode_and_hash, read_header, without_warnings
-    from genkit.model import ImageShape
 
     path = folder / "picture"
 
@@ -514,18 +514,18 @@ def checkpoint(folder: Path) -> Reader:
     """
     import torch
 
-    from genkit import checkpoint as module
-    from genkit import models
+    from genkit import registry
+    from genkit.contract import Batch, ImageShape
     from genkit.files import to_json
-    from genkit.model import Batch, ImageShape
-    from genkit.training import TrainingState, train
+    from genkit.keep import checkpoint as module
+    from genkit.step.training import TrainingState, train
 
     kinds = {"vae": {"hidden": (5,), "latent_dim": 2, "ema": 0.5}, "ae": {"hidden": (5,), "latent_dim": 2}}
     shape = ImageShape(1, 8, 8)
     whole: dict[str, dict[str, bytes]] = {}
 
     def fresh(name: str) -> TrainingState:
-        kind = models.find(name)
+        kind = registry.find(name)
         return TrainingState(kind(shape, kind.Options(**kinds[name])), 2, 2)
 
     for name in kinds:
@@ -571,12 +571,12 @@ def checkpoint(folder: Path) -> Reader:
 
 def config(folder: Path) -> Reader:
     """As `genkit train --resume RUN` reads it."""
-    from genkit import config as module
-    from genkit import models
+    from genkit import registry
+    from genkit.keep import config as module
 
     whole = []
-    for name in models.names():
-        options = models.find(name).Options()
+    for name in registry.names():
+        options = registry.find(name).Options()
         settings_ = module.Config(name, options, DataOptions(), module.RunOptions(), {})
         settings_ = settings_._replace(sources=dict.fromkeys(settings_.values(), "default"))
         whole.append(json.dumps(settings_.as_json()).encode())

@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import genkit.training
 import torch
 import torch.utils._device
 from safetensors.torch import save_file
@@ -33,14 +34,13 @@ import genkit.cli
 import genkit.data.array  # a command loads it, and what it needs, only when it is asked for; here each fork would
 import genkit.data.batches
 import genkit.run
-import genkit.training
-from genkit import models
+from genkit import registry
 
 
 def main() -> None:
     torch.set_num_threads(1)  # threads of this process would be missing in its forks
-    for name in models.names():
-        models.find(name)
+    for name in registry.names():
+        registry.find(name)
     print("ready", flush=True)
     for line in sys.stdin:
         for pid, output in [begin(job) for job in json.loads(line)]:

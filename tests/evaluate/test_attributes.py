@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from genkit.arithmetic import parse
+from genkit.contract import GenerativeModel, ImageShape, Options, Phase
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import UsageError
 from genkit.evaluate import attributes
 from genkit.evaluate.attributes import figures, literals, wanted
-from genkit.model import GenerativeModel, ImageShape, Options, Phase
+from genkit.latent.arithmetic import parse
 
 
 @pytest.mark.parametrize(

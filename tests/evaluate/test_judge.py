@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 import torch
 
-from genkit import checkpoint, data
+from genkit import data
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset
 from genkit.errors import DataError
 from genkit.evaluate import judge
 from genkit.evaluate.figure import LeftOut
 from genkit.evaluate.judge import Judge
-from genkit.images import to_float
+from genkit.keep import description
+from genkit.latent.images import to_float
 
 CPU = torch.device("cpu")
 
@@ -107,7 +108,7 @@ def test_other_images_have_another_judge(options: DataOptions) -> None:
     assert small.model.image != resized.model.image
 
 
-@pytest.mark.parametrize("file", [checkpoint.MODEL, checkpoint.DESCRIPTION])
+@pytest.mark.parametrize("file", [description.MODEL, description.DESCRIPTION])
 def test_a_flipped_byte_is_seen_and_the_judge_trained_anew(
     options: DataOptions, log: pytest.LogCaptureFixture, file: str
 ) -> None:

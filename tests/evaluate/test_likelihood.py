@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from genkit.contract import ImageShape
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset
 from genkit.evaluate import likelihood, report, topics
 from genkit.evaluate.figure import Figure, LeftOut
 from genkit.evaluate.subject import Asked, Subject
-from genkit.model import ImageShape
 from genkit.models.vae import VAE, bernoulli_log_likelihood, gaussian_kl
 
 SHAPE = ImageShape(1, 4, 3)

@@ -14,7 +14,7 @@ import torch
 from conftest import Genkit, run_of, small_model
 from torch import Tensor
 
-from genkit import sampling
+from genkit.contract import GenerativeModel, ImageShape, Model, Options, Phase, ability
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset, Split
 from genkit.device import seeded
@@ -23,8 +23,8 @@ from genkit.evaluate.figure import Figure, Found, LeftOut, Picture
 from genkit.evaluate.neighbours import nearest
 from genkit.evaluate.samples import frechet_distance, kernel_distance, precision_recall
 from genkit.evaluate.subject import Asked, Subject
-from genkit.images import to_uint8
-from genkit.model import GenerativeModel, ImageShape, Model, Options, Phase
+from genkit.latent import sampling
+from genkit.latent.images import to_uint8
 from genkit.models.classifier import Classifier
 
 CPU = torch.device("cpu")
@@ -157,7 +157,7 @@ class TestSamples:
 
     def test_each_is_what_its_seed_gives(self, digits: Dataset, unlabelled: tuple[Dataset, DataOptions]) -> None:
         model = small_model("vae", digits.shape, hidden=(16,), latent_dim=2)
-        assert isinstance(model, GenerativeModel)
+        assert ability.generates(model)
         seeds = range(40, 600)
         seen = sample_quality.draw(model.eval(), seeds, LeftOut("judge", ""))
         assert seen is not None

@@ -8,11 +8,11 @@ import pytest
 import torch
 from conftest import small_model
 
+from genkit.contract import ImageShape
 from genkit.data.dataset import Dataset
-from genkit.evaluate import validation
-from genkit.model import ImageShape
 from genkit.models.ae import AE
 from genkit.models.vae import VAE
+from genkit.run import validation
 
 CPU = torch.device("cpu")
 

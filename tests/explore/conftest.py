@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from genkit import cli, rundir, sampling
-from genkit.model import GenerativeModel
+from genkit import cli
+from genkit.contract import GenerativeModel
+from genkit.keep import rundir
+from genkit.latent import sampling
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route

@@ -17,10 +17,11 @@ from explore.conftest import SIZES, Open, answered, code_of, model_of, opening, 
 from numpy.typing import NDArray
 from PIL import Image
 
-from genkit import arithmetic, data, embedding, images, sampling
+from genkit import data
+from genkit.contract import GenerativeModel
 from genkit.data.dataset import Dataset
-from genkit.evaluate.passes import encode_split
-from genkit.model import GenerativeModel
+from genkit.latent import arithmetic, embedding, images, sampling
+from genkit.step.passes import encode_split
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route

@@ -27,11 +27,11 @@ import torch
 from conftest import Genkit, run_of, small_model
 from PIL import Image
 
+from genkit.contract import ability
 from genkit.data.dataset import Dataset
 from genkit.explore import server as serving
 from genkit.explore.server import STATIC, Server
 from genkit.explore.space import Space
-from genkit.model import GenerativeModel
 
 #: Seconds in which a request must have arrived, here.
 PATIENCE = 1.0
@@ -58,7 +58,7 @@ class Reply(NamedTuple):
 def space_of(model: str, dataset: Dataset, limit: int) -> Space:
     torch.manual_seed(1)
     built = small_model(model, dataset.shape, hidden=(32,), latent_dim=LATENT, width=4).eval().requires_grad_(False)
-    assert isinstance(built, GenerativeModel)
+    assert ability.generates(built)
     names = (dataset.name, dataset.classes, dataset.attributes)
     return Space(built, "a run", lambda: dataset, names, limit=limit)
 

@@ -10,12 +10,13 @@ from conftest import Genkit, run_of, small_model
 from PIL import Image
 from torch import Tensor, nn
 
-from genkit import embedding, images, rundir, sampling
+from genkit.contract import ImageShape, ability
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import DataError, UsageError
 from genkit.explore import chart
 from genkit.explore.space import Space, Term
-from genkit.model import GenerativeModel, ImageShape
+from genkit.keep import rundir
+from genkit.latent import embedding, images, sampling
 
 PLACES = [(0.0, 0.0), (1.5, -0.25), (-3.0, 2.0), (40.0, -7.5)]
 #: In so many parts a search looks at its thousand draws.
@@ -27,7 +28,7 @@ def space_of(model: str, dataset: Dataset, **settings: object) -> Space:
     torch.manual_seed(1)
     options = {"latent_dim": settings.pop("latent_dim", 6), "hidden": (32,), "width": 4}
     built = small_model(model, dataset.shape, **options).eval().requires_grad_(False)
-    assert isinstance(built, GenerativeModel)
+    assert ability.generates(built)
     if model == "dcgan":  # whose first weights are so small that all its images are the same grey
         for parameter in built.generator.parameters():  # type: ignore[union-attr,operator]
             parameter.data *= 15
@@ -437,6 +438,6 @@ def test_a_search_lets_others_in_while_it_looks_at_its_draws(seeds: Space, monke
 
 def test_a_search_leaves_no_gradient_in_the_model(digits: Dataset) -> None:
     model = small_model("dcgan", ImageShape(1, 28, 28), width=4, latent_dim=6).eval()
-    assert isinstance(model, GenerativeModel)
+    assert ability.generates(model)
     sampling.invert(model, images.to_float(digits.test.images(torch.tensor([4]))), steps=2, draws=2)
     assert all(parameter.grad is None for parameter in model.parameters())

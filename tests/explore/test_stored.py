@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from genkit import images, sampling
+from genkit.contract import GenerativeModel, ImageShape
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import GenkitError, UsageError
 from genkit.explore import program, stored
 from genkit.explore.program import Program, RefusedError
 from genkit.explore.space import Space, Term, as_pixels
-from genkit.model import GenerativeModel, ImageShape
+from genkit.latent import images, sampling
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from genkit.contract import Batch, ImageShape
 from genkit.data.batches import TrainingBatches
 from genkit.data.dataset import Dataset
-from genkit.model import Batch, ImageShape
 from genkit.models.ae import AE
 from genkit.models.conv_ae import ConvAE
-from genkit.training import TrainingState, train
+from genkit.step.training import TrainingState, train
 
 CPU = torch.device("cpu")
 

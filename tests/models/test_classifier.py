@@ -12,14 +12,16 @@ import pytest
 import torch
 from conftest import GENERATIVE, Genkit, small_model
 
-from genkit import checkpoint, config, data, models, run
+from genkit import data, registry
+from genkit.contract import Batch, ImageShape
 from genkit.data import few
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import DataError, GenkitError, UsageError
-from genkit.evaluate.validation import validate
-from genkit.model import Batch, ImageShape
+from genkit.keep import checkpoint, config
 from genkit.models.classifier import Classifier
-from genkit.training import TrainingState, train
+from genkit.run import trainer
+from genkit.run.validation import validate
+from genkit.step.training import TrainingState, train
 
 IMAGE = ImageShape(1, 12, 12)
 HALF = torch.tensor(0.5)
@@ -264,7 +266,7 @@ def test_too_few_labels_are_refused(genkit: Genkit, few_digits: Path, tmp_path: 
 
 
 def test_the_classifier_is_no_sampler_but_a_model() -> None:
-    assert "classifier" in models.names()
+    assert "classifier" in registry.names()
     assert "classifier" not in GENERATIVE
 
 
@@ -296,7 +298,7 @@ def test_names_that_could_not_be_read_again_are_refused(digits: Dataset) -> None
         resolved = config.Config("classifier", options, data.DataOptions(), config.RunOptions(), {})
         return resolved._replace(sources=dict.fromkeys(resolved.values(), "default"))
 
-    run.require_short_names(dataset, settings(None))
-    run.require_short_names(dataset, settings(names[0]))
+    trainer.require_short_names(dataset, settings(None))
+    trainer.require_short_names(dataset, settings(names[0]))
     with pytest.raises(GenkitError, match="name one with --target"):
-        run.require_short_names(dataset, settings("attributes"))
+        trainer.require_short_names(dataset, settings("attributes"))

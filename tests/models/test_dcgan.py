@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from genkit import nets
-from genkit.model import Batch, ImageShape
+from genkit.contract import Batch, ImageShape
 from genkit.models.dcgan import DCGAN
-from genkit.training import TrainingState, train
+from genkit.step.training import TrainingState, train
 
 IMAGE = ImageShape(3, 64, 64)
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from genkit.model import Batch, ImageShape
+from genkit.contract import Batch, ImageShape
 from genkit.models import vae
 from genkit.models.vae import VAE, bernoulli_log_likelihood, gaussian_kl
 

@@ -20,19 +20,22 @@ from conftest import Genkit, run_of
 from report.reading import Reading
 
 import genkit as package
-from genkit import checkpoint, cli, images, pictures, record
+from genkit import cli
 from genkit.cli import report
 from genkit.cli.shared import load_run
-from genkit.config import Config
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import DataError
 from genkit.evaluate import kept
 from genkit.evaluate.figure import Figure
 from genkit.evaluate.report import shown
+from genkit.keep import checkpoint, description
+from genkit.keep.config import Config
+from genkit.latent import images, pictures
 from genkit.report import account, card, evaluations, gallery, page
 from genkit.report.account import Account
 from genkit.report.blocks import Text
 from genkit.report.figures import section as evaluation_section
+from genkit.run import record
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
 
@@ -169,7 +172,7 @@ def test_a_checkpoint_that_is_not_the_best_is_not_called_so(copied: Path, genkit
 
 def test_the_card_says_what_decides_the_run(reading: Reading, vae: Path) -> None:
     best = max((vae / "checkpoints").iterdir())
-    about = checkpoint.describe(best)
+    about = description.describe(best)
     environment = json.loads((vae / "environment.json").read_text())
     rows = {row[0]: row[1] for row in reading.tables["The card"]}
     weights = sum(tensor.numel() for tensor in checkpoint.read(best).model.parameters())

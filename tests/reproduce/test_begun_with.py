@@ -10,7 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from genkit import checkpoint, config, data
+from genkit import data
+from genkit.keep import checkpoint, config
 from genkit.reproduce.carry_out import carry_out, plan
 from genkit.reproduce.recipe import Recipe, Step
 
@@ -85,7 +86,7 @@ def test_weights_bring_their_options_and_the_runs_are_found_again(
         for module, name in ((config, "read"), (checkpoint, "read"), (data, "load")):
             counted(patch, module, name, read)
         plan(recipe)
-        assert read == {"genkit.config.read": 8, "genkit.checkpoint.read": 2, "genkit.data.load": 1}
+        assert read == {"genkit.keep.config.read": 8, "genkit.keep.checkpoint.read": 2, "genkit.data.load": 1}
 
     further = config.read(plans["further"].directory.path).options
     assert (further.hidden, further.latent_dim) == ((12,), 3)  # of the run whose weights it took

@@ -11,13 +11,13 @@ import torch
 from conftest import Genkit
 
 from genkit import data
+from genkit.contract import ImageShape, Model, Phase
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import UsageError
 from genkit.evaluate.estimate import WILSON
 from genkit.evaluate.figure import Figure
 from genkit.evaluate.subject import Subject
-from genkit.model import ImageShape, Model, Phase
 from genkit.models.classifier import Classifier
 from genkit.reproduce import judged, measures, results
 from genkit.reproduce.bench import Bench, Opened

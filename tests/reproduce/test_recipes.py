@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from conftest import Genkit
 
-from genkit import run
 from genkit.errors import UsageError
 from genkit.reproduce import recipe, results
 from genkit.reproduce.recipe import Recipe, Report
+from genkit.run import trainer
 
 SOUND = """
 shows = "Something."
@@ -220,7 +220,7 @@ def test_what_only_the_images_tell_is_refused_before_training_too(
     text = SOUND.replace('name = "squared-error"\n', 'name = "losses"\n[[measure]]\nname = "knn"\n')
     broken = broken.replace("{array}", str(tmp_path / "array.npy"))
     path = written(text.replace(sound, broken, 1) if said else SOUND.replace(sound, broken, 1))
-    monkeypatch.setattr(run, "start", lambda *_: pytest.fail("it is trained") if said else sys.exit(77))
+    monkeypatch.setattr(trainer, "start", lambda *_: pytest.fail("it is trained") if said else sys.exit(77))
     outcome = genkit("reproduce", path, "--out", tmp_path / "runs", "--results", tmp_path / "results")
     assert outcome.code == (2 if said else 77), outcome.err
     assert (said or "") in outcome.err

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
-from genkit import data, models, options
+from genkit import data, options, registry
+from genkit.contract import TrainingOptions
 from genkit.data import DataOptions
 from genkit.errors import CheckpointError, GenkitError, UsageError, in_one_line
 from genkit.files import from_json, read_plain, to_json, write_file
-from genkit.model import TrainingOptions
 
 NAME = "config.json"
 MAX_SIZE = 1 << 20
@@ -132,7 +132,7 @@ def read(run: Path) -> Config:
             raise ValueError(f"it has the keys {', '.join(value)[:200]}")
         config = Config(
             value["model"],
-            models.find(value["model"]).Options.model_validate(value["options"]),
+            registry.find(value["model"]).Options.model_validate(value["options"]),
             DataOptions.model_validate(value["data"]),
             RunOptions.model_validate(value["run"]),
             TypeAdapter(dict[str, str]).validate_python(value["sources"]),

@@ -14,24 +14,27 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from genkit import checkpoint, data, device, images, models, record, rundir, sampling
-from genkit.accelerate import accelerated, described
-from genkit.config import MAX_SIZE as MAX_CONFIG
-from genkit.config import Config, continued
-from genkit.config import read as read_config
-from genkit.curves import Curves
+from genkit import data, device, registry
+from genkit.contract import TRAINING_FIELDS, Model, ability
 from genkit.data.batches import TrainingBatches, in_order
 from genkit.data.dataset import Dataset
-from genkit.distributed import Team, lost_process
 from genkit.errors import CheckpointError, DivergedError, GenkitError, UsageError
-from genkit.evaluate.passes import evaluation_batch
-from genkit.evaluate.validation import validate
 from genkit.files import sync_file, to_json, write_file
-from genkit.model import TRAINING_FIELDS, Encodes, GenerativeModel, Model
+from genkit.keep import checkpoint, description, rundir, state
+from genkit.keep.config import MAX_SIZE as MAX_CONFIG
+from genkit.keep.config import Config, continued
+from genkit.keep.config import read as read_config
+from genkit.keep.rundir import RunDirectory
+from genkit.latent import images, sampling
 from genkit.options import as_text, is_flag
-from genkit.process import log_file, progress_bar, stop_signals
-from genkit.rundir import RunDirectory
-from genkit.training import TrainingState, train
+from genkit.run import record
+from genkit.run.curves import Curves
+from genkit.run.process import log_file, progress_bar, stop_signals
+from genkit.run.validation import validate
+from genkit.step.accelerate import accelerated, described
+from genkit.step.distributed import Team, lost_process
+from genkit.step.passes import evaluation_batch
+from genkit.step.training import TrainingState, train
 
 logger = logging.getLogger("genkit")
 
@@ -418,7 +421,7 @@ class Training:
     def fit_prior(self) -> None:
         """Fit the prior, where there is one, to the model as it is now, once a step."""
         model = self.state.best_model.eval()
-        if not isinstance(model, GenerativeModel) or self.prior_of_step == self.state.step:
+        if not ability.generates(model) or self.prior_of_step == self.state.step:
             return
         self.prior_of_step = self.state.step
         chosen = self.dataset.train.take(self.dataset.train.spread(PRIOR_IMAGES))
@@ -446,7 +449,7 @@ class Training:
             DivergedError
         """
         pending = self.read_pending()
-        random = self.team.gather(checkpoint.random_tensors(self.team.own_device))
+        random = self.team.gather(state.random_tensors(self.team.own_device))
         if not self.team.leads:
             return
         self.fit_prior()
@@ -499,11 +502,11 @@ class Training:
         Nothing of a model that makes no images.
         """
         model = self.state.best_model.eval()
-        if not isinstance(model, GenerativeModel):
+        if not ability.generates(model):
             return
         self.fit_prior()
         pictures = {"samples": images.grid(sampling.decode(model, sampling.seed_codes(model, range(PICTURE_COUNT))))}
-        if isinstance(model, Encodes):
+        if ability.encodes(model):
             val = self.dataset.val
             originals = images.to_float(val.images(val.spread(PICTURE_COUNT // 2)))
             pairs = zip(originals.split(8), sampling.reconstruct(model, originals).split(8), strict=True)
@@ -546,7 +549,7 @@ def fitted_to(dataset: Dataset, config: Config) -> Config:
     Raises:
         DataError, UsageError: where the model can't be trained on them.
     """
-    options = models.find(config.model).options_for(config.options, dataset)
+    options = registry.find(config.model).options_for(config.options, dataset)
     filled_in = {name for name, value in options if value != getattr(config.options, name)}
     return config._replace(options=options, sources={**config.sources, **dict.fromkeys(filled_in, "data")})
 
@@ -558,7 +561,7 @@ def require_room(config: Config, dataset: Dataset) -> None:
         GenkitError: then, and where the model can't be built without memory for its weights.
     """
     try:
-        size = checkpoint.size(models.find(config.model), dataset.shape, config.options)
+        size = checkpoint.size(registry.find(config.model), dataset.shape, config.options)
     except (RuntimeError, TypeError) as error:
         raise GenkitError(
             f"models/{config.model.replace('-', '_')}.py: its __init__ needs the values of tensors ({error}), so that "
@@ -576,7 +579,7 @@ def require_short_names(dataset: Dataset, config: Config) -> None:
         GenkitError
     """
     names = len(to_json([*dataset.classes, *dataset.attributes]))
-    if names > checkpoint.MAX_JSON // 2:
+    if names > description.MAX_JSON // 2:
         raise GenkitError(
             f"{dataset.name}: the names of its classes and attributes take {names:,} bytes; give it fewer, or shorter"
         )
@@ -595,11 +598,11 @@ def require_likely_size(config: Config, dataset: Dataset, directory: RunDirector
         CheckpointError: when it would be larger than the weights in the run's checkpoints.
         GenkitError: when there are none, as `require_room`.
     """
-    files = [path / checkpoint.MODEL for path in directory.checkpoints]
+    files = [path / description.MODEL for path in directory.checkpoints]
     largest = max((file.stat().st_size for file in files if file.is_file()), default=None)
     if largest is None:
         require_room(config, dataset)
-    elif checkpoint.weights_size(models.find(config.model), dataset.shape, config.options) > largest:
+    elif checkpoint.weights_size(registry.find(config.model), dataset.shape, config.options) > largest:
         raise CheckpointError(f"{directory.path}: its config.json is of a larger model than its checkpoints")
 
 
@@ -624,7 +627,7 @@ def build(config: Config, dataset: Dataset, processes: int = 1) -> Model:
     Raises:
         UsageError: when a process would have to normalise a batch of a single image.
     """
-    model = models.find(config.model)(dataset.shape, config.options)
+    model = registry.find(config.model)(dataset.shape, config.options)
     normalises = any(isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) for each in model.modules())
     if normalises and min(config.options.batch_size, len(dataset.train)) < 2 * processes:
         needs = f"a --batch-size of {2 * processes}"
@@ -639,7 +642,7 @@ def load_weights(model: Model, source: checkpoint.Checkpoint) -> int:
         UsageError: when they don't fit, with what differs.
     """
     if model.options_from(source.model) is None:
-        name = models.name_of(type(model))
+        name = registry.name_of(type(model))
         raise UsageError(f"--init-from: {source.path} is of the model {source.description.model}, not {name}")
     taken, own = model.weights_from(source.model), model.state_dict()
     same_kind = type(model) is type(source.model)

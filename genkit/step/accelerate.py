@@ -12,25 +12,33 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from genkit.contract import Batch, Phase
 from genkit.errors import UsageError
-from genkit.model import Batch, Phase
-
-if TYPE_CHECKING:
-    from genkit.config import RunOptions
 
 #: Steps from which `--compile auto` compiles on CUDA. Assumed, not measured: that a phase takes a minute to compile,
 #: and that launching its kernels as one graph saves a millisecond a step.
 LONG_RUN = 50_000
 
+
+class Speed(Protocol):
+    """The options of a run that are of this file: `keep.config.RunOptions`."""
+
+    @property
+    def amp(self) -> str: ...
+
+    @property
+    def compile(self) -> str: ...
+
+
 Losses = Callable[[Batch], dict[str, Tensor]]
 
 
-def accelerated(phases: Sequence[Phase], device: torch.device, options: RunOptions, total_steps: int) -> list[Phase]:
+def accelerated(phases: Sequence[Phase], device: torch.device, options: Speed, total_steps: int) -> list[Phase]:
     """The same phases, their losses computed as fast as the device and the options allow.
 
     On CUDA, products of float32 are computed in TF32 (10 bits of mantissa, sums in float32).
@@ -57,7 +65,7 @@ def precision_kept() -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
-def described(options: RunOptions, device: torch.device, total_steps: int) -> str:
+def described(options: Speed, device: torch.device, total_steps: int) -> str:
     """What `accelerated` does, where it does something: ", in bf16, compiled …"."""
     precision = ", in bf16" if options.amp == "bf16" else ""
     if precision and device.type == "cpu":

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genkit.contract import Model, ability, scalars
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.device import seeded
-from genkit.evaluate.passes import encode_split, evaluation_batch
-from genkit.model import Encodes, GenerativeModel, Model, scalars
+from genkit.step.passes import encode_split, evaluation_batch
 
 #: Samples, and as many real images, that a sample metric compares during training; fewer where images are large.
 SAMPLE_COUNT, SAMPLE_NUMBERS = 1000, 2**27
@@ -46,9 +46,9 @@ def validate(model: Model, split: Split, device: torch.device, seed: int = 0) ->
                     collected.setdefault(prefix + name, []).append(value)
         shares = torch.tensor(counts, dtype=torch.float64) / len(split)
         metrics = {name: float(torch.stack(values).cpu().double() @ shares) for name, values in collected.items()}
-        if isinstance(model, Encodes) and len(split) > 1:
+        if ability.encodes(model) and len(split) > 1:
             metrics["active_units"] = active_units(encode_split(model, split.take(split.spread(ENCODED)), device))
-        if isinstance(model, GenerativeModel) and model.monitor in SAMPLE_METRICS:
+        if ability.generates(model) and model.monitor in SAMPLE_METRICS:
             size = evaluation_batch(model.image)
             chosen = split.take(split.spread(min(SAMPLE_COUNT, max(2, SAMPLE_NUMBERS // model.image.numbers))))
             real = torch.cat([batch.images for batch in in_order(chosen, size, device)])

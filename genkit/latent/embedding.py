@@ -19,7 +19,7 @@ from torch import Tensor
 
 from genkit.errors import DataError, UsageError
 from genkit.files import whole_file
-from genkit.images import save_png, to_pil, to_uint8
+from genkit.latent.images import save_png, to_pil, to_uint8
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -27,10 +27,10 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
-from genkit import checkpoint
-from genkit.checkpoint import Checkpoint
 from genkit.errors import CheckpointError, GenkitError, NoSuchRunError
 from genkit.files import remove_folder, write_folder
+from genkit.keep import checkpoint, description
+from genkit.keep.checkpoint import Checkpoint
 
 logger = logging.getLogger("genkit")
 
@@ -193,10 +193,10 @@ def require_space(parent: Path, checkpoint_size: int) -> None:
 def monitored_value(path: Path) -> float:
     """The value by which checkpoints of a run are compared; infinite where none was measured, or can be read."""
     try:
-        description = checkpoint.describe(path)
+        about = description.describe(path)
     except CheckpointError:
         return float("inf")
-    return description.metrics.get(f"val/{description.monitor}", float("inf"))
+    return about.metrics.get(f"val/{about.monitor}", float("inf"))
 
 
 def find(run: str | None) -> Found:
@@ -210,7 +210,7 @@ def find(run: str | None) -> Found:
         CheckpointError: when there is no such thing; NoSuchRunError when what was named isn't there.
     """
     path = path_of(run)
-    if path is not None and (path / checkpoint.MANIFEST).is_file():
+    if path is not None and (path / description.MANIFEST).is_file():
         inside = path.parent.name == "checkpoints" and (path.parent.parent / "config.json").is_file()
         return Found([path], RunDirectory(path.parent.parent) if inside else None)
     if path is not None and is_run(path):

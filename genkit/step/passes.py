@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from genkit.contract import ImageShape, Model
+from genkit.contract.ability import Encodes
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
-from genkit.model import Encodes, ImageShape, Model
 
 #: Images a batch in evaluation, and numbers a batch where images are large.
 EVALUATION_BATCH, EVALUATION_NUMBERS = 500, 2**22

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-import genkit
-from genkit import device, models
-from genkit.config import MAX_SIZE, Config
+from genkit import device, registry
+from genkit.contract import ability
 from genkit.data.dataset import Dataset
 from genkit.files import from_json, read_plain
-from genkit.model import GenerativeModel
+from genkit.keep.config import MAX_SIZE, Config
 from genkit.options import as_text
-from genkit.process import load_average
+from genkit.run.process import load_average
+from genkit.version import __version__
 
 if TYPE_CHECKING:
-    from genkit.run import Result
+    from genkit.run.trainer import Result
 
 ENVIRONMENT = "environment.json"
 #: What the bits of a result depend on, besides the configuration.
@@ -30,7 +30,7 @@ DECISIVE = ("genkit", "torch", "cuda", "device", "threads", "machine")
 def environment(where: torch.device, processes: int = 1) -> dict[str, Any]:
     """What else a result depends on: versions, revision, device, command line."""
     return {
-        "genkit": genkit.__version__,
+        "genkit": __version__,
         "revision": revision(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -47,7 +47,7 @@ def environment(where: torch.device, processes: int = 1) -> dict[str, Any]:
 
 def revision() -> str | None:
     """The git commit of the clone that this genkit runs in, with `-dirty` where files differ; None outside of one."""
-    clone = Path(genkit.__file__).parents[1]
+    clone = Path(__file__).parents[2]
     if not (clone / ".git").exists():  # or git would go on to look in the folders above an installation
         return None
     command = ["git", "--no-optional-locks", "-C", str(clone), "describe", "--always", "--dirty", "--abbrev=12"]
@@ -81,7 +81,7 @@ def describe_data(dataset: Dataset) -> str:
 
 def uses(config: Config, run: Path) -> str:
     """The commands that open a run of such a model."""
-    makes_images = issubclass(models.find(config.model), GenerativeModel)
+    makes_images = ability.has(registry.find(config.model), ability.GENERATES)
     kinds = ["sample {}", "sample {} --interpolate", "embed {}"] if makes_images else ["info {}", "embed {}"]
     return "\n".join(f"    genkit {kind.format(run)}" for kind in kinds)
 
@@ -103,7 +103,7 @@ def card(config: Config, dataset: Dataset, result: Result) -> str:
     )
     return f"""# {result.run.name}
 
-The model `{config.model}`, trained by genkit {genkit.__version__} on `{dataset.name}` ({describe_data(dataset)}):
+The model `{config.model}`, trained by genkit {__version__} on `{dataset.name}` ({describe_data(dataset)}):
 {result.steps:,} steps in {result.seconds:.0f} s. `checkpoints/{result.checkpoint.name}` is the best by validation.
 
 {measured}

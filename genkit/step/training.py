@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from genkit.model import Batch, Model, TrainingOptions, scalars
-from genkit.optim import AdamW
+from genkit.contract import Batch, Model, TrainingOptions, scalars
+from genkit.step.optim import AdamW
 
 #: Seldom enough to cost nothing, and so often that, with beta1 at 0.9, no moment comes from `optim.VANISHED` to where
 #: numbers are denormal; with a smaller one it is denormal for a few steps.

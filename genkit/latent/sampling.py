@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from genkit import models
+from genkit.contract import GenerativeModel, ability
 from genkit.errors import UsageError
-from genkit.model import Encodes, GenerativeModel, Model
-from genkit.optim import AdamW
+from genkit.step.optim import AdamW
 
 Path = Literal["slerp", "lerp"]
 
@@ -26,19 +25,6 @@ Path = Literal["slerp", "lerp"]
 CHUNK = 32
 #: Noise vectors from which the prior's centre and spread are measured.
 MOMENT_DRAWS = 10_000
-
-
-def require_generative(model: Model, run: str) -> GenerativeModel:
-    """The model, if it makes images; `run` is what the person calls it.
-
-    Raises:
-        UsageError: when it doesn't.
-    """
-    if not isinstance(model, GenerativeModel):
-        raise UsageError(
-            f"{run} is a {models.name_of(type(model))}: it makes no images; genkit embed shows its features"
-        )
-    return model
 
 
 def noise(seeds: Iterable[int], dim: int) -> Tensor:
@@ -67,7 +53,7 @@ def decode(model: GenerativeModel, z: Tensor) -> Tensor:
 @torch.no_grad()
 def encode(model: GenerativeModel, images: Tensor, *, steps: int = 300) -> Tensor:
     """The codes (N, latent_dim) of images (N, C, H, W) in [0, 1], by the encoder; by `invert` where there is none."""
-    if isinstance(model, Encodes):
+    if ability.encodes(model):
         return in_chunks(model.encode, images.to(device_of(model))).to(device_of(model))
     return invert(model, images, steps=steps)
 

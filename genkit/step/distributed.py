@@ -27,8 +27,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from genkit import device
+from genkit.contract import Batch, Model, Phase
 from genkit.errors import GenkitError, UsageError, in_one_line
-from genkit.model import Batch, Model, Phase
 
 logger = logging.getLogger("genkit")
 

@@ -20,10 +20,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
+from genkit.contract import ImageShape
 from genkit.data.decode import BadImage, decode, read_header, without_warnings
 from genkit.errors import DataError
 from genkit.files import whole_file, whole_folder
-from genkit.model import ImageShape
 
 #: The longer side, in pixels, that a tile has at least, so that small images can be seen without a microscope.
 TILE = 64

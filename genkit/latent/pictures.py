@@ -10,10 +10,10 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from genkit import images, sampling
-from genkit.arithmetic import Exemplars, combine
-from genkit.images import Row
-from genkit.model import GenerativeModel
+from genkit.contract import GenerativeModel
+from genkit.latent import images, sampling
+from genkit.latent.arithmetic import Exemplars, combine
+from genkit.latent.images import Row
 
 #: Images side by side in a band of reconstructions.
 BAND = 16

@@ -1,0 +1,112 @@
+"""What a model can do: the one place that commands, evaluation, recipes, explorer, report and `genkit models` ask.
+
+An ability is seen by what a model's class defines, so that it is known of a name, too, before anything is built or
+trained. Nobody else looks at a model's class or methods, and nobody asks for a model by its name.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+from typing_extensions import TypeIs
+
+from genkit.contract.model import GenerativeModel, Model
+from genkit.errors import UsageError
+
+
+class Ability(NamedTuple):
+    """Something that models can or can't do.
+
+    Attributes:
+        name: for a list of abilities: "encodes".
+        lacks: what is said of a model without it, as the end of a sentence: "has no encoder".
+        methods: by which it is seen that a class has it.
+    """
+
+    name: str
+    lacks: str
+    methods: tuple[str, ...]
+
+
+ENCODES = Ability("encodes", "has no encoder", ("encode",))
+GENERATES = Ability("generates", "makes no images", ("decode", "prior"))
+LIKELIHOOD = Ability("likelihood", "doesn't say how likely an image is", ("posterior", "log_likelihood"))
+CLASSIFIES = Ability("classifies", "gives no answers that could be wrong", ("probabilities",))
+
+#: In the order in which they are shown.
+ABILITIES = (ENCODES, GENERATES, LIKELIHOOD, CLASSIFIES)
+
+
+class Encodes(Protocol):
+    """A model that finds an image's code by itself. Autoencoders and VAEs do; a GAN simply lacks the method."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Codes (B, latent_dim) of images (B, C, H, W) in [0, 1]; of a distribution over codes, its mean."""
+        ...
+
+
+class Classifies(Protocol):
+    """A model that tells classes or attributes. Its `options` have how many classes there are, or which attributes."""
+
+    options: Any
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits (B, classes or attributes) of images (B, C, H, W) in [0, 1]."""
+        ...
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Of each class, (B, classes); or of each attribute in `options.attributes`, (B, attributes)."""
+        ...
+
+
+class Likelihood(Protocol):
+    """A model that says how likely an image is given its code, and where its code lies: a VAE."""
+
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the diagonal Gaussian q(z|x) of images (B, C, H, W): two of (B, latent_dim)."""
+        ...
+
+    def log_likelihood(self, z: Tensor, images: Tensor) -> Tensor:
+        """ln p(x|z) in nats, summed over pixels, of images (B, C, H, W) under K codes (B, K, latent_dim) each: (B, K).
+
+        The prior of the codes is N(0, I).
+        """
+        ...
+
+
+def of(model: Model | type[Model]) -> tuple[Ability, ...]:
+    """All that a model, or every model of a class, can do."""
+    return tuple(each for each in ABILITIES if has(model, each))
+
+
+def has(model: object, ability: Ability) -> bool:
+    """Whether a model, or every model of a class, can do this."""
+    return all(callable(getattr(model, name, None)) for name in ability.methods)
+
+
+def encodes(model: object) -> TypeIs[Encodes]:
+    return has(model, ENCODES)
+
+
+def generates(model: object) -> TypeIs[GenerativeModel]:
+    return has(model, GENERATES)
+
+
+def tells_likelihood(model: object) -> TypeIs[Likelihood]:
+    return has(model, LIKELIHOOD)
+
+
+def classifies(model: object) -> TypeIs[Classifies]:
+    return has(model, CLASSIFIES)
+
+
+def generator(model: Model, name: str) -> GenerativeModel:
+    """The model, for what needs its images; `name` is what the person calls it: "00003-vae is a vae".
+
+    Raises:
+        UsageError: when it makes none.
+    """
+    if not generates(model):
+        raise UsageError(f"{name}: it {GENERATES.lacks}; genkit embed shows its features")
+    return model

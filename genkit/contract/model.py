@@ -1,0 +1,111 @@
+"""The two kinds of model: what can be trained, and what also makes images."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from genkit.contract.batch import Batch
+from genkit.contract.images import TrainingImages
+from genkit.contract.options import TRAINING_FIELDS, Options, TrainingOptions
+from genkit.contract.phase import Phase
+from genkit.contract.shape import ImageShape
+
+
+class Model(nn.Module, ABC):
+    """What can be trained.
+
+    Args:
+        image: the shape of the images that it is built for.
+        options: an instance of this class's own `Options`.
+    """
+
+    Options: ClassVar[type[TrainingOptions]] = TrainingOptions
+    #: The validation metric that picks the best checkpoint, lower is better: one that a phase logs, or one of
+    #: `run.validation.SAMPLE_METRICS`.
+    monitor: str = "loss"
+
+    def __init__(self, image: ImageShape, options: Any):
+        super().__init__()
+        self.image = image
+        self.options = options
+
+    @abstractmethod
+    def phases(self) -> Sequence[Phase]:
+        """The training step, in order: one phase for an autoencoder; generator, then critic, for a GAN."""
+
+    def watch(self, history: Sequence[Mapping[str, float]]) -> dict[str, str]:
+        """What has gone wrong in training, short of numbers that aren't finite.
+
+        Args:
+            history: the metrics of each validation so far, the newest last; at least one.
+
+        Returns:
+            The field's name for each fault ("posterior collapse"), with what shows it and what usually helps.
+        """
+        return {}
+
+    def features(self, images: Tensor) -> Tensor:
+        """What stands for an image (B, C, H, W) when images are compared or plotted: (B, F), by default its code."""
+        encode = getattr(self, "encode", None)
+        if encode is not None:
+            return encode(images)
+        raise NotImplementedError(f"{type(self).__name__} neither encodes images nor defines features")
+
+    def representation(self, images: Tensor) -> Tensor:
+        """What a classifier is given to tell images (B, C, H, W) apart: (B, F), by default their `features`."""
+        return self.features(images)
+
+    def keep_features(self) -> None:
+        """Drop what `features` doesn't need, for a model that goes on as a part of another; by default nothing."""
+
+    def begin_at(self, mean: Tensor) -> None:
+        """Begin with what can be read off the training images, their mean (C, H, W) in [0, 1]; by default nothing.
+
+        Called once, before the first step of a run that doesn't begin with another's weights. A model that makes images
+        may make the mean one from the start, and so needn't first learn it.
+        """
+
+    @classmethod
+    def options_for(cls, options: Any, dataset: TrainingImages) -> Any:
+        """The options with what only the images can say, before a new run is made; by default as they are.
+
+        Raises:
+            DataError, UsageError: where the model can't be trained on them.
+        """
+        return options
+
+    @classmethod
+    def options_from(cls, source: Model) -> dict[str, Any] | None:
+        """The options that a new run takes over, where none are given, from the model that it begins with.
+
+        None where it can't begin with such a model; by default, with any but one of its own kind.
+        """
+        return source.options.model_dump(exclude=set(TRAINING_FIELDS)) if type(source) is cls else None
+
+    def weights_from(self, source: Model) -> Mapping[str, Tensor]:
+        """The weights, by their names in this model, that it takes from the one that it begins with; by default all."""
+        return source.state_dict()
+
+
+class GenerativeModel(Model):
+    """A latent space and the way from it to images."""
+
+    Options: ClassVar[type[TrainingOptions]] = Options
+    #: What `decode` says of a pixel: its value; the odds that it is 1, learned from grey values (`odds`) or from images
+    #: whose pixels were drawn as 0 or 1 with their grey values' odds (`bits`).
+    pixels: Literal["value", "odds", "bits"] = "value"
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [0, 1] of the codes (B, latent_dim)."""
+
+    @abstractmethod
+    def prior(self, noise: Tensor) -> Tensor:
+        """Codes (B, latent_dim) as the model's prior draws them, from N(0, I) noise of the same shape."""
+
+    def fit_prior(self, batches: Iterable[Batch]) -> None:
+        """Fit what `prior` needs to the training images, for a model whose training doesn't give it a prior."""

@@ -1,0 +1,72 @@
+"""How a model is trained, as options: each is written once, with its bounds, its default and its help.
+
+Nothing here imports torch, for a flag that is refused needs none.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+LatentDim = Annotated[int, Field(ge=1, le=65536, description="Numbers in a latent code.")]
+Epochs = Annotated[int, Field(ge=1, le=100_000, description="Passes over the training images.")]
+BatchSize = Annotated[int, Field(ge=1, le=65536, description="Images a training step.")]
+LearningRate = Annotated[float, Field(gt=0, le=10, description="Adam's peak learning rate.")]
+Beta1 = Annotated[float, Field(ge=0, lt=1, description="Adam's decay of the gradient's running mean.")]
+Beta2 = Annotated[float, Field(ge=0, lt=1, description="Adam's decay of the squared gradient's running mean.")]
+WeightDecay = Annotated[float, Field(ge=0, le=10, description="Decoupled weight decay, as in AdamW.")]
+Schedule = Annotated[
+    Literal["constant", "cosine"], Field(description="Learning rate after the warm-up: held, or a half cosine to 0.")
+]
+LrWarmup = Annotated[
+    float, Field(ge=0, le=100_000, description="Epochs over which the learning rate rises linearly from 0.")
+]
+GradClip = Annotated[float, Field(ge=0, description="Largest gradient norm of a phase; 0 doesn't clip.")]
+Ema = Annotated[
+    float,
+    Field(
+        ge=0,
+        lt=1,
+        description="Decay of the weights' moving average that validation and sampling use; 0 keeps none.",
+    ),
+]
+
+
+def filled_in(description: str) -> Any:
+    """The field of an option that is no flag: the data or another run says what it is."""
+    return Field(description=description, json_schema_extra={"flag": False})
+
+
+class TrainingOptions(BaseModel):
+    """How a model is trained. A model's own `Options` inherits these, changes defaults and adds its own.
+
+    Every field becomes, by itself, a flag with help and bounds, a key of the config file and a part of the checkpoint.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    epochs: Epochs = 20
+    batch_size: BatchSize = 128
+    lr: LearningRate = 1e-3
+    schedule: Schedule = "cosine"
+    lr_warmup: LrWarmup = 0.5
+    beta1: Beta1 = 0.9
+    beta2: Beta2 = 0.999
+    weight_decay: WeightDecay = 0.0
+    grad_clip: GradClip = 0.0
+    ema: Ema = 0.0
+
+    def optimizer(self) -> dict[str, Any]:
+        """These options as the arguments of torch.optim.AdamW, for a `Phase`."""
+        return {"lr": self.lr, "betas": (self.beta1, self.beta2), "weight_decay": self.weight_decay}
+
+
+class Options(TrainingOptions):
+    """What every generative model can be told."""
+
+    latent_dim: LatentDim = 32
+
+
+#: The options that say how a model is trained; all others say what it is.
+TRAINING_FIELDS = TrainingOptions.model_fields.keys()

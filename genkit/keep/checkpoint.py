@@ -1,0 +1,277 @@
+"""One checkpoint: written atomically, verified at every load. The only place where weights meet the disk.
+
+A checkpoint is a folder that opens alone: nothing else is needed to build its model again, or to go on training.
+
+    model.safetensors      the weights
+    averaged.safetensors   their moving average, where one is kept
+    training.safetensors   the optimisers, the random generators, and the metrics of steps that aren't logged yet
+    checkpoint.json        everything else (`Description`)
+    manifest.json          the SHA-256 of every other file
+
+One that was exported lacks what only training needs: its model.safetensors holds the weights to use, and there is
+neither an average nor a training state beside it.
+
+Both are written under a temporary name, so a folder with its final name is whole; and because both safetensors and
+pickled files load a flipped bit without a word, every load hashes every file. Nothing in it is ever unpickled, and no
+number in it makes anything larger than the file itself be allocated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from genkit import registry
+from genkit.contract import ImageShape, Model
+from genkit.contract.weightless import shapes_of
+from genkit.data import SOURCES
+from genkit.errors import CheckpointError
+from genkit.files import to_json, write_folder
+from genkit.keep.description import (
+    AVERAGED,
+    DESCRIPTION,
+    MANIFEST,
+    MODEL,
+    TRAINING,
+    Description,
+    Image,
+    manifest_of,
+    parse_description,
+    read_verified,
+    refusing_damage,
+)
+from genkit.keep.state import (
+    optimizer_tensors,
+    part_of,
+    pending_tensors,
+    random_tensors,
+    restore_optimizers,
+    restore_pending,
+    restore_random,
+)
+from genkit.step.training import TrainingState
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint read from disk.
+
+    Attributes:
+        path: its folder.
+        model: the trained model (its averaged weights, where it keeps an average), in evaluation mode, on the CPU.
+        description: the rest.
+    """
+
+    path: Path
+    model: Model
+    description: Description
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Write
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Snapshot(NamedTuple):
+    """What a checkpoint is to hold: a copy on the CPU, which training no longer changes.
+
+    Attributes:
+        tensors: file name -> name -> tensor.
+        description: the rest.
+    """
+
+    tensors: dict[str, dict[str, Tensor]]
+    description: Description
+
+
+def snapshot(
+    state: TrainingState,
+    pending: Mapping[str, Tensor] | None = None,
+    random: Sequence[Mapping[str, Tensor]] | None = None,
+    **about: Any,
+) -> Snapshot:
+    """Copy the state of a training run.
+
+    Args:
+        pending: metrics of the steps since the last that was logged, (steps,) each.
+        random: `random_tensors` of each of the processes that train together, by rank; by default of this one alone.
+        about: the fields of `Description` that aren't known from the state.
+    """
+    own, *others = [random_tensors()] if random is None else random
+    description = Description(
+        image=Image(**state.model.image._asdict()),
+        options=state.model.options.model_dump(mode="json"),
+        step=state.step,
+        processes=1 + len(others),
+        **about,
+    )
+    files = {
+        MODEL: state.model.state_dict(),
+        TRAINING: {
+            **optimizer_tensors(state),
+            **own,
+            **{f"rank-{rank}/{name}": value for rank, each in enumerate(others, 1) for name, value in each.items()},
+            **pending_tensors(pending or {}),
+        },
+    }
+    if state.averaged is not None:
+        files[AVERAGED] = state.averaged.state_dict()
+    copies = {name: {key: copied(value) for key, value in tensors.items()} for name, tensors in files.items()}
+    return Snapshot(copies, description)
+
+
+def copied(tensor: Tensor) -> Tensor:
+    """On the CPU, in memory of its own."""
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def write(folder: Path, snapshot: Snapshot) -> Path:
+    """Write a checkpoint to `folder`, all of it or nothing.
+
+    Args:
+        folder: must not exist; its parent must.
+
+    Raises:
+        CheckpointError: when the disk doesn't take it; then nothing is left there.
+    """
+    contents = {name: save(tensors) for name, tensors in snapshot.tensors.items()}
+    contents[DESCRIPTION] = to_json(snapshot.description.model_dump(mode="json"))
+    contents[MANIFEST] = manifest_of(contents)
+    try:
+        write_folder(folder, contents)
+    except OSError as error:
+        raise CheckpointError(
+            f"the checkpoint {folder} could not be written ({error.strerror}); make room, then go on with "
+            f"genkit train --resume {folder.parent.parent}"
+        ) from error
+    return folder
+
+
+def write_exported(folder: Path, opened: Checkpoint, readme: str) -> Path:
+    """Write what it takes to use a checkpoint, and nothing that only training needs; all of it or nothing.
+
+    A folder of images is named by its last part alone: what is sent to others shouldn't say where one keeps them.
+
+    Args:
+        folder: must not exist; its parent must.
+        readme: its README.md, which no hash vouches for.
+
+    Raises:
+        CheckpointError: when the disk doesn't take it; then nothing is left there.
+    """
+    about = opened.description
+    images = about.data.dataset if about.data.dataset in SOURCES else f"./{Path(about.data.dataset).name}"
+    changes = {"exported": True, "processes": 1, "data": about.data.model_copy(update={"dataset": images})}
+    description = about.model_copy(update=changes)
+    contents = {
+        MODEL: save({name: copied(value) for name, value in opened.model.state_dict().items()}),
+        DESCRIPTION: to_json(description.model_dump(mode="json")),
+    }
+    contents[MANIFEST] = manifest_of(contents)
+    try:
+        write_folder(folder, {**contents, "README.md": readme.encode()})
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} could not be written ({error.strerror}); make room, or name another folder with --out"
+        ) from error
+    return folder
+
+
+def size(kind: type[Model], image: ImageShape, options: Any) -> int:
+    """About how many bytes a checkpoint of such a model takes: the weights, two moments of each, and their average.
+
+    Raises:
+        RuntimeError: as `shapes_of`.
+    """
+    return weights_size(kind, image, options) * (4 if options.ema else 3)
+
+
+def weights_size(kind: type[Model], image: ImageShape, options: Any) -> int:
+    """Bytes of such a model's weights.
+
+    Raises:
+        RuntimeError: as `shapes_of`.
+    """
+    return 4 * sum(shape.numel() for shape in shapes_of(kind, image, options).values())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Read
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def read(folder: Path) -> Checkpoint:
+    """Open a checkpoint: check every byte, build its model, load its weights.
+
+    Raises:
+        CheckpointError: when anything in it is missing, altered, or not what this version writes.
+    """
+
+    def open_model() -> Checkpoint:
+        contents = read_verified(folder, {DESCRIPTION, MODEL, AVERAGED})
+        description = parse_description(contents[DESCRIPTION])
+        averaged = description.options.get("ema") and not description.exported
+        weights = load(contents[AVERAGED if averaged else MODEL])
+        del contents
+        return Checkpoint(folder, build_for(description, weights).eval().requires_grad_(False), description)
+
+    return refusing_damage(folder, open_model)
+
+
+def restore(
+    folder: Path, state: TrainingState, rank: int = 0, device: torch.device | None = None
+) -> tuple[Description, dict[str, Tensor]]:
+    """Bring a fresh training state, and all random generators, to where they were when the checkpoint was written.
+
+    Args:
+        rank: of this process among those that train together. Where the checkpoint is of fewer, its random generators
+            stay as they are.
+        device: the one whose random generator is this process's, where there are several.
+
+    Returns:
+        The checkpoint's description, and the metrics of the steps that weren't logged yet, (steps,) each.
+
+    Raises:
+        CheckpointError: when it is damaged or isn't of the same model; then the state is of no more use.
+    """
+
+    def load_all() -> tuple[Description, dict[str, Tensor]]:
+        wanted = {DESCRIPTION, MODEL, TRAINING} | ({AVERAGED} if state.averaged is not None else set())
+        contents = read_verified(folder, wanted)
+        description = parse_description(contents[DESCRIPTION])
+        if description.exported:
+            raise CheckpointError(f"{folder} was exported, without its training state; begin with its weights instead")
+        tensors = load(contents[TRAINING])
+        state.model.load_state_dict(load(contents[MODEL]))
+        state.step = description.step
+        if state.averaged is not None:
+            state.averaged.load_state_dict(load(contents[AVERAGED]))
+        restore_optimizers(state, tensors)
+        if rank < description.processes:
+            restore_random(part_of(tensors, f"rank-{rank}") if rank else tensors, device)
+        return description, restore_pending(tensors)
+
+    return refusing_damage(folder, load_all)
+
+
+def build_for(description: Description, weights: Mapping[str, Tensor]) -> Model:
+    """The described model with these weights.
+
+    It is built without memory first ("meta" device), and only if it has exactly the weights that the file holds is it
+    built in earnest: else a few bytes of JSON could ask for a model of any size.
+    """
+    kind = registry.find(description.model)
+    options = kind.Options.model_validate(description.options)
+    image = ImageShape(**description.image.model_dump())
+    expected = shapes_of(kind, image, options)
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    if expected != found:
+        name = min(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        raise ValueError(f"its weights aren't those of the model that it describes, beginning with {name}")
+    model = kind(image, options)
+    model.load_state_dict(weights)
+    return model

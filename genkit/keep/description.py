@@ -1,0 +1,160 @@
+"""What a checkpoint's files are, what it says of itself, and whether every byte of it is as it was written.
+
+Nothing here imports torch: a checkpoint is chosen, described and verified without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from safetensors import SafetensorError
+
+from genkit.data import DataOptions
+from genkit.errors import CheckpointError, GenkitError, in_one_line
+from genkit.files import from_json, read_plain, require_plain, sha256_of, to_json
+
+FORMAT = 1
+MODEL, AVERAGED, TRAINING = "model.safetensors", "averaged.safetensors", "training.safetensors"
+DESCRIPTION, MANIFEST = "checkpoint.json", "manifest.json"
+FILES = (MODEL, AVERAGED, TRAINING, DESCRIPTION)
+#: Bytes. Larger JSON is refused before it is read; the longest real part of it are the names of the classes.
+MAX_JSON = 16 << 20
+
+T = TypeVar("T")
+Side = Annotated[int, Field(ge=1, le=65536)]
+
+
+class Image(BaseModel):
+    """`ImageShape` in checkpoint.json."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channels: Side
+    height: Side
+    width: Side
+
+
+class Description(BaseModel):
+    """checkpoint.json: what a checkpoint is of.
+
+    Attributes:
+        format: of the checkpoint's files.
+        model: the model's name.
+        image: the shape of the images that it is built for.
+        options: the model's, as its own `Options` take them.
+        step, epoch: training steps taken, and passes over the training images.
+        seconds: spent in training so far.
+        monitor: the metric by which the run's checkpoints are compared, without its `val/`.
+        metrics: measured on the validation images at this step; empty for a checkpoint between two validations.
+        data: the images that it was trained on, a path being absolute.
+        data_sum: `Dataset.sum` of them.
+        classes, attributes: the names of the labels, and of the attributes.
+        processes: that trained together; the state of each one's random generators is kept.
+        exported: that this is an exported one, which can be used but not trained on.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    format: int = FORMAT
+    model: str
+    image: Image
+    options: dict[str, Any]
+    step: Annotated[int, Field(ge=0)]
+    epoch: Annotated[float, Field(ge=0)] = 0
+    seconds: Annotated[float, Field(ge=0)] = 0
+    monitor: str = "loss"
+    metrics: dict[str, float] = Field(default_factory=dict)
+    data: DataOptions = Field(default_factory=DataOptions)
+    data_sum: str = ""
+    classes: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    processes: Annotated[int, Field(ge=1)] = 1
+    exported: bool = False
+
+
+def manifest_of(contents: Mapping[str, bytes]) -> bytes:
+    """The manifest of files with these contents."""
+    return to_json({name: hashlib.sha256(data).hexdigest() for name, data in contents.items()})
+
+
+def verify(folder: Path) -> None:
+    """Hold every file of a checkpoint against its SHA-256.
+
+    Raises:
+        CheckpointError: when one is missing or altered.
+    """
+    refusing_damage(folder, lambda: read_verified(folder, {DESCRIPTION}))
+
+
+def describe(folder: Path) -> Description:
+    """What a checkpoint says of itself, unchecked but for its form: to choose one, not to use it.
+
+    Raises:
+        CheckpointError
+    """
+    return refusing_damage(folder, lambda: parse_description(read_plain(folder / DESCRIPTION, MAX_JSON)))
+
+
+def refusing_damage(folder: Path, action: Callable[[], T]) -> T:
+    """The result of `action`; whatever a strange file makes it stumble over is one CheckpointError."""
+    try:
+        return action()
+    except CheckpointError:
+        raise
+    except (
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        OverflowError,
+        MemoryError,
+        SafetensorError,
+        GenkitError,
+    ) as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's: a device that others fill is no damage
+            raise
+        raise CheckpointError(f"{folder} is no checkpoint that this genkit can open: {in_one_line(error)}") from error
+
+
+def read_verified(folder: Path, wanted: Collection[str]) -> dict[str, bytes]:
+    """The contents of the `wanted` files, once every file that the manifest names has been held against its SHA-256.
+
+    `wanted` holds the description, which says what else has to be there. What is returned is what was hashed: a file
+    isn't read twice, so nobody can change it in between.
+    """
+    manifest = read_plain(folder / MANIFEST, MAX_JSON)
+    sums = TypeAdapter(dict[str, str]).validate_python(from_json(manifest))
+    if to_json(sums) != manifest:
+        raise CheckpointError(f"{folder / MANIFEST} is damaged: it isn't as it was written")
+    contents = {}
+    for name, expected in sums.items():
+        if name not in FILES:
+            raise CheckpointError(f"{folder / MANIFEST} names {ascii(name)[:80]}, which is no file of a checkpoint")
+        require_plain(folder / name)
+        if name in wanted:
+            contents[name] = (folder / name).read_bytes()
+            found = hashlib.sha256(contents[name]).hexdigest()
+        else:
+            found = sha256_of(folder / name)
+        if found != expected:
+            raise CheckpointError(f"{folder / name} is damaged: its SHA-256 isn't the manifest's")
+    missing = {DESCRIPTION, MODEL, TRAINING} - sums.keys()
+    if missing == {TRAINING} and parse_description(contents[DESCRIPTION]).exported:
+        return contents
+    for name in missing:
+        raise CheckpointError(f"{folder / MANIFEST} doesn't name {name}, so that nothing vouches for it")
+    return contents
+
+
+def parse_description(content: bytes) -> Description:
+    if len(content) > MAX_JSON:
+        raise ValueError(f"{DESCRIPTION} has {len(content):,} bytes")
+    value = from_json(content)
+    if isinstance(value, dict) and value.get("format") != FORMAT:
+        raise ValueError(f"its format is {value.get('format')!r}, and this version reads {FORMAT}")
+    return Description.model_validate(value)

@@ -1,0 +1,1 @@
+"""Codes and images: drawing, walking, calculating, and looking at a latent space in two dimensions."""

@@ -1,0 +1,53 @@
+"""The models, found by file name: `conv_ae.py` is `conv-ae` on the command line."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genkit.errors import GenkitError, UsageError
+
+if TYPE_CHECKING:
+    from genkit.contract import Model
+
+
+def names() -> dict[str, str]:
+    """Every model's name and the first line of its file's docstring, read without importing torch."""
+    found = {}
+    for path in sorted((Path(__file__).parent / "models").glob("[!_]*.py")):
+        try:
+            docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        except SyntaxError as error:  # one broken file must not take the others along
+            docstring = f"(can't be loaded: {path.name}, line {error.lineno}: {error.msg})"
+        found[path.stem.replace("_", "-")] = docstring.partition("\n")[0]
+    return found
+
+
+def name_of(kind: type[Model]) -> str:
+    """The name of a model that was found: its file's."""
+    return kind.__module__.rpartition(".")[2].replace("_", "-")
+
+
+def find(name: str) -> type[Model]:
+    """The one model class that the file of this name defines.
+
+    Raises:
+        UsageError: when there is no such model.
+        GenkitError: when its file can't be imported.
+    """
+    from genkit.contract import Model
+
+    if name not in names():
+        raise UsageError(f"no model is called '{name}'; there are {', '.join(names())}")
+    try:
+        module = importlib.import_module(f"genkit.models.{name.replace('-', '_')}")
+    except (SyntaxError, ImportError, NameError, AttributeError) as error:
+        raise GenkitError(f"models/{name.replace('-', '_')}.py can't be loaded: {error}") from error
+    (model,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Model) and value.__module__ == module.__name__
+    )
+    return model
