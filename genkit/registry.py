@@ -30,6 +30,21 @@ def name_of(kind: type[Model]) -> str:
     return kind.__module__.rpartition(".")[2].replace("_", "-")
 
 
+def require(name: str) -> None:
+    """Refuse a name that no model has.
+
+    Raises:
+        UsageError
+    """
+    if name not in names():
+        raise UsageError(f"no model is called '{name}'; there are {', '.join(names())}")
+
+
+def file_of(name: str) -> Path:
+    """The file that defines the model of this name."""
+    return Path(__file__).parent / "models" / f"{name.replace('-', '_')}.py"
+
+
 def find(name: str) -> type[Model]:
     """The one model class that the file of this name defines.
 
@@ -37,10 +52,9 @@ def find(name: str) -> type[Model]:
         UsageError: when there is no such model.
         GenkitError: when its file can't be imported.
     """
-    from genkit.contract import Model
+    require(name)
+    from genkit.contract import Model  # which takes torch along
 
-    if name not in names():
-        raise UsageError(f"no model is called '{name}'; there are {', '.join(names())}")
     try:
         module = importlib.import_module(f"genkit.models.{name.replace('-', '_')}")
     except (SyntaxError, ImportError, NameError, AttributeError) as error:
