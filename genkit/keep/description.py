@@ -123,7 +123,9 @@ def examine(folder: Path) -> Description:
         registry.require(about.model)
         held = numbers_in(contents[about.weights_file])
         if about.weights is not None and about.weights > held:
-            raise ValueError(f"{about.weights_file} holds {held:,} numbers, and {about.weights:,} weights are described")
+            raise ValueError(
+                f"{about.weights_file} holds {held:,} numbers, and {about.weights:,} weights are described"
+            )
         return about
 
     return refusing_damage(folder, examined)
