@@ -40,7 +40,7 @@ def require(name: str) -> None:
         raise UsageError(f"no model is called '{name}'; there are {', '.join(names())}")
 
 
-def file_of(name: str) -> Path:
+def source(name: str) -> Path:
     """The file that defines the model of this name."""
     return Path(__file__).parent / "models" / f"{name.replace('-', '_')}.py"
 
