@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +18,18 @@ def names() -> dict[str, str]:
     """Every model's name and the first line of its file's docstring, read without importing torch."""
     found = {}
     for path in sorted((Path(__file__).parent / "models").glob("[!_]*.py")):
-        try:
-            docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        except SyntaxError as error:  # one broken file must not take the others along
-            docstring = f"(can't be loaded: {path.name}, line {error.lineno}: {error.msg})"
-        found[path.stem.replace("_", "-")] = docstring.partition("\n")[0]
+        status = path.stat()
+        found[path.stem.replace("_", "-")] = _first_line(path, status.st_mtime_ns, status.st_size)
     return found
+
+
+@functools.lru_cache(256)
+def _first_line(path: Path, _changed: int, _size: int) -> str:
+    try:
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    except SyntaxError as error:  # one broken file must not take the others along
+        docstring = f"(can't be loaded: {path.name}, line {error.lineno}: {error.msg})"
+    return docstring.partition("\n")[0]
 
 
 def name_of(kind: type[Model]) -> str:
