@@ -68,8 +68,7 @@ def test_a_step_moves_what_its_phase_says_and_nothing_else(name: str, image: Ima
     model = build(name, image)
     state = TrainingState(model, total_steps=2, steps_per_epoch=2)
     for turn, phase in enumerate(state.phases):
-        alone = TrainingState(model, 2, 2)
-        alone.phases, alone.optimizers = [phase], [alone.optimizers[turn]]
+        alone = TrainingState(model, 2, 2, [phase])
         before = {key: value.clone() for key, value in model.named_parameters()}
         own = {id(parameter) for parameter in phase.module.parameters()}
         batch = random_batch(image)

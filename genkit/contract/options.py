@@ -57,8 +57,12 @@ class TrainingOptions(BaseModel):
     grad_clip: GradClip = 0.0
     ema: Ema = 0.0
 
+    def share(self, epochs: float) -> float:
+        """How much of the run so many epochs are, for a `Phase` that begins or ends after them: in [0, 1]."""
+        return min(1.0, max(0.0, epochs / self.epochs))
+
     def optimizer(self) -> dict[str, Any]:
-        """These options as the arguments of torch.optim.AdamW, for a `Phase`."""
+        """These options as the arguments of AdamW, for a `Phase`."""
         return {"lr": self.lr, "betas": (self.beta1, self.beta2), "weight_decay": self.weight_decay}
 
 

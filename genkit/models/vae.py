@@ -214,7 +214,7 @@ class VAE(GenerativeModel):
 
     def in_pieces(self, z: Tensor, images: Tensor) -> Tensor:
         """The same. A validation's batch is larger than training's, and needs its K images each only one by one."""
-        if torch.is_grad_enabled():
+        if z.requires_grad:
             return self.log_likelihood(z, images)
         size = max(1, NUMBERS_AT_ONCE // (z.shape[1] * self.image.numbers))
         pairs = zip(z.split(size), images.split(size), strict=True)

@@ -26,7 +26,7 @@ from genkit.reproduce.measures import MEASURES, SUMMARIES
 from genkit.reproduce.recipe import Recipe, named_runs
 from genkit.reproduce.results import Measured, Record, Row, Trained
 from genkit.reproduce.sheets import PICTURES
-from genkit.run import record, trainer
+from genkit.run import preparation, record, trainer
 from genkit.step.accelerate import precision_kept
 from genkit.version import __version__
 
@@ -145,7 +145,7 @@ class Shelf:
         """The configuration as a run of it has it: with the options that its images fill in, where they are there."""
         if data.missing(wanted.data) is not None:
             return wanted
-        return trainer.fitted_to(self.images[wanted.data], wanted)
+        return preparation.fitted_to(self.images[wanted.data], wanted)
 
     def configured(self, path: Path) -> Config | None:
         """A run's configuration; None for somebody else's that can't be read, which is none of ours."""

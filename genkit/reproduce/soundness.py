@@ -24,7 +24,7 @@ from genkit.reproduce.measures import MEASURES, SUMMARIES
 from genkit.reproduce.recipe import Contents, Step, named_in, nearest, require
 from genkit.reproduce.sheets import PICTURES
 from genkit.reproduce.steps import Kind
-from genkit.run.trainer import build, fitted_to
+from genkit.run.preparation import build, fitted_to
 from genkit.run.validation import validate
 
 Runs = Mapping[str, Config]

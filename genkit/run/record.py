@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -17,10 +17,8 @@ from genkit.files import from_json, read_plain
 from genkit.keep.config import MAX_SIZE, Config
 from genkit.options import as_text
 from genkit.run.process import load_average
+from genkit.run.result import Result
 from genkit.version import __version__
-
-if TYPE_CHECKING:
-    from genkit.run.trainer import Result
 
 ENVIRONMENT = "environment.json"
 #: What the bits of a result depend on, besides the configuration.

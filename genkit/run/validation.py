@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -23,9 +24,13 @@ PATCH = 8
 PLACES = 8
 
 
-@torch.no_grad()
-def validate(model: Model, split: Split, device: torch.device, seed: int = 0) -> dict[str, float]:
+def validate(
+    model: Model, split: Split, device: torch.device, seed: int = 0, phases: Collection[str] | None = None
+) -> dict[str, float]:
     """The model's own losses over a split, averaged over its images, plus the metric that it is monitored by.
+
+    The losses are those of `phases`, by their names; by default of all. A loss may take gradients itself, as a gradient
+    penalty does: the weights are frozen, so that no others are computed.
 
     What only several images can tell, `active_units` and `diversity`, is left out of a split of one.
 
@@ -35,15 +40,17 @@ def validate(model: Model, split: Split, device: torch.device, seed: int = 0) ->
     model.eval()
     collected: dict[str, list[Tensor]] = {}
     counts = []
-    with seeded(seed, device):
+    with seeded(seed, device), frozen(model):
         for batch in in_order(split, evaluation_batch(model.image), device):
             counts.append(len(batch.images))
             for phase in model.phases():
+                if phases is not None and phase.name not in phases:
+                    continue
                 prefix = f"{phase.name}/" if phase.name else ""
                 losses = phase.losses(batch)
                 batch = batch.after(losses)
                 for name, value in scalars(losses).items():
-                    collected.setdefault(prefix + name, []).append(value)
+                    collected.setdefault(prefix + name, []).append(value.detach())
         shares = torch.tensor(counts, dtype=torch.float64) / len(split)
         metrics = {name: float(torch.stack(values).cpu().double() @ shares) for name, values in collected.items()}
         if ability.encodes(model) and len(split) > 1:
@@ -58,6 +65,18 @@ def validate(model: Model, split: Split, device: torch.device, seed: int = 0) ->
             if len(real) > 1:
                 metrics["diversity"] = diversity(samples, real)
     return metrics
+
+
+@contextmanager
+def frozen(model: Model) -> Iterator[None]:
+    """No gradient of a weight is computed inside, or remembered for; afterwards, what could move can move again."""
+    free = [each for each in model.parameters() if each.requires_grad]
+    model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for each in free:
+            each.requires_grad_(True)
 
 
 def active_units(codes: Tensor) -> int:
