@@ -27,7 +27,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, all_suffixes
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -218,20 +218,22 @@ def _entry_points(_path: tuple[str, ...]) -> list[Offer]:
 
 
 def file_of(module: str) -> Path | None:
-    """Where a module lies, by those who would import it, and without running the packages that it lies in."""
-    spec: ModuleSpec | None = None
-    name, _, rest = module.partition(".")
+    """Where a module lies, without running the packages that it lies in; None where it isn't there."""
+    top, *parts = module.split(".")
     try:
-        while True:
-            within = spec.submodule_search_locations if spec else None
-            specs = (finder.find_spec(name, within) for finder in sys.meta_path)
-            spec = next(filter(None, specs), None)
-            if spec is None or not rest:
-                return Path(spec.origin) if spec and spec.origin else None
-            part, _, rest = rest.partition(".")
-            name = f"{name}.{part}"
-    except Exception:  # a package's own finder may be anything
+        spec = importlib.util.find_spec(top)
+    except Exception:  # whoever finds it may be anybody's
         return None
+    if spec is None:
+        return None
+    file = Path(spec.origin) if spec.origin else None
+    folders = [Path(each) for each in spec.submodule_search_locations or ()]
+    for part in parts:
+        endings = (f"{part}{suffix}" for suffix in all_suffixes())
+        names = [str(Path(part, "__init__.py")), *endings]
+        file = next((path for folder in folders for name in names if (path := folder / name).is_file()), None)
+        folders = [path for folder in folders if (path := folder / part).is_dir()]
+    return file
 
 
 def help_of(offer: Offer) -> str:
@@ -328,8 +330,8 @@ def how_to_get(name: str, provider: Provider) -> str:
     """What to do for a model that isn't here. Of what a checkpoint says, only what has the form of a name is shown."""
     if isinstance(provider, File):
         return (
-            f"the model {name} isn't here; it was trained from a file {provider.file}: name the folder that has it with "
-            f"{VARIABLE}=FOLDER, or give it to train, as in genkit train FOLDER/{provider.file} --resume RUN"
+            f"the model {name} isn't here; it was trained from a file {provider.file}: name the folder that has it "
+            f"with {VARIABLE}=FOLDER, or give it to train, as in genkit train FOLDER/{provider.file} --resume RUN"
         )
     if provider.package == GENKIT.package:
         return f"the model {name} comes with genkit {provider.version}, and this is {GENKIT}: pip install -U genkit"
@@ -349,7 +351,7 @@ def provider_of(name: str) -> Provider:
 
 
 def folder_to_give(name: str) -> Path | None:
-    """The folder that GENKIT_MODELS lacks for other commands to find the model of a typed file; None where it has it."""
+    """What GENKIT_MODELS lacks for other commands to find the model of a typed file; None where it lacks nothing."""
     typed = _typed.get(name)
     if typed is None or typed.file is None or any(each.module == typed.module for each in in_variable()):
         return None

@@ -4,9 +4,9 @@
 
     TestContract = genkit.testing.contract("my-model", latent_dim=8)
 
-pytest collects the class as any other, with an id a test: `test_my_model.py::TestContract::test_validation`. The options
-make the model small; what they leave out has its default. For images of other shapes than `Contract.shapes`, or tests of
-one's own beside these, inherit from `Contract`. Nothing is needed but pytest and images of noise, which are made here.
+pytest collects the class as any other, with an id a test: `test_my_model.py::TestContract::test_validation`. The
+options make the model small; what they leave out has its default. For images of other shapes than `Contract.shapes`, or
+tests of one's own beside these, inherit from `Contract`. Nothing is needed but pytest; the images are noise.
 
 A model may refuse what it can't be trained on, with a `genkit.errors.UsageError` or `DataError`: a test of such images
 is skipped with that line. What a model can't do, by `contract.ability`, is not asked of it.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -99,7 +100,7 @@ class Contract:
         if "known" in metafunc.fixturenames:
             metafunc.parametrize("known", KNOWN)
 
-    # -- what it is made of ---------------------------------------------------------------------------------------------
+    # -- what it is made of --------------------------------------------------------------------------------------------
 
     def test_it_is_found_by_its_name(self) -> None:
         name, kind = self.found()
@@ -115,16 +116,15 @@ class Contract:
     def test_shapes_and_ranges(self, shape: ImageShape) -> None:
         model = self.build(shape).eval()
         images = random_batch(shape, 5).images
-        if not (ability.encodes(model) or type(model).features is not Model.features):
-            skip("says nothing of an image")
         for what in ("features", "representation"):
-            rows = getattr(model, what)(images)
+            rows = self.allowed(partial(getattr(model, what), images))
             assert rows.ndim == 2, f"{what} of 5 images are (5, F), not {tuple(rows.shape)}"
             assert len(rows) == 5, f"{what} of 5 images are (5, F), not {tuple(rows.shape)}"
         if ability.classifies(model):
             likely = model.probabilities(images)
             assert likely.shape == model(images).shape, "probabilities and logits are of as many classes"
-            assert 0 <= float(likely.min()) <= float(likely.max()) <= 1, "probabilities lie in [0, 1]"
+            assert likely.min() >= 0, "probabilities lie in [0, 1]"
+            assert likely.max() <= 1, "probabilities lie in [0, 1]"
         if not ability.generates(model):
             return
         dim = model.options.latent_dim
@@ -146,8 +146,7 @@ class Contract:
         options = self.build(self.image).options
         try:
             kind(Clip(4, *self.image), options)  # type: ignore[arg-type]
-        except UsageError as error:
-            assert "frames" in str(error)
+        except UsageError:
             return
         raise AssertionError("it was built for clips, whose time it drops")
 
@@ -160,10 +159,8 @@ class Contract:
     def test_what_features_do_not_need_can_be_dropped(self) -> None:
         """All that is left gets a gradient where anything was dropped, and the features are the same."""
         model = self.build(self.image).eval()
-        if not (ability.encodes(model) or type(model).features is not Model.features):
-            skip("says nothing of an image")
         images = random_batch(self.image, 3).images
-        before, weights = model.features(images), len(list(model.parameters()))
+        before, weights = self.allowed(lambda: model.features(images)), len(list(model.parameters()))
         model.keep_features()
         after = model.features(images)
         assert torch.equal(before, after), "its features are others after keep_features"
@@ -172,7 +169,7 @@ class Contract:
             left = [name for name, each in model.named_parameters() if each.grad is None]
             assert not left, f"keep_features leaves what features don't need: {', '.join(left)}"
 
-    # -- how it is trained ----------------------------------------------------------------------------------------------
+    # -- how it is trained ---------------------------------------------------------------------------------------------
 
     def test_no_gradient_reaches_a_frozen_module(self) -> None:
         model = self.build(self.image)
@@ -188,10 +185,11 @@ class Contract:
             losses["loss"].backward()
             batch = batch.after(losses)
             own = {id(parameter) for parameter in phase.module.parameters()}
-            reached = [name for name, each in model.named_parameters() if each.grad is not None and id(each) not in own]
-            assert not reached, f"a gradient of the phase '{phase.name}' reaches {', '.join(reached)}"
-            assert any(each.grad is not None for each in phase.module.parameters()), (
-                f"none reaches '{phase.name}' itself"
+            reached = {name: id(each) for name, each in model.named_parameters() if each.grad is not None}
+            others = [name for name, each in reached.items() if each not in own]
+            assert reached, f"no gradient of the phase '{phase.name}' reaches anything"
+            assert not others, (
+                f"a gradient of the phase '{phase.name}' reaches {', '.join(others)}, which isn't its own"
             )
             assert not any(value.requires_grad for value in batch.earlier.values())
 
@@ -274,7 +272,7 @@ class Contract:
         other = [file for file in ours if ours[file] != theirs[file]]
         assert not other, f"stopped and resumed, it comes to another {', '.join(other)}: some state is no buffer"
 
-    # -- what is kept and drawn -----------------------------------------------------------------------------------------
+    # -- what is kept and drawn ----------------------------------------------------------------------------------------
 
     def test_a_checkpoint_opens_alone_and_gives_the_same_images(self, ema: float, tmp_path: Path) -> None:
         model = self.build(self.image, ema=ema)
@@ -295,9 +293,6 @@ class Contract:
         if ema:
             averaged = [not torch.equal(found[key], value) for key, value in model.state_dict().items()]
             assert any(averaged), "its moving average is what it is now"
-        if ability.encodes(best) or type(best).features is not Model.features:
-            some = random_batch(self.image, 3).images
-            assert torch.equal(opened.model.features(some), best.features(some))
         if ability.generates(best):
             codes = sampling.seed_codes(best, range(5))
             assert ability.generates(opened.model)
@@ -324,7 +319,7 @@ class Contract:
         torch.testing.assert_close(mean, centre, atol=1e-4, rtol=0)
         assert (spread > 0).all(), "a latent number is the same for every seed"
 
-    # -- what they share ------------------------------------------------------------------------------------------------
+    # -- what they share -----------------------------------------------------------------------------------------------
 
     def found(self) -> tuple[str, type[Model]]:
         """The model's name and its class."""
@@ -404,16 +399,15 @@ def random_split(image: ImageShape, count: int, known: str = "labels and attribu
     noise = torch.Generator().manual_seed(count)
     pixels = torch.randint(0, 256, (count, *image), dtype=torch.uint8, generator=noise)
     flags = torch.rand(count, len(ATTRIBUTES), generator=noise) > 0.5
-    return Split(
-        pixels, torch.arange(count), torch.arange(count) % 10 if labels else None, flags if attributes else None
-    )
+    rows = torch.arange(count)
+    return Split(pixels, rows, rows % 10 if labels else None, flags if attributes else None)
 
 
 def random_images(image: ImageShape, known: str = "labels and attributes") -> Dataset:
     """A data set of noise."""
     labels, attributes = KNOWN[known]
-    splits = (random_split(image, count, known) for count in (24, 12, 13))
-    return Dataset("noise", *splits, CLASSES if labels else (), ATTRIBUTES if attributes else ())
+    train, val, test = (random_split(image, count, known) for count in (24, 12, 13))
+    return Dataset("noise", train, val, test, CLASSES if labels else (), ATTRIBUTES if attributes else ())
 
 
 def contents_of(run: Path) -> dict[str, bytes]:
