@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from genkit import registry
 from genkit.contract import GenerativeModel, Model, ability
 from genkit.errors import GenkitError, UsageError, in_one_line
 from genkit.files import sha256_of, whole_folder
@@ -323,9 +324,9 @@ def refused(part: str, kind: str) -> Iterator[None]:
     except (OSError, MemoryError):
         raise
     except Exception as error:
-        raise GenkitError(
-            f"the {part} can't be exported as {kind}, so nothing was written: {in_one_line(error)}"
-        ) from error
+        place = registry.fault_of(error)
+        said = f"{place}: {in_one_line(error)}" if place else in_one_line(error)
+        raise GenkitError(f"the {part} can't be exported as {kind}, so nothing was written: {said}") from error
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,14 @@ import click
 from genkit import registry
 from genkit.cli.output import emit, json_flag
 from genkit.cli.shared import loading
+from genkit.errors import ModelError
 
 if TYPE_CHECKING:
     from genkit.data import DataOptions
     from genkit.keep.config import Config
     from genkit.keep.rundir import RunDirectory
+
+logger = logging.getLogger("genkit")
 
 #: Parameters of the command that a recipe can't set.
 NO_OPTIONS_OF_A_RUN = ("config", "resume", "as_json", "dry_run")
@@ -31,6 +35,7 @@ class Train(click.Group):
         return train_model(name) if name in registry.names() else None
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        registry.warn_of_clashes()
         with formatter.section("Models"):
             formatter.write_dl(list(registry.names().items()))
 
@@ -40,12 +45,17 @@ class Train(click.Group):
         return super().resolve_command(context, arguments)
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        """Let the model go unnamed where a run or a recipe names it: `genkit train --resume RUN`."""
+        """Let the model go unnamed where a run or a recipe names it: `genkit train --resume RUN`.
+
+        Or let it be given by its file: `genkit train ./my_model.py`.
+        """
         if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
             name = named_elsewhere(arguments)
             if name is None:
                 context.fail(f"name the model before its options: genkit train MODEL {arguments[0]} …")
             arguments = [name, *arguments]
+        elif arguments and registry.is_path(arguments[0]):
+            arguments = [registry.add(arguments[0]), *arguments[1:]]
         return super().parse_args(context, arguments)
 
 
@@ -120,7 +130,13 @@ def train_model(name: str) -> click.Command:
         from genkit.keep.config import RunOptions
 
         model = registry.find(name)
+    taken = {*DataOptions.model_fields, *RunOptions.model_fields, *NO_OPTIONS_OF_A_RUN, "debug", "help"}
+    for field in sorted(taken & model.Options.model_fields.keys()):
+        raise ModelError(f"{registry.shown_by_name(name)}: its option {field} is one of genkit's own; rename it")
     model_flags = options.flags(model.Options)
+
+    provider = registry.provider_of(name)
+    whose = "" if provider == registry.GENKIT else f"A model of {provider}. "
 
     @click.pass_context
     def callback(context: click.Context, resume: str | None, dry_run: bool, as_json: bool, **_values: Any) -> int:
@@ -136,6 +152,11 @@ def train_model(name: str) -> click.Command:
             if distributed.leads():
                 emit(described, described_lines(described), as_json)
             return 0
+        folder = registry.folder_to_give(name)
+        if folder is not None and distributed.leads():
+            logger.info(
+                "found    by the path that was typed; other commands find it with %s=%s", registry.VARIABLE, folder
+            )
         with distributed.joined(settings.run.device) as team:
             if directory is None:
                 result = trainer.start(settings, team)
@@ -156,7 +177,7 @@ def train_model(name: str) -> click.Command:
     return SectionedCommand(
         name,
         callback=callback,
-        help=f"{registry.names()[name]}\n\nPrints the folder of the run on stdout.",
+        help=f"{registry.names()[name]}\n\n{whose}Prints the folder of the run on stdout.",
         sections={
             "Model": [each for each in model_flags if each.name not in TRAINING_FIELDS],
             "Training": [each for each in model_flags if each.name in TRAINING_FIELDS],
@@ -271,7 +292,8 @@ def described_lines(described: dict[str, Any]) -> list[str]:
     from genkit.options import as_text, default_as_text, is_flag
 
     fields = registry.find(described["model"]).Options.model_fields
-    rows = [("model", described["model"], "")]
+    provider = registry.provider_of(described["model"])
+    rows = [("model", described["model"], "" if provider == registry.GENKIT else str(provider))]
     for part in ("options", "data", "run"):
         for option, value in described[part].items():
             source, text = described["sources"][option], as_text(value)

@@ -12,7 +12,8 @@ from genkit.contract.batch import Batch
 from genkit.contract.images import TrainingImages
 from genkit.contract.options import TRAINING_FIELDS, Options, TrainingOptions
 from genkit.contract.phase import Phase
-from genkit.contract.shape import ImageShape
+from genkit.contract.shape import ImageShape, require_axes
+from genkit.errors import UsageError
 
 
 class Model(nn.Module, ABC):
@@ -21,15 +22,21 @@ class Model(nn.Module, ABC):
     Args:
         image: the shape of the images that it is built for.
         options: an instance of this class's own `Options`.
+
+    Raises:
+        UsageError: for images with other axes than its own.
     """
 
     Options: ClassVar[type[TrainingOptions]] = TrainingOptions
     #: The validation metric that picks the best checkpoint, lower is better: one that a phase logs, or one of
     #: `run.validation.SAMPLE_METRICS`.
     monitor: str = "loss"
+    #: The axes of an image, in order, that the model is written for; others are refused before anything is built.
+    axes: ClassVar[tuple[str, ...]] = ImageShape._fields
 
     def __init__(self, image: ImageShape, options: Any):
         super().__init__()
+        require_axes(type(self).__name__, self.axes, image)
         self.image = image
         self.options = options
 
@@ -49,11 +56,15 @@ class Model(nn.Module, ABC):
         return {}
 
     def features(self, images: Tensor) -> Tensor:
-        """What stands for an image (B, C, H, W) when images are compared or plotted: (B, F), by default its code."""
+        """What stands for an image (B, C, H, W) when images are compared or plotted: (B, F), by default its code.
+
+        Raises:
+            UsageError: of a model without codes that doesn't define it.
+        """
         encode = getattr(self, "encode", None)
         if encode is not None:
             return encode(images)
-        raise NotImplementedError(f"{type(self).__name__} neither encodes images nor defines features")
+        raise UsageError(f"{type(self).__name__} neither encodes images nor says what their features are")
 
     def representation(self, images: Tensor) -> Tensor:
         """What a classifier is given to tell images (B, C, H, W) apart: (B, F), by default their `features`."""

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
+from genkit import registry
 from genkit.errors import GenkitError, in_one_line
 from genkit.explore.space import AT_ONCE, TERMS, Found, Space, Term
 
@@ -294,7 +295,7 @@ class Desk:
         except ConnectionError:
             raise
         except Exception as error:
-            logger.warning("a request failed: %s: %s", type(error).__name__, in_one_line(error))
+            logger.warning("a request failed: %s", registry.blamed(error))
             answer = Answer(TEXT, b"this request can't be answered", 400)
         headers = [("Content-Type", answer.kind), *HEADERS]
         if isinstance(answer.body, bytes):
@@ -419,7 +420,7 @@ class Desk:
         except (GenkitError, Refused) as error:
             yield as_json({"error": in_one_line(error)}) + b"\n"
         except Exception as error:
-            logger.warning("a search failed: %s: %s", type(error).__name__, in_one_line(error))
+            logger.warning("a search failed: %s", registry.blamed(error))
             yield as_json({"error": "this image's code can't be found"}) + b"\n"
 
 

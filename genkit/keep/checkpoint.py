@@ -103,6 +103,7 @@ def snapshot(
     """
     own, *others = [random_tensors()] if random is None else random
     description = Description(
+        provider=registry.provider_of(about["model"]),
         image=Image(**state.model.image._asdict()),
         options=state.model.options.model_dump(mode="json"),
         step=state.step,
@@ -264,14 +265,16 @@ def build_for(description: Description, weights: Mapping[str, Tensor]) -> Model:
     It is built without memory first ("meta" device), and only if it has exactly the weights that the file holds is it
     built in earnest: else a few bytes of JSON could ask for a model of any size.
     """
-    kind = registry.find(description.model)
+    kind = registry.find_again(description.model, description.provider)
     options = kind.Options.model_validate(description.options)
     image = ImageShape(**description.image.model_dump())
     expected = shapes_of(kind, image, options)
     found = {name: tensor.shape for name, tensor in weights.items()}
     if expected != found:
         name = min(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise ValueError(f"its weights aren't those of the model that it describes, beginning with {name}")
+        before, now = description.provider or registry.GENKIT, registry.provider_of(description.model)
+        other = "" if str(before) == str(now) else f" (it was of {before}, and is here of {now})"
+        raise ValueError(f"its weights aren't those of the model that it describes, beginning with {name}{other}")
     model = kind(image, options)
     model.load_state_dict(weights)
     return model

@@ -13,9 +13,11 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from safetensors import SafetensorError
 
+from genkit import registry
 from genkit.data import DataOptions
-from genkit.errors import CheckpointError, GenkitError, in_one_line
+from genkit.errors import CheckpointError, GenkitError, ModelError, in_one_line
 from genkit.files import from_json, read_plain, require_plain, sha256_of, to_json
+from genkit.registry import Provider
 
 FORMAT = 1
 MODEL, AVERAGED, TRAINING = "model.safetensors", "averaged.safetensors", "training.safetensors"
@@ -44,6 +46,7 @@ class Description(BaseModel):
     Attributes:
         format: of the checkpoint's files.
         model: the model's name.
+        provider: whose it was: a package with its version, or a file with its hash; None where that wasn't recorded.
         image: the shape of the images that it is built for.
         options: the model's, as its own `Options` take them.
         step, epoch: training steps taken, and passes over the training images.
@@ -61,6 +64,7 @@ class Description(BaseModel):
 
     format: int = FORMAT
     model: str
+    provider: Provider | None = None
     image: Image
     options: dict[str, Any]
     step: Annotated[int, Field(ge=0)]
@@ -100,10 +104,13 @@ def describe(folder: Path) -> Description:
 
 
 def refusing_damage(folder: Path, action: Callable[[], T]) -> T:
-    """The result of `action`; whatever a strange file makes it stumble over is one CheckpointError."""
+    """The result of `action`; whatever a strange file makes it stumble over is one CheckpointError.
+
+    That its model isn't here, or fails by its own code, is no damage, and is left as it is.
+    """
     try:
         return action()
-    except CheckpointError:
+    except (CheckpointError, ModelError):
         raise
     except (
         OSError,
@@ -117,6 +124,8 @@ def refusing_damage(folder: Path, action: Callable[[], T]) -> T:
         GenkitError,
     ) as error:
         if type(error).__name__ == "OutOfMemoryError":  # torch's: a device that others fill is no damage
+            raise
+        if registry.fault_of(error) and not isinstance(error, GenkitError):
             raise
         raise CheckpointError(f"{folder} is no checkpoint that this genkit can open: {in_one_line(error)}") from error
 

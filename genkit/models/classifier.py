@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import torch
@@ -20,7 +21,7 @@ from genkit import contract, nets, registry
 from genkit.contract import Batch, ImageShape, Model, Phase
 from genkit.contract.images import TrainingImages
 from genkit.contract.weightless import without_memory
-from genkit.errors import DataError, UsageError
+from genkit.errors import DataError, ModelError, UsageError
 
 #: The target that stands for all attributes.
 ALL_ATTRIBUTES = "attributes"
@@ -37,15 +38,22 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
+    provider: registry.Provider | None = None
     options: dict[str, Any]
     features: Annotated[int, Field(ge=1, le=2**31)]
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Body:
         """A checkpoint's or a configuration's may have been written by anybody."""
-        if self.model not in registry.names() or self.model == registry.name_of(Classifier):
-            raise ValueError(f"'{self.model}' is no model whose features could carry a classifier")
-        registry.find(self.model).Options.model_validate(self.options)
+        try:
+            kind = registry.find_again(self.model, self.provider)
+        except ModelError:
+            raise
+        except UsageError:
+            kind = Classifier
+        if kind is Classifier:
+            raise ValueError(f"{ascii(self.model)[:80]} is no model whose features could carry a classifier")
+        kind.Options.model_validate(self.options)
         return self
 
 
@@ -125,7 +133,9 @@ class Classifier(Model):
             return {**(super().options_from(source) or {}), "from_scratch": False}
         features = features_of(source)
         own = source.options.model_dump(mode="json", exclude=set(contract.TRAINING_FIELDS))
-        return {"body": {"model": registry.name_of(type(source)), "options": own, "features": features}}
+        name = registry.name_of(type(source))
+        provider = asdict(registry.provider_of(name))
+        return {"body": {"model": name, "provider": provider, "options": own, "features": features}}
 
     def weights_from(self, source: Model) -> Mapping[str, Tensor]:
         if self.options.from_scratch:

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import torch
 
+from genkit import registry
 from genkit.contract import GenerativeModel, ImageShape, ability
 from genkit.data.dataset import Dataset
 from genkit.data.decode import BadImage, decode, read_header, without_warnings
-from genkit.errors import GenkitError, UsageError, in_one_line
+from genkit.errors import GenkitError, UsageError
 from genkit.files import require_plain
 from genkit.latent import arithmetic, embedding, images, pictures, sampling
 from genkit.latent.arithmetic import Exemplars, Term
@@ -287,5 +288,5 @@ def guarded(make: Maker, account: Account, limit: int) -> list[Block]:
     except GenkitError as error:
         return [Missing(str(error))]
     except Exception as error:  # a model may be anybody's, and its weights may be nonsense
-        logger.warning("%s: a picture is left out: %s: %s", account.name, type(error).__name__, in_one_line(error))
-        return [Missing(f"it couldn't be drawn ({type(error).__name__}: {in_one_line(error)})")]
+        logger.warning("%s: a picture is left out: %s", account.name, registry.blamed(error))
+        return [Missing(f"it couldn't be drawn ({registry.blamed(error)})")]

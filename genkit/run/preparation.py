@@ -41,8 +41,9 @@ def require_room(config: Config, dataset: Dataset) -> None:
         size = checkpoint.size(registry.find(config.model), dataset.shape, config.options)
     except (RuntimeError, TypeError) as error:
         raise GenkitError(
-            f"models/{config.model.replace('-', '_')}.py: its __init__ needs the values of tensors ({error}), so that "
-            "its checkpoints couldn't be checked before they are loaded; compute those values without torch"
+            f"{registry.shown_by_name(config.model)}: its __init__ can't be run without memory for its weights "
+            f"({registry.blamed(error)}), so that its checkpoints couldn't be checked before they are loaded; if it "
+            "needs the values of tensors, compute those without torch"
         ) from error
     rundir.require_space(Path(config.run.out), size)
 
