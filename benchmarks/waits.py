@@ -35,11 +35,11 @@ GENKIT = (sys.executable, "-m", "genkit")
 FIRST_STEP = """
 import os, sys
 from genkit.run import trainer
-steps = run.train
+steps = trainer.train
 def train(*arguments):
     next(steps(*arguments))
     os._exit(0)
-run.train = train
+trainer.train = train
 from genkit.cli import main
 main()
 """

@@ -2,6 +2,9 @@
 
 A value comes from the first that has it: the flag, the `GENKIT_*` variable, the `--config` file, the field's default.
 click already resolves in that order once the file's values are its `default_map`, and remembers where each came from.
+
+Between a class and its flags stands what is `described` of each field: plain data, which can be kept for a command that
+refuses a value without importing the model.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import difflib
 import stat
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -33,35 +36,101 @@ MAX_RECIPE = 1 << 16
 MAX_DOTS = 100
 
 
+class Described(BaseModel, extra="forbid", frozen=True):
+    """An option as plain data: all that its flag shows, and all that it checks as soon as a value is typed.
+
+    Attributes:
+        name: of the field.
+        kind: of the value.
+        choices: among which it is.
+        min, max: of a number; min_open, max_open: that it must not be the bound itself.
+        metavar: what stands for the value in the help; None lets click name it.
+        help: what the option says.
+        default: in words.
+        needs: another option, without which this one says nothing.
+    """
+
+    name: str
+    kind: Literal["switch", "whole", "number", "choice", "text"]
+    choices: tuple[str, ...] = ()
+    min: int | float | None = None
+    max: int | float | None = None
+    min_open: bool = False
+    max_open: bool = False
+    metavar: str | None = None
+    help: str | None = None
+    default: str
+    needs: str | None = None
+
+    @property
+    def click_type(self) -> click.ParamType | None:
+        """What checks a value, within the field's own bounds; None of a switch, which takes none."""
+        bounds: tuple[Any, ...] = (self.min, self.max, self.min_open, self.max_open)
+        return {
+            "switch": lambda: None,
+            "whole": lambda: click.IntRange(*bounds),
+            "number": lambda: click.FloatRange(*bounds),
+            "choice": lambda: click.Choice(self.choices),
+            "text": lambda: click.STRING,
+        }[self.kind]()
+
+
 class Flag(click.Option):
-    """An option made from a field: its default is shown in the help, but left to pydantic to set.
+    """An option made from its description: its default is shown in the help, but left to pydantic to set.
 
     So "given" and "left alone" stay apart, which recipes and the run's record need.
     """
 
-    def __init__(self, name: str, field: FieldInfo):
-        kebab = name.replace("_", "-")
-        kind = click_type(field)
+    def __init__(self, about: Described):
+        kebab = about.name.replace("_", "-")
         super().__init__(
-            [f"--{kebab}/--no-{kebab}" if kind is click.BOOL else f"--{kebab}", name],
-            type=None if kind is click.BOOL else kind,
-            metavar=metavar(field, kind),
-            help=field.description,
+            [f"--{kebab}/--no-{kebab}" if about.kind == "switch" else f"--{kebab}", about.name],
+            type=about.click_type,
+            metavar=about.metavar,
+            help=about.help,
             default=None,
-            envvar=f"GENKIT_{name.upper()}",
+            envvar=f"GENKIT_{about.name.upper()}",
         )
-        self.shown_default = shown_default(field)
+        self.shown_default = about.default
 
     def get_help_extra(self, context: click.Context) -> Any:
         return {**super().get_help_extra(context), "default": self.shown_default}
 
 
-def flags(options: type[BaseModel]) -> list[click.Option]:
-    """One flag a field, with its bounds, default and help, and its variable `GENKIT_NAME`.
+def flags(described: Iterable[Described]) -> list[Flag]:
+    """One flag an option, with its bounds, default and help, and its variable `GENKIT_NAME`."""
+    return [Flag(each) for each in described]
 
-    A field whose `json_schema_extra` is {"flag": False} has none: it is filled in by the data or by another run.
+
+def describe(options: type[BaseModel]) -> tuple[Described, ...]:
+    """The fields of a class that become flags.
+
+    A field whose `json_schema_extra` is {"flag": False} doesn't: it is filled in by the data or by another run.
     """
-    return [Flag(name, field) for name, field in options.model_fields.items() if is_flag(field)]
+    return tuple(described(name, field) for name, field in options.model_fields.items() if is_flag(field))
+
+
+def described(name: str, field: FieldInfo) -> Described:
+    """One of them."""
+    annotation, needs = value_type(field), extra(field).get("needs")
+    about: dict[str, Any] = {"kind": "text"}
+    if get_origin(annotation) is Literal:
+        about = {"kind": "choice", "choices": tuple(str(value) for value in get_args(annotation))}
+    elif annotation is bool:
+        about = {"kind": "switch"}
+    elif annotation is int:
+        about = {"kind": "whole", "metavar": "N", **bounds_of(field)}
+    elif annotation is float:
+        about = {"kind": "number", "metavar": "X", **bounds_of(field)}
+    elif get_origin(field.annotation) is tuple:
+        about = {"kind": "text", "metavar": "N,N,…"}
+    return Described(
+        name=name,
+        help=field.description,
+        default=shown_default(field),
+        needs=None if needs is None else str(needs),
+        **about,
+    )
 
 
 def is_flag(field: FieldInfo) -> bool:
@@ -74,11 +143,8 @@ def extra(field: FieldInfo) -> dict[str, Any]:
     return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
 
 
-def click_type(field: FieldInfo) -> click.ParamType:
-    """The click type that checks a value as soon as it is typed, within the field's own bounds."""
-    annotation = value_type(field)
-    if get_origin(annotation) is Literal:
-        return click.Choice([str(value) for value in get_args(annotation)])
+def bounds_of(field: FieldInfo) -> dict[str, Any]:
+    """The bounds of a number, as click calls them."""
     bounds: dict[str, Any] = {}
     for constraint in field.metadata:
         match constraint:
@@ -90,12 +156,7 @@ def click_type(field: FieldInfo) -> click.ParamType:
                 bounds |= {"max": le}
             case annotated_types.Lt(lt):
                 bounds |= {"max": lt, "max_open": True}
-    kinds: dict[Any, click.ParamType] = {
-        bool: click.BOOL,
-        int: click.IntRange(**bounds),
-        float: click.FloatRange(**bounds),
-    }
-    return kinds.get(annotation, click.STRING)
+    return bounds
 
 
 def value_type(field: FieldInfo) -> Any:
@@ -103,17 +164,6 @@ def value_type(field: FieldInfo) -> Any:
     if get_origin(field.annotation) in (Union, types.UnionType):
         return next(part for part in get_args(field.annotation) if part is not type(None))
     return field.annotation
-
-
-def metavar(field: FieldInfo, kind: click.ParamType) -> str | None:
-    """What stands for the value in the help; None lets click name it."""
-    if isinstance(kind, click.IntRange):
-        return "N"
-    if isinstance(kind, click.FloatRange):
-        return "X"
-    if get_origin(field.annotation) is tuple:
-        return "N,N,…"
-    return None
 
 
 def shown_default(field: FieldInfo) -> str:
@@ -157,16 +207,15 @@ def as_text(value: object) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
-def require_needed(options: type[BaseModel], given: Mapping[str, Any]) -> None:
-    """Refuse an option that says nothing without another, which wasn't given: its `json_schema_extra` has "needs".
+def require_needed(described: Iterable[Described], given: Mapping[str, Any]) -> None:
+    """Refuse an option that says nothing without another, which wasn't given.
 
     Raises:
         UsageError
     """
-    for name, field in options.model_fields.items():
-        needed = str(extra(field).get("needs", name))
-        if given.get(name) and needed not in given and needed != name:
-            flag, other = (each.replace("_", "-") for each in (name, needed))
+    for option in described:
+        if given.get(option.name) and option.needs is not None and option.needs not in given:
+            flag, other = (each.replace("_", "-") for each in (option.name, option.needs))
             raise UsageError(f"--{flag} says nothing without --{other}; give that too, or leave --{flag} out")
 
 

@@ -313,8 +313,7 @@ def find_again(name: str, provider: Provider | None) -> type[Model]:
         UsageError: as `find`.
         ModelError: when it isn't here, with what to do about it; or it can't be loaded.
     """
-    if provider is not None and name not in offers():
-        raise ModelError(how_to_get(name, provider))
+    require_again(name, provider)
     loaded = load(name)
     before, now = provider, loaded.provider
     if isinstance(before, File) and isinstance(now, File):
@@ -373,11 +372,12 @@ def name_of(kind: type[Model]) -> str:
     raise ModelError(f"{kind.__module__}.{kind.__name__} is no model that genkit finds by a name")
 
 
-def load(name: str) -> Loaded:
-    """Import a model, once a process; out loud where there is another of the same name.
+def meant(name: str) -> Offer:
+    """What is meant by a name; out loud where there is another of the same. Nothing of it is run.
 
     Raises:
-        UsageError, ModelError: as `find`.
+        UsageError: when there is no such model.
+        ModelError: when it can't be loaded, as far as that can be known.
     """
     found = offers()
     if name not in found:
@@ -390,6 +390,27 @@ def load(name: str) -> Loaded:
         raise ModelError(f"the model {name} can't be loaded: {offer.problem}")
     for other in others:
         say(clash(offer, other))
+    return offer
+
+
+def require_again(name: str, provider: Provider | None) -> None:
+    """Refuse the name of a run's model, which was `provider`'s, where it isn't here.
+
+    Raises:
+        UsageError, ModelError: with what to do about it.
+    """
+    if provider is not None and name not in offers():
+        raise ModelError(how_to_get(name, provider))
+    meant(name)
+
+
+def load(name: str) -> Loaded:
+    """Import a model, once a process.
+
+    Raises:
+        UsageError, ModelError: as `find`.
+    """
+    offer = meant(name)
     if offer.module not in _loaded:
         _loaded[offer.module] = loaded_from(offer)
     return _loaded[offer.module]

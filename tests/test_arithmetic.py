@@ -7,7 +7,8 @@ import torch
 
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import UsageError
-from genkit.latent.arithmetic import Exemplars, Term, combine, is_file_term, matching, parse, parse_numbers
+from genkit.latent.arithmetic import Exemplars, Term, combine, is_file_term, matching, parse
+from genkit.latent.numbers import parse_numbers
 
 
 @pytest.mark.parametrize(

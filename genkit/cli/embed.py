@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up
 
 logger = logging.getLogger("genkit")
 
@@ -55,12 +55,13 @@ def embed(
     Writes the plot as PNG and SVG, the points as CSV, and the codes for TensorBoard's projector. A GAN, which has no
     encoder, is shown by its discriminator's last features.
     """
+    found = looked_up(run, dataset)
     with loading():
         from genkit.keep import rundir
         from genkit.latent import embedding
         from genkit.step import passes
 
-    opened = load_run(run, device, out)
+    opened = load_run(found, device, out)
     images = opened.dataset(dataset)
     everything = images.splits()[split]
     rows = everything.take(everything.spread(limit))

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from genkit.cli.output import emit, finite, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, typed
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, loading, looked_up, typed
 from genkit.errors import DataError, GenkitError, UsageError
 from genkit.evaluate import topics
-from genkit.keep import description
 
 if TYPE_CHECKING:
     from genkit.data import DataOptions
@@ -102,22 +101,24 @@ def evaluate(
 
     Samples are judged by a classifier of their data set, which is trained the first time: some minutes.
     """
-    from genkit import device as devices
-    from genkit.evaluate import report
-    from genkit.evaluate.subject import Asked
-
     chosen = topics.chosen(only)
     if expressions and "arithmetic" not in chosen:
         raise UsageError("--arithmetic is measured by the topic arithmetic, which --only leaves out")
     for option, topic in OF_TOPICS.items():
         if topic not in chosen and typed(context, option):
             logger.warning("--%s is of the topic %s, which --only leaves out", option.replace("_", "-"), topic)
+    sought = [looked_up(run, dataset) for run in runs or (None,)]
+    with loading():
+        from genkit import device as devices
+        from genkit.evaluate import report
+        from genkit.evaluate.subject import Asked
+
     devices.keep_freed_memory()
     # All that can be wrong is found before the first of them is measured, which may take minutes.
     loaded: dict[DataOptions, Dataset] = {}
     prepared: list[Prepared] = []
-    for run in runs or (None,):
-        prepared.append(prepare(load_run(run, device, out), len(runs) > 1, dataset, split, limit, expressions, loaded))
+    for one in sought:
+        prepared.append(prepare(load_run(one, device, out), len(runs) > 1, dataset, split, limit, expressions, loaded))
         require_other_names(prepared)
     if samples is not None and samples > min(len(each.subject.images) for each in prepared):
         fewest = min(len(each.subject.images) for each in prepared)
@@ -221,6 +222,7 @@ def subject_of(
     """
     from genkit.evaluate.subject import Subject
     from genkit.files import sha256_of
+    from genkit.keep import description
 
     everything = images.splits()[split]
     if not len(everything):

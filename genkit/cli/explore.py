@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, loading
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, loading, looked_up
 
 if TYPE_CHECKING:
     from genkit.explore.server import Server
@@ -64,6 +64,7 @@ def explore(
     the map of the test images' codes, and the model draws what lies under the cursor; walk, calculate, move single
     dimensions, or drop an image of your own.
     """
+    found = looked_up(run, dataset)
     with loading():
         from genkit.explore import server
         from genkit.explore.space import Space
@@ -72,7 +73,7 @@ def explore(
         from genkit.explore import stored
 
         stored.check(export)  # before what takes long
-    opened = load_run(run, device, None)
+    opened = load_run(found, device, None)
     generator, about = opened.generator, opened.checkpoint.description
     load = functools.cache(lambda: opened.dataset(dataset))
     names = (about.data.dataset, about.classes, about.attributes)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up
 from genkit.errors import UsageError
 
 logger = logging.getLogger("genkit")
@@ -47,15 +47,16 @@ def export(run: str | None, kind: str, dataset: str | None, device: str, out: Pa
     They are held against the model on test images and on samples; if one differs by more than 1e-4, nothing is written.
     Prints the files.
     """
+    if kind == "safetensors" and dataset is not None:
+        raise UsageError("--dataset goes with --format onnx or pt2: to write weights, no images are needed")
+    found = looked_up(run, dataset)
     with loading():
         from genkit import export as work
         from genkit.keep import rundir
         from genkit.latent import images
 
-    if kind == "safetensors" and dataset is not None:
-        raise UsageError("--dataset goes with --format onnx or pt2: to write weights, no images are needed")
     work.require(kind)
-    opened = load_run(run, device, out)
+    opened = load_run(found, device, out)
     folder = rundir.unused(opened.folder("exports") / f"{opened.name}-{kind}")
     if kind == "safetensors":
         made = work.weights(opened.checkpoint, opened.name, folder)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import epochs, loading
 from genkit.errors import CheckpointError
-from genkit.keep import description
+
+if TYPE_CHECKING:
+    from genkit.keep.description import Description
 
 
 @click.command()
@@ -18,33 +23,39 @@ def info(run: str | None, as_json: bool) -> int:
 
     RUN is a run's folder or number, a checkpoint's folder, or a folder of runs; left out, it is the newest run.
     """
-    with loading():
-        from genkit.keep import rundir
-        from genkit.options import as_text
+    from genkit.contract import ImageShape
+    from genkit.keep import description, rundir
+    from genkit.options import as_text
 
     found = rundir.find(run)
-    damaged = {}
+    whole: dict[Path, Description] = {}
+    damaged: dict[Path, CheckpointError] = {}
     for path in found.checkpoints:
         try:
-            description.verify(path)
+            whole[path] = description.examine(path)
         except CheckpointError as error:
-            damaged[path] = str(error)
-    opened = found.read()
-    about = opened.description
-    weights = sum(each.numel() for each in opened.model.parameters())
+            damaged[path] = error
+
+    def described(path: Path) -> tuple[Path, Description]:
+        if path in damaged:
+            raise damaged[path]
+        return path, whole[path]
+
+    opened, about = found.first_whole(described)
+    weights = weights_of(opened) if about.weights is None else about.weights
     result = {
         "run": found.run.path if found.run else None,
-        "checkpoint": opened.path,
+        "checkpoint": opened,
         "checkpoints": [path.name for path in found.run.checkpoints] if found.run else [],
         "damaged": [path.name for path in damaged],
         "weights": weights,
-        **about.model_dump(mode="json"),
+        **about.model_dump(mode="json", exclude={"weights"}),
     }
     lines = [
         f"run         {found.run.path if found.run else 'none (a checkpoint by itself)'}",
-        f"checkpoint  {opened.path} (whole: every SHA-256 agrees)",
+        f"checkpoint  {opened} (whole: every SHA-256 agrees)",
         f"model       {about.model}, {weights:,} weights",
-        f"images      {opened.model.image}, from {about.data.dataset}",
+        f"images      {ImageShape(**about.image.model_dump())}, from {about.data.dataset}",
         f"trained     {about.step:,} steps, {epochs(about.epoch)}, {about.seconds:.0f} s",
         *(f"{name:11} {value:.6g}" for name, value in about.metrics.items()),
         f"options     {as_text(about.options)}",
@@ -52,3 +63,11 @@ def info(run: str | None, as_json: bool) -> int:
     lines += [f"damaged     {problem}" for problem in damaged.values()]
     emit(result, lines, as_json)
     return 1 if damaged else 0
+
+
+def weights_of(checkpoint: Path) -> int:
+    """How many weights a checkpoint's model has, by building it: one of an early version doesn't say."""
+    with loading():
+        from genkit.keep.checkpoint import count, read
+
+    return count(read(checkpoint).model)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, loading
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, loading, looked_up
 from genkit.errors import GenkitError, UsageError, in_one_line
 
 if TYPE_CHECKING:
@@ -45,13 +45,14 @@ def report(runs: tuple[str, ...], method: str, device: str, out: Path | None, as
     It opens from disk, needs no network and runs no script, so it can be sent to anybody. Several runs stand side by
     side. What isn't there (a GAN's reconstructions, an evaluation that nobody has asked for) says why. Prints the file.
     """
+    if out is not None:
+        require_own(out)
+    found = [looked_up(run) for run in runs or (None,)]
     with loading():
         from genkit.files import write_file
         from genkit.report import page
 
-    if out is not None:
-        require_own(out)
-    opened = [load_run(run, device, None) for run in runs or (None,)]
+    opened = [load_run(each, device, None) for each in found]
     made = page.make(accounts(opened), method)  # type: ignore[arg-type]  # click has checked the choice
     file = out or place(opened)
     write_file(file, made.content)
@@ -96,13 +97,14 @@ def require_own(file: Path) -> None:
         UsageError: when it is no name for a page.
         GenkitError: when something else stands there, which must not be overwritten.
     """
-    from genkit.files import read_plain
-    from genkit.report import page
-
     if file.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--out: {file} is no name for a page; give one that ends in .html")
     if not file.exists() and not file.is_symlink():
         return
+    with loading():
+        from genkit.files import read_plain
+        from genkit.report import page
+
     try:
         ours = page.is_ours(read_plain(file))
     except (OSError, ValueError) as error:

@@ -61,9 +61,12 @@ def reproduce(
         raise click.UsageError("name one recipe, or give --list" if name is None else "--list takes no recipe")
     if listed or name is None:
         return show_list(as_json)
-    from genkit.reproduce import carry_out, recipe
+    from genkit.reproduce import recipe
 
-    chosen = recipe.Recipe(recipe.find(name), quick, out, device)
+    path = recipe.find(name)  # before torch is imported
+    from genkit.reproduce import carry_out
+
+    chosen = recipe.Recipe(path, quick, out, device)
     if dry_run:
         plans, missing = carry_out.plan(chosen), carry_out.missing(chosen)
         emit(described(chosen, plans, missing), plan_lines(chosen, plans, missing), as_json)

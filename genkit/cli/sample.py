@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, loading, typed
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, loading, looked_up, typed
 from genkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Numbers(click.ParamType):
     name = "0-7,12"
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> list[int]:
-        from genkit.latent.arithmetic import parse_numbers
+        from genkit.latent.numbers import parse_numbers
 
         if isinstance(value, list):
             return value
@@ -131,7 +131,7 @@ def sample(
     """
     kind = chosen_kind(context, asked)
     asked["typed"] = {name for name in asked if typed(context, name)}
-    opened = load_run(run, device, out)
+    opened = load_run(looked_up(run, asked["dataset"]), device, out)
     picture = MAKERS[kind](opened, asked)
     for note in picture.notes:
         logger.info("%s", note)
@@ -321,9 +321,10 @@ def exemplars(opened: OpenedRun, term: Term, source: Lazy, count: int, seed: int
     import torch
 
     from genkit.latent import arithmetic, images, sampling
+    from genkit.latent.numbers import parse_numbers
 
     if term.text.startswith("@"):
-        codes = sampling.seed_codes(opened.generator, arithmetic.parse_numbers(term.text[1:]))
+        codes = sampling.seed_codes(opened.generator, parse_numbers(term.text[1:]))
         return arithmetic.Exemplars(term, sampling.decode(opened.generator, codes), codes)
     if arithmetic.is_file_term(term.text):
         found = [images.read_image(Path(part.strip()), opened.generator.image) for part in term.text.split(",")]

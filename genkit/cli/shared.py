@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from genkit.data import DataOptions
     from genkit.data.dataset import Dataset, Split
     from genkit.keep.checkpoint import Checkpoint
-    from genkit.keep.rundir import RunDirectory
+    from genkit.keep.rundir import Found, RunDirectory
 
 logger = logging.getLogger("genkit")
 
@@ -98,15 +98,12 @@ class OpenedRun(NamedTuple):
         return path
 
     def dataset(self, other: str | None = None) -> Dataset:
-        """The images that the model was trained on, or another set brought to the same shape.
+        """The images that the model was trained on, or another set, which was `looked_up`, brought to the same shape.
 
         Raises:
-            UsageError: when there is no such other set, or their shape isn't the model's.
+            UsageError: when their shape isn't the model's.
         """
         from genkit import data
-
-        if other is not None:
-            data.require_known(other)
 
         images = data.load(self.data_options(other))
         self.require_shape(images)
@@ -150,13 +147,28 @@ class OpenedRun(NamedTuple):
         return rows.attributes[:, images.attributes.index(name)].long(), (f"not {name}", name)
 
 
-def load_run(run: str | None, device: str, out: Path | None) -> OpenedRun:
-    """Find a run, check and open its best checkpoint, and bring its model to the device."""
-    from genkit import device as devices
+def looked_up(run: str | None, dataset: str | None = None) -> Found:
+    """What RUN stands for, once it is known that there are such images: all that is refused before torch is imported.
+
+    Raises:
+        CheckpointError: when there is no such run.
+        UsageError: when there are no such images.
+    """
+    from genkit import data
     from genkit.keep import rundir
 
-    where = devices.pick(device)
     found = rundir.find(run)
+    if dataset is not None:
+        data.require_known(dataset)
+    return found
+
+
+def load_run(found: Found, device: str, out: Path | None) -> OpenedRun:
+    """Check and open a run's best checkpoint, and bring its model to the device."""
+    with loading():
+        from genkit import device as devices
+
+    where = devices.pick(device)
     opened = found.read()
     about = opened.description
     logger.info(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from genkit.data import DataOptions
     from genkit.keep.config import Config
     from genkit.keep.rundir import RunDirectory
+    from genkit.options import Described
 
 logger = logging.getLogger("genkit")
 
@@ -123,29 +124,31 @@ class SectionedCommand(click.Command):
 
 def train_model(name: str) -> click.Command:
     """The command that trains one model, with that model's options, the data's and the run's as flags."""
-    with loading():
-        from genkit import options
-        from genkit.contract import TRAINING_FIELDS
-        from genkit.data import DataOptions
-        from genkit.keep.config import RunOptions
+    from genkit import options
+    from genkit.cli import model_flags
+    from genkit.contract import TRAINING_FIELDS
+    from genkit.data import DataOptions
+    from genkit.keep.config import RunOptions
 
-        model = registry.find(name)
+    about = model_flags.of(name)
     taken = {*DataOptions.model_fields, *RunOptions.model_fields, *NO_OPTIONS_OF_A_RUN, "debug", "help"}
-    for field in sorted(taken & model.Options.model_fields.keys()):
+    for field in sorted(taken & {each.name for each in about}):
         raise ModelError(f"{registry.shown_by_name(name)}: its option {field} is one of genkit's own; rename it")
-    model_flags = options.flags(model.Options)
-
-    provider = registry.provider_of(name)
-    whose = "" if provider == registry.GENKIT else f"A model of {provider}. "
+    own = options.flags(about)
+    offer = registry.meant(name)
+    whose = "" if offer.package == registry.GENKIT else f"A model of {offer.whose}. "
 
     @click.pass_context
     def callback(context: click.Context, resume: str | None, dry_run: bool, as_json: bool, **_values: Any) -> int:
+        from genkit.keep.rundir import find_run
+
+        directory = None if resume is None else find_run(resume)
+        if directory is None:
+            refuse(context, about)
         with loading():
-            from genkit.keep.rundir import find_run
             from genkit.run import trainer
             from genkit.step import distributed
 
-        directory = None if resume is None else find_run(resume)
         settings = new_settings(context, name) if directory is None else settings_of(directory, context, name)
         if dry_run:
             described = settings.as_json()
@@ -179,11 +182,11 @@ def train_model(name: str) -> click.Command:
         callback=callback,
         help=f"{registry.names()[name]}\n\n{whose}Prints the folder of the run on stdout.",
         sections={
-            "Model": [each for each in model_flags if each.name not in TRAINING_FIELDS],
-            "Training": [each for each in model_flags if each.name in TRAINING_FIELDS],
-            "Data": list(options.flags(DataOptions)),
+            "Model": [each for each in own if each.name not in TRAINING_FIELDS],
+            "Training": [each for each in own if each.name in TRAINING_FIELDS],
+            "Data": list(options.flags(options.describe(DataOptions))),
             "Run": [
-                *options.flags(RunOptions),
+                *options.flags(options.describe(RunOptions)),
                 click.Option(
                     ["--resume"],
                     metavar="RUN",
@@ -208,13 +211,45 @@ def train_model(name: str) -> click.Command:
     )
 
 
+def given_by_a_person(context: click.Context) -> dict[str, Any]:
+    """The options that somebody has set: by a flag, a variable or a recipe."""
+    from genkit import options
+
+    sources = options.sources(context)
+    return {key: value for key, value in context.params.items() if sources[key] != "default"}
+
+
+def refuse(context: click.Context, about: Sequence[Described]) -> None:
+    """Refuse what can't be meant of a new run, as far as that is seen without torch.
+
+    Args:
+        about: the model's options.
+
+    Raises:
+        UsageError: for an option without the one that it needs, or for images that aren't there.
+        CheckpointError: for a run to begin with that isn't there.
+    """
+    from genkit import data, options
+    from genkit.data import DataOptions
+    from genkit.keep import rundir
+    from genkit.keep.config import RunOptions
+
+    given = given_by_a_person(context)
+    options.require_needed(about, given)
+    if given.get("dataset"):
+        data.require_known(given["dataset"])
+    if "init_from" in given:
+        rundir.find(given["init_from"])
+    for part in (DataOptions, RunOptions):
+        options.validate(part, given)
+
+
 def new_settings(context: click.Context, name: str) -> Config:
     """The configuration of a new run: flag, then variable, then recipe, then the weights' run, then default.
 
     Raises:
-        UsageError: for images or options that can't be meant.
+        UsageError: for options that can't be meant.
     """
-    from genkit import data as sets
     from genkit import options, registry
     from genkit.data import DataOptions
     from genkit.keep import rundir
@@ -222,10 +257,7 @@ def new_settings(context: click.Context, name: str) -> Config:
 
     kind = registry.find(name).Options
     sources = options.sources(context)
-    given = {key: value for key, value in context.params.items() if sources[key] != "default"}
-    options.require_needed(kind, given)
-    if given.get("dataset"):
-        sets.require_known(given["dataset"])
+    given = given_by_a_person(context)
     if "init_from" in given:
         weights = rundir.find(given["init_from"]).read()
         own = registry.find(name).options_from(weights.model)

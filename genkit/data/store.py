@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pooch
+import platformdirs
 
 from genkit.data import Missing
 from genkit.errors import DataError
@@ -33,7 +33,7 @@ def roots() -> list[Path]:
     """The folders that data is looked for in, in order: GENKIT_DATA if it is set, then the user's cache directory."""
     chosen = os.environ.get("GENKIT_DATA")
     folders = [Path(chosen).expanduser()] if chosen else []
-    return [*folders, Path(pooch.os_cache("genkit"))]
+    return [*folders, Path(platformdirs.user_cache_dir("genkit"))]
 
 
 def writable_root() -> Path:
@@ -163,6 +163,8 @@ def download(
     Raises:
         DataError: when the network is forbidden (GENKIT_OFFLINE), or no mirror gave the file. Nothing is left behind.
     """
+    import pooch  # which takes an HTTP library along
+
     by_hand = f"put {urls[0]} into {target.parent}{alternatives}"
     if offline():
         raise DataError(f"{target.name} is missing and GENKIT_OFFLINE is set; unset it, or {by_hand}")

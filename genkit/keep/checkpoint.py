@@ -108,6 +108,7 @@ def snapshot(
         options=state.model.options.model_dump(mode="json"),
         step=state.step,
         processes=1 + len(others),
+        weights=count(state.model),
         **about,
     )
     files = {
@@ -123,6 +124,11 @@ def snapshot(
         files[AVERAGED] = state.averaged.state_dict()
     copies = {name: {key: copied(value) for key, value in tensors.items()} for name, tensors in files.items()}
     return Snapshot(copies, description)
+
+
+def count(model: Model) -> int:
+    """How many numbers training moves."""
+    return sum(each.numel() for each in model.parameters())
 
 
 def copied(tensor: Tensor) -> Tensor:
@@ -166,7 +172,8 @@ def write_exported(folder: Path, opened: Checkpoint, readme: str) -> Path:
     """
     about = opened.description
     images = about.data.dataset if about.data.dataset in SOURCES else f"./{Path(about.data.dataset).name}"
-    changes = {"exported": True, "processes": 1, "data": about.data.model_copy(update={"dataset": images})}
+    data = about.data.model_copy(update={"dataset": images})
+    changes = {"exported": True, "processes": 1, "data": data, "weights": count(opened.model)}
     description = about.model_copy(update=changes)
     contents = {
         MODEL: save({name: copied(value) for name, value in opened.model.state_dict().items()}),
@@ -215,8 +222,7 @@ def read(folder: Path) -> Checkpoint:
     def open_model() -> Checkpoint:
         contents = read_verified(folder, {DESCRIPTION, MODEL, AVERAGED})
         description = parse_description(contents[DESCRIPTION])
-        averaged = description.options.get("ema") and not description.exported
-        weights = load(contents[AVERAGED if averaged else MODEL])
+        weights = load(contents[description.weights_file])
         del contents
         return Checkpoint(folder, build_for(description, weights).eval().requires_grad_(False), description)
 

@@ -6,12 +6,13 @@ Nothing here imports torch: a checkpoint is chosen, described and verified witho
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-from safetensors import SafetensorError
+from safetensors import SafetensorError, deserialize
 
 from genkit import registry
 from genkit.data import DataOptions
@@ -58,6 +59,7 @@ class Description(BaseModel):
         classes, attributes: the names of the labels, and of the attributes.
         processes: that trained together; the state of each one's random generators is kept.
         exported: that this is an exported one, which can be used but not trained on.
+        weights: how many numbers training moves; None where a version wrote it that didn't count them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -78,6 +80,12 @@ class Description(BaseModel):
     attributes: tuple[str, ...] = ()
     processes: Annotated[int, Field(ge=1)] = 1
     exported: bool = False
+    weights: Annotated[int, Field(ge=0)] | None = None
+
+    @property
+    def weights_file(self) -> str:
+        """The file of the weights to use: the averaged ones, where an average is kept."""
+        return AVERAGED if self.options.get("ema") and not self.exported else MODEL
 
 
 def manifest_of(contents: Mapping[str, bytes]) -> bytes:
@@ -101,6 +109,38 @@ def describe(folder: Path) -> Description:
         CheckpointError
     """
     return refusing_damage(folder, lambda: parse_description(read_plain(folder / DESCRIPTION, MAX_JSON)))
+
+
+def examine(folder: Path) -> Description:
+    """What a whole checkpoint says of itself: every byte is checked, its model is known, and its weights are there.
+
+    That they are weights of this model is seen when it is opened.
+
+    Raises:
+        CheckpointError: when something is missing or altered, or when there is no such model here.
+    """
+
+    def examined() -> Description:
+        contents = read_verified(folder, {DESCRIPTION, MODEL, AVERAGED})
+        about = parse_description(contents[DESCRIPTION])
+        registry.require_again(about.model, about.provider)
+        held = numbers_in(contents[about.weights_file])
+        if about.weights is not None and about.weights > held:
+            raise ValueError(
+                f"{about.weights_file} holds {held:,} numbers, and {about.weights:,} weights are described"
+            )
+        return about
+
+    return refusing_damage(folder, examined)
+
+
+def numbers_in(content: bytes) -> int:
+    """How many numbers a safetensors file holds.
+
+    Raises:
+        SafetensorError: when it is none.
+    """
+    return sum(math.prod(tensor["shape"]) for _, tensor in deserialize(content))
 
 
 def refusing_damage(folder: Path, action: Callable[[], T]) -> T:

@@ -1,5 +1,7 @@
 """The run directory: created under a fresh number, found again, locked, pruned. Nothing in it is ever overwritten.
 
+A run is found without torch, and torch is imported when a checkpoint of it is opened.
+
 runs/00003-vae-mnist/
     config.json        every value that the run was made with, and where it came from
     environment.json   versions, git revision, device, command line
@@ -20,17 +22,19 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from genkit.errors import CheckpointError, GenkitError, NoSuchRunError
 from genkit.files import remove_folder, write_folder
-from genkit.keep import checkpoint, description
-from genkit.keep.checkpoint import Checkpoint
+from genkit.keep import description
+
+if TYPE_CHECKING:
+    from genkit.keep.checkpoint import Checkpoint
+
+T = TypeVar("T")
 
 logger = logging.getLogger("genkit")
 
@@ -61,13 +65,19 @@ class Found(NamedTuple):
         Raises:
             CheckpointError: when none is whole.
         """
+        from genkit.keep import checkpoint  # which takes torch along
+
+        return self.first_whole(checkpoint.read)
+
+    def first_whole(self, read: Callable[[Path], T]) -> T:
+        """What `read` makes of the checkpoint that is meant, or of the next one, as `read` above."""
         *before, last = self.checkpoints
         for path in before:
             try:
-                return checkpoint.read(path)
+                return read(path)
             except CheckpointError as error:
                 logger.warning("%s; another checkpoint of the run is used in its place", error)
-        return checkpoint.read(last)
+        return read(last)
 
 
 class RunDirectory:
@@ -89,6 +99,8 @@ class RunDirectory:
         Raises:
             GenkitError: when the folder can't be made; then nothing is left of it.
         """
+        from filelock import FileLock
+
         try:
             parent.mkdir(parents=True, exist_ok=True)
             with FileLock(parent / ".lock"):
@@ -111,6 +123,8 @@ class RunDirectory:
         Raises:
             GenkitError: when another process holds it.
         """
+        from filelock import FileLock, Timeout
+
         lock = FileLock(self.path / ".lock", timeout=0)
         try:
             lock.acquire()

@@ -22,7 +22,7 @@ from report.reading import Reading
 import genkit as package
 from genkit import cli
 from genkit.cli import report
-from genkit.cli.shared import load_run
+from genkit.cli.shared import load_run, looked_up
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import DataError
 from genkit.evaluate import kept
@@ -353,7 +353,7 @@ def test_several_runs_stand_side_by_side(vae: Path, runs: Path, genkit: Genkit, 
     assert len(reading.pictures_of("samples")) == 2
     assert "only a latent space of 2 dimensions" in reading.text("manifold")  # the column of the second run
     (first / "report.html").touch()
-    assert report.place([load_run(str(first), "cpu", None)]) == first / "report-2.html"
+    assert report.place([load_run(looked_up(str(first)), "cpu", None)]) == first / "report-2.html"
 
 
 def test_runs_share_their_axes(known: Account, monkeypatch: pytest.MonkeyPatch) -> None:
