@@ -60,6 +60,9 @@ class Outcome(NamedTuple):
 
 Genkit = Callable[..., Outcome]
 
+#: A stranger's repository, whose own tests run where it is installed.
+collect_ignore = ["plugin"]
+
 SMALL = {
     "ae": ["--hidden", "64", "--latent-dim", "8"],
     "classifier": ["--width", "4"],
