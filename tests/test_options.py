@@ -1,14 +1,17 @@
-"""Recipes: what is read, and that whatever else somebody passes for one ends in one line."""
+"""How fields are described, and recipes: what is read, and that whatever else is passed for one ends in one line."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated, Literal
 
+import click
 import pytest
+from pydantic import BaseModel, Field
 
 from genkit.errors import UsageError
-from genkit.options import MAX_RECIPE, read_config
+from genkit.options import MAX_RECIPE, Described, Flag, describe, read_config
 
 
 @pytest.fixture
@@ -97,3 +100,39 @@ def test_a_large_file_is_not_read(tmp_path):
     with path.open("wb") as file:
         file.truncate(10**10)
     assert "has 10,000,000,000 bytes" in refusal(path)
+
+
+class Example(BaseModel):
+    count: Annotated[int, Field(ge=1, lt=2**63, description="Some.")] = 1
+    share: Annotated[float | None, Field(gt=0, le=1.0, json_schema_extra={"none": "all"})] = None
+    kind: Annotated[Literal[1, "two"], Field(json_schema_extra={"needs": "count"})] = 1
+    sizes: tuple[int, ...] = (3, 2)
+    quiet: bool = False
+    name: Annotated[str, Field(json_schema_extra={"default": "as the data say"})] = "x"
+    filled: Annotated[int, Field(json_schema_extra={"flag": False})] = 0
+
+
+DESCRIBED = (
+    Described(name="count", kind="whole", min=1, max=2**63, max_open=True, metavar="N", help="Some.", default="1"),
+    Described(name="share", kind="number", min=0, min_open=True, max=1.0, metavar="X", default="all"),
+    Described(name="kind", kind="choice", choices=("1", "two"), default="1", needs="count"),
+    Described(name="sizes", kind="text", metavar="N,N,…", default="3,2"),
+    Described(name="quiet", kind="switch", default="False"),
+    Described(name="name", kind="text", default="as the data say"),
+)
+
+
+def test_a_description_holds_all_that_a_flag_shows_and_checks():
+    assert describe(Example) == DESCRIBED
+    again = tuple(Described.model_validate_json(each.model_dump_json()) for each in describe(Example))
+    assert again == DESCRIBED
+    command = click.Command("example", params=[Flag(each) for each in again])
+    shown = dict(each.get_help_record(click.Context(command)) for each in command.params)
+    assert shown == {
+        "--count N": "Some.  [default: 1; 1<=x<9223372036854775808]",
+        "--share X": "[default: all; 0<x<=1.0]",
+        "--kind [1|two]": "[default: 1]",
+        "--sizes N,N,…": "[default: 3,2]",
+        "--quiet / --no-quiet": "[default: False]",
+        "--name TEXT": "[default: as the data say]",
+    }

@@ -18,7 +18,6 @@ from genkit import cli, registry
 from genkit.contract import ImageShape
 from genkit.keep import checkpoint, description
 from genkit.keep.rundir import RunDirectory
-from genkit.options import Described, describe
 
 FIXTURES = Path(__file__).parent / "fixtures" / "0.1.0"
 #: Long enough ago that a file counts as settled.
@@ -220,13 +219,6 @@ def test_an_option_that_needs_another_is_refused_without_torch(fresh: Fresh) -> 
     ended = fresh("train", "classifier", "--from-scratch")
     assert (ended.code, ended.torch) == (2, False)
     assert "--from-scratch says nothing without --init-from" in ended.err
-
-
-@every_model
-def test_a_description_is_the_same_after_it_was_kept(name: str) -> None:
-    for each in describe(registry.find(name).Options):
-        again = Described.model_validate_json(each.model_dump_json())
-        assert repr(again) == repr(each), "also whether a bound is 0 or 0.0, which the help shows"
 
 
 @pytest.fixture
