@@ -57,7 +57,7 @@ def embed(
     """
     with loading():
         from genkit.keep import rundir
-        from genkit.latent import embedding
+        from genkit.latent import projection, projector, scatter, scores
         from genkit.step import passes
 
     opened = load_run(run, device, out)
@@ -66,12 +66,12 @@ def embed(
     rows = everything.take(everything.spread(limit))
     labels, classes = opened.coloring(images, rows, color_by)
     features = passes.features_of_split(opened.model, rows, opened.device)
-    projection = embedding.project(features, method, seed)  # type: ignore[arg-type]  # click has checked the choice
-    if projection.method == "native":
+    found = projection.project(features, method, seed)  # type: ignore[arg-type]  # click has checked the choice
+    if found.method == "native":
         logger.info("these codes have two dimensions already and are shown as they are, whatever the --method")
-    scores = embedding.scores(projection.points, labels)
+    separation = scores.separation(found.points, labels)
 
-    stem = rundir.unused(opened.folder("embeddings") / f"{split}-{projection.method}.png").with_suffix("")
+    stem = rundir.unused(opened.folder("embeddings") / f"{split}-{found.method}.png").with_suffix("")
     files = {
         "png": stem.with_suffix(".png"),
         "svg": stem.with_suffix(".svg"),
@@ -81,30 +81,30 @@ def embed(
     with ThreadPoolExecutor(1) as aside:
         # The projector's sheet of images is encoded while the plot is drawn.
         written = aside.submit(
-            embedding.write_projector, files["projector"], features, labels, classes, rows.rows, rows.images()
+            projector.write_projector, files["projector"], features, labels, classes, rows.rows, rows.images()
         )
-        embedding.plot(
-            projection.points,
+        scatter.plot(
+            found.points,
             labels,
             classes,
             files["png"],
             files["svg"],
             title=f"{opened.name}: {len(rows):,} {split} images of {images.name}",
-            subtitle=in_words(scores),
-            axes=projection.axes,
+            subtitle=in_words(separation),
+            axes=found.axes,
             thumbnails=rows.images() if thumbnails else None,
         )
-        embedding.write_csv(files["csv"], projection.points, labels, classes, rows.rows)
+        projector.write_csv(files["csv"], found.points, labels, classes, rows.rows)
         written.result()
     logger.info("open the codes in TensorBoard's projector with: tensorboard --logdir %s", files["projector"])
     result = {
         "checkpoint": opened.checkpoint.path,
-        "method": projection.method,
+        "method": found.method,
         "split": split,
-        **scores,
+        **separation,
         "files": files,
     }
-    emit(result, [*map(str, files.values()), in_words(scores)], as_json)
+    emit(result, [*map(str, files.values()), in_words(separation)], as_json)
 
 
 def in_words(scores: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from genkit.evaluate.figure import Figure, LeftOut
 from genkit.evaluate.pca import principal_angles
 from genkit.evaluate.subject import Asked, Subject
 from genkit.files import from_json
-from genkit.latent import embedding
+from genkit.latent import scores
 from genkit.options import as_text
 from genkit.reproduce import judged, steps
 from genkit.reproduce.bench import Bench, Opened
@@ -110,7 +110,7 @@ def knn(run: Opened, k: Count = 10) -> Iterable[Figure]:
         ("knn_accuracy", encode_split(run.model, test, run.device)),
         ("pca/knn_accuracy", run.pca().codes(test)),
     ):
-        accuracy = embedding.scores(codes.double().numpy(), test.labels, k)["knn_accuracy"]
+        accuracy = scores.separation(codes.double().numpy(), test.labels, k)["knn_accuracy"]
         yield share_of(name, accuracy, len(test), k=k, votes="leave one out")
 
 
