@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from genkit.data import DataOptions
     from genkit.data.dataset import Dataset
     from genkit.evaluate.figure import Found, Picture
-    from genkit.evaluate.report import Evaluation
     from genkit.evaluate.subject import Subject
+    from genkit.evaluate.table import Evaluation
 
 logger = logging.getLogger("genkit")
 
@@ -103,7 +103,7 @@ def evaluate(
     Samples are judged by a classifier of their data set, which is trained the first time: some minutes.
     """
     from genkit import device as devices
-    from genkit.evaluate import report
+    from genkit.evaluate import table
     from genkit.evaluate.subject import Asked
 
     chosen = topics.chosen(only)
@@ -126,18 +126,18 @@ def evaluate(
     files: list[Path | None] = []
     for each in prepared:
         found = topics.measure(each.subject, Asked(k, nll_images, seed, samples, expressions), chosen)
-        evaluations.append(report.Evaluation(each.subject, found, about(each)))
+        evaluations.append(table.Evaluation(each.subject, found, about(each)))
         files.append(keep(each, evaluations[-1]) if evaluations[-1].figures else None)
     if not any(files):
-        raise GenkitError(f"nothing was measured: {'; '.join(report.missing(evaluations))}")
+        raise GenkitError(f"nothing was measured: {'; '.join(table.missing(evaluations))}")
     for file in files:
         if file is not None:
             logger.info("kept in %s", file)
     result = [{**each.as_json(), "file": file} for each, file in zip(evaluations, files, strict=True)]
     drawings = [str(picture) for each in evaluations for picture in each.about["pictures"].values()]
-    if as_json and (remark := report.remark(evaluations)):
+    if as_json and (remark := table.remark(evaluations)):
         logger.warning("%s", remark)
-    emit({"runs": result}, [*report.lines(evaluations), *([""] if drawings else []), *drawings], as_json)
+    emit({"runs": result}, [*table.lines(evaluations), *([""] if drawings else []), *drawings], as_json)
 
 
 class Prepared(NamedTuple):
@@ -146,14 +146,14 @@ class Prepared(NamedTuple):
     Attributes:
         file: its evaluations.
         prefix: of its pictures' names, where several runs share a folder.
-        data_sum: `Dataset.sum` of the images.
+        data_digest: `Dataset.digest` of the images.
     """
 
     opened: OpenedRun
     subject: Subject
     file: Path
     prefix: str
-    data_sum: str
+    data_digest: str
 
     @property
     def run(self) -> Path | None:
@@ -190,11 +190,11 @@ def prepare(
         opened.require_shape(loaded[options])
     else:
         loaded[options] = opened.dataset(dataset)
-    data_sum = loaded[options].sum()
-    subject = subject_of(opened, loaded[options], options, data_sum, split, limit)
+    data_digest = loaded[options].digest()
+    subject = subject_of(opened, loaded[options], options, data_digest, split, limit)
     for expression in expressions:
         arithmetic.check(expression, subject.dataset)
-    result = Prepared(opened, subject, file, f"{opened.name}-" if shared else "", data_sum)
+    result = Prepared(opened, subject, file, f"{opened.name}-" if shared else "", data_digest)
     kept.own(file, result.run, opened.checkpoint.path)
     return result
 
@@ -212,7 +212,7 @@ def require_other_names(prepared: Sequence[Prepared]) -> None:
 
 
 def subject_of(
-    opened: OpenedRun, images: Dataset, options: DataOptions, data_sum: str, split: str, limit: int | None
+    opened: OpenedRun, images: Dataset, options: DataOptions, data_digest: str, split: str, limit: int | None
 ) -> Subject:
     """The model of an opened run, and the images to measure it by.
 
@@ -229,7 +229,7 @@ def subject_of(
     about = opened.checkpoint.description
     total = sha256_of(opened.checkpoint.path / description.MANIFEST)
     # By their content: a set is the same under another name, too.
-    own = data_sum == about.data_sum if about.data_sum else options == opened.data_options()
+    own = data_digest == about.data_digest if about.data_digest else options == opened.data_options()
     return Subject(
         opened.name,
         opened.model,
@@ -252,12 +252,12 @@ def about(prepared: Prepared) -> dict[str, Any]:
     return {
         "run": prepared.run,
         "checkpoint": prepared.opened.checkpoint.path,
-        "sum": subject.sum,
+        "sum": subject.digest,
         "model": subject.kind,
         "epochs": description.epoch,
         **subject.conditions,
         "images": len(subject.images),
-        "data_sum": prepared.data_sum,
+        "data_sum": prepared.data_digest,
         "pictures": {},
     }
 

@@ -38,7 +38,7 @@ def info(run: str | None, as_json: bool) -> int:
         "checkpoints": [path.name for path in found.run.checkpoints] if found.run else [],
         "damaged": [path.name for path in damaged],
         "weights": weights,
-        **about.model_dump(mode="json"),
+        **about.as_json(),
     }
     lines = [
         f"run         {found.run.path if found.run else 'none (a checkpoint by itself)'}",

@@ -158,7 +158,7 @@ def judged(
     """Distances, overlap and classes of features (N, F), each beside what real images come to."""
     real = everything[order[:count]]
     conditions = {**conditions, "features": judge.name}
-    by = f"by the classifier {judge.sum[:8]}"
+    by = f"by the classifier {judge.digest[:8]}"
     share = f"a share, {by}"
     measures: list[tuple[Mapping[str, str], Callable[[Tensor, Tensor], Any], dict]] = [
         ({"frechet": f"squared, of features {by}"}, frechet_distance, {}),

@@ -31,7 +31,7 @@ class Subject:
         data: what `dataset` was loaded from.
         own: whether these are the images that the model was trained on.
         device: where the model is.
-        sum: SHA-256 of the checkpoint's manifest, which holds the SHA-256 of its every file.
+        digest: SHA-256 of the checkpoint's manifest, which holds the SHA-256 of its every file.
         checkpoint: its name, for people.
         classes: the names of the classes that the model was trained on; None where that isn't known.
     """
@@ -45,7 +45,7 @@ class Subject:
     data: DataOptions
     own: bool
     device: torch.device
-    sum: str
+    digest: str
     checkpoint: str = ""
     classes: tuple[str, ...] | None = None
 

@@ -37,7 +37,7 @@ class Account:
         path: what opens it: the run's folder, or the checkpoint's where it isn't the run's best.
         run: the run's folder, or None.
         checkpoint: the checkpoint's folder.
-        sum: SHA-256 of its manifest.
+        digest: SHA-256 of its manifest.
         model: in evaluation mode, on `device`.
         dataset: the images that it was trained on.
         environment: where it was trained.
@@ -48,7 +48,7 @@ class Account:
     path: Path
     run: Path | None
     checkpoint: Path
-    sum: str
+    digest: str
     description: Description
     model: Model
     device: torch.device
@@ -90,7 +90,9 @@ class Account:
         about = self.description
 
         def own(on: On) -> bool:
-            return about.data_sum == on.data_sum if on.data_sum and about.data_sum else on.dataset == about.data.dataset
+            if on.data_digest and about.data_digest:
+                return on.data_digest == about.data_digest
+            return on.dataset == about.data.dataset
 
         return next((each for each in found if own(each.on)), None)
 
@@ -127,7 +129,7 @@ def read(
 def images_of(description: Description, load: Callable[[], Dataset]) -> Dataset | Missing:
     try:
         dataset = load()
-        same = dataset.sum() == description.data_sum
+        same = dataset.digest() == description.data_digest
     except GenkitError as error:
         name = description.data.dataset
         said = str(error).replace(name, last_part(name))  # which may have spaces in it

@@ -11,7 +11,7 @@ from typing import Any
 
 from genkit.contract import ability
 from genkit.data.dataset import Dataset
-from genkit.evaluate import report as words
+from genkit.evaluate import table as words
 from genkit.evaluate.figure import Figure
 from genkit.options import as_text, is_flag
 from genkit.report.account import Account
@@ -144,7 +144,7 @@ def checkpoint_of(account: Account) -> str:
     monitor = f"val/{account.description.monitor}"
     value = account.description.metrics.get(monitor)
     best = "" if value is None else f", {monitor} {value:.5g}"
-    return f"{account.checkpoint.name}, sha256 {account.sum[:RECOGNISED]}{best}"
+    return f"{account.checkpoint.name}, sha256 {account.digest[:RECOGNISED]}{best}"
 
 
 def environment_of(*keys: str) -> Callable[[Account], str]:

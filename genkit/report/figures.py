@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from genkit.evaluate import report as words
+from genkit.evaluate import table as words
 from genkit.evaluate.figure import Figure
-from genkit.evaluate.report import FLOOR, Conditions, common, condition, in_words, shown, without
+from genkit.evaluate.table import FLOOR, Conditions, common, condition, in_words, shown, without
 from genkit.report.account import Account
 from genkit.report.blocks import Block, Cell, Code, Footnotes, Missing, Table, Text, without_folders
 from genkit.report.card import located

@@ -117,9 +117,9 @@ class Images:
             self.found[asked] = few.drawn(self.whole[every], asked)
         return self.found[asked]
 
-    def sum(self, asked: data.DataOptions) -> str | None:
-        """`Dataset.sum` of them; None where they aren't on this machine."""
-        return self[asked].sum() if data.missing(asked) is None else None
+    def digest(self, asked: data.DataOptions) -> str | None:
+        """`Dataset.digest` of them; None where they aren't on this machine."""
+        return self[asked].digest() if data.missing(asked) is None else None
 
 
 class Shelf:
@@ -173,10 +173,10 @@ class Shelf:
         if not directory.checkpoints:
             return True
         try:
-            trained_on = description.describe(directory.checkpoints[-1]).data_sum
+            trained_on = description.describe(directory.checkpoints[-1]).data_digest
         except CheckpointError:  # which resuming puts aside
             return True
-        now = self.images.sum(asked)
+        now = self.images.digest(asked)
         return now is None or trained_on in ("", now)
 
     def begun_with(self, settings: Config, weights: RunDirectory) -> Config:

@@ -149,7 +149,7 @@ class Training:
 
     def __init__(self, config: Config, dataset: Dataset, team: Team):
         options = config.options
-        self.config, self.dataset, self.data_sum = config, dataset, dataset.sum()
+        self.config, self.dataset, self.data_digest = config, dataset, dataset.digest()
         self.team, self.where = team, team.device
         device.make_deterministic(config.run.deterministic)
         device.keep_freed_memory()
@@ -213,7 +213,7 @@ class Training:
                 logger.warning("%s; going on from the checkpoint before it", error)
                 damaged.append(path)
                 continue
-            if about.data_sum != self.data_sum:
+            if about.data_digest != self.data_digest:
                 raise CheckpointError(
                     f"{path}: the images of {self.dataset.name} aren't those that the run was trained on; bring them "
                     f"back, or start a new run with --init-from {directory.path}"
@@ -464,7 +464,7 @@ class Training:
             seconds=round(self.seconds, 3),
             metrics={f"val/{name}": value for name, value in values.items()},
             data=self.config.data,
-            data_sum=self.data_sum,
+            data_digest=self.data_digest,
             classes=self.dataset.classes,
             attributes=self.dataset.attributes,
         )

@@ -27,7 +27,7 @@ from genkit.data.dataset import Dataset, Split
 from genkit.errors import DataError
 from genkit.evaluate import kept
 from genkit.evaluate.figure import Figure
-from genkit.evaluate.report import shown
+from genkit.evaluate.table import shown
 from genkit.keep import checkpoint, description
 from genkit.keep.config import Config
 from genkit.latent import images, pictures
