@@ -17,6 +17,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from genkit.errors import GenkitError
+from genkit.evaluate.figure import Name
 from genkit.evaluate.topics import TOPICS
 from genkit.files import from_json, read_plain, to_json, write_file
 
@@ -204,7 +205,7 @@ def is_less(now: Any, before: Any) -> bool:
 
 
 def topic_of(entry: Mapping[str, Any]) -> str:
-    return str(entry["name"]).partition("/")[0]
+    return Name(entry["name"]).topic
 
 
 def topics_of(entries: Iterable[Mapping[str, Any]]) -> set[str]:

@@ -22,7 +22,7 @@ from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.errors import DataError
 from genkit.evaluate.estimate import WILSON, Estimate
-from genkit.evaluate.figure import Figure, Found, LeftOut, Picture
+from genkit.evaluate.figure import Figure, Found, LeftOut, Name, Picture
 from genkit.evaluate.judge import Judge
 from genkit.evaluate.neighbours import Neighbours, nearest
 from genkit.evaluate.samples import (
@@ -191,7 +191,7 @@ def judged(
             found.append(Figure(f"samples/{name}{suffix}", estimate.value, estimate.error, unit, said))
     for name, each, error in zip(judge.classes, histograms[0].shares, histograms[0].errors, strict=True):
         said = {**conditions, "error": WILSON} if float(each) in (0, 1) else conditions
-        found.append(Figure(f"samples/share_of_each_class/{name}", float(each), float(error), share, said))
+        found.append(Figure(Name.of("samples", "share_of_each_class", name), float(each), float(error), share, said))
     return found
 
 

@@ -12,14 +12,14 @@ from typing import Any
 from genkit.contract import ability
 from genkit.data.dataset import Dataset
 from genkit.evaluate import table as words
-from genkit.evaluate.figure import Figure
+from genkit.evaluate.figure import Figure, Name
 from genkit.options import as_text, is_flag
 from genkit.report.account import Account
 from genkit.report.blocks import Block, Cell, Code, Missing, Table, last_part
 from genkit.report.evaluations import RECOGNISED
 
 #: The figures that say most about a model, the first ones of which there are stand in the sentence below the title.
-TELLING = ("likelihood/nll", "likelihood/neg_elbo", "reconstruction/squared_error", "samples/frechet")
+TELLING = tuple(map(Name, ("likelihood/nll", "likelihood/neg_elbo", "reconstruction/squared_error", "samples/frechet")))
 TOLD = 2
 #: Models' names as they are spoken.
 SPOKEN = {"ae": "autoencoder", "conv-ae": "convolutional autoencoder", "vae": "VAE", "dcgan": "DCGAN"}
@@ -51,7 +51,7 @@ def told(account: Account) -> str:
     of_topics: dict[str, Figure] = {}
     for name in TELLING:
         if evaluation is not None and name in evaluation.figures:
-            of_topics.setdefault(name.partition("/")[0], evaluation.figures[name])
+            of_topics.setdefault(name.topic, evaluation.figures[name])
     figures = list(of_topics.values())[:TOLD]
     if figures and evaluation is not None:
         on = evaluation.on
@@ -73,7 +73,7 @@ def in_a_sentence(figure: Figure, images: int) -> str:
     count = figure.conditions.get("n", images)
     fewer = f"(of {count:,})" if isinstance(count, int) and count < images else ""
     unit = figure.unit.partition(",")[0]
-    parts = (words.in_words(figure.name.partition("/")[2]), words.shown(figure), unit, fewer)
+    parts = (words.in_words(Name(figure.name).within), words.shown(figure), unit, fewer)
     return " ".join(part for part in parts if part)
 
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from genkit.errors import GenkitError, in_one_line
 from genkit.evaluate import kept
-from genkit.evaluate.figure import Figure, LeftOut
+from genkit.evaluate.figure import Figure, LeftOut, Name
 from genkit.report.blocks import Missing, last_part, without_folders
 
 Conditions = dict[str, str | int | float]
@@ -58,7 +58,7 @@ class Evaluation:
     """
 
     on: On
-    figures: dict[str, Figure]
+    figures: dict[Name, Figure]
     left_out: list[LeftOut]
     said: Conditions
 
@@ -94,7 +94,7 @@ def evaluation(entry: dict[str, Any]) -> Evaluation:
     left_out = TypeAdapter(list[LeftOut]).validate_python(entry["left_out"])
     about = {key: entry[key] for key in ("dataset", "split", "resolution")}
     on = On(**about, images=entry["images"], data_digest=entry.get("data_sum"))
-    return Evaluation(on, {each.name: each for each in figures}, left_out, {**about, "n": on.images})
+    return Evaluation(on, {Name(each.name): each for each in figures}, left_out, {**about, "n": on.images})
 
 
 def with_nan(figure: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from genkit.data.dataset import Split
 from genkit.errors import CheckpointError, UsageError, in_one_line
 from genkit.evaluate import classification, figure, likelihood, reconstruction
 from genkit.evaluate.estimate import WILSON, error_of_share, estimate
-from genkit.evaluate.figure import Figure, LeftOut
+from genkit.evaluate.figure import Figure, LeftOut, Name
 from genkit.evaluate.pca import principal_angles
 from genkit.evaluate.subject import Asked, Subject
 from genkit.files import from_json
@@ -58,7 +58,7 @@ def training_error(run: Opened) -> Iterable[Figure | LeftOut]:
 def errors_of(subject: Subject, names: Mapping[str, str]) -> Iterable[Figure | LeftOut]:
     """Those figures of `genkit evaluate`'s reconstruction that `names` has, under the names that it gives them."""
     for each in reconstruction.figures(subject, Asked()):
-        name = names.get(each.name.removeprefix("reconstruction/"))
+        name = names.get(Name(each.name).within)
         if name is None:
             continue
         if isinstance(each, LeftOut):
@@ -157,7 +157,7 @@ def importance_weighted(
 ) -> Iterable[Figure | LeftOut]:
     """−ln p(x) of test images by importance sampling with `k` codes, and the bound with its terms."""
     for each in likelihood.figures(run.subject, Asked(k=k, nll_images=images, seed=seed)):
-        yield replace(each, name=each.name.removeprefix("likelihood/"))
+        yield replace(each, name=Name(each.name).within or each.name)
 
 
 def test_error(run: Opened) -> Iterable[Figure | LeftOut]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from genkit.contract import ImageShape
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset
-from genkit.evaluate import likelihood, report, topics
+from genkit.evaluate import likelihood, table, topics
 from genkit.evaluate.figure import Figure, LeftOut
 from genkit.evaluate.subject import Asked, Subject
 from genkit.models.vae import VAE, bernoulli_log_likelihood, gaussian_kl
@@ -203,6 +203,6 @@ def test_figures_of_a_model_that_is_no_longer_finite_are_warned_of(digits: Datas
     figures = {each.name: each for each in found if isinstance(each, Figure)}
     for name in ("reconstruction/cross_entropy", "reconstruction/ssim", "likelihood/nll", "likelihood/neg_elbo"):
         assert "no finite numbers" in str(figures[name].warning)
-    table = report.lines([report.Evaluation(subject, found, {"epochs": 1})])
-    assert any(line.startswith("  NLL") and "! nan" in line for line in table)
-    assert any(line.startswith("warning: likelihood/nll: it is nan") for line in table)
+    lines = table.lines([table.Evaluation(subject, found, {"epochs": 1})])
+    assert any(line.startswith("  NLL") and "! nan" in line for line in lines)
+    assert any(line.startswith("warning: likelihood/nll: it is nan") for line in lines)

@@ -18,7 +18,7 @@ from genkit.contract import GenerativeModel, ImageShape, Model, Options, Phase, 
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset, Split
 from genkit.device import seeded
-from genkit.evaluate import arithmetic, classification, interpolation, report, representation, sample_quality
+from genkit.evaluate import arithmetic, classification, interpolation, representation, sample_quality, table
 from genkit.evaluate.figure import Figure, Found, LeftOut, Picture
 from genkit.evaluate.neighbours import nearest
 from genkit.evaluate.samples import frechet_distance, kernel_distance, precision_recall
@@ -82,7 +82,7 @@ class Line(GenerativeModel):
 class Stub:
     """A judge whose features are handed to it, and which sees the class in the first of them."""
 
-    name, sum, dataset = "classifier of stub 12345678 (test accuracy 99.0 %)", "1234567890", "stub"
+    name, digest, dataset = "classifier of stub 12345678 (test accuracy 99.0 %)", "1234567890", "stub"
     classes: tuple[str, ...] = ("low", "high")
     attributes = ("male", "glasses")
 
@@ -380,7 +380,7 @@ class TestReport:
             Figure("samples/frechet_floor", 1.0, None, "", {}),
         ]
         found += [LeftOut("samples/kernel", "no labels"), LeftOut("samples/recall", "no labels")]
-        lines = report.lines([report.Evaluation(subject, found, {"epochs": 1})])
+        lines = table.lines([table.Evaluation(subject, found, {"epochs": 1})])
         assert [line.split() for line in lines[2:6]] == [
             ["representation", "[1]", "code", "[2]", "pixels", "[3]"],
             ["SVM", "1", "0.25", "0.5", "accuracy", "[4]"],
@@ -400,16 +400,16 @@ class TestReport:
             (-0.0004, 0.02, "0.000 ± 0.020"),
             (-0.03, 0.02, "-0.030 ± 0.020"),
         ):
-            assert report.shown(Figure("x", value, error, "")) == text
+            assert table.shown(Figure("x", value, error, "")) == text
 
     def test_what_rounding_leaves_of_an_error_is_none(self) -> None:
-        assert report.shown(Figure("x", 0.438999999999999946, 2.8e-17, "")) == "0.439"
-        assert report.shown(Figure("x", 0.439, 2.8e-5, "")) == "0.439000 ± 0.000028"
+        assert table.shown(Figure("x", 0.438999999999999946, 2.8e-17, "")) == "0.439"
+        assert table.shown(Figure("x", 0.439, 2.8e-5, "")) == "0.439000 ± 0.000028"
 
     def test_many_columns_of_one_row_follow_one_another(self, digits: Dataset) -> None:
         subject = subject_of(small_model("ae", digits.shape), digits)
         found = [Figure(f"samples/share_of_each_class/{name}", 0.1, 0.01, "") for name in range(10)]
-        lines = report.lines([report.Evaluation(subject, found, {"epochs": 1})])
+        lines = table.lines([table.Evaluation(subject, found, {"epochs": 1})])
         assert lines[2].startswith("  samples, share of each class  0: 0.100 ± 0.010, 1: 0.100 ± 0.010,")
         assert max(map(len, lines)) <= 100
         assert "9: 0.100 ± 0.010" in lines[-1]
