@@ -2,7 +2,8 @@
 
 It is the model `classifier` with a fixed recipe and seed. It lies as a checkpoint in the folder `judges` of
 GENKIT_DATA, or of the user's cache where that can't be written; `.NAME-KEY.lock` beside it sees to it that one process
-trains it.
+trains it. This is the one file of evaluation that imports a model: whatever is measured, this very class judges it, and
+its options, its features and its last layer are used.
 Training anew on the same machine gives the same bits. On another it may not: a figure names the judge with its hash.
 """
 

@@ -11,10 +11,11 @@ from torch import Tensor
 from genkit.contract import ImageShape
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset
+from genkit.distributions import bernoulli_log_likelihood, gaussian_kl
 from genkit.evaluate import likelihood, table, topics
 from genkit.evaluate.figure import Figure, LeftOut
 from genkit.evaluate.subject import Asked, Subject
-from genkit.models.vae import VAE, bernoulli_log_likelihood, gaussian_kl
+from genkit.models.vae import VAE
 
 SHAPE = ImageShape(1, 4, 3)
 SIGMA = 0.3

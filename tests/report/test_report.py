@@ -58,7 +58,7 @@ def _few_points() -> Iterator[None]:
 def vae(_few_points: None, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A VAE of two dimensions with an evaluation; a copy, because other tests read the run."""
     run = tmp_path_factory.mktemp("reported") / "00007-vae-mnist5k"
-    shutil.copytree(run_of(runs, "vae"), run)
+    shutil.copytree(run_of(runs, "vae"), run, ignore=shutil.ignore_patterns("evaluation*"))
     quietly("evaluate", run, "--only", "reconstruction,likelihood", "--limit", "40", "--k", "5", "--device", "cpu")
     quietly("report", run, "--device", "cpu")
     return run
