@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, results
 
 logger = logging.getLogger("genkit")
 
@@ -60,18 +60,18 @@ def embed(
         from genkit.latent import projection, projector, scatter, scores
         from genkit.step import passes
 
-    opened = load_run(run, device, out)
+    opened = load_run(run, device)
     images = opened.dataset(dataset)
     everything = images.splits()[split]
     rows = everything.take(everything.spread(limit))
-    labels, classes = opened.coloring(images, rows, color_by)
+    labels, classes = scatter.coloring(images, rows, color_by)
     features = passes.features_of_split(opened.model, rows, opened.device)
     found = projection.project(features, method, seed)  # type: ignore[arg-type]  # click has checked the choice
     if found.method == "native":
         logger.info("these codes have two dimensions already and are shown as they are, whatever the --method")
     separation = scores.separation(found.points, labels)
 
-    stem = rundir.unused(opened.folder("embeddings") / f"{split}-{found.method}.png").with_suffix("")
+    stem = rundir.unused(results(opened, out, "embeddings") / f"{split}-{found.method}.png").with_suffix("")
     files = {
         "png": stem.with_suffix(".png"),
         "svg": stem.with_suffix(".svg"),

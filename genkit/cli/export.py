@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, results
 from genkit.errors import UsageError
 
 logger = logging.getLogger("genkit")
@@ -55,8 +55,8 @@ def export(run: str | None, kind: str, dataset: str | None, device: str, out: Pa
     if kind == "safetensors" and dataset is not None:
         raise UsageError("--dataset goes with --format onnx or pt2: to write weights, no images are needed")
     work.require(kind)
-    opened = load_run(run, device, out)
-    folder = rundir.unused(opened.folder("exports") / f"{opened.name}-{kind}")
+    opened = load_run(run, device)
+    folder = rundir.unused(results(opened, out, "exports") / f"{opened.name}-{kind}")
     if kind == "safetensors":
         made = work.weights(opened.checkpoint, opened.name, folder)
     else:

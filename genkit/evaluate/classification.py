@@ -49,7 +49,7 @@ def unlike(subject: Subject, attributes: tuple[str, ...], classes: int) -> str |
         return f"{dataset.name} has no attribute '{unknown[0]}', which {subject.kind} tells" if unknown else None
     if subject.images.labels is None:
         return f"{dataset.name} has no classes, which {subject.kind} tells"
-    if len(dataset.classes) != classes or subject.classes not in (None, dataset.classes):
+    if len(dataset.classes) != classes or subject.opened.description.classes != dataset.classes:
         return f"the classes of {dataset.name} aren't those that {subject.kind} tells"
     return None
 

@@ -348,10 +348,10 @@ def sheet(
             rows.append(Row("", samples[:0]))
         apart = [f"{distances[index]:.2f}" for index in chosen.tolist()]
         rows += [Row(caption, images, names), Row("nearest training image, and its distance", training, apart)]
-    checkpoint = f", checkpoint {subject.checkpoint}" if subject.checkpoint else ""
     title = (
-        f"{subject.name}{checkpoint}: {len(samples):,} samples and their nearest training images. Their distance is "
-        f"the root of the summed squares of differences of pixels, which go from 0 to 1: {ours.quantile(0.5):.2f} in "
-        f"the median, and {usual.quantile(0.5):.2f} that of {len(held_out):,} real held-out images from theirs"
+        f"{subject.opened.name}, checkpoint {subject.opened.checkpoint.path.name}: {len(samples):,} samples and their "
+        "nearest training images. Their distance is the root of the summed squares of differences of pixels, which go "
+        f"from 0 to 1: {ours.quantile(0.5):.2f} in the median, and {usual.quantile(0.5):.2f} that of "
+        f"{len(held_out):,} real held-out images from theirs"
     )
     return pictures.sheet(rows, title=title)

@@ -91,7 +91,7 @@ def lines(evaluations: Sequence[Evaluation]) -> list[str]:
 
 def names_of(evaluations: Sequence[Evaluation]) -> list[str]:
     """What stands for each model in the table: its name, or a number where names are long or alike."""
-    names = [each.subject.name for each in evaluations]
+    names = [each.subject.opened.name for each in evaluations]
     if max(map(len, names)) > WIDEST or len(set(names)) < len(names):
         return [f"({number})" for number in range(1, len(names) + 1)]
     return names
@@ -108,16 +108,16 @@ def remark(evaluations: Sequence[Evaluation]) -> str | None:
 
 def missing(evaluations: Sequence[Evaluation]) -> list[str]:
     """What is left out, and why, a line each."""
-    return left_out(evaluations, [each.subject.name for each in evaluations])
+    return left_out(evaluations, [each.subject.opened.name for each in evaluations])
 
 
 def heading(evaluation: Evaluation, head: str, several: bool) -> str:
     subject, about = evaluation.subject, evaluation.about
-    name = f"{head}: " if several and head != subject.name else ""
+    name = f"{head}: " if several and head != subject.opened.name else ""
     conditions = subject.conditions
     trained = f"{subject.kind}, {about['epochs']:g} epoch{'' if about['epochs'] == 1 else 's'}"
     return (
-        f"{name}{subject.name} ({trained}): {len(subject.images):,} {conditions['split']} images of "
+        f"{name}{subject.opened.name} ({trained}): {len(subject.images):,} {conditions['split']} images of "
         f"{conditions['dataset']}, {conditions['resolution']}"
     )
 

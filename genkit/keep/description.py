@@ -75,6 +75,10 @@ class Description(BaseModel):
     processes: Annotated[int, Field(ge=1)] = 1
     exported: bool = False
 
+    def is_of(self, digest: str | None) -> bool | None:
+        """Whether it was trained on the images with this `Dataset.digest`; None where either isn't known."""
+        return digest == self.data_digest if digest and self.data_digest else None
+
     def as_json(self) -> dict[str, Any]:
         """As it stands in the file."""
         return self.model_dump(mode="json", by_alias=True)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from genkit.data.dataset import Dataset, Split
+from genkit.errors import UsageError
 from genkit.files import whole_file
 from genkit.latent.images import to_pil
 
@@ -52,6 +54,25 @@ class Group(NamedTuple):
     colour: str
     marker: str
     members: NDArray[np.bool_]  # (N,)
+
+
+def coloring(images: Dataset, rows: Split, attribute: str | None = None) -> tuple[Tensor | None, tuple[str, ...]]:
+    """What to colour the points of some rows by, int64 (N,), with its names.
+
+    That is `attribute`, else the class, else the first attribute, else nothing.
+
+    Raises:
+        UsageError: when there is no such attribute.
+    """
+    if attribute is None and rows.labels is not None:
+        return rows.labels, images.classes
+    if attribute is None and (not images.attributes or rows.attributes is None):
+        return None, ()
+    name = attribute or images.attributes[0]
+    if name not in images.attributes or rows.attributes is None:
+        offer = ", ".join(images.attributes) or "none"
+        raise UsageError(f"--color-by: {images.name} has no attribute '{name}' (it has {offer})")
+    return rows.attributes[:, images.attributes.index(name)].long(), (f"not {name}", name)
 
 
 def plot(

@@ -144,7 +144,7 @@ def checkpoint_of(account: Account) -> str:
     monitor = f"val/{account.description.monitor}"
     value = account.description.metrics.get(monitor)
     best = "" if value is None else f", {monitor} {value:.5g}"
-    return f"{account.checkpoint.name}, sha256 {account.digest[:RECOGNISED]}{best}"
+    return f"{account.opened.checkpoint.path.name}, sha256 {account.opened.digest[:RECOGNISED]}{best}"
 
 
 def environment_of(*keys: str) -> Callable[[Account], str]:
@@ -177,7 +177,7 @@ def word(typed: str) -> str:
 
 ROWS: dict[str, Callable[[Account], str]] = {
     "model": model_of,
-    "weights": lambda account: f"{account.weights:,}",
+    "weights": lambda account: f"{account.opened.weights:,}",
     "data": data_of,
     "image": lambda account: str(account.model.image),
     "labels": labels_of,
@@ -267,8 +267,8 @@ def uses(account: Account) -> list[Block]:
             f"genkit explore {quoted}",
             *commands,
         ]
-    if account.run is not None:
-        run, epochs = shlex.quote(located(account.run)), 2 * account.model.options.epochs
+    if account.opened.run is not None:
+        run, epochs = shlex.quote(located(account.opened.run.path)), 2 * account.model.options.epochs
         commands.append(f"genkit train --resume {run} --epochs {epochs}")
     blocks: list[Block] = [Code(commands, "At the command line")]
     return [Code(load, "In Python"), *blocks] if len(load) > 2 else blocks

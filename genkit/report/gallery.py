@@ -54,12 +54,12 @@ Maker = Callable[[Account, int], list[Block]]
 
 def through_time(account: Account, limit: int) -> list[Block]:
     """The same seeds' samples at some of the steps at which the run drew them, first to last."""
-    if account.run is None:
+    if account.opened.run is None:
         return [Missing(ALONE)]
     image = account.generator.image
     found = {
         int(match[1]): path
-        for path in account.run.glob("samples-*.png")
+        for path in account.opened.run.path.glob("samples-*.png")
         if (match := re.fullmatch(r"samples-(\d{6,12})\.png", path.name))
     }
     if not found:
@@ -247,10 +247,8 @@ def embedded(account: Account, limit: int, method: projection.Method = "pca") ->
     if isinstance(dataset, Missing):
         return [dataset]
     rows = dataset.test.take(dataset.test.spread(EMBEDDED))
-    labels, classes = rows.labels, dataset.classes
-    if labels is None and rows.attributes is not None:
-        labels, classes = rows.attributes[:, 0].long(), (f"not {dataset.attributes[0]}", dataset.attributes[0])
-    features = passes.features_of_split(account.model, rows, account.device)
+    labels, classes = scatter.coloring(dataset, rows)
+    features = passes.features_of_split(account.model, rows, account.opened.device)
     points = projection.project(features, method)
     what = "codes" if ability.encodes(account.model) else "features"
     title = f"{what.capitalize()} of {len(rows):,} test images, {points.name}"

@@ -9,7 +9,7 @@ from genkit.errors import UsageError
 from genkit.evaluate import attributes, judge, sample_quality, topics
 from genkit.evaluate.figure import Figure, LeftOut, Name, Picture
 from genkit.evaluate.subject import Asked
-from genkit.reproduce.bench import Opened
+from genkit.reproduce.bench import TrainedRun
 from genkit.reproduce.steps import Count
 
 #: What the topic `samples` measures, as patterns.
@@ -20,10 +20,10 @@ SAMPLES = (
 )
 
 
-def topic(name: str) -> Callable[[Opened], Iterable[Figure | LeftOut]]:
+def topic(name: str) -> Callable[[TrainedRun], Iterable[Figure | LeftOut]]:
     """The measure of a topic's figures, of test images, under their names without the topic: `kernel_floor`."""
 
-    def measure(run: Opened) -> Iterable[Figure | LeftOut]:
+    def measure(run: TrainedRun) -> Iterable[Figure | LeftOut]:
         for each in topics.measure(run.subject, Asked(), [name]):
             if not isinstance(each, Picture):
                 yield replace(each, name=Name(each.name).within or name)
@@ -31,7 +31,7 @@ def topic(name: str) -> Callable[[Opened], Iterable[Figure | LeftOut]]:
     return measure
 
 
-def arithmetic(run: Opened, expression: str, label: str, draws: Count = 100) -> Iterable[Figure | LeftOut]:
+def arithmetic(run: TrainedRun, expression: str, label: str, draws: Count = 100) -> Iterable[Figure | LeftOut]:
     """How often a sum of codes has the attributes that it should have, beside the best of its controls.
 
     Args:

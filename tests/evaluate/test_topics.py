@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Genkit, run_of, small_model
+from conftest import Genkit, opened_model, run_of, small_model, subject_of
 from torch import Tensor
 
 from genkit.contract import GenerativeModel, ImageShape, Model, Options, Phase, ability
@@ -23,18 +23,12 @@ from genkit.evaluate.figure import Figure, Found, LeftOut, Picture
 from genkit.evaluate.neighbours import nearest
 from genkit.evaluate.samples import frechet_distance, kernel_distance, precision_recall
 from genkit.evaluate.subject import Asked, Subject
+from genkit.keep.rundir import RunDirectory
 from genkit.latent import sampling
 from genkit.latent.images import to_uint8
 from genkit.models.classifier import Classifier
 
 CPU = torch.device("cpu")
-
-
-def subject_of(model: Model, dataset: Dataset, split: str = "test", **changes: Any) -> Subject:
-    about = Subject(
-        "run", model.eval(), "vae", dataset, split, dataset.splits()[split], DataOptions(), True, CPU, "sum"
-    )
-    return dataclasses.replace(about, **changes)
 
 
 def by_name(found: list[Found]) -> dict[str, Figure]:
@@ -136,7 +130,10 @@ class TestSamples:
     ) -> None:
         shown: dict[str, Any] = {}
         monkeypatch.setattr(sample_quality.pictures, "sheet", lambda rows, title: shown.update(rows=rows, title=title))
-        subject = subject_of(small_model("vae", digits.shape), digits, checkpoint="000032")
+        subject = subject_of(small_model("vae", digits.shape), digits)
+        read = subject.opened.checkpoint._replace(path=Path("000032"))
+        opened = dataclasses.replace(subject.opened, checkpoint=read, run=RunDirectory(Path("run")))
+        subject = dataclasses.replace(subject, opened=opened)
         sample_quality.copies(subject, digits.val.images(slice(0, 20)), range(20))
         held_out = nearest(sample_quality.compact(digits.test.images()), sample_quality.compact(digits.train.images()))
         assert shown["title"].startswith("run, checkpoint 000032: 20 samples and their nearest training images.")
@@ -197,7 +194,7 @@ class TestSamples:
         assert new["samples/memorisation_ratio"].conditions["held out"] == "500 test images"
 
     def test_others_images_accuse_nobody(self, digits: Dataset) -> None:
-        subject = subject_of(small_model("vae", digits.shape), digits, own=False)
+        subject = subject_of(small_model("vae", digits.shape), digits, data_digest="of others")
         found = sample_quality.copies(subject, digits.train.images(slice(0, 10)), range(10))
         assert "aren't the images that the model was trained on" in reasons(found)["samples/memorisation"]
 
@@ -307,7 +304,7 @@ class TestClassification:
         train = dataclasses.replace(dataset.train, attributes=columns)
         dataset = dataclasses.replace(dataset, test=test, train=train, attributes=("tall", "male", "glasses"))
         subject = subject_of(
-            Teller(attributes={"male": 0, "glasses": 1}), dataset, kind="teller"
+            Teller(attributes={"male": 0, "glasses": 1}), dataset, model="teller"
         )  # once in columns 0, 1
         found = by_name(classification.figures(subject, Asked()))
         assert {name.partition("/")[2]: each.value for name, each in found.items()} == {
@@ -337,7 +334,8 @@ class TestClassification:
             "accuracy_of_each_class/a": (0.6, 5),
             "accuracy_of_each_class/d": (pytest.approx(2 / 3), 3),
         }
-        for other in ({"classes": ("a", "b", "c")}, {"dataset": dataclasses.replace(dataset, classes=("a", "d"))}):
+        learned = opened_model(subject.model, classes=("a", "b", "c"))
+        for other in ({"opened": learned}, {"dataset": dataclasses.replace(dataset, classes=("a", "d"))}):
             found = classification.figures(dataclasses.replace(subject, **other), Asked())
             assert "aren't those" in reasons(found)["classification"]
 
@@ -357,7 +355,7 @@ class TestInterpolation:
 class TestArithmetic:
     def test_each_sum_is_a_row(self) -> None:
         dataset = pictures()
-        subject = Judged("run", Line().eval(), "vae", dataset, "val", dataset.val, DataOptions(), True, CPU, "sum")
+        subject = Judged(**vars(subject_of(Line(), dataset, "val")))
         sums = ("male&glasses - male&!glasses + !male&!glasses", "male  - !male")
         found = by_name(arithmetic.figures(subject, Asked(expressions=sums)))
         assert len(found) == 8
