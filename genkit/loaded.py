@@ -18,9 +18,8 @@ from torch import Tensor
 from genkit import device as devices
 from genkit.contract import GenerativeModel, ImageShape, ability
 from genkit.errors import DataError, UsageError
-from genkit.keep import rundir
-from genkit.keep.checkpoint import Checkpoint
 from genkit.keep.description import Description
+from genkit.keep.opened import Opened
 from genkit.latent import sampling
 from genkit.latent.images import to_float
 
@@ -36,7 +35,7 @@ def load(path: str | os.PathLike[str] | int | None, device: str | torch.device) 
     """`genkit.load`, which says more."""
     where = devices.pick(str(device))
     run = None if path is None else str(path) if isinstance(path, int) else os.fspath(path)
-    return LoadedModel(rundir.find(run).read(), where)
+    return LoadedModel(Opened.find(run, where))
 
 
 class LoadedModel:
@@ -53,11 +52,11 @@ class LoadedModel:
         device: where it computes.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device):
-        self.model = checkpoint.model.to(device)
-        self.path = checkpoint.path
-        self.description: Description = checkpoint.description
-        self.device = device
+    def __init__(self, opened: Opened):
+        self.model = opened.model
+        self.path = opened.checkpoint.path
+        self.description: Description = opened.description
+        self.device = opened.device
         self.image: ImageShape = self.model.image
         self.latent_dim: int = getattr(self.model.options, "latent_dim", 0)
         self.classes = self.description.classes

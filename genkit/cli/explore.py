@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, loading, looked_up
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up
 
 if TYPE_CHECKING:
     from genkit.explore.server import Server
     from genkit.explore.space import Space
+    from genkit.keep.opened import Opened
 
 logger = logging.getLogger("genkit")
 
@@ -73,8 +74,8 @@ def explore(
         from genkit.explore import stored
 
         stored.check(export)  # before what takes long
-    opened = load_run(found, device, None)
-    generator, about = opened.generator, opened.checkpoint.description
+    opened = load_run(found, device)
+    generator, about = opened.generator, opened.description
     load = functools.cache(lambda: opened.dataset(dataset))
     names = (about.data.dataset, about.classes, about.attributes)
     if dataset is not None:
@@ -87,7 +88,7 @@ def explore(
         serve(server.Server(space(), listening), opened, no_browser, as_json)
 
 
-def serve(server: Server, opened: OpenedRun, no_browser: bool, as_json: bool) -> None:
+def serve(server: Server, opened: Opened, no_browser: bool, as_json: bool) -> None:
     """The page to this machine, until the process is interrupted."""
     address = server.desk.address
     emit({"checkpoint": opened.checkpoint.path, "address": address}, [address], as_json)
@@ -98,7 +99,7 @@ def serve(server: Server, opened: OpenedRun, no_browser: bool, as_json: bool) ->
     server.serve_forever()
 
 
-def write(space: Space, opened: OpenedRun, path: Path, as_json: bool) -> None:
+def write(space: Space, opened: Opened, path: Path, as_json: bool) -> None:
     """The page as a file."""
     from genkit.explore import stored
 

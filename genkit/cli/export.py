@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up, results
 from genkit.errors import UsageError
 
 logger = logging.getLogger("genkit")
@@ -56,8 +56,8 @@ def export(run: str | None, kind: str, dataset: str | None, device: str, out: Pa
         from genkit.latent import images
 
     work.require(kind)
-    opened = load_run(found, device, out)
-    folder = rundir.unused(opened.folder("exports") / f"{opened.name}-{kind}")
+    opened = load_run(found, device)
+    folder = rundir.unused(results(opened, out, "exports") / f"{opened.name}-{kind}")
     if kind == "safetensors":
         made = work.weights(opened.checkpoint, opened.name, folder)
     else:

@@ -48,8 +48,8 @@ def info(run: str | None, as_json: bool) -> int:
         "checkpoint": opened,
         "checkpoints": [path.name for path in found.run.checkpoints] if found.run else [],
         "damaged": [path.name for path in damaged],
+        **about.as_json(),
         "weights": weights,
-        **about.model_dump(mode="json", exclude={"weights"}),
     }
     lines = [
         f"run         {found.run.path if found.run else 'none (a checkpoint by itself)'}",

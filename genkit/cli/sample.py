@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, loading, looked_up, typed
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up, results, typed
 from genkit.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from genkit.data.dataset import Dataset
+    from genkit.keep.opened import Opened
     from genkit.latent.arithmetic import Exemplars, Term
     from genkit.latent.pictures import Picture
 
@@ -131,11 +132,11 @@ def sample(
     """
     kind = chosen_kind(context, asked)
     asked["typed"] = {name for name in asked if typed(context, name)}
-    opened = load_run(looked_up(run, asked["dataset"]), device, out)
+    opened = load_run(looked_up(run, asked["dataset"]), device)
     picture = MAKERS[kind](opened, asked)
     for note in picture.notes:
         logger.info("%s", note)
-    files = save(opened, kind, picture, each, npz)
+    files = save(results(opened, out, "pictures"), kind, picture, each, npz)
     result = {
         "checkpoint": opened.checkpoint.path,
         "kind": kind,
@@ -164,13 +165,13 @@ def chosen_kind(context: click.Context, asked: dict[str, Any]) -> str:
     return kind
 
 
-def save(opened: OpenedRun, kind: str, picture: Picture, each: bool, npz: bool) -> dict[str, Path]:
+def save(folder: Path, kind: str, picture: Picture, each: bool, npz: bool) -> dict[str, Path]:
     """Write a picture's files under a name that is still free."""
     with loading():
         from genkit.keep import rundir
         from genkit.latent import images
 
-    sheet = rundir.unused(opened.folder("pictures") / f"{kind}.png")
+    sheet = rundir.unused(folder / f"{kind}.png")
     files = {"sheet": sheet}
     with ThreadPoolExecutor(1) as aside:
         # A sheet of many images takes one core as long as the images themselves take the others.
@@ -188,27 +189,27 @@ def save(opened: OpenedRun, kind: str, picture: Picture, each: bool, npz: bool) 
     return files
 
 
-def make_samples(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
+def make_samples(opened: Opened, asked: dict[str, Any]) -> Picture:
     from genkit.latent import pictures
 
     return pictures.samples(opened.generator, asked["seeds"] or DEFAULT_SEEDS, asked["columns"])
 
 
-def make_reconstructions(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
+def make_reconstructions(opened: Opened, asked: dict[str, Any]) -> Picture:
     from genkit.latent import pictures
 
     originals, names = chosen_images(opened, asked, DEFAULT_IMAGES)
     return pictures.reconstructions(opened.generator, originals, names, opened.name)
 
 
-def make_interpolation(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
+def make_interpolation(opened: Opened, asked: dict[str, Any]) -> Picture:
     from genkit.latent import pictures
 
     waypoints, names = chosen_codes(opened, asked, DEFAULT_WAYPOINTS)
     return pictures.interpolation(opened.generator, waypoints, names, asked["steps"] or 9, asked["path"], opened.name)
 
 
-def make_arithmetic(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
+def make_arithmetic(opened: Opened, asked: dict[str, Any]) -> Picture:
     from genkit.latent import arithmetic, pictures
 
     expression = asked["arithmetic"]
@@ -223,7 +224,7 @@ def make_arithmetic(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
     return pictures.arithmetic(opened.generator, terms, expression, asked["jitter"], opened.name)
 
 
-def make_traversal(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
+def make_traversal(opened: Opened, asked: dict[str, Any]) -> Picture:
     from genkit.latent import pictures
 
     count = len([*(asked["seeds"] or ()), *(asked["images"] or ()), *asked["files"]])
@@ -239,7 +240,7 @@ def make_traversal(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
     )
 
 
-def make_manifold(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
+def make_manifold(opened: Opened, asked: dict[str, Any]) -> Picture:
     from genkit.latent import pictures
 
     return pictures.manifold(opened.generator, asked["side"])
@@ -255,7 +256,7 @@ MAKERS = {
 }
 
 
-def chosen_codes(opened: OpenedRun, asked: dict[str, Any], default_seeds: Sequence[int]) -> tuple[Tensor, list[str]]:
+def chosen_codes(opened: Opened, asked: dict[str, Any], default_seeds: Sequence[int]) -> tuple[Tensor, list[str]]:
     """The codes that --seeds, --images or --file name, (N, latent_dim), with their names."""
     from genkit.latent import sampling
 
@@ -267,7 +268,7 @@ def chosen_codes(opened: OpenedRun, asked: dict[str, Any], default_seeds: Sequen
     return sampling.seed_codes(opened.generator, seeds), [f"seed {seed}" for seed in seeds]
 
 
-def chosen_images(opened: OpenedRun, asked: dict[str, Any], default_count: int) -> tuple[Tensor, list[str]]:
+def chosen_images(opened: Opened, asked: dict[str, Any], default_count: int) -> tuple[Tensor, list[str]]:
     """The images that --images and --file name, (N, C, H, W) in [0, 1], with their names; else some test images."""
     import torch
 
@@ -306,7 +307,7 @@ def require_images_of_the_set(asked: dict[str, Any]) -> None:
 class Lazy:
     """The data of a run, loaded when a term first needs it: a sum of seeds needs none."""
 
-    def __init__(self, opened: OpenedRun, other: str | None):
+    def __init__(self, opened: Opened, other: str | None):
         self.opened, self.other = opened, other
         self.loaded: Dataset | None = None
 
@@ -316,7 +317,7 @@ class Lazy:
         return self.loaded
 
 
-def exemplars(opened: OpenedRun, term: Term, source: Lazy, count: int, seed: int) -> Exemplars:
+def exemplars(opened: Opened, term: Term, source: Lazy, count: int, seed: int) -> Exemplars:
     """The images and codes that a term stands for: seeds, files, or images of the test split that fit it."""
     import torch
 

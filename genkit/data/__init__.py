@@ -15,7 +15,7 @@ from genkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from genkit.data.dataset import Dataset
-    from genkit.data.report import Report
+    from genkit.data.findings import Findings
 
 
 class DataOptions(BaseModel, extra="forbid", frozen=True):
@@ -145,7 +145,7 @@ def fetch(name: str) -> list[Path]:
     return _module(name).fetch(name)
 
 
-def verify(name_or_path: str) -> Report:
+def verify(name_or_path: str) -> Findings:
     """Read every byte of a set, folder, array or packed set anew, and say what was found, faults included.
 
     Raises:

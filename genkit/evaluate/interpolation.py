@@ -33,7 +33,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
         "seeds": f"{seeds[0]}-{seeds[-1]}",
         "features": judge.name if isinstance(judge, Judge) else "pixels",
     }
-    by = f"of features by the classifier {judge.sum[:8]}" if isinstance(judge, Judge) else "of pixels"
+    by = f"of features by the classifier {judge.digest[:8]}" if isinstance(judge, Judge) else "of pixels"
     unit = f"largest step over the mean, {by}"
     found: list[Found] = []
     for path in get_args(sampling.Path):

@@ -2,7 +2,8 @@
 
 It is the model `classifier` with a fixed recipe and seed. It lies as a checkpoint in the folder `judges` of
 GENKIT_DATA, or of the user's cache where that can't be written; `.NAME-KEY.lock` beside it sees to it that one process
-trains it.
+trains it. This is the one file of evaluation that imports a model: whatever is measured, this very class judges it, and
+its options, its features and its last layer are used.
 Training anew on the same machine gives the same bits. On another it may not: a figure names the judge with its hash.
 """
 
@@ -55,7 +56,7 @@ class Judge:
         classes, attributes: what it tells, by name: classes or attributes, the others being ().
         accuracy: on the test split; of attributes, the mean over them.
         accuracies: of each attribute.
-        sum: SHA-256 of its weights' file.
+        digest: SHA-256 of its weights' file.
     """
 
     def __init__(self, opened: Checkpoint, dataset: str, device: torch.device):
@@ -69,12 +70,12 @@ class Judge:
         self.accuracies = {
             name: 1 - metrics.get(f"test/error_{name}", metrics["test/error"]) for name in self.attributes
         }
-        self.sum = sha256_of(opened.path / description.MODEL)
+        self.digest = sha256_of(opened.path / description.MODEL)
 
     @property
     def name(self) -> str:
         """For a figure's conditions: `classifier of mnist 3f2a9c1d (test accuracy 99.3 %)`."""
-        return f"classifier of {self.dataset} {self.sum[:8]} (test accuracy {self.accuracy:.1%})".replace("%", " %")
+        return f"classifier of {self.dataset} {self.digest[:8]} (test accuracy {self.accuracy:.1%})".replace("%", " %")
 
     def features(self, images: Tensor) -> Tensor:
         """What the last layer sees of images (N, C, H, W) in [0, 1]: (N, F) float32 on the CPU."""
@@ -148,7 +149,7 @@ def recipe(options: DataOptions, dataset: Dataset, target: str) -> config.Config
 
 def folder_name(settings: config.Config, dataset: Dataset) -> str:
     """Where the judge lies: another one for other images, another shape of them, or another recipe."""
-    key = [RECIPE_VERSION, dataset.sum(), list(dataset.shape), settings.options.model_dump(mode="json")]
+    key = [RECIPE_VERSION, dataset.digest(), list(dataset.shape), settings.options.model_dump(mode="json")]
     slug = re.sub(r"[^A-Za-z0-9]+", "-", Path(dataset.name).name).strip("-")[:40] or "images"
     return f"{slug}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}"
 
@@ -203,7 +204,7 @@ def train(settings: config.Config, folder: Path, device: torch.device) -> Checkp
             opened = checkpoint.read(result.checkpoint)
             kept = checkpoint.snapshot(
                 TrainingState(opened.model, 1, 1),
-                **opened.description.model_dump(include={"model", "monitor", "epoch", "seconds", "data_sum"}),
+                **opened.description.model_dump(include={"model", "monitor", "epoch", "seconds", "data_digest"}),
                 classes=opened.description.classes,
                 attributes=opened.description.attributes,
                 metrics={**opened.description.metrics, **result.metrics},

@@ -20,10 +20,10 @@ from genkit.contract import ability
 from genkit.contract.ability import Likelihood
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
+from genkit.distributions import gaussian_kl
 from genkit.evaluate.figure import Figure, LeftOut, mean
 from genkit.evaluate.reconstruction import ROUNDING, entropy, not_below
 from genkit.evaluate.subject import Asked, Subject, progress
-from genkit.models.vae import gaussian_kl
 from genkit.run.validation import active_units
 from genkit.step.passes import evaluation_batch
 

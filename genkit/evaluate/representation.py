@@ -17,7 +17,7 @@ from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.device import seeded
 from genkit.errors import UsageError
-from genkit.evaluate.figure import Figure, Found, LeftOut
+from genkit.evaluate.figure import Figure, Found, LeftOut, Name
 from genkit.evaluate.probe import NEIGHBOURS, PENALTY, Method, probe
 from genkit.evaluate.subject import Asked, Subject, progress
 from genkit.step.passes import evaluation_batch
@@ -96,14 +96,16 @@ def scores(
     found: list[Found] = []
     for score in results:
         labels = "all_labels" if score.per_class is None else f"{score.per_class}_per_class"
-        row = f"representation/{method}_{labels}"
+        row = f"{method}_{labels}"
         if score.accuracy is None:
-            found.append(LeftOut(row, score.reason or ""))
+            found.append(LeftOut(Name.of("representation", row), score.reason or ""))
             continue
         about = {**conditions, "test images": len(test), "draws": score.accuracy.n, "seed": seed}
         if method == "svm":
             about["weight of errors (C)"] = PENALTY
         else:
             about["neighbours"] = f"{NEIGHBOURS}, or as many as a class has"
-        found.append(Figure(f"{row}/{name}", score.accuracy.value, score.accuracy.error, "accuracy", about))
+        found.append(
+            Figure(Name.of("representation", row, name), score.accuracy.value, score.accuracy.error, "accuracy", about)
+        )
     return found

@@ -22,7 +22,7 @@ from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.errors import DataError
 from genkit.evaluate.estimate import WILSON, Estimate
-from genkit.evaluate.figure import Figure, Found, LeftOut, Picture
+from genkit.evaluate.figure import Figure, Found, LeftOut, Name, Picture
 from genkit.evaluate.judge import Judge
 from genkit.evaluate.neighbours import Neighbours, nearest
 from genkit.evaluate.samples import (
@@ -158,7 +158,7 @@ def judged(
     """Distances, overlap and classes of features (N, F), each beside what real images come to."""
     real = everything[order[:count]]
     conditions = {**conditions, "features": judge.name}
-    by = f"by the classifier {judge.sum[:8]}"
+    by = f"by the classifier {judge.digest[:8]}"
     share = f"a share, {by}"
     measures: list[tuple[Mapping[str, str], Callable[[Tensor, Tensor], Any], dict]] = [
         ({"frechet": f"squared, of features {by}"}, frechet_distance, {}),
@@ -191,7 +191,7 @@ def judged(
             found.append(Figure(f"samples/{name}{suffix}", estimate.value, estimate.error, unit, said))
     for name, each, error in zip(judge.classes, histograms[0].shares, histograms[0].errors, strict=True):
         said = {**conditions, "error": WILSON} if float(each) in (0, 1) else conditions
-        found.append(Figure(f"samples/share_of_each_class/{name}", float(each), float(error), share, said))
+        found.append(Figure(Name.of("samples", "share_of_each_class", name), float(each), float(error), share, said))
     return found
 
 
@@ -348,10 +348,10 @@ def sheet(
             rows.append(Row("", samples[:0]))
         apart = [f"{distances[index]:.2f}" for index in chosen.tolist()]
         rows += [Row(caption, images, names), Row("nearest training image, and its distance", training, apart)]
-    checkpoint = f", checkpoint {subject.checkpoint}" if subject.checkpoint else ""
     title = (
-        f"{subject.name}{checkpoint}: {len(samples):,} samples and their nearest training images. Their distance is "
-        f"the root of the summed squares of differences of pixels, which go from 0 to 1: {ours.quantile(0.5):.2f} in "
-        f"the median, and {usual.quantile(0.5):.2f} that of {len(held_out):,} real held-out images from theirs"
+        f"{subject.opened.name}, checkpoint {subject.opened.checkpoint.path.name}: {len(samples):,} samples and their "
+        "nearest training images. Their distance is the root of the summed squares of differences of pixels, which go "
+        f"from 0 to 1: {ours.quantile(0.5):.2f} in the median, and {usual.quantile(0.5):.2f} that of "
+        f"{len(held_out):,} real held-out images from theirs"
     )
     return pictures.sheet(rows, title=title)

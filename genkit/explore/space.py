@@ -18,7 +18,7 @@ from genkit.contract import GenerativeModel, ability
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import DataError, UsageError
 from genkit.explore.chart import SEEDS_NOTE, Chart, Flat, Scattered, nearest
-from genkit.latent import arithmetic, embedding, images, sampling
+from genkit.latent import arithmetic, images, projection, sampling
 from genkit.latent.arithmetic import Exemplars
 from genkit.step.passes import encode_split
 
@@ -116,7 +116,7 @@ class Space:
         self.split: Split | None = None
         self.positions: Tensor | None = None  # of the points in their split, where it has others, too
         self.loaded: Dataset | None = None
-        self.principal: embedding.PrincipalAxes | None = None  # of a map of seeds
+        self.principal: projection.PrincipalAxes | None = None  # of a map of seeds
         self.searched: dict[str, tuple[Tensor, Tensor]] = {}  # terms' images and codes, where there is no encoder
         self.mean, self.spread = (each.cpu() for each in sampling.prior_moments(model))
         if ability.encodes(model):
@@ -142,7 +142,7 @@ class Space:
         everything = torch.cat([self.features_of(codes) for codes in self.all_codes.split(AT_ONCE)])
         if not everything.isfinite().all():
             raise DataError("some samples aren't finite: the model's training diverged; use an earlier checkpoint")
-        self.principal = embedding.principal_axes(everything, embedding.NEIGHBOUR_COMPONENTS)
+        self.principal = projection.principal_axes(everything, projection.NEIGHBOUR_COMPONENTS)
         return self.principal.coordinates.float()
 
     @torch.inference_mode()
@@ -156,21 +156,21 @@ class Space:
             return codes
         return ((self.features_of(codes).to(principal.mean) - principal.mean) @ principal.axes).float()
 
-    def draw_map(self, method: embedding.Method) -> Chart:
+    def draw_map(self, method: projection.Method) -> Chart:
         if self.principal is not None and method == "pca":
             found = self.traits[:, :2].double().numpy()
-            projection = embedding.Projection(found, "pca", embedding.axis_names(self.principal))
+            drawn = projection.Projection(found, "pca", projection.axis_names(self.principal))
         else:
-            projection = embedding.project(self.traits, method)
-        points = torch.from_numpy(projection.points)
-        if projection.method == "native":
+            drawn = projection.project(self.traits, method)
+        points = torch.from_numpy(drawn.points)
+        if drawn.method == "native":
             return Flat.native(points, self.latent_dim)
-        if projection.principal is not None:
-            return Flat.pca(points, projection.axes, projection.principal)
+        if drawn.principal is not None:
+            return Flat.pca(points, drawn.axes, drawn.principal)
         if self.split is not None:
-            return Scattered(points, self.all_codes, self.traits, projection)
-        flat = projection.method == "pca"
-        return Scattered(points, self.all_codes, self.traits, projection, SEEDS_NOTE, self.mean, flat)
+            return Scattered(points, self.all_codes, self.traits, drawn)
+        flat = drawn.method == "pca"
+        return Scattered(points, self.all_codes, self.traits, drawn, SEEDS_NOTE, self.mean, flat)
 
     # -----------------------------------------------------------------------------------------------------------------
     # What a page begins with

@@ -146,7 +146,7 @@ def write(folder: Path, snapshot: Snapshot) -> Path:
         CheckpointError: when the disk doesn't take it; then nothing is left there.
     """
     contents = {name: save(tensors) for name, tensors in snapshot.tensors.items()}
-    contents[DESCRIPTION] = to_json(snapshot.description.model_dump(mode="json"))
+    contents[DESCRIPTION] = to_json(snapshot.description.as_json())
     contents[MANIFEST] = manifest_of(contents)
     try:
         write_folder(folder, contents)
@@ -177,7 +177,7 @@ def write_exported(folder: Path, opened: Checkpoint, readme: str) -> Path:
     description = about.model_copy(update=changes)
     contents = {
         MODEL: save({name: copied(value) for name, value in opened.model.state_dict().items()}),
-        DESCRIPTION: to_json(description.model_dump(mode="json")),
+        DESCRIPTION: to_json(description.as_json()),
     }
     contents[MANIFEST] = manifest_of(contents)
     try:

@@ -55,14 +55,14 @@ class Description(BaseModel):
         monitor: the metric by which the run's checkpoints are compared, without its `val/`.
         metrics: measured on the validation images at this step; empty for a checkpoint between two validations.
         data: the images that it was trained on, a path being absolute.
-        data_sum: `Dataset.sum` of them.
+        data_digest: `Dataset.digest` of them; `data_sum` in the file.
         classes, attributes: the names of the labels, and of the attributes.
         processes: that trained together; the state of each one's random generators is kept.
         exported: that this is an exported one, which can be used but not trained on.
         weights: how many numbers training moves; None where a version wrote it that didn't count them.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
     format: int = FORMAT
     model: str
@@ -75,7 +75,7 @@ class Description(BaseModel):
     monitor: str = "loss"
     metrics: dict[str, float] = Field(default_factory=dict)
     data: DataOptions = Field(default_factory=DataOptions)
-    data_sum: str = ""
+    data_digest: str = Field(default="", alias="data_sum")
     classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     processes: Annotated[int, Field(ge=1)] = 1
@@ -86,6 +86,14 @@ class Description(BaseModel):
     def weights_file(self) -> str:
         """The file of the weights to use: the averaged ones, where an average is kept."""
         return AVERAGED if self.options.get("ema") and not self.exported else MODEL
+
+    def is_of(self, digest: str | None) -> bool | None:
+        """Whether it was trained on the images with this `Dataset.digest`; None where either isn't known."""
+        return digest == self.data_digest if digest and self.data_digest else None
+
+    def as_json(self) -> dict[str, Any]:
+        """As it stands in the file."""
+        return self.model_dump(mode="json", by_alias=True)
 
 
 def manifest_of(contents: Mapping[str, bytes]) -> bytes:

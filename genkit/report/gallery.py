@@ -22,7 +22,7 @@ from genkit.data.dataset import Dataset
 from genkit.data.decode import BadImage, decode, read_header, without_warnings
 from genkit.errors import GenkitError, UsageError
 from genkit.files import require_plain
-from genkit.latent import arithmetic, embedding, images, pictures, sampling
+from genkit.latent import arithmetic, images, pictures, projection, sampling, scatter, scores
 from genkit.latent.arithmetic import Exemplars, Term
 from genkit.latent.images import Row
 from genkit.report import png
@@ -55,12 +55,12 @@ Maker = Callable[[Account, int], list[Block]]
 
 def through_time(account: Account, limit: int) -> list[Block]:
     """The same seeds' samples at some of the steps at which the run drew them, first to last."""
-    if account.run is None:
+    if account.opened.run is None:
         return [Missing(ALONE)]
     image = account.generator.image
     found = {
         int(match[1]): path
-        for path in account.run.glob("samples-*.png")
+        for path in account.opened.run.path.glob("samples-*.png")
         if (match := re.fullmatch(r"samples-(\d{6,12})\.png", path.name))
     }
     if not found:
@@ -242,30 +242,28 @@ def manifold(account: Account, limit: int) -> list[Block]:
     return [Strips([("", png.of_images(picture.images, MANIFOLD_SIDE, alt, limit, gap=0))])]
 
 
-def embedded(account: Account, limit: int, method: embedding.Method = "pca") -> list[Block]:
+def embedded(account: Account, limit: int, method: projection.Method = "pca") -> list[Block]:
     """The codes, or features, of test images as points."""
     dataset = account.dataset
     if isinstance(dataset, Missing):
         return [dataset]
     rows = dataset.test.take(dataset.test.spread(EMBEDDED))
-    labels, classes = rows.labels, dataset.classes
-    if labels is None and rows.attributes is not None:
-        labels, classes = rows.attributes[:, 0].long(), (f"not {dataset.attributes[0]}", dataset.attributes[0])
-    features = passes.features_of_split(account.model, rows, account.device)
-    points = embedding.project(features, method)
+    labels, classes = scatter.coloring(dataset, rows)
+    features = passes.features_of_split(account.model, rows, account.opened.device)
+    points = projection.project(features, method)
     what = "codes" if ability.encodes(account.model) else "features"
     title = f"{what.capitalize()} of {len(rows):,} test images, {points.name}"
     coloured = "" if labels is None else f", coloured by {'class' if dataset.classes else dataset.attributes[0]}"
-    scores = embedding.scores(points.points, labels)
+    separation = scores.separation(points.points, labels)
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder) / "plot.png"
-        embedding.plot(points.points, labels, classes, drawn, None, title, axes=points.axes, width=PLOT)
+        scatter.plot(points.points, labels, classes, drawn, None, title, axes=points.axes, width=PLOT)
         plot = png.of_drawing(drawn, f"{title}{coloured}", limit)
-    accuracy = scores["knn_accuracy"]
+    accuracy = separation["knn_accuracy"]
     note = (
-        f"no score: {scores['note']}"
+        f"no score: {separation['note']}"
         if accuracy is None
-        else f"{scores['k']}-NN accuracy {accuracy:.3f}, leave one out"
+        else f"{separation['k']}-NN accuracy {accuracy:.3f}, leave one out"
     )
     return [Plot(plot), Text(f"In these two dimensions, of {len(rows):,} points: {note}.", quiet=True)]
 

@@ -21,7 +21,7 @@ from genkit.keep import checkpoint, config, description, rundir
 from genkit.keep.config import Config
 from genkit.keep.rundir import RunDirectory
 from genkit.reproduce import results, sheets, soundness
-from genkit.reproduce.bench import Bench, Opened
+from genkit.reproduce.bench import Bench, TrainedRun
 from genkit.reproduce.measures import MEASURES, SUMMARIES
 from genkit.reproduce.recipe import Recipe, named_runs
 from genkit.reproduce.results import Measured, Record, Row, Trained
@@ -117,9 +117,9 @@ class Images:
             self.found[asked] = few.drawn(self.whole[every], asked)
         return self.found[asked]
 
-    def sum(self, asked: data.DataOptions) -> str | None:
-        """`Dataset.sum` of them; None where they aren't on this machine."""
-        return self[asked].sum() if data.missing(asked) is None else None
+    def digest(self, asked: data.DataOptions) -> str | None:
+        """`Dataset.digest` of them; None where they aren't on this machine."""
+        return self[asked].digest() if data.missing(asked) is None else None
 
 
 class Shelf:
@@ -173,11 +173,10 @@ class Shelf:
         if not directory.checkpoints:
             return True
         try:
-            trained_on = description.describe(directory.checkpoints[-1]).data_sum
+            about = description.describe(directory.checkpoints[-1])
         except CheckpointError:  # which resuming puts aside
             return True
-        now = self.images.sum(asked)
-        return now is None or trained_on in ("", now)
+        return about.is_of(self.images.digest(asked)) is not False
 
     def begun_with(self, settings: Config, weights: RunDirectory) -> Config:
         """The configuration with another run's best checkpoint to begin with, and with that run's own options.
@@ -268,7 +267,8 @@ def open_bench(
     folder: Path,
 ) -> Bench:
     opened = {
-        name: Opened(name, directory.path, images[recipe.runs[name].data], where) for name, directory in trained.items()
+        name: TrainedRun(name, directory.path, images[recipe.runs[name].data], where)
+        for name, directory in trained.items()
     }
     pictures = folder / results.PICTURES / f"{recipe.name}{'-quick' if recipe.quick else ''}"
     return Bench(recipe, opened, pictures)
@@ -363,7 +363,7 @@ def keep(bench: Bench, seconds: float, machine: str) -> Record:
     )
 
 
-def about(opened: Opened, settings: Config) -> Trained:
+def about(opened: TrainedRun, settings: Config) -> Trained:
     """What the record says of a run."""
     told = {key: list(value) if isinstance(value, tuple) else value for key, value in given(settings).items()}
     newest = description.describe(RunDirectory(opened.run).checkpoints[-1])

@@ -15,7 +15,7 @@ from genkit.errors import UsageError
 from genkit.evaluate import attributes, judge
 from genkit.evaluate.figure import LeftOut
 from genkit.files import whole_file
-from genkit.latent import embedding, images, pictures, sampling
+from genkit.latent import images, pictures, projection, sampling, scatter
 from genkit.latent.arithmetic import Exemplars, parse
 from genkit.latent.images import Row
 from genkit.reproduce import steps
@@ -49,21 +49,21 @@ def codes(bench: Bench, path: Path, run: str) -> None:
     """The test images' codes in two dimensions, by class."""
     (opened,) = bench.named([run])
     assert ability.encodes(opened.model)
-    plot(bench, path, embedding.project(encode_split(opened.model, opened.images.test, opened.device)), run)
+    plot(bench, path, projection.project(encode_split(opened.model, opened.images.test, opened.device)), run)
 
 
 def pca_codes(bench: Bench, path: Path, run: str) -> None:
     """The same of PCA's first two coordinates."""
     (opened,) = bench.named([run])
     points = opened.pca().codes(opened.images.test)[:, :2]
-    plot(bench, path, embedding.project(points), run, "PCA")
+    plot(bench, path, projection.project(points), run, "PCA")
 
 
-def plot(bench: Bench, path: Path, projection: embedding.Projection, run: str, by: str = "") -> None:
+def plot(bench: Bench, path: Path, points: projection.Projection, run: str, by: str = "") -> None:
     test, classes = bench.runs[run].images.test, bench.runs[run].images.classes
     title = f"{len(test):,} test images of {bench.runs[run].images.name}, by {by or run}"
     title += " (a quick run: no result)" if bench.recipe.quick else ""
-    embedding.plot(projection.points, test.labels, classes, path, path.with_suffix(".svg"), title)
+    scatter.plot(points.points, test.labels, classes, path, path.with_suffix(".svg"), title)
 
 
 def samples(bench: Bench, path: Path, run: str, count: Count = 64) -> None:

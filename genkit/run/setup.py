@@ -30,7 +30,7 @@ class Setup:
     Attributes:
         config, dataset, team: what it was made of.
         where: the device.
-        data_sum: `Dataset.sum`.
+        data_digest: `Dataset.digest`.
         batches: of the training images.
         total_steps: of the run.
         state: what the steps change.
@@ -45,7 +45,7 @@ class Setup:
 
     def __init__(self, config: Config, dataset: Dataset, team: Team):
         options, seed = config.options, config.run.seed
-        self.config, self.dataset, self.data_sum = config, dataset, dataset.sum()
+        self.config, self.dataset, self.data_digest = config, dataset, dataset.digest()
         self.team, self.where = team, team.device
         device.make_deterministic(config.run.deterministic)
         device.keep_freed_memory()
@@ -129,7 +129,7 @@ class Setup:
             about, pending = checkpoint.restore(path, self.state, self.team.rank, self.team.own_device)
         except CheckpointError as error:
             raise DamagedError(str(error)) from error
-        if about.data_sum != self.data_sum:
+        if about.data_digest != self.data_digest:
             raise CheckpointError(
                 f"{path}: the images of {self.dataset.name} aren't those that the run was trained on; bring them "
                 f"back, or start a new run with --init-from {directory.path}"

@@ -309,7 +309,7 @@ class Leader(Trainer):
             seconds=round(self.seconds, 3),
             metrics={f"val/{name}": value for name, value in values.items()},
             data=self.config.data,
-            data_sum=self.setup.data_sum,
+            data_digest=self.setup.data_digest,
             classes=self.dataset.classes,
             attributes=self.dataset.attributes,
         )

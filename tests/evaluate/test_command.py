@@ -12,9 +12,12 @@ from conftest import GENERATIVE, Genkit, run_of
 
 from genkit.data.dataset import Dataset
 from genkit.evaluate import kept as evaluations
+from genkit.evaluate.figure import Name
 
 pytestmark = pytest.mark.usefixtures("quick_evaluation")
 
+#: Runs of 0.1.0.
+EARLIER = Path(__file__).parents[1] / "fixtures" / "0.1.0" / "runs"
 QUICK = ("--limit", 100, "--k", 20, "--nll-images", 30, "--device", "cpu")
 
 
@@ -238,3 +241,21 @@ def test_bad_input_is_one_line(runs: Path, genkit: Genkit, arguments: list[objec
     assert outcome.code == code
     assert outcome.out == ""
     assert says in outcome.err.splitlines()[-1]
+
+
+def test_the_evaluation_of_an_earlier_version_is_gone_on_with(genkit: Genkit, tmp_path: Path) -> None:
+    """Of 0.1.0: one topic is measured anew, with the same outcome, and the other stays as it was."""
+    run = tmp_path / "00000-vae-mnist5k"
+    shutil.copytree(EARLIER / run.name, run)
+    (before,) = evaluations.read(run / "evaluation.json")
+    outcome = genkit("evaluate", run, "--only", "reconstruction", "--device", "cpu")
+    assert outcome.code == 0, outcome.err
+    (after,) = evaluations.read(run / "evaluation.json")  # and not two: the checkpoint and the images are the same
+    assert after.keys() == before.keys()
+    assert [each["name"] for each in after["figures"]] == [each["name"] for each in before["figures"]]
+    assert Path(after["checkpoint"]).parent.parent == run
+    for now, earlier in zip(after["figures"], before["figures"], strict=True):
+        if Name(now["name"]).topic == "likelihood":
+            assert now == earlier
+        else:
+            assert now == {**earlier, **{key: pytest.approx(earlier[key], rel=1e-4) for key in ("value", "error")}}
