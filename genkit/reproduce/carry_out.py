@@ -231,7 +231,7 @@ def carry_out(recipe: Recipe, folder: Path) -> Outcome:
     machine = results.machine(device.describe(where := device.pick(recipe.device)))
     images = Images()
     sets = {settings.data: images[settings.data] for settings in recipe.runs.values()}
-    soundness.check_with_images(recipe.path, recipe.contents, recipe.runs, sets, recipe.quick)
+    soundness.check_with_images(recipe, sets)
     shelf = Shelf(Path(recipe.out), images)
     plans: dict[str, Plan] = {}
     for name in recipe.runs:
