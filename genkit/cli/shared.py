@@ -175,7 +175,7 @@ def load_run(found: Found, device: str, out: Path | None) -> OpenedRun:
         "using %s: %s on %s, %s, on %s",
         opened.path,
         about.model,
-        about.data.dataset,
+        about.data.in_words(),
         epochs(about.epoch),
         devices.describe(where),
     )

@@ -23,12 +23,14 @@ class Ability(NamedTuple):
         lacks: what is said of a model without it, as the end of a sentence: "has no encoder".
         methods: by which it is seen that a class has it: all of them are defined.
         any_of: or one of these, other than as `Model` itself has it.
+        declared: the attribute by which a class says so itself.
     """
 
     name: str
     lacks: str
     methods: tuple[str, ...] = ()
     any_of: tuple[str, ...] = ()
+    declared: str | None = None
 
 
 ENCODES = Ability("encodes", "has no encoder", ("encode",))
@@ -36,11 +38,13 @@ GENERATES = Ability("generates", "makes no images", ("decode", "prior"))
 LIKELIHOOD = Ability("likelihood", "doesn't say how likely an image is", ("posterior", "log_likelihood"))
 CLASSIFIES = Ability("classifies", "gives no answers that could be wrong", ("probabilities",))
 FEATURES = Ability(
-    "has features", "neither encodes images nor defines features", any_of=("encode", "features", "representation")
+    "features", "neither encodes images nor defines features", any_of=("encode", "features", "representation")
 )
 
+SECOND_SET = Ability("second set", "is trained on one set of images", declared="needs_beside")
+
 #: In the order in which they are shown.
-ABILITIES = (ENCODES, GENERATES, LIKELIHOOD, CLASSIFIES, FEATURES)
+ABILITIES = (ENCODES, GENERATES, LIKELIHOOD, CLASSIFIES, FEATURES, SECOND_SET)
 
 
 class Encodes(Protocol):
@@ -88,6 +92,8 @@ def of(model: Model | type[Model]) -> tuple[Ability, ...]:
 def has(model: object, ability: Ability) -> bool:
     """Whether a model, or every model of a class, can do this."""
     if not all(callable(getattr(model, name, None)) for name in ability.methods):
+        return False
+    if ability.declared is not None and not getattr(model, ability.declared, False):
         return False
     return not ability.any_of or any(own(model, name) for name in ability.any_of)
 

@@ -55,7 +55,7 @@ class Description(BaseModel):
         monitor: the metric by which the run's checkpoints are compared, without its `val/`.
         metrics: measured on the validation images at this step; empty for a checkpoint between two validations.
         data: the images that it was trained on, a path being absolute.
-        data_sum: `Dataset.sum` of them.
+        data_sum, beside_sum: `Dataset.sum` of them, and of the second set, "" where there is none.
         classes, attributes: the names of the labels, and of the attributes.
         processes: that trained together; the state of each one's random generators is kept.
         exported: that this is an exported one, which can be used but not trained on.
@@ -76,6 +76,7 @@ class Description(BaseModel):
     metrics: dict[str, float] = Field(default_factory=dict)
     data: DataOptions = Field(default_factory=DataOptions)
     data_sum: str = ""
+    beside_sum: str = ""
     classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     processes: Annotated[int, Field(ge=1)] = 1

@@ -124,7 +124,8 @@ def share_of(name: str, share: float, n: int, **conditions: str | int | float) -
 def losses(run: Opened) -> Iterable[Figure]:
     """What training itself measures, on the test split: of a VAE the terms of the ELBO."""
     conditions: Conditions = {"n": len(run.images.test), "split": "test"}
-    for name, value in validate(run.trained, run.images.test, run.device).items():
+    beside = run.images.beside_split("test")
+    for name, value in validate(run.trained, run.images.test, run.device, beside=beside).items():
         yield Figure(name, value, None, UNITS.get(name.rpartition("/")[2], ""), conditions)
 
 

@@ -24,7 +24,7 @@ from genkit.reproduce.measures import MEASURES, SUMMARIES
 from genkit.reproduce.needs import Kind
 from genkit.reproduce.recipe import Contents, Recipe, Step, named_in, nearest, require
 from genkit.reproduce.sheets import PICTURES
-from genkit.run.preparation import build, fitted_to
+from genkit.run.preparation import build, fitted_to, require_sets
 from genkit.run.validation import validate
 
 Runs = Mapping[str, Config]
@@ -41,6 +41,11 @@ def check(recipe: Recipe) -> None:
     """
     path, contents = recipe.path, recipe.contents
     for runs, quick in ((recipe.full, False), (recipe.smoke, True)):
+        for run, settings in runs.items():
+            try:
+                require_sets(settings)
+            except UsageError as error:
+                raise UsageError(f"{path}: the {'quick ' if quick else ''}run {run}: {error}") from error
         for step in (*contents.measure, *contents.picture):
             check_step(path, contents, step, runs, quick)
     # Only of a full run: a smoke run may leave out some of a sweep, and has no figures of these.
@@ -200,7 +205,8 @@ def place(settings: Config, over: str) -> str:
 def losses_of(settings: Config, images: Dataset) -> list[str]:
     """What a model measures of its training (`validation.validate`), by a look at three images, untrained."""
     some = images.test.take(torch.arange(min(3, len(images.test))))
-    return list(validate(build(fitted_to(images, settings), images).eval(), some, torch.device("cpu")))
+    model = build(fitted_to(images, settings), images).eval()
+    return list(validate(model, some, torch.device("cpu"), beside=images.beside_split("test")))
 
 
 def check_sweep(
