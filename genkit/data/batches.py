@@ -212,7 +212,7 @@ def conformed(images: Tensor, shape: ImageShape) -> Tensor:
         return images
     if shape.channels == 1:
         red, green, blue = images.split(1, 1)
-        return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue).clamp_(0, 1)
+        return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
     return images.repeat(1, shape.channels, 1, 1)
 
 
