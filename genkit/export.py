@@ -389,11 +389,12 @@ def difference(part: Part, written: Function, examples: Sequence[Tensor]) -> flo
 
 def headline(opened: Checkpoint, name: str, form: str) -> str:
     about = opened.description
-    images = Path(about.data.dataset).name
+    sets = [about.data.dataset, *([about.data.beside] if about.data.beside else [])]
+    images = " beside ".join(f"`{Path(each).name}`" for each in sets)
     return f"""# {name}, as {form}
 
 The model `{about.model}` for images of {opened.model.image} (channels × height × width), trained for {about.step:,}
-steps on `{images}`. Written by genkit {__version__} with PyTorch {torch.__version__}."""
+steps on {images}. Written by genkit {__version__} with PyTorch {torch.__version__}."""
 
 
 def readme_of_weights(opened: Checkpoint, name: str, folder: Path) -> str:

@@ -6,7 +6,8 @@
 
 pytest collects the class as any other, with an id a test: `test_my_model.py::TestContract::test_validation`. The
 options make the model small; what they leave out has its default. For images of other shapes than `Contract.shapes`, or
-tests of one's own beside these, inherit from `Contract`. Nothing is needed but pytest; the images are noise.
+tests of one's own beside these, inherit from `Contract`. Nothing is needed but pytest; the images are noise, of a
+second set, too, for a model that needs one.
 
 A model may refuse what it can't be trained on, with a `genkit.errors.UsageError` or `DataError`: a test of such images
 is skipped with that line. What a model can't do, by `contract.ability`, is not asked of it.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -51,6 +53,8 @@ KNOWN = {
 }
 #: Images of the run that is stopped and resumed, its epochs, and images a step: a dozen steps.
 RUN_IMAGES, RUN_EPOCHS, RUN_BATCH = 50, 3, 10
+#: Images of a second set, for a model that needs one, and their shape, which is another than the first one's.
+BESIDE_IMAGES, BESIDE = 37, ImageShape(3, 16, 12)
 
 
 #: Steps of a run of which a test takes the first, enough for each phase to have some.
@@ -119,7 +123,7 @@ class Contract:
 
     def test_shapes_and_ranges(self, shape: ImageShape) -> None:
         model = self.build(shape).eval()
-        images = random_batch(shape, 5).images
+        images = self.batch(shape, 5).images
         for what in ("features", "representation"):
             rows = self.allowed(partial(getattr(model, what), images))
             assert rows.ndim == 2, f"{what} of 5 images are (5, F), not {tuple(rows.shape)}"
@@ -163,7 +167,7 @@ class Contract:
     def test_what_features_do_not_need_can_be_dropped(self) -> None:
         """All that is left gets a gradient where anything was dropped, and the features are the same."""
         model = self.build(self.image).eval()
-        images = random_batch(self.image, 3).images
+        images = self.batch(self.image, 3).images
         before, weights = self.allowed(lambda: model.features(images)), len(list(model.parameters()))
         model.keep_features()
         after = model.features(images)
@@ -179,7 +183,7 @@ class Contract:
         model = self.build(self.image)
         phases = list(model.phases())
         assert len({phase.name for phase in phases}) == len(phases), "two phases have one name"
-        batch = random_batch(self.image)
+        batch = self.batch(self.image)
         for phase in phases:
             model.zero_grad()
             model.requires_grad_(False)
@@ -201,7 +205,7 @@ class Contract:
         model = self.build(shape)
         phases = list(model.phases())
         for turn, phase in enumerate(phases):
-            batch = random_batch(shape)
+            batch = self.batch(shape)
             model.requires_grad_(True)
             for earlier in phases[:turn]:
                 batch = batch.after(earlier.losses(batch))
@@ -216,22 +220,21 @@ class Contract:
     def test_images_with(self, known: str) -> None:
         """It is trained and validated on images of which this is known, or refuses them before it is built."""
         model = self.build(self.image, known)
-        batch = random_batch(self.image, known=known)
+        batch = self.batch(self.image, known=known)
         for metrics in (
             {name: float(value) for name, value in next(train(TrainingState(model, STEPS, STEPS), [batch])).items()},
-            validate(model, random_images(self.image, known).val, CPU),
+            self.validated(model, known),
         ):
             assert all(np.isfinite(value) for value in metrics.values()), metrics
 
     def test_validation(self) -> None:
         """Is finite, repeats itself, measures what the model is monitored by, and changes nothing of training."""
         model = self.build(self.image)
-        split = random_images(self.image).val
         weights = {name: each.clone() for name, each in model.state_dict().items()}
         random = torch.get_rng_state()
-        metrics = validate(model, split, CPU)
+        metrics = self.validated(model)
         assert torch.equal(torch.get_rng_state(), random), "it draws from training's random generator"
-        assert metrics == validate(model, split, CPU), "it draws noise from elsewhere than torch's, NumPy's or Python's"
+        assert metrics == self.validated(model), "it draws noise from elsewhere than torch's, NumPy's or Python's"
         assert all(np.isfinite(value) for value in metrics.values()), metrics
         monitored = model.monitor in metrics
         assert monitored, f"monitor is {model.monitor}, and no phase logs it (nor is it of {', '.join(SAMPLE_METRICS)})"
@@ -256,6 +259,10 @@ class Contract:
         )
         short = {**self.options, "epochs": RUN_EPOCHS, "batch_size": RUN_BATCH}
         data = DataOptions(dataset=str(images))
+        if ability.has(kind, ability.SECOND_SET):
+            others = random_split(BESIDE, BESIDE_IMAGES)
+            np.savez(tmp_path / "beside.npz", images=others.images().numpy(), labels=labels[:BESIDE_IMAGES])
+            data = DataOptions(dataset=str(images), beside=str(tmp_path / "beside.npz"))
 
         def settings(out: str) -> Config:
             run = RunOptions(out=str(tmp_path / out), device="cpu", log_every=3)
@@ -280,11 +287,12 @@ class Contract:
     def test_a_checkpoint_opens_alone_and_gives_the_same_images(self, ema: float, tmp_path: Path) -> None:
         model = self.build(self.image, ema=ema)
         state = TrainingState(model, STEPS, STEPS)
-        list(train(state, [random_batch(self.image) for _ in range(3)]))
+        list(train(state, [self.batch(self.image) for _ in range(3)]))
         best = state.best_model.eval()
         if ability.generates(best):
             with torch.no_grad():
-                best.fit_prior(in_order(random_images(self.image).train, 4, CPU))
+                images = self.images(self.image)
+                best.fit_prior(in_order(images.train, 4, CPU, images.beside_split("train")))
         path = tmp_path / "000003"
         checkpoint.write(path, checkpoint.snapshot(state, model=registry.name_of(type(model))))
         opened = checkpoint.read(path)
@@ -342,8 +350,20 @@ class Contract:
         _, kind = self.found()
         torch.manual_seed(0)
         given = kind.Options(**{**self.options, **options})
-        dataset = random_images(image, known)
+        dataset = self.images(image, known)
         return self.allowed(lambda: kind(image, kind.options_for(given, dataset)))
+
+    def batch(self, image: ImageShape, count: int = 8, known: str = "labels and attributes") -> Batch:
+        """A batch as the model is trained on, with images of a second set where it needs one."""
+        return random_batch(image, count, known, beside=ability.has(self.found()[1], ability.SECOND_SET))
+
+    def images(self, image: ImageShape, known: str = "labels and attributes") -> Dataset:
+        """A data set as the model is trained on, with a second one where it needs one."""
+        return random_images(image, known, beside=ability.has(self.found()[1], ability.SECOND_SET))
+
+    def validated(self, model: Model, known: str = "labels and attributes") -> dict[str, float]:
+        images = self.images(self.image, known)
+        return validate(model, images.val, CPU, beside=images.beside_split("val"))
 
     def generator(self) -> Any:
         model = self.build(self.image).eval()
@@ -385,15 +405,20 @@ def skip(reason: str) -> Any:
     pytest.skip(reason)
 
 
-def random_batch(image: ImageShape, count: int = 8, known: str = "labels and attributes") -> Batch:
-    """Random images, labelled 0 to 9 in turn, at half an epoch."""
+def random_batch(
+    image: ImageShape, count: int = 8, known: str = "labels and attributes", beside: bool = False
+) -> Batch:
+    """Random images, labelled 0 to 9 in turn, at half an epoch; with as many of a second set where it is wanted."""
     labels, attributes = KNOWN[known]
-    return Batch(
-        torch.rand(count, *image),
-        torch.arange(count) % 10 if labels else None,
-        torch.tensor(0.5),
-        torch.rand(count, len(ATTRIBUTES)) > 0.5 if attributes else None,
-    )
+
+    def flags() -> Tensor | None:
+        return torch.rand(count, len(ATTRIBUTES)) > 0.5 if attributes else None
+
+    numbers = torch.arange(count) % 10 if labels else None
+    batch = Batch(torch.rand(count, *image), numbers, torch.tensor(0.5), flags())
+    if not beside:
+        return batch
+    return batch._replace(beside=torch.rand(count, *image), beside_labels=numbers, beside_attributes=flags())
 
 
 def random_split(image: ImageShape, count: int, known: str = "labels and attributes") -> Split:
@@ -405,11 +430,16 @@ def random_split(image: ImageShape, count: int, known: str = "labels and attribu
     return Split(pixels, rows, rows % 10 if labels else None, flags if attributes else None)
 
 
-def random_images(image: ImageShape, known: str = "labels and attributes") -> Dataset:
-    """A data set of noise."""
+def random_images(image: ImageShape, known: str = "labels and attributes", beside: bool = False) -> Dataset:
+    """A data set of noise; with another one, of another shape, where a second one is wanted."""
     labels, attributes = KNOWN[known]
-    train, val, test = (random_split(image, count, known) for count in (24, 12, 13))
-    return Dataset("noise", train, val, test, CLASSES if labels else (), ATTRIBUTES if attributes else ())
+
+    def noise(name: str, image: ImageShape, *counts: int) -> Dataset:
+        train, val, test = (random_split(image, count, known) for count in counts)
+        return Dataset(name, train, val, test, CLASSES if labels else (), ATTRIBUTES if attributes else ())
+
+    found = noise("noise", image, 24, 12, 13)
+    return replace(found, beside=noise("more noise", BESIDE, 17, 5, 6)) if beside else found
 
 
 def contents_of(run: Path) -> dict[str, bytes]:

@@ -42,6 +42,39 @@ class Tiny(GenerativeModel):
         return noise
 '''
 
+#: One that is trained on two sets: it gives back the images of both, and tells the classes of the second's, if any.
+PAIR = (
+    TINY.replace("Tiny", "Pair")
+    .replace(
+        """    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        output = self.decoder(self.encoder(batch.images))
+        return {"loss": F.mse_loss(output, batch.images)}
+""",
+        """    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        first, second = (
+            F.mse_loss(self.decoder(self.encoder(images)), images) for images in (batch.images, batch.beside)
+        )
+        losses = {"loss": first + second, "second": second}
+        if batch.beside_labels is not None:
+            losses["told"] = F.cross_entropy(self.head(self.encoder(batch.beside)), batch.beside_labels)
+            losses["loss"] = losses["loss"] + losses["told"]
+        return losses
+
+    def fit_prior(self, batches) -> None:
+        self.mean.copy_(self.encoder(next(iter(batches)).beside).mean(0))
+""",
+    )
+    .replace("    class Options", "    needs_beside = True\n\n    class Options")
+    .replace(
+        """        self.decoder = """,
+        """        self.register_buffer("mean", torch.zeros(options.latent_dim))
+        self.head = nn.Linear(options.latent_dim, 10)
+        self.decoder = """,
+    )
+    .replace("import torch.nn.functional", "import torch\nimport torch.nn.functional")
+    .replace("return noise", "return noise + self.mean")
+)
+
 
 def write_file(path: Path, source: str = TINY) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)

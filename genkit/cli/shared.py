@@ -94,7 +94,7 @@ def load_run(found: Found, device: str) -> Opened:
         "using %s: %s on %s, %s, on %s",
         opened.checkpoint.path,
         about.model,
-        about.data.dataset,
+        about.data.in_words(),
         epochs(about.epoch),
         devices.describe(where),
     )

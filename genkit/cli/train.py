@@ -236,8 +236,9 @@ def refuse(context: click.Context, about: Sequence[Described]) -> None:
 
     given = given_by_a_person(context)
     options.require_needed(about, given)
-    if given.get("dataset"):
-        data.require_known(given["dataset"])
+    for each in ("dataset", "beside"):
+        if given.get(each):
+            data.require_known(given[each])
     if "init_from" in given:
         rundir.find(given["init_from"])
     for part in (DataOptions, RunOptions):
@@ -251,9 +252,11 @@ def new_settings(context: click.Context, name: str) -> Config:
         UsageError: for options that can't be meant.
     """
     from genkit import options, registry
+    from genkit.contract import ability
     from genkit.data import DataOptions
     from genkit.keep import rundir
     from genkit.keep.config import Config, RunOptions
+    from genkit.run.preparation import require_sets
 
     kind = registry.find(name).Options
     sources = options.sources(context)
@@ -265,22 +268,26 @@ def new_settings(context: click.Context, name: str) -> Config:
             raise click.UsageError(
                 f"--init-from: {weights.path} is of the model {weights.description.model}, not {name}"
             )
-        own |= images_of(weights.description.data, given)
+        own |= images_of(weights.description.data, given, ability.has(registry.find(name), ability.SECOND_SET))
         sources |= dict.fromkeys(own.keys() - given.keys(), "init-from")
         given = {**own, **given, "init_from": str(weights.path)}
     model, data, run = (options.validate(part, given) for part in (kind, DataOptions, RunOptions))
     settings = Config(name, model, data, run, {})
+    require_sets(settings)
     return settings._replace(sources={field: sources.get(field, "default") for field in settings.values()})
 
 
-def images_of(theirs: DataOptions, given: Mapping[str, Any]) -> dict[str, Any]:
+def images_of(theirs: DataOptions, given: Mapping[str, Any], two_sets: bool) -> dict[str, Any]:
     """What of another run's images a new run takes over that begins with its weights.
 
     All, if it says nothing of its own; with another set their form alone, which the weights are for.
+
+    Args:
+        two_sets: whether the model needs a second one.
     """
     if "dataset" in given:
         return theirs.model_dump(include={"image_size", "channels"})
-    return theirs.model_dump()
+    return theirs.model_dump(exclude=set() if two_sets else {"beside"})
 
 
 def settings_of(directory: RunDirectory, context: click.Context, name: str) -> Config:

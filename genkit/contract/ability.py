@@ -21,21 +21,30 @@ class Ability(NamedTuple):
     Attributes:
         name: for a list of abilities: "encodes".
         lacks: what is said of a model without it, as the end of a sentence: "has no encoder".
-        methods: by which it is seen that a class has it.
+        methods: by which it is seen that a class has it: all of them are defined.
+        any_of: or one of these, other than as `Model` itself has it.
+        declared: the attribute by which a class says so itself.
     """
 
     name: str
     lacks: str
-    methods: tuple[str, ...]
+    methods: tuple[str, ...] = ()
+    any_of: tuple[str, ...] = ()
+    declared: str | None = None
 
 
 ENCODES = Ability("encodes", "has no encoder", ("encode",))
 GENERATES = Ability("generates", "makes no images", ("decode", "prior"))
 LIKELIHOOD = Ability("likelihood", "doesn't say how likely an image is", ("posterior", "log_likelihood"))
 CLASSIFIES = Ability("classifies", "gives no answers that could be wrong", ("probabilities",))
+FEATURES = Ability(
+    "features", "neither encodes images nor defines features", any_of=("encode", "features", "representation")
+)
+
+SECOND_SET = Ability("second set", "is trained on one set of images", declared="needs_beside")
 
 #: In the order in which they are shown.
-ABILITIES = (ENCODES, GENERATES, LIKELIHOOD, CLASSIFIES)
+ABILITIES = (ENCODES, GENERATES, LIKELIHOOD, CLASSIFIES, FEATURES, SECOND_SET)
 
 
 class Encodes(Protocol):
@@ -82,7 +91,17 @@ def of(model: Model | type[Model]) -> tuple[Ability, ...]:
 
 def has(model: object, ability: Ability) -> bool:
     """Whether a model, or every model of a class, can do this."""
-    return all(callable(getattr(model, name, None)) for name in ability.methods)
+    if not all(callable(getattr(model, name, None)) for name in ability.methods):
+        return False
+    if ability.declared is not None and not getattr(model, ability.declared, False):
+        return False
+    return not ability.any_of or any(own(model, name) for name in ability.any_of)
+
+
+def own(model: object, name: str) -> bool:
+    """Whether a model has a method that isn't the one that every model has from `Model`."""
+    method = getattr(model, name, None)
+    return callable(method) and getattr(method, "__func__", method) is not getattr(Model, name, None)
 
 
 def encodes(model: object) -> TypeIs[Encodes]:

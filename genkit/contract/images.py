@@ -31,6 +31,7 @@ class TrainingImages(Protocol):
         classes: the names of the labels, () where there are none.
         attributes: the names of the attributes' columns, () where there are none.
         train: those to train on.
+        beside: the second set, for a model that needs one, in its own form; else None.
     """
 
     @property
@@ -47,3 +48,6 @@ class TrainingImages(Protocol):
 
     @property
     def train(self) -> TrainingSplit: ...
+
+    @property
+    def beside(self) -> TrainingImages | None: ...

@@ -33,6 +33,8 @@ class Model(nn.Module, ABC):
     monitor: str = "loss"
     #: The axes of an image, in order, that the model is written for; others are refused before anything is built.
     axes: ClassVar[tuple[str, ...]] = ImageShape._fields
+    #: Whether it is trained on two sets of images: `Batch.beside` then holds those of the second one (`--beside`).
+    needs_beside: ClassVar[bool] = False
 
     def __init__(self, image: ImageShape, options: Any):
         super().__init__()

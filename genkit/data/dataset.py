@@ -175,6 +175,7 @@ class Dataset:
         train, val, test: disjoint splits; no image of one stands in another, not even as an exact duplicate.
         classes: the names of the labels, () where there are none.
         attributes: the names of the attributes' columns, () where there are none.
+        beside: the second set, in its own form, where a model is trained on two (`load_for_training`).
     """
 
     name: str
@@ -183,6 +184,7 @@ class Dataset:
     test: Split
     classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
+    beside: Dataset | None = None
 
     @property
     def shape(self) -> ImageShape:
@@ -192,10 +194,15 @@ class Dataset:
     def splits(self) -> dict[str, Split]:
         return {"train": self.train, "val": self.val, "test": self.test}
 
+    def beside_split(self, name: str) -> Split | None:
+        """That split of the second set; None where there is no such set."""
+        return None if self.beside is None else self.beside.splits()[name]
+
     def digest(self) -> str:
         """SHA-256 of the splits: of all rows, labels and attributes, and the pixels of up to DIGESTED images of each.
 
-        To tell whether these are the images of another day; not all pixels, because a set may be larger than memory.
+        To tell whether these are the images of another day; not all pixels, because a set may be larger than memory. A
+        second set has a digest of its own.
         """
         found = hashlib.sha256()
         for split in self.splits().values():

@@ -171,8 +171,12 @@ def write_exported(folder: Path, opened: Checkpoint, readme: str) -> Path:
         CheckpointError: when the disk doesn't take it; then nothing is left there.
     """
     about = opened.description
-    images = about.data.dataset if about.data.dataset in SOURCES else f"./{Path(about.data.dataset).name}"
-    data = about.data.model_copy(update={"dataset": images})
+
+    def last_part(name_or_path: str) -> str:
+        return name_or_path if name_or_path in SOURCES else f"./{Path(name_or_path).name}"
+
+    beside = about.data.beside and last_part(about.data.beside)
+    data = about.data.model_copy(update={"dataset": last_part(about.data.dataset), "beside": beside})
     changes = {"exported": True, "processes": 1, "data": data, "weights": count(opened.model)}
     description = about.model_copy(update=changes)
     contents = {

@@ -56,6 +56,7 @@ class Description(BaseModel):
         metrics: measured on the validation images at this step; empty for a checkpoint between two validations.
         data: the images that it was trained on, a path being absolute.
         data_digest: `Dataset.digest` of them; `data_sum` in the file.
+        beside_digest: that of the second set, "" where there is none.
         classes, attributes: the names of the labels, and of the attributes.
         processes: that trained together; the state of each one's random generators is kept.
         exported: that this is an exported one, which can be used but not trained on.
@@ -76,6 +77,7 @@ class Description(BaseModel):
     metrics: dict[str, float] = Field(default_factory=dict)
     data: DataOptions = Field(default_factory=DataOptions)
     data_digest: str = Field(default="", alias="data_sum")
+    beside_digest: str = ""
     classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     processes: Annotated[int, Field(ge=1)] = 1

@@ -26,7 +26,7 @@ SPOKEN = {"ae": "autoencoder", "conv-ae": "convolutional autoencoder", "vae": "V
 #: What most of a command is quoted by; longer ones are cut.
 LONGEST = 2000
 #: The settings that may be paths.
-PATHS = {"dataset", "out", "init_from"}
+PATHS = {"dataset", "beside", "out", "init_from"}
 
 
 def sentence(account: Account) -> str:
@@ -35,9 +35,10 @@ def sentence(account: Account) -> str:
     kind = SPOKEN.get(account.kind, account.kind)
     article = "An" if kind[0].lower() in "aeiou" else "A"
     count = f"{len(account.dataset.train):,} images of " if isinstance(account.dataset, Dataset) else ""
-    data = data_name(account)
+    data, second = data_name(account), account.description.data.beside
+    beside = f" beside {last_part(second)}" if second else ""
     began = f"{article} {kind} of {about.image.channels}×{about.image.height}×{about.image.width} images, trained for "
-    return f"{began}{epochs_of(account)} on {count}{data}{told(account)}."
+    return f"{began}{epochs_of(account)} on {count}{data}{beside}{told(account)}."
 
 
 def data_name(account: Account) -> str:
@@ -179,6 +180,7 @@ ROWS: dict[str, Callable[[Account], str]] = {
     "model": model_of,
     "weights": lambda account: f"{account.opened.weights:,}",
     "data": data_of,
+    "beside": lambda account: last_part(account.description.data.beside or ""),
     "image": lambda account: str(account.model.image),
     "labels": labels_of,
     "seed": seed_of,

@@ -81,7 +81,8 @@ def plan(recipe: Recipe) -> dict[str, Plan]:
 
 def missing(recipe: Recipe) -> list[data.Missing]:
     """The sets of images that a recipe needs and that aren't on this machine."""
-    found = {settings.data.dataset: data.missing(settings.data) for settings in recipe.runs.values()}
+    asked = [each for run in recipe.runs.values() for each in (run.data, data.second_of(run.data)) if each is not None]
+    found = {each.dataset: data.missing(each) for each in asked}
     return [each for each in found.values() if each is not None]
 
 
@@ -113,13 +114,21 @@ class Images:
         if asked not in self.found:
             every = asked.model_copy(update={"labels_per_class": None, "labels_seed": 0})
             if every not in self.whole:
-                self.whole[every] = data.load(every)
+                self.whole[every] = data.load_for_training(every)
             self.found[asked] = few.drawn(self.whole[every], asked)
         return self.found[asked]
 
-    def digest(self, asked: data.DataOptions) -> str | None:
-        """`Dataset.digest` of them; None where they aren't on this machine."""
-        return self[asked].digest() if data.missing(asked) is None else None
+    def digests(self, asked: data.DataOptions) -> tuple[str, str] | None:
+        """`Dataset.digest` of them and of a second set, "" where there is none; None where not all of it is here."""
+        if not self.are_here(asked):
+            return None
+        found = self[asked]
+        return found.digest(), "" if found.beside is None else found.beside.digest()
+
+    def are_here(self, asked: data.DataOptions) -> bool:
+        """Whether they are on this machine, the second set too, where there is one."""
+        second = data.second_of(asked)
+        return data.missing(asked) is None and (second is None or data.missing(second) is None)
 
 
 class Shelf:
@@ -143,7 +152,7 @@ class Shelf:
 
     def fitted(self, wanted: Config) -> Config:
         """The configuration as a run of it has it: with the options that its images fill in, where they are there."""
-        if data.missing(wanted.data) is not None:
+        if not self.images.are_here(wanted.data):
             return wanted
         return preparation.fitted_to(self.images[wanted.data], wanted)
 
@@ -176,7 +185,8 @@ class Shelf:
             about = description.describe(directory.checkpoints[-1])
         except CheckpointError:  # which resuming puts aside
             return True
-        return about.is_of(self.images.digest(asked)) is not False
+        now = self.images.digests(asked)
+        return now is None or about.data_digest == "" or (about.data_digest, about.beside_digest) == now
 
     def begun_with(self, settings: Config, weights: RunDirectory) -> Config:
         """The configuration with another run's best checkpoint to begin with, and with that run's own options.
@@ -230,7 +240,7 @@ def carry_out(recipe: Recipe, folder: Path) -> Outcome:
     machine = results.machine(device.describe(where := device.pick(recipe.device)))
     images = Images()
     sets = {settings.data: images[settings.data] for settings in recipe.runs.values()}
-    soundness.check_with_images(recipe.path, recipe.contents, recipe.runs, sets, recipe.quick)
+    soundness.check_with_images(recipe, sets)
     shelf = Shelf(Path(recipe.out), images)
     plans: dict[str, Plan] = {}
     for name in recipe.runs:

@@ -10,14 +10,14 @@ from genkit.evaluate import attributes, judge, sample_quality, topics
 from genkit.evaluate.figure import Figure, LeftOut, Name, Picture
 from genkit.evaluate.subject import Asked
 from genkit.reproduce.bench import TrainedRun
-from genkit.reproduce.steps import Count
+from genkit.reproduce.needs import Count
 
-#: What the topic `samples` measures, as patterns.
-SAMPLES = (
-    *(f"{name}{floor}" for name in sample_quality.DISTANCES for floor in ("", "_floor")),
-    *("sliced_wasserstein", "sliced_wasserstein_floor", "memorisation_ratio", "memorisation_nearer"),
-    *(f"{name}*" for name in sample_quality.OF_CLASSES),
-)
+#: What the topic `samples` measures, as patterns: without a judge, in the features of one, and by a judge of classes.
+ON_PIXELS = ("sliced_wasserstein", "sliced_wasserstein_floor", "memorisation_ratio", "memorisation_nearer")
+BY_JUDGE = tuple(f"{name}{floor}" for name in sample_quality.DISTANCES for floor in ("", "_floor"))
+OF_CLASSES = tuple(f"{name}*" for name in sample_quality.OF_CLASSES)
+#: Images whose codes are averaged for a term of a sum.
+EXEMPLARS = 3
 
 
 def topic(name: str) -> Callable[[TrainedRun], Iterable[Figure | LeftOut]]:
@@ -44,7 +44,7 @@ def arithmetic(run: TrainedRun, expression: str, label: str, draws: Count = 100)
         yield replace(judged, name=label)
         return
     try:
-        found = attributes.figures(run.model, run.images, expression, judged, draws=draws)
+        found = attributes.figures(run.model, run.images, expression, judged, draws=draws, exemplars=EXEMPLARS)
     except UsageError as error:  # a model whose samples show too few exemplars of a term
         yield LeftOut(label, str(error))
         return

@@ -13,7 +13,7 @@ from genkit.contract import ability
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.errors import CheckpointError, UsageError, in_one_line
-from genkit.evaluate import classification, figure, likelihood, reconstruction
+from genkit.evaluate import classification, figure, likelihood, probe, reconstruction, sample_quality
 from genkit.evaluate.estimate import WILSON, error_of_share, estimate
 from genkit.evaluate.figure import Figure, LeftOut, Name
 from genkit.evaluate.pca import principal_angles
@@ -21,10 +21,10 @@ from genkit.evaluate.subject import Asked, Subject
 from genkit.files import from_json
 from genkit.latent import scores
 from genkit.options import as_text
-from genkit.reproduce import judged, steps
+from genkit.reproduce import judged, needs
 from genkit.reproduce.bench import Bench, TrainedRun
+from genkit.reproduce.needs import Count, Kind, Seed
 from genkit.reproduce.results import NAMED
-from genkit.reproduce.steps import Count, Kind, Seed
 from genkit.run.curves import METRICS
 from genkit.run.validation import validate
 from genkit.step.passes import encode_split, evaluation_batch
@@ -124,7 +124,8 @@ def share_of(name: str, share: float, n: int, **conditions: str | int | float) -
 def losses(run: TrainedRun) -> Iterable[Figure]:
     """What training itself measures, on the test split: of a VAE the terms of the ELBO."""
     conditions: Conditions = {"n": len(run.images.test), "split": "test"}
-    for name, value in validate(run.trained, run.images.test, run.device).items():
+    beside = run.images.beside_split("test")
+    for name, value in validate(run.trained, run.images.test, run.device, beside=beside).items():
         yield Figure(name, value, None, UNITS.get(name.rpartition("/")[2], ""), conditions)
 
 
@@ -192,33 +193,70 @@ def mean_over(bench: Bench, runs: Sequence[str], figure: str, over: str) -> Iter
 
 
 MEASURES: Mapping[str, Kind] = {
-    "squared-error": Kind(squared_error, ("squared_error", "pca/squared_error"), (steps.encoder,)),
-    "training-error": Kind(training_error, ("train/squared_error",), (steps.encoder,)),
+    "squared-error": Kind(
+        squared_error,
+        gives=("squared_error",),
+        gives_where={needs.fewer_components(reconstruction.PCA_NUMBERS): ("pca/squared_error",)},
+        abilities=(ability.ENCODES, ability.GENERATES),
+    ),
+    "training-error": Kind(
+        training_error, gives=("train/squared_error",), abilities=(ability.ENCODES, ability.GENERATES)
+    ),
     "linear-subspace": Kind(
         linear_subspace,
-        ("pca/largest_angle", "squared_error", "pca/squared_error", "pca/error_ratio"),
-        (steps.encoder, steps.linear),
+        gives=("pca/largest_angle", "squared_error", "pca/squared_error", "pca/error_ratio"),
+        abilities=(ability.ENCODES, ability.GENERATES),
+        options=(needs.linear,),
     ),
-    "knn": Kind(knn, ("knn_accuracy", "pca/knn_accuracy"), (steps.encoder,), (steps.classes,)),
+    "knn": Kind(
+        knn,
+        gives=("knn_accuracy", "pca/knn_accuracy"),
+        abilities=(ability.ENCODES, ability.GENERATES),
+        images=(needs.several_classes, needs.neighbours),
+    ),
     # Which these are, the model says (`soundness.losses_of`).
-    "losses": Kind(losses, ("*",)),
-    "watch": Kind(watch, ("faults",)),
+    "losses": Kind(losses, gives=("*",)),
+    "watch": Kind(watch, gives=("faults",)),
     "likelihood": Kind(
         importance_weighted,
-        (
+        gives=(
             *("neg_elbo", "neg_elbo_of_nll_images", "reconstruction", "kl", "nll", "gap", "effective_codes"),
-            *("active_units", "aggregate_*"),
+            "aggregate_kl",
         ),
-        (steps.posterior,),
+        gives_where={
+            needs.at_least(2): ("active_units",),
+            needs.at_least(2 * likelihood.BLOCK): ("aggregate_mmd*",),
+        },
+        abilities=(ability.LIKELIHOOD,),
     ),
-    "test-error": Kind(test_error, ("error",), (steps.answers,)),
-    "samples": Kind(judged.topic("samples"), judged.SAMPLES, (steps.images,)),
-    "representation": Kind(judged.topic("representation"), ("svm_*/*", "knn_*/*"), (), (steps.classes,)),
+    "test-error": Kind(test_error, gives=("error",), abilities=(ability.CLASSIFIES,), images=(needs.labelled,)),
+    "samples": Kind(
+        judged.topic("samples"),
+        gives=judged.ON_PIXELS,
+        gives_where={needs.labelled: judged.BY_JUDGE, needs.several_classes: judged.OF_CLASSES},
+        abilities=(ability.GENERATES,),
+        images=(needs.at_least(2 * sample_quality.FEWEST),),
+    ),
+    "representation": Kind(
+        judged.topic("representation"),
+        gives=("svm_all_labels/*", "knn_all_labels/*"),
+        gives_where={
+            needs.of_each_class(count): (f"svm_{count}_per_class/*", f"knn_{count}_per_class/*")
+            for count in probe.BUDGETS
+            if count is not None
+        },
+        abilities=(ability.FEATURES,),
+        options=(needs.scikit_learn,),
+        images=(needs.several_classes,),
+    ),
     "arithmetic": Kind(
         judged.arithmetic,
-        tuple(f"{{label}}/{kind}" for kind in ("success", "last_added_term_alone", "pixels", "chance", "best_control")),
-        (steps.images,),
-        (steps.attributes,),
+        gives=tuple(
+            f"{{label}}/{kind}" for kind in ("success", "last_added_term_alone", "pixels", "chance", "best_control")
+        ),
+        abilities=(ability.GENERATES,),
+        options=(needs.sum_of_attributes, needs.sum_with_a_result),
+        images=(needs.attributes, needs.exemplars(judged.EXEMPLARS)),
     ),
 }
 

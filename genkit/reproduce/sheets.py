@@ -12,15 +12,15 @@ from PIL import Image
 
 from genkit.contract import ability
 from genkit.errors import UsageError
-from genkit.evaluate import attributes, judge
+from genkit.evaluate import attributes, judge, pca
 from genkit.evaluate.figure import LeftOut
 from genkit.files import whole_file
 from genkit.latent import images, pictures, projection, sampling, scatter
 from genkit.latent.arithmetic import Exemplars, parse
 from genkit.latent.images import Row
-from genkit.reproduce import steps
+from genkit.reproduce import needs
 from genkit.reproduce.bench import Bench
-from genkit.reproduce.steps import Count, Kind, Seed, Several
+from genkit.reproduce.needs import Count, Kind, Seed, Several
 from genkit.step.passes import encode_split
 
 
@@ -34,9 +34,9 @@ def reconstructions(bench: Bench, path: Path, runs: Sequence[str], count: Count 
         decoded = sampling.reconstruct(run.model, originals)
         rows.append(Row(f"{run.name}, {run.code_size} numbers", decoded, errors(decoded, originals)))
     for size, run in {run.code_size: run for run in opened}.items():
-        pca = run.pca()
-        codes = (originals.flatten(1).double() - pca.mean) @ pca.axes
-        decoded = pca.images(codes).float().clamp(0, 1).view_as(originals)
+        components = run.pca()
+        codes = (originals.flatten(1).double() - components.mean) @ components.axes
+        decoded = components.images(codes).float().clamp(0, 1).view_as(originals)
         rows.append(Row(f"PCA, {size} numbers", decoded, errors(decoded, originals)))
     images.save_png(path, images.sheet(rows, title=f"{bench.recipe.name}: test images, and their squared errors"))
 
@@ -48,14 +48,14 @@ def errors(decoded: torch.Tensor, originals: torch.Tensor) -> list[str]:
 def codes(bench: Bench, path: Path, run: str) -> None:
     """The test images' codes in two dimensions, by class."""
     (opened,) = bench.named([run])
-    assert ability.encodes(opened.model)
-    plot(bench, path, projection.project(encode_split(opened.model, opened.images.test, opened.device)), run)
+    assert ability.encodes(opened.trained)
+    plot(bench, path, projection.project(encode_split(opened.trained, opened.images.test, opened.device)), run)
 
 
 def pca_codes(bench: Bench, path: Path, run: str) -> None:
     """The same of PCA's first two coordinates."""
     (opened,) = bench.named([run])
-    points = opened.pca().codes(opened.images.test)[:, :2]
+    points = pca.fit(opened.images.train, 2).codes(opened.images.test)
     plot(bench, path, projection.project(points), run, "PCA")
 
 
@@ -192,12 +192,19 @@ def save_small(path: Path, drawn: Path) -> None:
 
 
 PICTURES: Mapping[str, Kind] = {
-    "reconstructions": Kind(reconstructions, needs=(steps.encoder,)),
-    "codes": Kind(codes, needs=(steps.encoder,), needs_images=(steps.classes,)),
-    "pca-codes": Kind(pca_codes, needs=(steps.images,), needs_images=(steps.classes,)),
-    "samples": Kind(samples, needs=(steps.images,)),
-    "interpolation": Kind(interpolation, needs=(steps.images,)),
-    "arithmetic": Kind(arithmetic, needs=(steps.images,), needs_images=(steps.attributes,)),
-    "manifold": Kind(manifold, needs=(steps.images, steps.plane)),
+    "reconstructions": Kind(
+        reconstructions, abilities=(ability.ENCODES, ability.GENERATES), together=(needs.same_images,)
+    ),
+    "codes": Kind(codes, abilities=(ability.ENCODES,), images=(needs.classes,)),
+    "pca-codes": Kind(pca_codes, images=(needs.classes,)),
+    "samples": Kind(samples, abilities=(ability.GENERATES,)),
+    "interpolation": Kind(interpolation, abilities=(ability.GENERATES,)),
+    "arithmetic": Kind(
+        arithmetic,
+        abilities=(ability.GENERATES,),
+        options=(needs.sum_of_attributes,),
+        images=(needs.attributes, needs.exemplars(1)),
+    ),
+    "manifold": Kind(manifold, abilities=(ability.GENERATES,), options=(needs.plane,)),
     "curve": Kind(curve),
 }

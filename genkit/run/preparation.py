@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from genkit import registry
-from genkit.contract import TRAINING_FIELDS, Model
+from genkit.contract import TRAINING_FIELDS, Model, ability
 from genkit.contract.weightless import without_memory
 from genkit.data.dataset import Dataset
 from genkit.errors import CheckpointError, GenkitError, UsageError
@@ -29,6 +29,19 @@ def fitted_to(dataset: Dataset, config: Config) -> Config:
     options = registry.find(config.model).options_for(config.options, dataset)
     filled_in = {name for name, value in options if value != getattr(config.options, name)}
     return config._replace(options=options, sources={**config.sources, **dict.fromkeys(filled_in, "data")})
+
+
+def require_sets(config: Config) -> None:
+    """Refuse a second set of images that the model doesn't see, and a model that needs one without it.
+
+    Raises:
+        UsageError
+    """
+    needed = ability.has(registry.find(config.model), ability.SECOND_SET)
+    if needed and config.data.beside is None:
+        raise UsageError(f"{config.model} is trained on two sets of images: name the second with --beside NAME|PATH")
+    if not needed and config.data.beside is not None:
+        raise UsageError(f"{config.model} {ability.SECOND_SET.lacks}: leave out --beside {config.data.beside}")
 
 
 def require_room(config: Config, dataset: Dataset) -> None:

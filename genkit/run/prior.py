@@ -21,10 +21,11 @@ class PriorFit:
         train: the training images.
         where: the model's device.
         seed: of what the fit draws.
+        beside: training images of the second set, where there is one.
     """
 
-    def __init__(self, train: Split, where: torch.device, seed: int):
-        self.train, self.where, self.seed = train, where, seed
+    def __init__(self, train: Split, where: torch.device, seed: int, beside: Split | None = None):
+        self.train, self.where, self.seed, self.beside = train, where, seed, beside
         self.fitted_at: int | None = None
 
     @torch.no_grad()
@@ -37,4 +38,4 @@ class PriorFit:
         chosen = self.train.take(self.train.spread(IMAGES))
         # A checkpoint more or less must not change what training draws next.
         with device.seeded(self.seed, self.where):
-            model.fit_prior(in_order(chosen, evaluation_batch(model.image), self.where))
+            model.fit_prior(in_order(chosen, evaluation_batch(model.image), self.where, self.beside))

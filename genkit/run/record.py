@@ -99,9 +99,11 @@ def card(config: Config, dataset: Dataset, result: Result) -> str:
             f"    genkit train --resume {result.run}\n"
         )
     )
+    beside = dataset.beside
+    second = "" if beside is None else f", beside `{beside.name}` ({describe_data(beside)})"
     return f"""# {result.run.name}
 
-The model `{config.model}`, trained by genkit {__version__} on `{dataset.name}` ({describe_data(dataset)}):
+The model `{config.model}`, trained by genkit {__version__} on `{dataset.name}` ({describe_data(dataset)}){second}:
 {result.steps:,} steps in {result.seconds:.0f} s. `checkpoints/{result.checkpoint.name}` is the best by validation.
 
 {measured}

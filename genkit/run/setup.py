@@ -30,7 +30,7 @@ class Setup:
     Attributes:
         config, dataset, team: what it was made of.
         where: the device.
-        data_digest: `Dataset.digest`.
+        data_digest, beside_digest: `Dataset.digest`, and that of the second set, "" where there is none.
         batches: of the training images.
         total_steps: of the run.
         state: what the steps change.
@@ -46,6 +46,7 @@ class Setup:
     def __init__(self, config: Config, dataset: Dataset, team: Team):
         options, seed = config.options, config.run.seed
         self.config, self.dataset, self.data_digest = config, dataset, dataset.digest()
+        self.beside_digest = "" if dataset.beside is None else dataset.beside.digest()
         self.team, self.where = team, team.device
         device.make_deterministic(config.run.deterministic)
         device.keep_freed_memory()
@@ -54,7 +55,10 @@ class Setup:
         model = team.normalising(build(config, dataset, team.size))
         # Convolutions take less time where the channels of a pixel lie side by side: up to a third on a CPU.
         model.to(self.where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.batches = TrainingBatches(dataset.train, options.batch_size, seed, self.where, team.rank, team.size)
+        beside = dataset.beside_split("train")
+        self.batches = TrainingBatches(
+            dataset.train, options.batch_size, seed, self.where, team.rank, team.size, beside
+        )
         team.seed_noise(seed)
         self.total_steps = options.epochs * len(self.batches)
         self.state = TrainingState(model, self.total_steps, len(self.batches))
@@ -129,9 +133,11 @@ class Setup:
             about, pending = checkpoint.restore(path, self.state, self.team.rank, self.team.own_device)
         except CheckpointError as error:
             raise DamagedError(str(error)) from error
-        if about.data_digest != self.data_digest:
+        second = self.dataset.beside
+        if about.data_digest != self.data_digest or about.beside_digest != self.beside_digest:
+            altered = self.dataset if about.data_digest != self.data_digest or second is None else second
             raise CheckpointError(
-                f"{path}: the images of {self.dataset.name} aren't those that the run was trained on; bring them "
+                f"{path}: the images of {altered.name} aren't those that the run was trained on; bring them "
                 f"back, or start a new run with --init-from {directory.path}"
             )
         try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from genkit import data, device
+from genkit.contract import Model
 from genkit.errors import CheckpointError, DivergedError, GenkitError
 from genkit.files import to_json, write_file
 from genkit.keep import checkpoint, rundir, state
@@ -30,6 +31,7 @@ from genkit.run.preparation import (
     require_likely_size,
     require_room,
     require_same_past,
+    require_sets,
     require_short_names,
 )
 from genkit.run.prior import PriorFit
@@ -57,8 +59,9 @@ def start(config: Config, team: Team | None = None, resumable: bool = True) -> R
         DivergedError: when a loss or a gradient is no longer finite; the last good checkpoint stays.
         GenkitError: when the disk doesn't take what has to be written; the last checkpoint stays whole.
     """
+    require_sets(config)
     config, team = config.located(), team or Team(device.pick(config.run.device))
-    dataset = team.one_a_machine_first(lambda: data.load(config.data))
+    dataset = team.one_a_machine_first(lambda: data.load_for_training(config.data))
     config = fitted_to(dataset, config)
     require_room(config, dataset)
     require_short_names(dataset, config)
@@ -97,8 +100,9 @@ def resume(directory: RunDirectory, given: Mapping[str, Any], team: Team | None 
             directory.tidy()
         before = read_config(directory.path)
         config = continued(before, given, directory.path)
+        require_sets(config)
         team = team or Team(device.pick(config.run.device))
-        dataset = team.one_a_machine_first(lambda: data.load(config.data))
+        dataset = team.one_a_machine_first(lambda: data.load_for_training(config.data))
         require_likely_size(config, dataset, directory)
         setup = Setup(config, dataset, team)
         team.wait()  # or the leader might put a damaged checkpoint aside while another still looks at it
@@ -216,7 +220,8 @@ class Leader(Trainer):
         super().__init__(setup)
         self.directory, self.dataset, self.resumable = directory, setup.dataset, resumable
         self.watch = Watch(self.state.model)
-        self.prior = PriorFit(setup.dataset.train, setup.where, setup.config.run.seed)
+        beside = setup.dataset.beside_split("train")
+        self.prior = PriorFit(setup.dataset.train, setup.where, setup.config.run.seed, beside)
 
     def carry_out(self) -> Result:
         """Train to the end. All call it."""
@@ -248,6 +253,9 @@ class Leader(Trainer):
         logger.info("device   %s%s%s", device.describe(setup.where), together, how)
         what = f"{record.describe_data(self.dataset)}, {self.batches.place}"
         logger.info("data     %s: %s", self.dataset.name, what)
+        if self.dataset.beside is not None:
+            what = f"{record.describe_data(self.dataset.beside)}, {self.batches.beside_place}"
+            logger.info("beside   %s: %s", self.dataset.beside.name, what)
         weights = sum(each.numel() for each in self.state.model.parameters())
         logger.info("model    %s: %s weights", config.model, f"{weights:,}")
         if self.resumable:
@@ -274,7 +282,7 @@ class Leader(Trainer):
         """Validate, draw, and see whether to save, in this order: a checkpoint vouches for all that came before it."""
         epochs, every = self.config.options.epochs, self.config.run.checkpoint_epochs
         last, step, model = epoch == epochs, self.state.step, self.state.best_model
-        values = validate(model, self.dataset.val, self.setup.where, phases=self.state.phases_of(step))
+        values = self.measured(model, "val", step)
         self.ledger.enter("val", values, step)
         shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
         logger.info("epoch %*d/%d  %s", len(str(epochs)), epoch, epochs, shown)
@@ -285,6 +293,11 @@ class Leader(Trainer):
         if every:
             return values, last or epoch % every == 0
         return values, last or self.keeper.due or self.keeper.is_best(values.get(self.state.model.monitor))
+
+    def measured(self, model: Model, split: str, step: int) -> dict[str, float]:
+        """The metrics of a model of this step on a split, `val` or `test`."""
+        images, beside = self.dataset.splits()[split], self.dataset.beside_split(split)
+        return validate(model, images, self.setup.where, phases=self.state.phases_of(step), beside=beside)
 
     def save(self, values: dict[str, float]) -> None:
         """Copy the state, and have it written while training goes on; nothing that isn't finite gets into it.
@@ -310,6 +323,7 @@ class Leader(Trainer):
             metrics={f"val/{name}": value for name, value in values.items()},
             data=self.config.data,
             data_digest=self.setup.data_digest,
+            beside_digest=self.setup.beside_digest,
             classes=self.dataset.classes,
             attributes=self.dataset.attributes,
         )
@@ -328,8 +342,7 @@ class Leader(Trainer):
             logger.info("stopped  after %s steps%s", done, how)
         else:
             path, model, about = best.read()
-            phases = self.state.phases_of(about.step)
-            values = validate(model.to(self.setup.where), self.dataset.test, self.setup.where, phases=phases)
+            values = self.measured(model.to(self.setup.where), "test", about.step)
             metrics = {f"test/{name}": value for name, value in values.items()}
             self.curves.add_test(about.step, values)
             logger.info("test  %s", "  ".join(f"{name} {value:.5g}" for name, value in values.items()))

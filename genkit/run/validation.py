@@ -25,9 +25,17 @@ PLACES = 8
 
 
 def validate(
-    model: Model, split: Split, device: torch.device, seed: int = 0, phases: Collection[str] | None = None
+    model: Model,
+    split: Split,
+    device: torch.device,
+    seed: int = 0,
+    phases: Collection[str] | None = None,
+    beside: Split | None = None,
 ) -> dict[str, float]:
     """The model's own losses over a split, averaged over its images, plus the metric that it is monitored by.
+
+    A model that is trained on two sets sees the images of `beside` with them, one with each, from the first again where
+    they are fewer.
 
     The losses are those of `phases`, by their names; by default of all. A loss may take gradients itself, as a gradient
     penalty does: the weights are frozen, so that no others are computed.
@@ -41,7 +49,7 @@ def validate(
     collected: dict[str, list[Tensor]] = {}
     counts = []
     with seeded(seed, device), frozen(model):
-        for batch in in_order(split, evaluation_batch(model.image), device):
+        for batch in in_order(split, evaluation_batch(model.image), device, beside):
             counts.append(len(batch.images))
             for phase in model.phases():
                 if phases is not None and phase.name not in phases:
