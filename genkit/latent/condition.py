@@ -1,7 +1,7 @@
 """Read what a person says of a condition (`7`, `cat`, `male&!hat`), and say in words what a decoder was told.
 
-Whoever names a class means all of it. Attributes are changed one by one: those that are named are as they are named, and
-all others stay what they were, of a seed its own, of an image the image's own.
+Whoever names a class means all of it. Attributes are changed one by one: those that are named are as they are named,
+and all others stay what they were, of a seed its own, of an image the image's own.
 """
 
 from __future__ import annotations

@@ -10,17 +10,18 @@ codes or images as well; where one is left out, a seed has its own (`seed_condit
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 from tqdm import tqdm
 
-from genkit.contract import GenerativeModel, ability
+from genkit.contract import GenerativeModel, SamplingOptions, ability
 from genkit.contract.condition import given
-from genkit.errors import UsageError
+from genkit.errors import UsageError, plainly
 from genkit.step.optim import AdamW
 
 Path = Literal["slerp", "lerp"]
@@ -30,6 +31,29 @@ Path = Literal["slerp", "lerp"]
 CHUNK = 32
 #: Noise vectors from which the prior's centre and spread are measured.
 MOMENT_DRAWS = 10_000
+
+
+def options_of(model: GenerativeModel, values: Mapping[str, Any], name: str, flag: str = "") -> SamplingOptions:
+    """The model's options of sampling with these values, and the defaults of all others.
+
+    Args:
+        values: as the person gave them; those of `model.Sampling`.
+        name: of the model for the person, "a vae"; `flag` stands before each option's name.
+
+    Raises:
+        UsageError: when the model has no such option, or it can't have this value.
+    """
+    there = [each.replace("_", "-") if flag else each for each in model.Sampling.model_fields]
+    for each in values:
+        if each not in model.Sampling.model_fields:
+            offer = f"there are {', '.join(there)}" if there else f"{name} has no options of its sampling"
+            raise UsageError(f"{flag}{each}: no such option of the sampling; {offer}")
+    try:
+        return model.Sampling(**values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ", ".join(str(each) for each in fault["loc"][:1]) or "the options"
+        raise UsageError(f"{flag}{where} {plainly(fault)} (got {fault['input']!r})") from error
 
 
 def noise(seeds: Iterable[int], dim: int) -> Tensor:

@@ -2,9 +2,11 @@
 
 After Kingma and Welling, "Auto-encoding variational Bayes" (ICLR 2014): a diagonal Gaussian posterior, sampled by
 reparameterisation. The objective is summed over pixels and averaged over images, in nats, and is the same function in
-training and evaluation. With `condition` it is the conditional one of Sohn, Lee and Yan, "Learning structured output
-representation using deep conditional generative models" (NeurIPS 2015): encoder and decoder are told an image's label or
-its attributes, and the prior of the code stays N(0, I).
+training and evaluation.
+
+With `condition` it is the conditional one of Sohn, Lee and Yan, "Learning structured output representation using deep
+conditional generative models" (NeurIPS 2015): encoder and decoder are told an image's label or its attributes, and the
+prior of the code stays N(0, I).
 """
 
 from __future__ import annotations

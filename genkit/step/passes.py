@@ -46,9 +46,7 @@ def encode_split(model: Model, split: Split, device: torch.device) -> Tensor:
     """The codes of a split's images, in order: (N, latent_dim), on the CPU."""
     assert ability.encodes(model)
     size = evaluation_batch(ImageShape(*split.storage.shape[1:]))
-    return torch.cat(
-        [model.encode(batch.images, *told(model, batch)).cpu() for batch in in_order(split, size, device)]
-    )
+    return torch.cat([model.encode(batch.images, *told(model, batch)).cpu() for batch in in_order(split, size, device)])
 
 
 @torch.no_grad()
