@@ -39,7 +39,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
             continue
         for each in measured:
             # The exemplars are test images, whatever the others are measured by.
-            conditions = {**subject.conditions, "split": "test", **each.conditions, "seed": asked.seed}
+            conditions = {**subject.conditions, **subject.given, "split": "test", **each.conditions, "seed": asked.seed}
             name = f"{row}/{each.name.partition('/')[2]}"
             found.append(dataclasses.replace(each, name=name, conditions=conditions))
     return found

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from genkit.contract import Condition, Model
-from genkit.errors import UsageError
+from genkit.errors import DataError, UsageError
+from genkit.latent.images import to_float
 
 #: What a person wants of a condition: a class, some attributes by their columns, or an image (C, H, W).
 Wanted = int | Mapping[int, float] | Tensor
@@ -92,12 +95,15 @@ class Conditions:
         found: dict[int, float] = {}
         for part in (each.strip() for each in text.split("&")):
             name = part.removeprefix("!").strip()
-            if name not in self.names:
-                raise UsageError(f"{flag}: there is no attribute '{name[:80]}'; there are {self.listed()}")
             wanted = 0.0 if part.startswith("!") else 1.0
-            if found.setdefault(self.names.index(name), wanted) != wanted:
+            if found.setdefault(self.column_of(name, flag), wanted) != wanted:
                 raise UsageError(f"{flag}: '{text}' wants '{name}' both ways")
         return found
+
+    def column_of(self, attribute: str, flag: str) -> int:
+        if attribute not in self.names:
+            raise UsageError(f"{flag}: there is no attribute '{attribute[:80]}'; there are {self.listed()}")
+        return self.names.index(attribute)
 
     def require(self, kind: str, flag: str) -> None:
         """Refuse a flag of another kind of condition than the model's.
@@ -116,6 +122,64 @@ class Conditions:
     def listed(self) -> str:
         more = ", …" if len(self.names) > LISTED else ""
         return ", ".join(self.names[:LISTED]) + more
+
+    # -- from Python ---------------------------------------------------------------------------------------------------
+
+    def read(self, given: Any, count: int, own: Tensor | None = None) -> Tensor:
+        """What `genkit.load(…)` is given as a condition, for so many images: (count, …), on the CPU.
+
+        Args:
+            given: of classes a name or a number, or one an image, as a list or an array; of attributes an expression
+                (`male&!hat`), a mapping of names to numbers in [0, 1], or an array, (A,) or (count, A); of an image an
+                array, (C, H, W) or (count, C, H, W).
+            own: what the attributes that aren't named are; not there by default.
+
+        Raises:
+            UsageError: when there is no such class or attribute.
+            DataError: when it is of another kind, shape or range.
+        """
+        kind = self.condition.kind
+        if isinstance(given, np.ndarray) and given.dtype.kind in "fiub":
+            given = torch.from_numpy(np.ascontiguousarray(given, given.dtype.newbyteorder("=")))
+        if kind == "class":
+            return self._classes(given, count)
+        if kind == "attributes" and isinstance(given, str):
+            return self._found(self.rows(self.attributes_of(given, "condition"), own, count))
+        if kind == "attributes" and isinstance(given, Mapping):
+            wanted = {self.column_of(str(name), "condition"): float(value) for name, value in given.items()}
+            return within(self._found(self.rows(wanted, own, count)))
+        if not isinstance(given, Tensor):
+            words = "an expression, a mapping or an array of attributes" if kind == "attributes" else "an array"
+            raise DataError(f"condition is {words}, and not {type(given).__name__}")
+        row = (self.condition.size,) if kind == "attributes" else tuple(self.condition.shape or ())
+        values = to_float(given.detach()).float()
+        if tuple(values.shape) not in (row, (count, *row)):
+            shape = ", ".join(map(str, row))
+            raise DataError(f"the condition is ({shape}), or ({count}, {shape}), and this one {tuple(values.shape)}")
+        return within(values.expand(count, *row))
+
+    def _classes(self, given: Any, count: int) -> Tensor:
+        if isinstance(given, Tensor) and not given.is_floating_point() and given.ndim < 2:
+            given = given.tolist()
+        one = not isinstance(given, list | tuple)
+        found = []
+        for each in [given] if one else given:
+            if isinstance(each, str):
+                found.append(self.class_of(each, "condition"))
+            elif isinstance(each, int | np.integer) and not isinstance(each, bool):
+                if not 0 <= each < self.condition.size:
+                    raise UsageError(f"condition: there are {self.condition.size} classes, and no number {each}")
+                found.append(int(each))
+            else:
+                raise DataError(f"a class is a name or a whole number, and not {type(each).__name__}; convert it")
+        if not one and len(found) != count:
+            raise DataError(f"condition has {len(found)} classes, and there are {count} images; give one each, or one")
+        return torch.tensor(found * count if one else found, dtype=torch.int64)
+
+    @staticmethod
+    def _found(rows: Tensor | None) -> Tensor:
+        assert rows is not None  # something was given
+        return rows
 
     # -- rows ----------------------------------------------------------------------------------------------------------
 
@@ -146,6 +210,17 @@ class Conditions:
             if value:
                 parts.append(name if value == 1 else f"{value:.2g} {name}")
         return " & ".join(parts) or "no attributes"
+
+
+def within(values: Tensor) -> Tensor:
+    """The values, where all are in [0, 1].
+
+    Raises:
+        DataError
+    """
+    if not bool(((values >= 0) & (values <= 1)).all()):  # false for NaN, too
+        raise DataError("a condition of attributes or pixels is within [0, 1], and this one isn't; rescale it")
+    return values
 
 
 def shared(own: Tensor) -> bool:
