@@ -106,7 +106,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
     real = look_at(chosen, subject, judge)
     conditions = {**subject.conditions, "n": count, "seeds": f"{seeds[0]}-{seeds[-1]}"}
     if condition is not None:
-        conditions["given"] = f"what {count:,} of the real images are given"
+        conditions["given"] = f"{subject.given['given']}, as often as among {count:,} real ones"
     found: list[Found] = []
     if isinstance(judge, LeftOut):
         found += [LeftOut(f"samples/{name}", judge.reason) for name in (*DISTANCES, *OF_CLASSES)]
