@@ -163,7 +163,7 @@ def test_binary_pixels_are_drawn_with_their_grey_values_odds_by_their_place(digi
     subject = Subject(
         "run", model, "vae", digits, "test", digits.test, DataOptions(dataset="mnist5k"), True, torch.device("cpu"), ""
     )
-    drawn = torch.cat([images for images, _ in likelihood.observed(subject, digits.test, Asked())])
+    drawn = torch.cat([images for images, *_ in likelihood.observed(subject, digits.test, Asked())])
     grey = digits.test.images().float() / 255
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(drawn[grey == 1], torch.ones(int((grey == 1).sum())))
