@@ -54,27 +54,26 @@ class ModelCommand(click.Command):
         run = context.meta.get(ASKED)
         if isinstance(run, str):
             with formatter.section(f"With --set, of {run}"):
-                formatter.write_dl(settings_of(run))
+                formatter.write_dl(settings_of(run, context))
 
 
-def settings_of(run: str) -> list[tuple[str, str]]:
+def settings_of(run: str, context: click.Context) -> list[tuple[str, str]]:
     """What a run's model can be told with --set, each with its help, for a list of definitions."""
     with loading():
         from genkit import options, registry
+        from genkit.contract import SamplingOptions
         from genkit.keep import description, rundir
 
         try:
             model = description.describe(rundir.find(run).checkpoints[0]).model
-            fields = getattr(registry.find(model), "Sampling", options.BaseModel).model_fields
+            kind = getattr(registry.find(model), "Sampling", SamplingOptions)
         except GenkitError as error:
             return [("nothing", str(error))]
     rows = []
-    for name, field in fields.items():
-        kind = options.click_type(field)
-        value = options.metavar(field, kind) or kind.name.upper()
-        bounds = kind._describe_range() if isinstance(kind, click.IntRange | click.FloatRange) else ""
-        said = "; ".join(filter(None, (f"default: {options.shown_default(field)}", bounds)))
-        rows.append((f"{name.replace('_', '-')}={value}", f"{field.description}  [{said}]"))
+    for about in options.describe(kind):
+        _, words = options.Flag(about).get_help_record(context) or ("", "")
+        value = "true|false" if about.kind == "switch" else "|".join(about.choices) or about.metavar or "TEXT"
+        rows.append((f"{about.name.replace('_', '-')}={value}", words))
     return rows or [("nothing", f"a {model} has no options of its sampling")]
 
 

@@ -36,7 +36,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
         return [LeftOut("representation", "a probe learns from training images; choose --split test or val")]
     try:
         width = features(model, subject.images.take(slice(0, 1)), subject).shape[1]
-    except NotImplementedError as error:
+    except UsageError as error:
         return [LeftOut("representation", str(error))]
     train = dataset.train.take(dataset.train.spread(min(TRAIN, NUMBERS // max(width, model.image.numbers))))
     test = subject.images.take(subject.images.spread(TEST))
