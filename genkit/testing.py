@@ -28,6 +28,7 @@ from torch import Tensor
 
 from genkit import registry
 from genkit.contract import Batch, ImageShape, Model, Phase, ability, weightless
+from genkit.contract.condition import given
 from genkit.data import DataOptions
 from genkit.data.batches import in_order
 from genkit.data.dataset import Dataset, Split
@@ -38,6 +39,7 @@ from genkit.keep.rundir import RunDirectory
 from genkit.latent import sampling
 from genkit.run import trainer
 from genkit.run.validation import SAMPLE_METRICS, validate
+from genkit.step import passes
 from genkit.step.training import TrainingState, train
 
 CPU = torch.device("cpu")
@@ -123,9 +125,10 @@ class Contract:
 
     def test_shapes_and_ranges(self, shape: ImageShape) -> None:
         model = self.build(shape).eval()
-        images = self.batch(shape, 5).images
+        batch = self.batch(shape, 5)
+        images, told = batch.images, passes.told(model, batch)
         for what in ("features", "representation"):
-            rows = self.allowed(partial(getattr(model, what), images))
+            rows = self.allowed(partial(getattr(model, what), images, *told))
             assert rows.ndim == 2, f"{what} of 5 images are (5, F), not {tuple(rows.shape)}"
             assert len(rows) == 5, f"{what} of 5 images are (5, F), not {tuple(rows.shape)}"
         if ability.classifies(model):
@@ -136,14 +139,14 @@ class Contract:
         if not ability.generates(model):
             return
         dim = model.options.latent_dim
-        z = model.prior(torch.randn(5, dim) * 3)
-        pictures = model.decode(z)
+        z = model.prior(torch.randn(5, dim) * 3, *told)
+        pictures = model.decode(z, *told)
         assert z.shape == (5, dim), f"prior gives codes (B, {dim}), not {tuple(z.shape)}"
         assert pictures.shape == (5, *shape), f"decode gives images of {shape}, not {tuple(pictures.shape)}"
         assert pictures.min() >= 0, "pixels lie in [0, 1]"
         assert pictures.max() <= 1, "pixels lie in [0, 1]"
         if ability.encodes(model):
-            codes = model.encode(images)
+            codes = model.encode(images, *told)
             assert codes.shape == (5, dim), f"encode gives codes (B, {dim}), not {tuple(codes.shape)}"
 
     def test_images_with_an_axis_more_are_refused(self) -> None:
@@ -167,10 +170,11 @@ class Contract:
     def test_what_features_do_not_need_can_be_dropped(self) -> None:
         """All that is left gets a gradient where anything was dropped, and the features are the same."""
         model = self.build(self.image).eval()
-        images = self.batch(self.image, 3).images
-        before, weights = self.allowed(lambda: model.features(images)), len(list(model.parameters()))
+        batch = self.batch(self.image, 3)
+        images, told = batch.images, passes.told(model, batch)
+        before, weights = self.allowed(lambda: model.features(images, *told)), len(list(model.parameters()))
         model.keep_features()
-        after = model.features(images)
+        after = model.features(images, *told)
         assert torch.equal(before, after), "its features are others after keep_features"
         if len(list(model.parameters())) < weights:
             after.square().sum().backward()
@@ -305,17 +309,21 @@ class Contract:
             averaged = [not torch.equal(found[key], value) for key, value in model.state_dict().items()]
             assert any(averaged), "its moving average is what it is now"
         if ability.generates(best):
-            codes = sampling.seed_codes(best, range(5))
+            own = best.condition_of(random_batch(self.image, 5))
+            codes = sampling.seed_codes(best, range(5), own)
             assert ability.generates(opened.model)
-            same = torch.equal(sampling.seed_codes(opened.model, range(5)), codes)
-            same &= torch.equal(sampling.decode(opened.model, codes), sampling.decode(best, codes))
+            assert opened.model.condition == best.condition
+            same = torch.equal(sampling.seed_codes(opened.model, range(5), own), codes)
+            same &= torch.equal(sampling.decode(opened.model, codes, own), sampling.decode(best, codes, own))
             assert same, "opened again, it makes other images: something of it is neither parameter nor buffer"
 
     def test_an_image_depends_on_its_seed_alone(self) -> None:
         model = self.generator()
+        everything = model.condition_of(random_batch(self.image, 100))
 
         def pixels(seeds: list[int]) -> Tensor:
-            return sampling.decode(model, sampling.seed_codes(model, seeds))
+            told = None if everything is None else everything[seeds]
+            return sampling.decode(model, sampling.seed_codes(model, seeds, told), told)
 
         many = pixels(list(range(100)))
         assert torch.equal(pixels([7])[0], many[7]), "an image depends on those that are made with it"
@@ -326,8 +334,9 @@ class Contract:
     def test_the_prior_is_symmetric(self) -> None:
         """About prior(0), so that the sampler's centre and spread can be measured from ± pairs."""
         model = self.generator()
-        mean, spread = sampling.prior_moments(model)
-        centre = model.prior(torch.zeros(1, model.options.latent_dim))[0]
+        told = model.condition_of(random_batch(self.image, 1))
+        mean, spread = sampling.prior_moments(model, told)
+        centre = model.prior(torch.zeros(1, model.options.latent_dim), *given(told))[0]
         torch.testing.assert_close(mean, centre, atol=1e-4, rtol=0)
         assert (spread > 0).all(), "a latent number is the same for every seed"
 

@@ -14,10 +14,14 @@ class TrainingSplit(Protocol):
 
     Attributes:
         labels: int64 (N,), an index into the set's classes, or None.
+        attributes: bool (N, A), a column for each of the set's attributes, or None.
     """
 
     @property
     def labels(self) -> Tensor | None: ...
+
+    @property
+    def attributes(self) -> Tensor | None: ...
 
     def __len__(self) -> int: ...
 

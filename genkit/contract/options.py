@@ -66,6 +66,16 @@ class TrainingOptions(BaseModel):
         return {"lr": self.lr, "betas": (self.beta1, self.beta2), "weight_decay": self.weight_decay}
 
 
+class SamplingOptions(BaseModel):
+    """What a model can be told each time that it makes images, as the steps of a solver or the strength of guidance.
+
+    A generative model's own `Sampling` inherits this and adds its fields, each with bounds, default and help as those
+    of `Options`. `genkit sample RUN --set NAME=VALUE` and `genkit.load(…).sample(n, name=value)` set them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
 class Options(TrainingOptions):
     """What every generative model can be told."""
 

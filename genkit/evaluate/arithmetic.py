@@ -38,7 +38,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
             continue
         for each in measured:
             # The exemplars are test images, whatever the others are measured by.
-            conditions = {**subject.conditions, "split": "test", **each.conditions, "seed": asked.seed}
+            conditions = {**subject.conditions, **subject.given, "split": "test", **each.conditions, "seed": asked.seed}
             name = Name.of("arithmetic", row, Name(each.name).row)
             found.append(dataclasses.replace(each, name=name, conditions=conditions))
     return found

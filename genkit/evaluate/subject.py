@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from genkit.evaluate.judge import Judge
 
 
+#: What a model that takes a condition is told of every image that it is measured by.
+TOLD = {"class": "each image's class", "attributes": "each image's attributes", "image": "an image for each"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """A trained model and the images to measure it by.
@@ -66,6 +70,11 @@ class Subject:
     def conditions(self) -> dict[str, str | int | float]:
         """What every figure of it depends on."""
         return {"dataset": self.dataset.name, "split": self.split, "resolution": str(self.model.image)}
+
+    @property
+    def given(self) -> dict[str, str | int | float]:
+        """What a figure of codes or images depends on besides, where the model takes a condition."""
+        return {} if self.model.condition is None else {"given": TOLD[self.model.condition.kind]}
 
     def judge(self, target: str = "classes") -> Judge | LeftOut:
         """The classifier of these images (`judge.of`), trained first if there is none yet; or why there is none."""

@@ -125,9 +125,12 @@ def write(space: Space, path: Path, checkpoint: str = "") -> Written:
     content = fitting(space, room)
     if content is None:
         raise GenkitError(f"{path}: images of {space.image} don't fit into {LIMIT / 1e6:g} MB; use smaller ones")
+    if space.conditions is not None and space.condition is not None:
+        words = space.conditions.in_words(space.condition[0])
+        content.notes.append(f"all that this file decodes is {words}, the one condition that it was written for")
     source = origin(space, about, checkpoint)
     kept = ". ".join(note[0].upper() + note[1:] for note in content.notes)
-    about |= content.about | {"source": f"{source}. {kept}" if kept else source}
+    about |= content.about | {"condition": None, "source": f"{source}. {kept}" if kept else source}
     page = template.filled({**content.data, "about": about}, f"{space.run} · genkit explore", source)
     if len(page) >= LIMIT:
         raise GenkitError(f"{path}: it would take {len(page) / 1e6:.1f} MB, and {LIMIT / 1e6:g} are the most")
@@ -236,12 +239,13 @@ def candidates(space: Space) -> Iterator[Programs]:
         RefusedError: when its decoder does what a page can't.
     """
     example = space.codes(torch.zeros(1, dtype=torch.int64)).to(space.device)
-    decoder = program.read(space.model, "decode", example)
+    one = None if space.condition is None else space.condition.to(space.device)
+    decoder = program.read(space.model, "decode", example, one)
     encoder, traits = None, traits_program(space)
     no_encoder: str | None = f"{space.run} has no encoder" if space.split is None else None
     if no_encoder is None:
         try:
-            encoder = program.read(space.model, "encode", torch.zeros(1, *space.image, device=space.device))
+            encoder = program.read(space.model, "encode", torch.zeros(1, *space.image, device=space.device), one)
         except RefusedError as error:
             no_encoder = f"The encoder isn't in this file: a page can't do what it does ({error})"
     beside = FEWEST_BESIDE_DECODER
@@ -264,7 +268,8 @@ def traits_program(space: Space) -> Program | None:
     if space.split is not None or space.latent_dim <= 2:
         return None
     try:
-        features = program.read(space.model, "features", torch.zeros(1, *space.image, device=space.device))
+        one = None if space.condition is None else space.condition.to(space.device)
+        features = program.read(space.model, "features", torch.zeros(1, *space.image, device=space.device), one)
     except RefusedError:
         return None
     assert space.principal is not None
@@ -284,14 +289,16 @@ def decoding_difference(space: Space, decoder: Program) -> int:
     side = math.isqrt(CHECKED)
     placed = space.chart.code_at(grid(low, high, side)).float()
     kept = drawn.half().float() if halves(space, len(space.all_codes)) else drawn
-    theirs = sampling.decode(space.model, torch.cat([drawn, placed]))
+    everything = torch.cat([drawn, placed])
+    theirs = sampling.decode(space.model, everything, sampling.repeated(space.condition, len(everything)))
     return apart(decoder.run(torch.cat([kept, placed])), theirs)
 
 
 def reconstruction_difference(space: Space, encoder: Program, decoder: Program) -> int:
     """The same of images that are encoded and decoded."""
     originals = as_images(space.originals(spread(len(space.all_codes), CHECKED)))
-    return apart(decoder.run(encoder.run(originals)), sampling.reconstruct(space.model, originals))
+    told = sampling.repeated(space.condition, len(originals))
+    return apart(decoder.run(encoder.run(originals)), sampling.reconstruct(space.model, originals, told))
 
 
 def apart(a: Tensor, b: Tensor) -> int:

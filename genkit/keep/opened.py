@@ -106,7 +106,7 @@ class Opened:
         return images
 
     def require_shape(self, images: Dataset) -> None:
-        """Refuse images of another shape than the model's.
+        """Refuse images of another shape than the model's, or without the classes or attributes that it is told.
 
         Raises:
             UsageError
@@ -115,6 +115,14 @@ class Opened:
             raise UsageError(
                 f"{images.name} has images of {images.shape}, and {self.name} was trained on {self.model.image}"
             )
+        condition = self.model.condition
+        if condition is None or condition.kind == "image":
+            return
+        what = "classes" if condition.kind == "class" else "attributes"
+        there, wanted = getattr(images, what), getattr(self.description, what)
+        if there != wanted:
+            offer = f"has the {what} {', '.join(there[:20])}" if there else f"has no {what}"
+            raise UsageError(f"{images.name} {offer}, and {self.name} has to be told {', '.join(wanted[:20])}")
 
     def data_options(self, other: str | None = None) -> DataOptions:
         """What `dataset` loads."""

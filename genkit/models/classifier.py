@@ -131,6 +131,9 @@ class Classifier(Model):
         if isinstance(source, cls):
             # That the other began with random weights is nothing to this one.
             return {**(super().options_from(source) or {}), "from_scratch": False}
+        if source.condition is not None:
+            kind = registry.name_of(type(source))
+            raise UsageError(f"--init-from: this {kind} is told the {source.condition.kind} that it would have to tell")
         features = features_of(source)
         own = source.options.model_dump(mode="json", exclude=set(contract.TRAINING_FIELDS))
         name = registry.name_of(type(source))

@@ -21,7 +21,7 @@ from genkit.latent.images import Row
 from genkit.reproduce import needs
 from genkit.reproduce.bench import Bench
 from genkit.reproduce.needs import Count, Kind, Seed, Several
-from genkit.step.passes import encode_split
+from genkit.step.passes import conditions_of, encode_split
 
 
 def reconstructions(bench: Bench, path: Path, runs: Sequence[str], count: Count = 10) -> None:
@@ -31,7 +31,8 @@ def reconstructions(bench: Bench, path: Path, runs: Sequence[str], count: Count 
     rows = [Row("original", originals)]
     for run in opened:
         assert ability.encodes(run.model)
-        decoded = sampling.reconstruct(run.model, originals)
+        own = conditions_of(run.model, run.images.test.take(run.images.test.spread(count)), run.device)
+        decoded = sampling.reconstruct(run.model, originals, own)
         rows.append(Row(f"{run.name}, {run.code_size} numbers", decoded, errors(decoded, originals)))
     for size, run in {run.code_size: run for run in opened}.items():
         components = run.pca()
@@ -77,7 +78,8 @@ def interpolation(bench: Bench, path: Path, run: str, points: Several = 9, steps
     (opened,) = bench.named([run])
     waypoints = sampling.seed_codes(opened.model, range(points))
     names = [f"seed {seed}" for seed in range(points)]
-    images.save_png(path, pictures.interpolation(opened.model, waypoints, names, steps, "slerp", run).sheet)
+    one = sampling.seed_conditions(opened.model, [0])
+    images.save_png(path, pictures.interpolation(opened.model, waypoints, names, steps, "slerp", run, one).sheet)
 
 
 def arithmetic(bench: Bench, path: Path, run: str, expression: str, exemplars: Count = 3, seed: Seed = 0) -> None:
@@ -94,9 +96,11 @@ def arithmetic(bench: Bench, path: Path, run: str, expression: str, exemplars: C
         if isinstance(judged, LeftOut):
             raise UsageError(f"the recipe's picture of {expression}: {judged.reason}")
         drawn = sampling.seed_codes(opened.model, range(attributes.SAMPLES))
-        pools = attributes.sample_pools(judged, drawn, sampling.decode(opened.model, drawn), terms)
+        own = sampling.seed_conditions(opened.model, range(attributes.SAMPLES))
+        pools = attributes.sample_pools(judged, drawn, sampling.decode(opened.model, drawn, own), terms, own)
     chosen = [
-        Exemplars(term, found[:exemplars], codes[:exemplars]) for term, (codes, found) in zip(terms, pools, strict=True)
+        Exemplars(term, found[:exemplars], codes[:exemplars], None if told is None else told[:exemplars])
+        for term, (codes, found, told) in zip(terms, pools, strict=True)
     ]
     sheet = pictures.arithmetic(opened.model, chosen, expression, attributes.JITTER, run).sheet
     images.save_png(path, sheet)
@@ -105,7 +109,7 @@ def arithmetic(bench: Bench, path: Path, run: str, expression: str, exemplars: C
 def manifold(bench: Bench, path: Path, run: str, side: Several = 20) -> None:
     """A two-dimensional latent space, whole."""
     (opened,) = bench.named([run])
-    images.save_png(path, pictures.manifold(opened.model, side).sheet)
+    images.save_png(path, pictures.manifold(opened.model, side, sampling.seed_conditions(opened.model, [0])).sheet)
 
 
 def curve(bench: Bench, path: Path, runs: Sequence[str], over: str, figure: str, label: str = "") -> None:

@@ -12,6 +12,7 @@ from genkit.data.dataset import Dataset
 from genkit.keep.rundir import RunDirectory
 from genkit.latent import images, sampling
 from genkit.run.curves import Curves
+from genkit.step import passes
 
 #: Images in a picture.
 COUNT = 64
@@ -47,11 +48,17 @@ class Gallery:
         model.eval()
         if not ability.generates(model):
             return
-        pictures = {"samples": images.grid(sampling.decode(model, sampling.seed_codes(model, range(COUNT))))}
+        val, where = self.dataset.val, sampling.device_of(model)
+        if model.condition is not None and model.condition.kind == "image":  # which a seed hasn't got
+            condition = passes.conditions_of(model, val.take(torch.arange(COUNT) % len(val)), where)
+        else:
+            condition = sampling.seed_conditions(model, range(COUNT))
+        codes = sampling.seed_codes(model, range(COUNT), condition)
+        pictures = {"samples": images.grid(sampling.decode(model, codes, condition))}
         if ability.encodes(model):
-            val = self.dataset.val
-            originals = images.to_float(val.images(val.spread(COUNT // 2)))
-            pairs = zip(originals.split(8), sampling.reconstruct(model, originals).split(8), strict=True)
+            some = val.take(val.spread(COUNT // 2))
+            originals, own = images.to_float(some.images()), passes.conditions_of(model, some, where)
+            pairs = zip(originals.split(8), sampling.reconstruct(model, originals, own).split(8), strict=True)
             pictures["reconstructions"] = images.grid(torch.cat([row for pair in pairs for row in pair]), columns=8)
         for name, picture in pictures.items():
             self.show(name, picture, self.directory.path / f"{name}-{step:06d}.png", step)

@@ -13,7 +13,7 @@ from genkit.contract import Model, ability, scalars
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.device import seeded
-from genkit.step.passes import encode_split, evaluation_batch
+from genkit.step.passes import encode_split, evaluation_batch, told
 
 #: Samples, and as many real images, that a sample metric compares during training; fewer where images are large.
 SAMPLE_COUNT, SAMPLE_NUMBERS = 1000, 2**27
@@ -66,9 +66,11 @@ def validate(
         if ability.generates(model) and model.monitor in SAMPLE_METRICS:
             size = evaluation_batch(model.image)
             chosen = split.take(split.spread(min(SAMPLE_COUNT, max(2, SAMPLE_NUMBERS // model.image.numbers))))
-            real = torch.cat([batch.images for batch in in_order(chosen, size, device)])
+            batches = [(batch.images, told(model, batch)) for batch in in_order(chosen, size, device)]
+            real = torch.cat([images for images, _ in batches])
             noise = torch.randn(len(real), model.options.latent_dim, device=device)
-            samples = torch.cat([model.decode(model.prior(part)) for part in noise.split(size)])
+            pairs = zip(noise.split(size), (condition for _, condition in batches), strict=True)
+            samples = torch.cat([model.decode(model.prior(part, *also), *also) for part, also in pairs])
             metrics[model.monitor] = SAMPLE_METRICS[model.monitor](samples, real)
             if len(real) > 1:
                 metrics["diversity"] = diversity(samples, real)

@@ -162,7 +162,7 @@ def test_aggregate_mmd_is_zero_in_expectation_for_codes_of_the_prior() -> None:
 def test_binary_pixels_are_drawn_with_their_grey_values_odds_by_their_place(digits: Dataset) -> None:
     model = VAE(digits.shape, VAE.Options(hidden=(4,), binarize="dynamic")).eval()
     subject = subject_of(model, digits)
-    drawn = torch.cat([images for images, _ in likelihood.observed(subject, digits.test, Asked())])
+    drawn = torch.cat([images for images, *_ in likelihood.observed(subject, digits.test, Asked())])
     grey = digits.test.images().float() / 255
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(drawn[grey == 1], torch.ones(int((grey == 1).sum())))
