@@ -112,8 +112,7 @@ class Told:
         Raises:
             UsageError: when the model takes no such thing, or there is no such class or attribute.
         """
-        from genkit.keep.opened import Opened
-    from genkit.latent.condition import Conditions
+        from genkit.latent.condition import Conditions
 
         about = opened.checkpoint.description
         self.opened = opened
@@ -185,8 +184,7 @@ class Told:
         Returns:
             Also how it is called in the picture's title, and what is to be said of the choice.
         """
-        from genkit.keep.opened import Opened
-    from genkit.latent.condition import shared
+        from genkit.latent.condition import shared
 
         rows = self.changed(own)
         if rows is None or self.conditions is None:
