@@ -118,18 +118,20 @@ def evaluate(
     # All that can be wrong is found before the first of them is measured, which may take minutes.
     loaded: dict[DataOptions, Dataset] = {}
     prepared: list[Prepared] = []
-    for one in sought:
-        prepared.append(prepare(load_run(one, device), out, len(runs) > 1, dataset, split, limit, expressions, loaded))
+    opened = [load_run(each, device) for each in sought]
+    require_ability(opened, chosen)
+    for each in opened:
+        prepared.append(prepare(each, out, len(runs) > 1, dataset, split, limit, expressions, loaded))
         require_other_names(prepared)
     if samples is not None and samples > min(len(each.subject.images) for each in prepared):
         fewest = min(len(each.subject.images) for each in prepared)
         logger.warning("--samples: there are only %d images, and so as many samples", fewest)
     evaluations: list[Evaluation] = []
     files: list[Path | None] = []
-    for each in prepared:
-        found = topics.measure(each.subject, Asked(k, nll_images, seed, samples, expressions), chosen)
-        evaluations.append(table.Evaluation(each.subject, found, about(each)))
-        files.append(keep(each, evaluations[-1]) if evaluations[-1].figures else None)
+    for ready in prepared:
+        found = topics.measure(ready.subject, Asked(k, nll_images, seed, samples, expressions), chosen)
+        evaluations.append(table.Evaluation(ready.subject, found, about(ready)))
+        files.append(keep(ready, evaluations[-1]) if evaluations[-1].figures else None)
     if not any(files):
         raise GenkitError(f"nothing was measured: {'; '.join(table.missing(evaluations))}")
     for file in files:
@@ -140,6 +142,18 @@ def evaluate(
     if as_json and (remark := table.remark(evaluations)):
         logger.warning("%s", remark)
     emit({"runs": result}, [*table.lines(evaluations), *([""] if drawings else []), *drawings], as_json)
+
+
+def require_ability(opened: Sequence[Opened], chosen: Sequence[str]) -> None:
+    """Refuse, before images are read, topics of which no model allows any.
+
+    Raises:
+        GenkitError
+    """
+    found = {(topic, each.kind): topics.lacking(each.model, topic) for topic in chosen for each in opened}
+    if all(found.values()):
+        reasons = [f"{topic}: {kind} {lacks.lacks}" for (topic, kind), lacks in found.items() if lacks]
+        raise GenkitError(f"nothing was measured: {'; '.join(reasons)}")
 
 
 class Prepared(NamedTuple):

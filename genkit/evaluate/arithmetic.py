@@ -18,8 +18,7 @@ from genkit.latent.arithmetic import parse
 @torch.no_grad()
 def figures(subject: Subject, asked: Asked) -> list[Found]:
     model, dataset = subject.model, subject.dataset
-    if not ability.generates(model):
-        return [LeftOut("arithmetic", f"{subject.kind} makes no images")]
+    assert ability.generates(model)
     if not dataset.attributes:
         return [LeftOut("arithmetic", f"{dataset.name} has no attributes by which a sum could be judged")]
     if not asked.expressions:

@@ -19,8 +19,7 @@ ACCURACY = "of answers are right"
 @torch.no_grad()
 def figures(subject: Subject, asked: Asked) -> list[Found]:
     model, dataset = subject.model, subject.dataset
-    if not ability.classifies(model):
-        return [LeftOut("classification", f"{subject.kind} tells neither classes nor attributes")]
+    assert ability.classifies(model)
     attributes = tuple(model.options.attributes)
     if reason := unlike(subject, attributes, model.options.classes):
         return [LeftOut("classification", reason)]

@@ -22,8 +22,7 @@ PATHS, POINTS = 100, 17
 @torch.no_grad()
 def figures(subject: Subject, asked: Asked) -> list[Found]:
     model = subject.model
-    if not ability.generates(model):
-        return [LeftOut("interpolation", f"{subject.kind} makes no images")]
+    assert ability.generates(model)
     judge = subject.extractor()
     seeds = [(asked.seed * 2 * PATHS + index) % 2**63 for index in range(2 * PATHS)]
     # A path is of one class, and the paths are as often of each as the images.

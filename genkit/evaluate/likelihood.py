@@ -162,8 +162,7 @@ class WeightSums:
 @torch.no_grad()
 def figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]:
     model = subject.model
-    if not ability.tells_likelihood(model):
-        return [LeftOut("likelihood", f"{subject.kind} has no posterior, and so doesn't say how likely an image is")]
+    assert ability.tells_likelihood(model)
     bound = elbo(subject, asked)
     chosen = subject.images.take(subject.images.spread(asked.nll_images))
     entropies = pixel_entropies(subject, subject.images)

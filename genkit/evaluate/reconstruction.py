@@ -32,8 +32,8 @@ ROUNDING = 1e-2
 @torch.no_grad()
 def figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]:
     model = subject.model
-    if not ability.encodes(model):
-        return [LeftOut("reconstruction", f"{subject.kind} has no encoder, so it gives no image back")]
+    assert ability.encodes(model)
+    assert ability.generates(model)
     odds = model.pixels != "value"
     values: dict[str, list[Tensor]] = {}
     with progress("reconstruction", len(subject.images)) as bar:

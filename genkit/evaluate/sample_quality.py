@@ -84,8 +84,7 @@ class Seen(NamedTuple):
 @torch.no_grad()
 def figures(subject: Subject, asked: Asked) -> list[Found]:
     model = subject.model
-    if not ability.generates(model):
-        return [LeftOut("samples", f"{subject.kind} makes no images")]
+    assert ability.generates(model)
     available = len(subject.images)
     count = min(asked.samples or min(MOST, available // 2), available)
     if count < FEWEST:

@@ -104,7 +104,7 @@ def test_runs_stand_side_by_side(runs: Path, genkit: Genkit, tmp_path: Path) -> 
     (row,) = [line for line in outcome.out.splitlines() if line.startswith("  NLL")]
     assert row.count("±") == 1
     assert row.count("–") == 1
-    assert f"left out: {run_of(runs, 'ae').name}, likelihood: ae has no posterior" in outcome.out
+    assert f"left out: {run_of(runs, 'ae').name}, likelihood: ae doesn't say how likely an image is" in outcome.out
     assert "[1] " in outcome.out
     lines = outcome.out.splitlines()
     (at,) = (number for number, line in enumerate(lines) if line.startswith("representation"))
@@ -204,8 +204,20 @@ def test_where_everything_is_left_out_that_is_an_error(runs: Path, genkit: Genki
     outcome = genkit("evaluate", run_of(runs, "ae"), *QUICK, "--only", "likelihood", "--out", tmp_path)
     assert outcome.code == 1
     assert outcome.out == ""
-    assert "nothing was measured: likelihood: ae has no posterior" in outcome.err.splitlines()[-1]
+    assert "nothing was measured: likelihood: ae doesn't say how likely an image is" in outcome.err.splitlines()[-1]
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_model_cant_do_is_said_before_images_are_read(runs: Path, genkit: Genkit) -> None:
+    outcome = genkit("evaluate", run_of(runs, "dcgan"), "--only", "reconstruction,likelihood", "--dataset", "nowhere")
+    assert outcome.code == 1
+    assert outcome.err.splitlines()[-1].endswith(
+        "nothing was measured: reconstruction: dcgan has no encoder; "
+        "likelihood: dcgan doesn't say how likely an image is"
+    )
+    # Where one of them can be measured, the images are asked for.
+    both = genkit("evaluate", run_of(runs, "dcgan"), "--only", "likelihood,samples", "--dataset", "nowhere")
+    assert (both.code, "nowhere" in both.err) == (2, True)
 
 
 def test_runs_by_different_images_have_a_remark(genkit: Genkit, runs: Path, digits: Dataset, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from genkit.contract import GenerativeModel, ImageShape, Model, Options, Phase, 
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset, Split
 from genkit.device import seeded
-from genkit.evaluate import arithmetic, classification, interpolation, representation, sample_quality, table
+from genkit.evaluate import arithmetic, classification, interpolation, representation, sample_quality, table, topics
 from genkit.evaluate.figure import Figure, Found, LeftOut, Picture
 from genkit.evaluate.neighbours import nearest
 from genkit.evaluate.samples import frechet_distance, kernel_distance, precision_recall
@@ -291,6 +291,21 @@ class Teller(Model):
 
     def probabilities(self, images: Tensor) -> Tensor:
         return images.flatten(1)[:, : len(self.options.attributes) or self.options.classes]
+
+
+@pytest.mark.parametrize("topic", topics.TOPICS)
+def test_a_topic_asks_for_no_more_and_no_less_than_its_abilities(topic: str, digits: Dataset) -> None:
+    """A model that lacks nothing else is told, by the ability's words; and its class, before there is any model."""
+    known = {each.name: each for each in ability.ABILITIES}
+    every = {name for each in ability.ABILITIES for name in each.methods}
+    for need in topics.TOPICS[topic].needs:
+        methods = every - set(known[need].methods)
+        kind = type("Made", (Teller,), {"probabilities": None, **{name: lambda self, *_: None for name in methods}})
+        assert topics.lacking(kind, topic) == known[need]
+        found = topics.measure(subject_of(kind(classes=3), digits, model="made"), Asked(), [topic])
+        assert reasons(found) == {topic: f"made {known[need].lacks}"}
+    able = type("Able", (Teller,), {name: lambda self, *_: None for name in every})
+    assert topics.lacking(able, topic) is None
 
 
 class TestClassification:
