@@ -24,6 +24,8 @@ from filelock import FileLock
 from torch import Tensor
 
 from genkit import data
+from genkit.contract import Model, ability
+from genkit.contract.ability import Classifies
 from genkit.data import DataOptions, store
 from genkit.data.dataset import Dataset
 from genkit.device import seeded
@@ -60,8 +62,10 @@ class Judge:
     """
 
     def __init__(self, opened: Checkpoint, dataset: str, device: torch.device):
-        assert isinstance(opened.model, Classifier)
-        self.model = opened.model.to(device)
+        self.model: Model = opened.model.to(device)
+        assert ability.classifies(self.model)
+        self.classifier: Classifies = self.model
+        self.head = self.model.get_submodule("head")
         self.device, self.dataset = device, dataset
         self.attributes = tuple(self.model.options.attributes)
         self.classes = () if self.attributes else opened.description.classes
@@ -83,7 +87,7 @@ class Judge:
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Of each class, (N, classes), or of each attribute, (N, attributes), on the CPU."""
-        return self._over(images, self.model.probabilities)
+        return self._over(images, self.classifier.probabilities)
 
     def labels(self, images: Tensor) -> Tensor:
         """The likeliest class of each image: int64 (N,), an index into `classes`."""
@@ -92,7 +96,7 @@ class Judge:
     @torch.no_grad()
     def labels_of(self, features: Tensor) -> Tensor:
         """The same of the images' `features` (N, F)."""
-        return self.model.head(features.to(self.device)).argmax(1).cpu()
+        return self.head(features.to(self.device)).argmax(1).cpu()
 
     def has(self, images: Tensor) -> Tensor:
         """Which attributes each image has: bool (N, attributes)."""

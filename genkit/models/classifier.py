@@ -172,7 +172,7 @@ class Classifier(Model):
 
     def features(self, images: Tensor) -> Tensor:
         """What the last layer sees: (B, F)."""
-        return self.body.features(images) if isinstance(self.body, Model) else self.body(images)
+        return self.body.features(images)
 
     def keep_features(self) -> None:
         del self.head
@@ -213,7 +213,7 @@ class ConvNet(nn.Module):
         last = nn.Linear(channels[-1] * size[0] * size[1], FEATURES, bias=False)
         self.layers = nn.Sequential(*layers, nn.Flatten(), last, nn.BatchNorm1d(FEATURES), nn.ReLU())
 
-    def forward(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> Tensor:
         return self.layers(images)
 
 
