@@ -20,6 +20,7 @@ from PIL import Image
 from genkit import arithmetic, data, embedding, images, sampling
 from genkit.data.dataset import Dataset
 from genkit.evaluate.passes import encode_split
+from genkit.explore import stored
 from genkit.model import GenerativeModel
 
 if TYPE_CHECKING:
@@ -721,10 +722,9 @@ def test_every_control_has_a_name(open_page: Open, address: str) -> None:
 @pytest.fixture(scope="module")
 def scripts(browser: Browser) -> Iterator[Page]:
     """An empty page with the scripts that need no page."""
-    folder = Path(images.__file__).parent / "explore" / "static"
     page = browser.new_page()
     for name in ("latent.js", "gif.js"):
-        page.add_script_tag(path=folder / name)
+        page.add_script_tag(content=stored.alone(name))
     yield page
     page.close()
 
