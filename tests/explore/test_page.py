@@ -250,7 +250,7 @@ def test_two_fingers_zoom(open_page: Open, address: str) -> None:
 def test_pictures_of_points_make_room_and_are_fetched_again(open_page: Open, address: str) -> None:
     thumbs = []
     for room, again in (("64e6", False), ("3 * 28 * 28", True)):
-        page = open_page(address, instead=("MOST_KEPT = 64e6;", f"MOST_KEPT = {room};"))
+        page = open_page(address, instead=("originals.js", "MOST_KEPT = 64e6;", f"MOST_KEPT = {room};"))
         asked: list[str] = []
         page.on("request", lambda request, asked=asked: asked.append(request.url.rpartition("/")[2]))
         for dx in (-60, 60, -60):

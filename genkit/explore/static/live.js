@@ -1,6 +1,6 @@
 // The backend of the live page: each method asks the server that served it.
 
-/** The methods of a backend, answered under the address `base`, which ends in a slash; beside the page where it is empty. */
+/** The methods of a backend, answered under the address `base`, which ends in a slash, or else beside the page. */
 export function openBackend(base = "") {
   async function ask(name, body, type) {
     let answer;
