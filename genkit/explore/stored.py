@@ -69,6 +69,13 @@ QUALITY = 90
 MARK = '<meta name="generator" content="genkit explore">'
 
 DESCRIPTION = '<meta name="description" content="">'
+#: What stands in the file for the module that asks the server.
+INSTEAD = {"live.js": ("decoder.js", "stored.js")}
+#: All that a module of the page may write to have something from another, or for others.
+IMPORT = re.compile(
+    r'^import (?:\* as ([\w$]+)|(\{\s*[\w$]+(?:,\s*[\w$]+)*,?\s*\})) from "\./([a-z]+\.js)";$', re.MULTILINE
+)
+EXPORT = re.compile(r"^export (?=(?:async function|function|class|const) ([\w$]+))", re.MULTILINE)
 DATA_BLOCK = '<script type="application/json" id="stored-data">{}</script>\n'
 POLICY = "default-src 'none'; script-src {}; style-src {}; img-src data: blob:; base-uri 'none'; form-action 'none'"
 
@@ -507,16 +514,15 @@ class Template:
         page = static("index.html")
         style = static("page.css")
         page = replaced(page, '<link rel="stylesheet" href="page.css">', f"<style>{style}</style>")
-        names = re.findall(r'<script src="([a-z]+\.js)"></script>', page)
         scripts = []
-        for name in names:
+        for tag, name in re.findall(r'(<script type="module" src="([a-z]+\.js)"></script>)', page):
             inlined = ""
-            for part in ("decoder.js", "stored.js") if name == "live.js" else (name,):
-                content = static(part)
+            for part in INSTEAD.get(name, (name,)):
+                content = alone(part)
                 scripts.append(content)
                 inlined += DATA_BLOCK if part == "stored.js" else ""
                 inlined += f"<script>{content}</script>\n"
-            page = replaced(page, f'<script src="{name}"></script>', inlined.rstrip("\n"))
+            page = replaced(page, tag, inlined.rstrip("\n"))
         policy = POLICY.format(" ".join(map(source_of, scripts)), source_of(style))
         policy_tag = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         charset = '<meta charset="utf-8">'
@@ -532,6 +538,27 @@ class Template:
 
 def static(name: str) -> str:
     return (resources.files("genkit.explore") / "static" / name).read_text(encoding="utf-8")
+
+
+def alone(name: str) -> str:
+    """A module of the page as a script that needs no other file: a browser lets none that comes from disk load any.
+
+    What it exports is found under its name in the object `genkit`, by the scripts that stand below it.
+    """
+
+    def imported(found: re.Match[str]) -> str:
+        whole, names, source = found.groups()
+        return f"const {whole or names} = globalThis.genkit.{stem(INSTEAD.get(source, (source,))[-1])};"
+
+    content, exported = static(name), EXPORT.findall(static(name))
+    content = IMPORT.sub(imported, EXPORT.sub("", content))
+    assert not re.search(r"^\s*(import|export)\b|\bimport\s*[.(]", content, re.MULTILINE), name
+    kept = f"globalThis.genkit = {{ ...globalThis.genkit, {stem(name)}: {{ {', '.join(exported)} }} }};"
+    return f'(function () {{\n"use strict";\n{content}\n{kept}\n}})();\n'
+
+
+def stem(name: str) -> str:
+    return name.removesuffix(".js")
 
 
 def replaced(text: str, old: str, new: str) -> str:

@@ -20,6 +20,7 @@ from PIL import Image
 from genkit import data
 from genkit.contract import GenerativeModel
 from genkit.data.dataset import Dataset
+from genkit.explore import stored
 from genkit.latent import arithmetic, images, projection, sampling
 from genkit.step.passes import encode_split
 
@@ -250,7 +251,7 @@ def test_two_fingers_zoom(open_page: Open, address: str) -> None:
 def test_pictures_of_points_make_room_and_are_fetched_again(open_page: Open, address: str) -> None:
     thumbs = []
     for room, again in (("64e6", False), ("3 * 28 * 28", True)):
-        page = open_page(address, instead=("MOST_KEPT = 64e6;", f"MOST_KEPT = {room};"))
+        page = open_page(address, instead=("originals.js", "MOST_KEPT = 64e6;", f"MOST_KEPT = {room};"))
         asked: list[str] = []
         page.on("request", lambda request, asked=asked: asked.append(request.url.rpartition("/")[2]))
         for dx in (-60, 60, -60):
@@ -722,10 +723,9 @@ def test_every_control_has_a_name(open_page: Open, address: str) -> None:
 @pytest.fixture(scope="module")
 def scripts(browser: Browser) -> Iterator[Page]:
     """An empty page with the scripts that need no page."""
-    folder = Path(images.__file__).parent / "explore" / "static"
     page = browser.new_page()
     for name in ("latent.js", "gif.js"):
-        page.add_script_tag(path=folder / name)
+        page.add_script_tag(content=stored.alone(name))
     yield page
     page.close()
 
