@@ -313,7 +313,7 @@ def find_again(name: str, provider: Provider | None) -> type[Model]:
         UsageError: as `find`.
         ModelError: when it isn't here, with what to do about it; or it can't be loaded.
     """
-    if provider is not None and name not in offers():
+    if provider not in (None, GENKIT) and name not in offers():
         raise ModelError(how_to_get(name, provider))
     loaded = load(name)
     before, now = provider, loaded.provider
@@ -381,8 +381,8 @@ def load(name: str) -> Loaded:
     """
     found = offers()
     if name not in found:
-        file = Path(f"{name.replace('-', '_')}.py")
-        here = NAME.fullmatch(name) and file.is_file()
+        file = Path(f"{name.replace('-', '_')}.py") if isinstance(name, str) else Path()
+        here = file.stem.isidentifier() and file.is_file()
         hint = f"; for the file that lies here, give its path: ./{file}" if here else ""
         raise UsageError(f"no model is called {ascii(name)[:80]}; there are {', '.join(found)}{hint}")
     offer, *others = found[name]
