@@ -381,8 +381,8 @@ def meant(name: str) -> Offer:
     """
     found = offers()
     if name not in found:
-        file = Path(f"{name.replace('-', '_')}.py")
-        here = NAME.fullmatch(name) and file.is_file()
+        file = Path(f"{name.replace('-', '_')}.py") if isinstance(name, str) else Path()
+        here = file.stem.isidentifier() and file.is_file()
         hint = f"; for the file that lies here, give its path: ./{file}" if here else ""
         raise UsageError(f"no model is called {ascii(name)[:80]}; there are {', '.join(found)}{hint}")
     offer, *others = found[name]
@@ -399,7 +399,7 @@ def require_again(name: str, provider: Provider | None) -> None:
     Raises:
         UsageError, ModelError: with what to do about it.
     """
-    if provider is not None and name not in offers():
+    if provider not in (None, GENKIT) and name not in offers():
         raise ModelError(how_to_get(name, provider))
     meant(name)
 

@@ -30,6 +30,15 @@ def test_the_four_models_are_found() -> None:
     assert all(registry.names().values()), "every model's docstring opens with its help"
 
 
+@every_model
+def test_all_that_is_kept_for_features_gets_a_gradient(name: str) -> None:
+    """As a part of a classifier, it is trained by nothing else."""
+    model = build(name, ImageShape(3, 16, 16), latent_dim=4).eval()
+    model.keep_features()
+    model.features(torch.rand(3, 3, 16, 16)).square().sum().backward()
+    assert all(each.grad is not None for each in model.parameters())
+
+
 class Clip(NamedTuple):
     """An image with an axis more, as those of `ImageShape` are named."""
 

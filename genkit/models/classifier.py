@@ -38,9 +38,9 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
-    provider: registry.Provider | None = None
     options: dict[str, Any]
     features: Annotated[int, Field(ge=1, le=2**31)]
+    provider: registry.Provider | None = None
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Body:
@@ -138,7 +138,7 @@ class Classifier(Model):
         own = source.options.model_dump(mode="json", exclude=set(contract.TRAINING_FIELDS))
         name = registry.name_of(type(source))
         provider = asdict(registry.provider_of(name))
-        return {"body": {"model": name, "provider": provider, "options": own, "features": features}}
+        return {"body": {"model": name, "options": own, "features": features, "provider": provider}}
 
     def weights_from(self, source: Model) -> Mapping[str, Tensor]:
         if self.options.from_scratch:
