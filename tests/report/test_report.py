@@ -628,13 +628,13 @@ def test_the_revision_is_that_of_the_clone_and_of_nothing_above_it(
     git("add", ".")
     git("commit", "-q", "-m", "first")
     git("tag", "-a", "v1", "-m", "a tag")
-    monkeypatch.setattr(package, "__file__", str(tmp_path / "genkit" / "__init__.py"))
+    monkeypatch.setattr(record, "__file__", str(tmp_path / "genkit" / "run" / "record.py"))
     revision = git("rev-parse", "--short=12", "HEAD")
     assert record.revision() == revision
     (tmp_path / "genkit" / "__init__.py").write_text("# changed")
     assert record.revision() == f"{revision}-dirty"
     (tmp_path / "genkit" / "site" / "genkit").mkdir(parents=True)
-    monkeypatch.setattr(package, "__file__", str(tmp_path / "genkit" / "site" / "genkit" / "__init__.py"))
+    monkeypatch.setattr(record, "__file__", str(tmp_path / "genkit" / "site" / "genkit" / "run" / "record.py"))
     assert record.revision() is None
 
 
