@@ -25,7 +25,7 @@ from genkit.keep.config import Config, RunOptions
 from genkit.run import trainer
 
 
-class Watched(trainer.Training):
+class Watched(trainer.Leader):
     """A training run that notes how long its steps and its checkpoints take."""
 
     def __init__(self, *arguments: Any):
@@ -46,7 +46,7 @@ class Watched(trainer.Training):
                 metrics = next(taken, None)
                 if metrics is None:
                     return
-                writing = self.writing is not None and not self.writing.done()
+                writing = self.keeper.writing is not None and not self.keeper.writing.done()
                 self.steps.append((time.perf_counter() - began, writing))
                 yield metrics
 
@@ -76,9 +76,9 @@ def main() -> None:
     print(
         f"{arguments.dataset}, torch {torch.__version__}, {torch.get_num_threads()} threads, {arguments.epochs} epochs"
     )
-    training, train = trainer.Training, trainer.train
+    leader, train = trainer.Leader, trainer.train
     for model in arguments.models:
-        trainer.Training, trainer.train = Watched, train  # type: ignore[misc]
+        trainer.Leader, trainer.train = Watched, train  # type: ignore[misc]
         with tempfile.TemporaryDirectory(dir=".") as out:
             options = registry.find(model).Options(epochs=arguments.epochs + 1)
             settings = Config(model, options, DataOptions(dataset=arguments.dataset), RunOptions(out=out), {})
@@ -93,7 +93,7 @@ def main() -> None:
             f"{1e3 * slowed:.0f} ms, of an epoch of {lasted:.1f} s)",
             flush=True,
         )
-    trainer.Training = training  # type: ignore[misc]
+    trainer.Leader = leader  # type: ignore[misc]
 
 
 if __name__ == "__main__":

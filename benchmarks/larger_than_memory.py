@@ -143,7 +143,7 @@ def load(task: dict[str, Any]) -> dict[str, float]:
     times = [time.perf_counter()]
     dataset = data.load(options_of(task))
     times.append(time.perf_counter())
-    dataset.sum()
+    dataset.digest()
     times.append(time.perf_counter())
     found = dict(zip(("load", "sum"), (b - a for a, b in itertools.pairwise(times)), strict=True))
     training = TrainingBatches(dataset.train, 1, 0, torch.device("cpu"))
@@ -159,14 +159,14 @@ def take_steps(task: dict[str, Any]) -> dict[str, float]:
     from genkit import data, registry
     from genkit.data import batches
     from genkit.keep.config import Config, RunOptions
-    from genkit.run import trainer
+    from genkit.run.setup import Setup
     from genkit.step.distributed import Team
     from genkit.step.training import train
 
     batches.MEMORY_BYTES, batches.MEMORY_SHARE = (1 << 62, 1.0) if task["way"] == HELD else (0, 0.0)
     options = registry.find(task["model"]).Options()
     settings = Config(task["model"], options, options_of(task), RunOptions(device="cpu"), {})
-    training = trainer.Training(settings, data.load(settings.data), Team(torch.device("cpu")))
+    training = Setup(settings, data.load(settings.data), Team(torch.device("cpu")))
     assert training.batches.place == {READ: batches.ON_DISK, HELD: batches.IN_MEMORY}[task["way"]]
     done, wanted = 0, WARM_UP + task["steps"]
     for epoch in itertools.count():

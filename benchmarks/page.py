@@ -283,7 +283,7 @@ over ours, so that a disturbance which lasts longer than a round falls on both s
 and Bernoulli pixels. Time counts from the first batch of an epoch to the last, in seconds per 60,000 images: genkit
 holds 6,000 of the training images out for validation, the others don't.
 
-- *genkit*: `trainer.Training` and `training.train`, as `genkit train` uses them, without its log and files.
+- *genkit*: `setup.Setup` and `training.train`, as `genkit train` uses them, without its log and files.
 - *example script*: the best-known VAE example for PyTorch, written anew from its description. Each image is made a
   picture and then a tensor when the `DataLoader` asks for it, the optimiser is `torch.optim.Adam` as it comes, the
   decoder ends in a sigmoid, and `.item()` reads the loss at every step. It is spared the import of torchvision.

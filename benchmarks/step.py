@@ -23,7 +23,8 @@ import torch
 from genkit import data, device
 from genkit.data import DataOptions
 from genkit.data.batches import TrainingBatches
-from genkit.models.vae import VAE, gaussian_kl
+from genkit.distributions import gaussian_kl
+from genkit.models.vae import VAE
 from genkit.step.training import TrainingState, clip_gradients
 
 sys.path.insert(0, str(Path(__file__).parent / "rivals"))

@@ -73,6 +73,10 @@ class UsageError(GenkitError):
     exit_code = 2
 
 
+class ModelError(UsageError):
+    """A model isn't there, or its file or package can't be loaded."""
+
+
 class DivergedError(GenkitError):
     """Training produced a loss that is no longer finite."""
 

@@ -20,12 +20,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from genkit import registry
 from genkit.contract import GenerativeModel, Model, ability
+from genkit.contract.condition import given
 from genkit.errors import GenkitError, UsageError, in_one_line
 from genkit.files import sha256_of, whole_folder
 from genkit.keep import checkpoint
 from genkit.keep.checkpoint import Checkpoint
 from genkit.latent import sampling
+from genkit.latent.condition import Conditions
 from genkit.version import __version__
 
 Format = Literal["safetensors", "onnx", "pt2"]
@@ -38,24 +41,26 @@ BATCHES_IN_WORDS = "1, 2 and 7"
 #: Rows of the example that a function is traced with. With one, the exporter would take one for the only size.
 TRACED = 3
 
-Function = Callable[[Tensor], Sequence[Tensor]]
+Function = Callable[..., Sequence[Tensor]]
 
 
 class Value(NamedTuple):
-    """What goes into a function, or comes out of it: float32, in rows.
+    """What goes into a function, or comes out of it, in rows.
 
     Attributes:
         name: of the input or output.
         shape: of one row.
         meaning: what the numbers are, and their range.
+        dtype: of the numbers.
     """
 
     name: str
     shape: tuple[int, ...]
     meaning: str
+    dtype: torch.dtype = torch.float32
 
     def __str__(self) -> str:
-        return f"`{self.name}` (N, {', '.join(map(str, self.shape))}): {self.meaning}"
+        return f"`{self.name}` ({', '.join(map(str, ('N', *self.shape)))}): {self.meaning}"
 
 
 class Part(NamedTuple):
@@ -63,14 +68,20 @@ class Part(NamedTuple):
 
     Attributes:
         name: of the file.
-        module: takes the input as its one argument, and returns the output, or a tuple of them.
+        module: takes the inputs as its arguments, and returns the output, or a tuple of them.
         input, outputs: what they are.
+        condition: what the module takes besides, of a model that takes a condition.
     """
 
     name: str
     module: nn.Module
     input: Value
     outputs: tuple[Value, ...]
+    condition: Value | None = None
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        return (self.input,) if self.condition is None else (self.input, self.condition)
 
 
 class Exported(NamedTuple):
@@ -90,7 +101,7 @@ class Exported(NamedTuple):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What a model can do, as modules of one argument
+# What a model can do, as modules of one argument, or of two where it takes a condition
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -103,18 +114,18 @@ class Method(nn.Module):
 
 
 class Encoder(Method):
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model.encode(images)
+    def forward(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self.model.encode(images, *given(condition))
 
 
 class Decoder(Method):
-    def forward(self, codes: Tensor) -> Tensor:
-        return self.model.decode(codes)
+    def forward(self, codes: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self.model.decode(codes, *given(condition))
 
 
 class Prior(Method):
-    def forward(self, noise: Tensor) -> Tensor:
-        return self.model.prior(noise)
+    def forward(self, noise: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self.model.prior(noise, *given(condition))
 
 
 class Classifier(Method):
@@ -130,6 +141,7 @@ def parts_of(model: Model) -> list[Part]:
         UsageError: when it has none of them.
     """
     images = Value("images", tuple(model.image), "pixels in [0, 1]")
+    condition = condition_value(model)
     parts = []
     if ability.generates(model):
         size = model.options.latent_dim
@@ -137,12 +149,12 @@ def parts_of(model: Model) -> list[Part]:
         if ability.encodes(model):
             what = "the means of their distributions" if ability.tells_likelihood(model) else "unbounded"
             found = Value("codes", (size,), what)
-            parts.append(Part("encoder", Encoder(model), images, (found,)))
-        parts.append(Part("decoder", Decoder(model), codes, (images,)))
+            parts.append(Part("encoder", Encoder(model), images, (found,), condition))
+        parts.append(Part("decoder", Decoder(model), codes, (images,), condition))
         if not has_normal_prior(model):
             noise = Value("noise", (size,), "drawn from N(0, 1)")
             drawn = Value("codes", (size,), "as the prior draws them, for the decoder")
-            parts.append(Part("prior", Prior(model), noise, (drawn,)))
+            parts.append(Part("prior", Prior(model), noise, (drawn,), condition))
     if ability.classifies(model):
         size = model(torch.zeros(1, *model.image, device=next(model.parameters()).device)).shape[1]
         told = "attribute" if getattr(model.options, "attributes", None) else "class"
@@ -155,10 +167,29 @@ def parts_of(model: Model) -> list[Part]:
     return parts
 
 
+def condition_value(model: Model) -> Value | None:
+    """What the functions of a model that takes a condition take besides."""
+    condition = model.condition
+    if condition is None:
+        return None
+    if condition.kind == "class":
+        return Value("condition", (), f"the class, int64 from 0 to {condition.size - 1}", torch.int64)
+    if condition.kind == "attributes":
+        return Value("condition", (condition.size,), "how much there is of each attribute, in [0, 1]")
+    return Value("condition", tuple(condition.shape or model.image), "pixels in [0, 1]")
+
+
+def some_conditions(model: GenerativeModel, count: int) -> Tensor | None:
+    """Conditions (count, …), where the model takes them: those of seeds, or grey images."""
+    if model.condition is not None and model.condition.kind == "image":
+        return torch.full((count, *(model.condition.shape or model.image)), 0.5)
+    return sampling.seed_conditions(model, range(count))
+
+
 def has_normal_prior(model: GenerativeModel) -> bool:
     """Whether the prior is N(0, I) itself, so that noise is a code."""
     noise = sampling.noise(range(8), model.options.latent_dim).to(sampling.device_of(model))
-    return torch.equal(model.prior(noise), noise)
+    return torch.equal(model.prior(*sampling.on(noise.device, noise, some_conditions(model, 8))), noise)
 
 
 def plain_copy(model: Model) -> Model:
@@ -194,7 +225,14 @@ def weights(opened: Checkpoint, name: str, folder: Path) -> Exported:
     return Exported(folder, {path.name: path for path in sorted(folder.iterdir())}, {})
 
 
-def functions(opened: Checkpoint, name: str, folder: Path, kind: Literal["onnx", "pt2"], images: Tensor) -> Exported:
+def functions(
+    opened: Checkpoint,
+    name: str,
+    folder: Path,
+    kind: Literal["onnx", "pt2"],
+    images: Tensor,
+    condition: Tensor | None = None,
+) -> Exported:
     """Write each of the model's functions as a file of its own, once it has been held against the model.
 
     Args:
@@ -202,6 +240,7 @@ def functions(opened: Checkpoint, name: str, folder: Path, kind: Literal["onnx",
         name: what people call the model.
         folder: must not exist.
         images: real ones to compare on, (N, C, H, W) in [0, 1], N at least 1.
+        condition: theirs, (N, …), where the model takes one.
 
     Raises:
         GenkitError: when the model can't be exported, or a file differs from it or can't be written; nothing is left.
@@ -209,14 +248,14 @@ def functions(opened: Checkpoint, name: str, folder: Path, kind: Literal["onnx",
     """
     require(kind)
     model = opened.model
-    examples = examples_of(model, images)
+    examples = examples_of(model, images, condition)
     differences = {}
     with whole_folder(folder) as temporary:
         for part, plain in zip(parts_of(model), parts_of(plain_copy(model)), strict=True):
             file = f"{part.name}.{kind}"
             with refused(part.name, kind), quiet():
                 write_part(plain, temporary / file, kind)
-                written = open_part(temporary / file, kind, part.input.name)
+                written = open_part(temporary / file, kind, [each.name for each in part.inputs])
             found = difference(part, written, examples[part.input.name])
             if not found <= TOLERANCE:  # NaN included
                 raise GenkitError(
@@ -253,9 +292,9 @@ def write_part(part: Part, path: Path, kind: str) -> None:
         path.write_bytes(content.getvalue())
         return
     outputs = [each.name for each in part.outputs]
-    batch = ({0: "N"},)
+    names, batch = [each.name for each in part.inputs], tuple({0: "N"} for _ in part.inputs)
     onnx = torch.onnx.export(
-        program, dynamo=True, input_names=[part.input.name], output_names=outputs, dynamic_shapes=batch, verbose=False
+        program, dynamo=True, input_names=names, output_names=outputs, dynamic_shapes=batch, verbose=False
     )
     assert onnx is not None
     onnx.save(str(path))
@@ -263,7 +302,7 @@ def write_part(part: Part, path: Path, kind: str) -> None:
 
 def program_of(part: Part) -> torch.export.ExportedProgram:
     """A part as a graph of any number of rows, with the weights that it uses and no others."""
-    program = trace(part.module, part.input)
+    program = trace(part.module, part.inputs)
     signature = program.graph_signature
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     unused = [names[node.name] for node in program.graph.nodes if node.name in names and not node.users]
@@ -273,24 +312,24 @@ def program_of(part: Part) -> torch.export.ExportedProgram:
         for each in unused:
             owner, _, attribute = each.rpartition(".")
             setattr(module.get_submodule(owner), attribute, None)
-        program = trace(module, part.input)
+        program = trace(module, part.inputs)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # where genkit lies on this machine
     return program
 
 
-def trace(module: nn.Module, value: Value) -> torch.export.ExportedProgram:
-    example = torch.zeros(TRACED, *value.shape)
-    return torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+def trace(module: nn.Module, values: Sequence[Value]) -> torch.export.ExportedProgram:
+    examples = tuple(torch.zeros(TRACED, *value.shape, dtype=value.dtype) for value in values)
+    return torch.export.export(module, examples, dynamic_shapes=tuple({0: torch.export.Dim.DYNAMIC} for _ in values))
 
 
-def open_part(path: Path, kind: str, input_name: str) -> Function:
+def open_part(path: Path, kind: str, input_names: Sequence[str]) -> Function:
     """A file as a function, as another program would open it."""
     if kind == "pt2":
         module = torch.export.load(path).module()
 
-        def by_torch(inputs: Tensor) -> Sequence[Tensor]:
-            outputs = module(inputs)
+        def by_torch(*inputs: Tensor) -> Sequence[Tensor]:
+            outputs = module(*inputs)
             return outputs if isinstance(outputs, tuple) else (outputs,)
 
         return by_torch
@@ -299,7 +338,12 @@ def open_part(path: Path, kind: str, input_name: str) -> Function:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda inputs: [torch.from_numpy(each) for each in session.run(None, {input_name: inputs.numpy()})]
+
+    def by_onnx(*inputs: Tensor) -> Sequence[Tensor]:
+        named = {name: each.numpy() for name, each in zip(input_names, inputs, strict=True)}
+        return [torch.from_numpy(each) for each in session.run(None, named)]
+
+    return by_onnx
 
 
 @contextmanager
@@ -323,9 +367,9 @@ def refused(part: str, kind: str) -> Iterator[None]:
     except (OSError, MemoryError):
         raise
     except Exception as error:
-        raise GenkitError(
-            f"the {part} can't be exported as {kind}, so nothing was written: {in_one_line(error)}"
-        ) from error
+        place = registry.fault_of(error)
+        said = f"{place}: {in_one_line(error)}" if place else in_one_line(error)
+        raise GenkitError(f"the {part} can't be exported as {kind}, so nothing was written: {said}") from error
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -334,28 +378,30 @@ def refused(part: str, kind: str) -> Iterator[None]:
 
 
 @torch.no_grad()
-def examples_of(model: Model, images: Tensor) -> dict[str, list[Tensor]]:
+def examples_of(model: Model, images: Tensor, condition: Tensor | None = None) -> dict[str, list[tuple[Tensor, ...]]]:
     """What to compare on, by the input's name: real images and samples, their codes, and noise; on the CPU.
 
-    Each is of as many rows as the largest batch; where there are fewer images, they are repeated.
+    Each is of as many rows as the largest batch; where there are fewer images, they are repeated. Where the model takes
+    a condition, that stands behind it.
     """
     count = max(BATCHES)
     device = next(model.parameters()).device
-    real = images[torch.arange(count) % len(images)].cpu()
-    examples = {"images": [real], "codes": [], "noise": []}
+    chosen = torch.arange(count) % len(images)
+    real, own = images[chosen].cpu(), tuple(each[chosen].cpu() for each in given(condition))
+    examples: dict[str, list[tuple[Tensor, ...]]] = {"images": [(real, *own)], "codes": [], "noise": []}
     if ability.generates(model):
-        noise = sampling.noise(range(count), model.options.latent_dim)
-        drawn = model.prior(noise.to(device))
-        examples["noise"].append(noise)
-        examples["codes"].append(drawn.cpu())
-        examples["images"].append(model.decode(drawn).cpu())
+        noise, also = sampling.noise(range(count), model.options.latent_dim), given(some_conditions(model, count))
+        drawn = model.prior(*sampling.on(device, noise, *also))
+        examples["noise"].append((noise, *also))
+        examples["codes"].append((drawn.cpu(), *also))
+        examples["images"].append((model.decode(*sampling.on(device, drawn, *also)).cpu(), *also))
         if ability.encodes(model):
-            examples["codes"].append(model.encode(real.to(device)).cpu())
+            examples["codes"].append((model.encode(*sampling.on(device, real, *own)).cpu(), *own))
     return examples
 
 
 @torch.no_grad()
-def difference(part: Part, written: Function, examples: Sequence[Tensor]) -> float:
+def difference(part: Part, written: Function, examples: Sequence[tuple[Tensor, ...]]) -> float:
     """The largest difference of a file from the model's own part, over all examples and batch sizes.
 
     Returns:
@@ -367,10 +413,10 @@ def difference(part: Part, written: Function, examples: Sequence[Tensor]) -> flo
     with torch.backends.cudnn.flags(True, allow_tf32=False) if device.type == "cuda" else nullcontext():
         for example in examples:
             for size in BATCHES:
-                inputs = example[:size].contiguous()
-                expected = part.module(inputs.to(device))
+                inputs = [each[:size].contiguous() for each in example]
+                expected = part.module(*(each.to(device) for each in inputs))
                 expected = expected if isinstance(expected, tuple) else (expected,)
-                for ours, theirs in zip(expected, written(inputs), strict=True):
+                for ours, theirs in zip(expected, written(*inputs), strict=True):
                     if ours.shape != theirs.shape:
                         return float("inf")
                     gap = (ours.cpu() - theirs).abs().max() / ours.cpu().abs().max().clamp(min=1)
@@ -388,11 +434,12 @@ def difference(part: Part, written: Function, examples: Sequence[Tensor]) -> flo
 
 def headline(opened: Checkpoint, name: str, form: str) -> str:
     about = opened.description
-    images = Path(about.data.dataset).name
+    sets = [about.data.dataset, *([about.data.beside] if about.data.beside else [])]
+    images = " beside ".join(f"`{Path(each).name}`" for each in sets)
     return f"""# {name}, as {form}
 
 The model `{about.model}` for images of {opened.model.image} (channels × height × width), trained for {about.step:,}
-steps on `{images}`. Written by genkit {__version__} with PyTorch {torch.__version__}."""
+steps on {images}. Written by genkit {__version__} with PyTorch {torch.__version__}."""
 
 
 def readme_of_weights(opened: Checkpoint, name: str, folder: Path) -> str:
@@ -429,12 +476,15 @@ def readme_of_functions(
 ) -> str:
     form = {"onnx": "ONNX", "pt2": "torch.export"}[kind]
     rows = "\n".join(
-        f"| `{part.name}.{kind}` | {part.input} | {'; '.join(map(str, part.outputs))} | {differences[part.name]:.1e} |"
+        f"| `{part.name}.{kind}` | {'; '.join(map(str, part.inputs))} | {'; '.join(map(str, part.outputs))} "
+        f"| {differences[part.name]:.1e} |"
         for part in parts
     )
+    whole = opened.model.condition is not None and opened.model.condition.kind == "class"
     return f"""{headline(opened, name, form)}
 
-Each file is one function, with the weights in it. N is any number of rows, and all numbers are float32.
+Each file is one function, with the weights in it. N is any number of rows, and all numbers are float32\
+{" but the class" if whole else ""}.
 
 | file | input | outputs | from the model |
 |---|---|---|---|
@@ -480,22 +530,37 @@ def call_of(opened: Checkpoint, kind: str, parts: Sequence[Part]) -> str:
         images = f"images = torch.rand(2, {shape})  # put yours here"
         noise = "torch.randn(5, {})"
 
+    by_name = {part.name: part for part in parts}
+    known = Conditions.of(opened.model, opened.description.classes, opened.description.attributes)
+    if known is not None and known.names:
+        lines.append(f"names = {list(known.names)!r}  # of what condition says, in order")
+
     def call(part: str, inputs: str, outputs: str) -> str:
+        names = [inputs] if by_name[part].condition is None else [inputs, "condition"]
         if kind == "onnx":
             each = outputs if "," in outputs else f"({outputs},)"
-            return f'{each} = {part}.run(None, {{"{inputs}": {inputs}}})'
-        return f"{outputs} = {part}({inputs})"
+            return f"{each} = {part}.run(None, {{{', '.join(f'{chr(34)}{name}{chr(34)}: {name}' for name in names)}}})"
+        return f"{outputs} = {part}({', '.join(names)})"
 
-    by_name = {part.name: part for part in parts}
+    def told(part: str, count: int) -> list[str]:
+        """The line that makes a condition of `count` rows, where there is one."""
+        condition = by_name[part].condition
+        if condition is None:
+            return []
+        library, whole = "np" if kind == "onnx" else "torch", condition.dtype == torch.int64
+        size = ", ".join(map(str, (count, *condition.shape))) + ("," if not condition.shape else "")
+        dtype = f"{library}.{'int64' if whole else 'float32'}"
+        return [f"condition = {library}.zeros(({size}), dtype={dtype})  # {condition.meaning}"]
+
     lines.append("")
     if "encoder" in by_name or "classifier" in by_name:
         lines.append(images)
     if "encoder" in by_name:
-        lines += [call("encoder", "images", "codes"), call("decoder", "codes", "images"), ""]
+        lines += [*told("encoder", 2), call("encoder", "images", "codes"), call("decoder", "codes", "images"), ""]
     if "decoder" in by_name:
         size = by_name["decoder"].input.shape[0]
         first = "noise" if "prior" in by_name else "codes"
-        lines.append(f"{first} = {noise.format(size)}")
+        lines += [f"{first} = {noise.format(size)}", *told("decoder", 5)]
         lines += [call("prior", "noise", "codes")] if "prior" in by_name else []
         lines.append(call("decoder", "codes", "images"))
     if "classifier" in by_name:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import operator
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,10 +20,10 @@ from torch import Tensor
 from genkit import device as devices
 from genkit.contract import GenerativeModel, ImageShape, ability
 from genkit.errors import DataError, UsageError
-from genkit.keep import rundir
-from genkit.keep.checkpoint import Checkpoint
 from genkit.keep.description import Description
+from genkit.keep.opened import Opened
 from genkit.latent import sampling
+from genkit.latent.condition import Conditions
 from genkit.latent.images import to_float
 
 #: What is taken and given back: PyTorch's or NumPy's.
@@ -36,7 +38,7 @@ def load(path: str | os.PathLike[str] | int | None, device: str | torch.device) 
     """`genkit.load`, which says more."""
     where = devices.pick(str(device))
     run = None if path is None else str(path) if isinstance(path, int) else os.fspath(path)
-    return LoadedModel(rundir.find(run).read(), where)
+    return LoadedModel(Opened.find(run, where))
 
 
 class LoadedModel:
@@ -50,14 +52,17 @@ class LoadedModel:
         classes: the names of the classes of the images that it was trained on; () where they had none.
         attributes: the names of their attributes, likewise.
         targets: the names of what `classify` tells, in the order of its columns; () where it classifies nothing.
+        conditions: the names of the classes or attributes that the model has to be told; () where it takes none. Where
+            there are some, what is called `condition` below is one for all images or one each: a class's name or
+            number; of attributes `"male&!hat"`, a mapping of names to numbers in [0, 1], or an array (N, A).
         device: where it computes.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device):
-        self.model = checkpoint.model.to(device)
-        self.path = checkpoint.path
-        self.description: Description = checkpoint.description
-        self.device = device
+    def __init__(self, opened: Opened):
+        self.model = opened.model
+        self.path = opened.checkpoint.path
+        self.description: Description = opened.description
+        self.device = opened.device
         self.image: ImageShape = self.model.image
         self.latent_dim: int = getattr(self.model.options, "latent_dim", 0)
         self.classes = self.description.classes
@@ -65,6 +70,8 @@ class LoadedModel:
         self.targets: tuple[str, ...] = ()
         if ability.classifies(self.model):
             self.targets = tuple(getattr(self.model.options, "attributes", ())) or self.classes
+        self._conditions = Conditions.of(self.model, self.classes, self.attributes)
+        self.conditions: tuple[str, ...] = self._conditions.names if self._conditions else ()
 
     def __repr__(self) -> str:
         about = self.description
@@ -74,31 +81,34 @@ class LoadedModel:
     # -- codes of images -----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def encode(self, images: Array) -> Array:
+    def encode(self, images: Array, condition: Any = None) -> Array:
         """The codes of images, by the encoder; of a distribution over codes (a VAE's), the mean.
 
         Args:
             images: (N, C, H, W), or one of them, (C, H, W); floats in [0, 1], or uint8.
+            condition: what they are of, which a model with `conditions` has to be told.
 
         Returns:
             (N, latent_dim) float32, or (latent_dim,) of one.
 
         Raises:
-            DataError: when they aren't such images.
+            DataError: when they aren't such images, or no such condition.
             UsageError: when the model has no encoder.
         """
         if not ability.encodes(self.model):
             other = "; invert(images) searches for their codes" if ability.generates(self.model) else ""
             raise UsageError(f"a {self.description.model} has no encoder{other}")
         batch, one = self._images(images)
-        return _answer(sampling.in_chunks(self.model.encode, batch.to(self.device)), images, one)
+        told = self._told(condition, len(batch))
+        return _answer(sampling.in_chunks(self.model.encode, *sampling.on(self.device, batch, told)), images, one)
 
-    def invert(self, images: Array, steps: int = 300) -> Array:
+    def invert(self, images: Array, steps: int = 300, condition: Any = None) -> Array:
         """The codes whose images come closest to the given ones in squared error, found by search: for any decoder.
 
         Args:
             images: as in `encode`.
             steps: of the search; 300 of a small model take seconds.
+            condition: as in `encode`.
 
         Returns:
             As `encode`.
@@ -109,15 +119,18 @@ class LoadedModel:
         """
         model = self._generator()
         batch, one = self._images(images)
-        return _answer(sampling.invert(model, batch, steps=_whole(steps, "steps", 1, MOST_SAMPLES)), images, one)
+        told = self._told(condition, len(batch))
+        return _answer(sampling.invert(model, batch, told, steps=_whole(steps, "steps", 1, MOST_SAMPLES)), images, one)
 
     # -- images of codes -----------------------------------------------------------------------------------------------
 
-    def decode(self, z: Array) -> Array:
+    def decode(self, z: Array, condition: Any = None, **settings: Any) -> Array:
         """The images of codes.
 
         Args:
             z: (N, latent_dim), or one of them, (latent_dim,); finite floats.
+            condition: what they are to be of, which a model with `conditions` has to be told.
+            settings: the model's own options of its sampling, as `steps=50`; of a model that has some.
 
         Returns:
             (N, C, H, W) float32 in [0, 1], or (C, H, W) of one.
@@ -126,33 +139,45 @@ class LoadedModel:
             DataError: when they aren't such codes.
             UsageError: when the model makes no images.
         """
-        model = self._generator()
-        codes, one = self._codes(z)
-        return _answer(sampling.decode(model, codes), z, one)
+        with self._set(settings) as model:
+            codes, one = self._codes(z)
+            return _answer(sampling.decode(model, codes, self._told(condition, len(codes))), z, one)
 
-    def draw(self, n: int, seed: int = 0) -> Tensor:
+    def draw(self, n: int, seed: int = 0, condition: Any = None, **settings: Any) -> Tensor:
         """The codes (n, latent_dim) that the prior draws from the seeds `seed` to `seed` + n − 1, each by itself.
+
+        Args:
+            condition, settings: as in `sample`.
 
         Raises:
             UsageError: when the model makes no images, or there are no such seeds.
         """
-        first = _whole(seed, "seed", 0, 10**18)
-        count = _whole(n, "n", 1, MOST_SAMPLES)
-        return sampling.seed_codes(self._generator(), range(first, first + count)).cpu()
+        with self._set(settings) as model:
+            seeds = self._seeds(n, seed)
+            return sampling.seed_codes(model, seeds, self._told_of_seeds(condition, seeds)).cpu()
 
-    def sample(self, n: int, seed: int = 0) -> Tensor:
+    def sample(self, n: int, seed: int = 0, condition: Any = None, **settings: Any) -> Tensor:
         """New images (n, C, H, W) in [0, 1]: the same as `genkit sample --seeds` gives of `seed` to `seed` + n − 1.
+
+        Args:
+            condition: what they are to be of, where the model has `conditions`; by default each seed's own: of k
+                classes, seed s has number s mod k. Attributes that aren't named are the seed's own, too.
+            settings: as in `decode`.
 
         Raises:
             UsageError: as `draw`.
         """
-        return sampling.decode(self._generator(), self.draw(n, seed))
+        with self._set(settings) as model:
+            seeds = self._seeds(n, seed)
+            told = self._told_of_seeds(condition, seeds)
+            return sampling.decode(model, sampling.seed_codes(model, seeds, told), told)
 
-    def reconstruct(self, images: Array) -> Array:
+    def reconstruct(self, images: Array, condition: Any = None, **settings: Any) -> Array:
         """The images as the model gives them back: encoded, or `invert`ed where there is no encoder, and decoded.
 
         Args:
-            images: as in `encode`.
+            images, condition: as in `encode`.
+            settings: as in `decode`.
 
         Returns:
             Images of the same shape, float32 in [0, 1].
@@ -161,17 +186,20 @@ class LoadedModel:
             DataError: when they aren't such images.
             UsageError: when the model makes no images.
         """
-        model = self._generator()
-        batch, one = self._images(images)
-        return _answer(sampling.reconstruct(model, batch), images, one)
+        with self._set(settings) as model:
+            batch, one = self._images(images)
+            return _answer(sampling.reconstruct(model, batch, self._told(condition, len(batch))), images, one)
 
-    def interpolate(self, a: Array, b: Array, steps: int = 9, path: sampling.Path = "slerp") -> Array:
+    def interpolate(
+        self, a: Array, b: Array, steps: int = 9, path: sampling.Path = "slerp", condition: Any = None
+    ) -> Array:
         """The images on the way from one code to another, both ends included.
 
         Args:
             a, b: one code each, (latent_dim,): of `encode`, `invert` or `draw`.
             steps: images, at least 2.
             path: "slerp", the great circle about the prior's centre, or "lerp", the straight line.
+            condition: one, of all images, which a model with `conditions` has to be told.
 
         Returns:
             (steps, C, H, W) float32 in [0, 1].
@@ -187,9 +215,10 @@ class LoadedModel:
         if path not in ("slerp", "lerp"):
             raise UsageError(f"path is 'slerp' or 'lerp', not {path!r}")
         waypoints = torch.cat([codes for codes, _ in ends]).to(self.device)
-        centre, _ = sampling.prior_moments(model)
+        told = self._told(condition, 1)
+        centre, _ = sampling.prior_moments(model, told)
         (codes,) = sampling.interpolate(waypoints, _whole(steps, "steps", 2, MOST_SAMPLES), path, centre)
-        return _answer(sampling.decode(model, codes), a, False)
+        return _answer(sampling.decode(model, codes, sampling.repeated(told, len(codes))), a, False)
 
     # -- what is on images ---------------------------------------------------------------------------------------------
 
@@ -213,11 +242,11 @@ class LoadedModel:
         return _answer(sampling.in_chunks(self.model.probabilities, batch.to(self.device)), images, one)
 
     @torch.no_grad()
-    def features(self, images: Array) -> Array:
+    def features(self, images: Array, condition: Any = None) -> Array:
         """What stands for an image when images are compared or plotted: its code, or what a net without codes sees.
 
         Args:
-            images: as in `encode`.
+            images, condition: as in `encode`.
 
         Returns:
             (N, F) float32, or (F,) of one.
@@ -226,7 +255,8 @@ class LoadedModel:
             DataError: when they aren't such images.
         """
         batch, one = self._images(images)
-        return _answer(sampling.in_chunks(self.model.features, batch.to(self.device)), images, one)
+        told = self._told(condition, len(batch))
+        return _answer(sampling.in_chunks(self.model.features, *sampling.on(self.device, batch, told)), images, one)
 
     # -- what is taken -------------------------------------------------------------------------------------------------
 
@@ -234,6 +264,49 @@ class LoadedModel:
         if not ability.generates(self.model):
             raise UsageError(f"a {self.description.model} makes no images; it has features(images)")
         return self.model
+
+    @contextmanager
+    def _set(self, settings: Mapping[str, Any]) -> Iterator[GenerativeModel]:
+        """The model, with these options of its sampling as long as it lasts.
+
+        Raises:
+            UsageError: when it makes no images, or has no such options.
+        """
+        model = self._generator()
+        before, name = model.sampling, f"a {self.description.model}"
+        if settings:
+            model.sampling = sampling.options_of(model, settings, name)
+        try:
+            yield model
+        finally:
+            model.sampling = before
+
+    def _seeds(self, n: int, seed: int) -> range:
+        first = _whole(seed, "seed", 0, 10**18)
+        return range(first, first + _whole(n, "n", 1, MOST_SAMPLES))
+
+    def _told(self, condition: Any, count: int, own: Tensor | None = None) -> Tensor | None:
+        """What the model is told of so many images: as given, or else their own; None of one that takes no condition.
+
+        Raises:
+            UsageError, DataError: when it has to be told and isn't, or is told what it doesn't take.
+        """
+        if self._conditions is None:
+            if condition is not None:
+                raise UsageError(f"this {self.description.model} takes no condition; leave it out")
+            return None
+        if condition is not None:
+            return self._conditions.read(condition, count, own)
+        if own is None:
+            kind = self._conditions.condition.kind
+            names = f", of {self._conditions.listed()}" if self.conditions else ""
+            raise UsageError(f"this {self.description.model} has to be told the {kind} of an image{names}: condition=…")
+        return own
+
+    def _told_of_seeds(self, condition: Any, seeds: range) -> Tensor | None:
+        model = self._generator()
+        takes_image = model.condition is not None and model.condition.kind == "image"
+        return self._told(condition, len(seeds), None if takes_image else sampling.seed_conditions(model, seeds))
 
     def _images(self, given: Tensor | np.ndarray) -> tuple[Tensor, bool]:
         """Images as a float32 batch (N, C, H, W) in [0, 1], and whether it was one without its batch."""

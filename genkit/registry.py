@@ -1,74 +1,573 @@
-"""The models, found by file name: `conv_ae.py` is `conv-ae` on the command line."""
+"""The models: those that come with genkit, and those from outside. Each is known by its name before any of it is run.
+
+They lie, and of several of one name the first is meant,
+
+1. in genkit/models: `conv_ae.py` is `conv-ae` on the command line;
+2. at a path that was typed: `genkit train ./my_model.py`;
+3. in the folders of the variable GENKIT_MODELS, in files that are named as ours are;
+4. in installed packages, as entry points of the group `genkit.models`: the model's name, and its module.
+
+They are listed without running anything of them and without torch. What a run or a checkpoint says of its model is a
+name that is looked for here, and nothing more: no path in it is opened, and no module in it imported.
+"""
 
 from __future__ import annotations
 
 import ast
 import functools
+import hashlib
 import importlib
+import importlib.util
+import inspect
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, all_suffixes
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from genkit.errors import GenkitError, UsageError
+from genkit.errors import ModelError, UsageError, in_one_line
+from genkit.version import __version__
 
 if TYPE_CHECKING:
     from genkit.contract import Model
 
+logger = logging.getLogger("genkit")
+
+GROUP, VARIABLE = "genkit.models", "GENKIT_MODELS"
+OURS = Path(__file__).parent / "models"
+NAME = re.compile("[A-Za-z][A-Za-z0-9_-]{0,63}")
+#: A folder of models is imported as a package of such a name, which nothing else has.
+FOLDER = "genkit_models_"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Who a model is of
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+#: Who a model is of is read from checkpoints, too, which anybody may have written: no key more, and nothing but names.
+STRICT: Any = {"extra": "forbid"}
+
+
+def require_form(form: str, *texts: str) -> None:
+    """Raises ValueError where one of them isn't all of this form."""
+    for text in texts:
+        if not re.fullmatch(form, text):
+            raise ValueError(f"{ascii(text)[:80]} is no name of a model's package or file, and no version or hash")
+
+
+@dataclass(frozen=True)
+class Package:
+    """Whoever brings a model along with an installation: genkit itself, or another package."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    package: str
+    version: str
+
+    def __post_init__(self) -> None:
+        require_form("[A-Za-z0-9][A-Za-z0-9._+!-]{0,99}", self.package, self.version)
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.version}"
+
+
+@dataclass(frozen=True)
+class File:
+    """A model's file that no package brings along: what it is called, and the SHA-256 of what it held."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    file: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        require_form("[A-Za-z][A-Za-z0-9_]{0,63}[.]py", self.file)
+        require_form("[0-9a-f]{64}", self.sha256)
+
+    def __str__(self) -> str:
+        return self.file
+
+
+Provider = Package | File
+GENKIT = Package("genkit", __version__)
+
+
+class Offer(NamedTuple):
+    """A model that was found, and has not been imported.
+
+    Attributes:
+        name: on the command line.
+        module: by which it is imported.
+        file: in which it lies; None where only its import would say that.
+        package: that brings it along; None of a file.
+        problem: why it can't be meant; "" where it can.
+    """
+
+    name: str
+    module: str
+    file: Path | None
+    package: Package | None
+    problem: str = ""
+
+    @property
+    def whose(self) -> str:
+        """In words: the package with its version, or the file's path."""
+        return str(self.package or self.file)
+
+
+class Loaded(NamedTuple):
+    """A model that was imported, and of whom: of a file, with the hash of what was imported."""
+
+    name: str
+    kind: type[Model]
+    provider: Provider
+
+
+_typed: dict[str, Offer] = {}
+_loaded: dict[str, Loaded] = {}  # by module
+_said: set[str] = set()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Find
+# ---------------------------------------------------------------------------------------------------------------------
+
 
 def names() -> dict[str, str]:
-    """Every model's name and the first line of its file's docstring, read without importing torch."""
-    found = {}
-    for path in sorted((Path(__file__).parent / "models").glob("[!_]*.py")):
-        status = path.stat()
-        found[path.stem.replace("_", "-")] = _first_line(path, status.st_mtime_ns, status.st_size)
+    """Every model's name and the first line of its docstring; of one that can't be loaded, the reason in brackets."""
+    return {name: help_of(meant) for name, (meant, *_) in offers().items()}
+
+
+def offers() -> dict[str, list[Offer]]:
+    """Every name with all that was found under it, what is meant by it first."""
+    found: dict[str, list[Offer]] = {}
+    files = set()
+    for offer in (*in_folder(OURS), *_typed.values(), *in_variable(), *in_packages()):
+        if offer.package is None and offer.file is not None:
+            place = offer.file.resolve()
+            if place in files:  # typed, and in a folder of the variable
+                continue
+            files.add(place)
+        found.setdefault(offer.name, []).append(offer)
+    for name, (first, *others) in found.items():
+        if others and first.package not in (None, GENKIT):
+            both = " and of ".join(sorted(each.whose for each in (first, *others)))
+            problem = f"several packages have a model of this name, {both}; uninstall all but one"
+            found[name] = [each._replace(problem=problem) for each in (first, *others)]
     return found
 
 
-@functools.lru_cache(256)
-def _first_line(path: Path, _changed: int, _size: int) -> str:
+def in_folder(folder: Path) -> Iterator[Offer]:
+    """The models of a folder's files, but for those that begin with an underscore."""
+    for path in sorted(folder.glob("[!_]*.py")):
+        if path.is_file():
+            yield of_file(path)
+
+
+def of_file(path: Path) -> Offer:
+    """The model of a file, be there one in it or not."""
+    name = path.stem.replace("_", "-")
+    if path.parent == OURS:
+        return Offer(name, f"genkit.models.{path.stem}", path, GENKIT)
+    unfit = not (NAME.fullmatch(name) and path.stem.isidentifier())
+    problem = f"rename it, for {path.stem!a} is no name of a Python module, such as my_model" if unfit else ""
+    return Offer(ascii(name)[1:-1] if unfit else name, f"{package_of(path.parent)}.{path.stem}", path, None, problem)
+
+
+def in_variable() -> Iterator[Offer]:
+    """The models in the folders of GENKIT_MODELS."""
+    for each in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
+        folder = Path(each).expanduser().resolve()
+        if folder.is_dir():
+            yield from in_folder(folder)
+        else:
+            say(f"{VARIABLE} names {each}, which is no folder")
+
+
+def in_packages() -> list[Offer]:
+    """The models of installed packages."""
+    return _entry_points(tuple(sys.path))
+
+
+@functools.lru_cache(1)
+def _entry_points(_path: tuple[str, ...]) -> list[Offer]:
+    """The same; to look through all that is installed takes as long as all else here together."""
+    from importlib.metadata import entry_points
+
+    found = []
+    for each in entry_points(group=GROUP):
+        package = Package(each.dist.name, each.dist.version) if each.dist else Package("unknown", "0")
+        file = None if each.attr else file_of(each.module)
+        problem = ""
+        if not NAME.fullmatch(each.name):
+            problem = "a model's name has letters, digits and hyphens alone"
+        elif each.attr:
+            problem = f"its entry point is {each.value}; name the module alone, {each.module}"
+        elif file is None:
+            problem = f"its entry point names the module {each.module}, which isn't there"
+        found.append(Offer(ascii(each.name)[1:-1], each.module, file, package, problem))
+    return found
+
+
+def file_of(module: str) -> Path | None:
+    """Where a module lies, without running the packages that it lies in; None where it isn't there."""
+    top, *parts = module.split(".")
     try:
-        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    except SyntaxError as error:  # one broken file must not take the others along
-        docstring = f"(can't be loaded: {path.name}, line {error.lineno}: {error.msg})"
+        spec = importlib.util.find_spec(top)
+    except Exception:  # whoever finds it may be anybody's
+        return None
+    if spec is None:
+        return None
+    file = Path(spec.origin) if spec.origin else None
+    folders = [Path(each) for each in spec.submodule_search_locations or ()]
+    for part in parts:
+        endings = (f"{part}{suffix}" for suffix in all_suffixes())
+        names = [str(Path(part, "__init__.py")), *endings]
+        file = next((path for folder in folders for name in names if (path := folder / name).is_file()), None)
+        folders = [path for folder in folders if (path := folder / part).is_dir()]
+    return file
+
+
+def help_of(offer: Offer) -> str:
+    """The first line of a model's docstring, or why it can't be loaded, in brackets; read, not run."""
+    if offer.problem or offer.file is None:
+        return f"(can't be loaded: {offer.problem})" if offer.problem else ""
+    try:
+        status = offer.file.stat()
+        return _first_line(offer.file, status.st_mtime_ns, status.st_size)
+    except OSError as error:
+        return f"(can't be loaded: {in_one_line(error)})"
+
+
+@functools.lru_cache(256)
+def _first_line(file: Path, _changed: int, _size: int) -> str:
+    if file.suffix != ".py":
+        return ""
+    try:
+        docstring = ast.get_docstring(ast.parse(file.read_bytes())) or ""
+    except SyntaxError as error:
+        return f"(can't be loaded: {file.name}, line {error.lineno}: {error.msg})"
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        return f"(can't be loaded: {file.name}: {in_one_line(error)})"
     return docstring.partition("\n")[0]
 
 
-def name_of(kind: type[Model]) -> str:
-    """The name of a model that was found: its file's."""
-    return kind.__module__.rpartition(".")[2].replace("_", "-")
+def is_path(word: str) -> bool:
+    """Whether somebody who typed this for a model meant a file."""
+    return word.endswith(".py") or "/" in word or os.sep in word
 
 
-def require(name: str) -> None:
-    """Refuse a name that no model has.
+def add(path: str) -> str:
+    """Make known, in this process, the model of a file that a person has typed; returns its name.
 
     Raises:
-        UsageError
+        ModelError: when there is no such file, or its model would have a name that is taken.
     """
-    if name not in names():
-        raise UsageError(f"no model is called '{name}'; there are {', '.join(names())}")
+    file = Path(path).expanduser()
+    file = file.parent.resolve() / file.name
+    if not file.is_file():
+        raise ModelError(f"there is no file {path}; give a model's name, or its file")
+    if file.suffix != ".py":
+        raise ModelError(f"{path} is no model: a model's file ends in .py")
+    offer = of_file(file)
+    if offer.problem:
+        raise ModelError(f"{path}: {offer.problem}")
+    ours = next((each for each in in_folder(OURS) if each.name == offer.name), None)
+    if ours is not None and ours.file is not None and not ours.file.samefile(file):
+        raise ModelError(f"{path}: genkit has a model {offer.name} of its own, which would win; rename the file")
+    if ours is None:
+        _typed[offer.name] = offer
+    return offer.name
 
 
-def source(name: str) -> Path:
-    """The file that defines the model of this name."""
-    return Path(__file__).parent / "models" / f"{name.replace('-', '_')}.py"
+# ---------------------------------------------------------------------------------------------------------------------
+# Import
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def find(name: str) -> type[Model]:
-    """The one model class that the file of this name defines.
+    """The one model class of this name.
+
+    Raises:
+        UsageError: when there is none.
+        ModelError: when it can't be loaded.
+    """
+    return load(name).kind
+
+
+def find_again(name: str, provider: Provider | None) -> type[Model]:
+    """The model of a run or a checkpoint that was trained with what `provider` had under this name.
+
+    Args:
+        provider: None where that isn't known.
+
+    Raises:
+        UsageError: as `find`.
+        ModelError: when it isn't here, with what to do about it; or it can't be loaded.
+    """
+    require_again(name, provider)
+    loaded = load(name)
+    before, now = provider, loaded.provider
+    if isinstance(before, File) and isinstance(now, File):
+        if before != now:
+            hashes = f"its SHA-256 was {before.sha256[:12]}…, and is {now.sha256[:12]}…"
+            say(f"{now.file} isn't as it was when the model was trained ({hashes}); it is used if the weights fit it")
+    elif before is not None and (isinstance(before, File) or isinstance(now, File) or before.package != now.package):
+        say(f"the model {name} was trained as that of {before}, and here it is that of {now}")
+    return loaded.kind
+
+
+def how_to_get(name: str, provider: Provider) -> str:
+    """What to do for a model that isn't here. Of what a checkpoint says, only what has the form of a name is shown."""
+    if isinstance(provider, File):
+        return (
+            f"the model {name} isn't here; it was trained from a file {provider.file}: name the folder that has it "
+            f"with {VARIABLE}=FOLDER, or give it to train, as in genkit train FOLDER/{provider.file} --resume RUN"
+        )
+    if provider.package == GENKIT.package:
+        return f"the model {name} comes with genkit {provider.version}, and this is {GENKIT}: pip install -U genkit"
+    return (
+        f"the model {name} isn't here; it was trained with the package {provider}: if you trust that, "
+        f"pip install {provider.package}"
+    )
+
+
+def provider_of(name: str) -> Provider:
+    """Who the model of this name is of, as it was imported.
+
+    Raises:
+        UsageError, ModelError: as `find`.
+    """
+    return load(name).provider
+
+
+def folder_to_give(name: str) -> Path | None:
+    """What GENKIT_MODELS lacks for other commands to find the model of a typed file; None where it lacks nothing."""
+    typed = _typed.get(name)
+    if typed is None or typed.file is None or any(each.module == typed.module for each in in_variable()):
+        return None
+    return typed.file.parent
+
+
+def name_of(kind: type[Model]) -> str:
+    """The name of a model that was found, or whose module is that of one that could be.
+
+    Raises:
+        ModelError: when it is neither's class.
+    """
+    for loaded in _loaded.values():
+        if loaded.kind is kind:
+            return loaded.name
+    for name, (meant, *_) in offers().items():
+        if meant.module == kind.__module__:
+            return name
+    raise ModelError(f"{kind.__module__}.{kind.__name__} is no model that genkit finds by a name")
+
+
+def meant(name: str) -> Offer:
+    """What is meant by a name; out loud where there is another of the same. Nothing of it is run.
 
     Raises:
         UsageError: when there is no such model.
-        GenkitError: when its file can't be imported.
+        ModelError: when it can't be loaded, as far as that can be known.
     """
-    require(name)
-    from genkit.contract import Model  # which takes torch along
+    found = offers()
+    if name not in found:
+        file = Path(f"{name.replace('-', '_')}.py") if isinstance(name, str) else Path()
+        here = file.stem.isidentifier() and file.is_file()
+        hint = f"; for the file that lies here, give its path: ./{file}" if here else ""
+        raise UsageError(f"no model is called {ascii(name)[:80]}; there are {', '.join(found)}{hint}")
+    offer, *others = found[name]
+    if offer.problem:
+        raise ModelError(f"the model {name} can't be loaded: {offer.problem}")
+    for other in others:
+        say(clash(offer, other))
+    return offer
 
+
+def require_again(name: str, provider: Provider | None) -> None:
+    """Refuse the name of a run's model, which was `provider`'s, where it isn't here.
+
+    Raises:
+        UsageError, ModelError: with what to do about it.
+    """
+    if provider not in (None, GENKIT) and name not in offers():
+        raise ModelError(how_to_get(name, provider))
+    meant(name)
+
+
+def load(name: str) -> Loaded:
+    """Import a model, once a process.
+
+    Raises:
+        UsageError, ModelError: as `find`.
+    """
+    offer = meant(name)
+    if offer.module not in _loaded:
+        _loaded[offer.module] = loaded_from(offer)
+    return _loaded[offer.module]
+
+
+def warn_of_clashes() -> None:
+    """Say of every name under which there are several models which is meant, once a process."""
+    for meant, *others in offers().values():
+        for other in others:
+            say(clash(meant, other))
+
+
+def clash(meant: Offer, other: Offer) -> str:
+    if meant.problem:
+        return f"the model {meant.name} can't be loaded: {meant.problem}"
+    whose = "genkit's own" if meant.package == GENKIT else f"that of {meant.whose}"
+    return f"there are several models called {meant.name}: {whose} is used, and that of {other.whose} isn't"
+
+
+def loaded_from(offer: Offer) -> Loaded:
+    """Import an offer's module and find the class in it.
+
+    Raises:
+        ModelError: in a line that names the file or the package, and the reason.
+    """
+    before = set(sys.modules)
     try:
-        module = importlib.import_module(f"genkit.models.{name.replace('-', '_')}")
-    except (SyntaxError, ImportError, NameError, AttributeError) as error:
-        raise GenkitError(f"models/{name.replace('-', '_')}.py can't be loaded: {error}") from error
-    (model,) = (
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Model) and value.__module__ == module.__name__
-    )
-    return model
+        with redirect_stdout(sys.stderr):  # a command's result stands alone on stdout
+            if offer.package is None:
+                assert offer.file is not None
+                digest = hashlib.sha256(offer.file.read_bytes()).hexdigest()
+                provider: Provider = File(offer.file.name, digest)
+                module = import_file(offer.module, offer.file)
+            else:
+                provider, module = offer.package, importlib.import_module(offer.module)
+        return Loaded(offer.name, model_in(module, offer), provider)
+    except ModelError:
+        raise
+    except (Exception, SystemExit) as error:
+        for each in sys.modules.keys() - before:
+            if each.startswith(FOLDER):  # helpers of a file that will be mended, in this process perhaps
+                del sys.modules[each]
+        raise ModelError(f"{shown(offer)} can't be loaded: {reason(error, offer)}") from error
+
+
+def model_in(module: ModuleType, offer: Offer) -> type[Model]:
+    """The one model class that a module defines; one that is only there for others to inherit from isn't counted.
+
+    Raises:
+        ModelError: when there is none, or there are several; or its `Options` aren't options.
+    """
+    from genkit.contract import Model, TrainingOptions
+
+    classes = {each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Model)}
+    own = sorted((each for each in classes if each.__module__ == module.__name__), key=lambda each: each.__name__)
+    whole = [each for each in own if not inspect.isabstract(each)]
+    if len(own) == 1 and not whole:
+        lacks = ", ".join(sorted(own[0].__abstractmethods__))
+        raise ModelError(f"{shown(offer)} can't be loaded: its class {own[0].__name__} doesn't define {lacks}")
+    if len(whole) != 1:
+        several = f"it has several models, {', '.join(each.__name__ for each in whole)}; keep one in a file"
+        taken = min((f"; {each.__name__} is of {each.__module__}" for each in classes - set(own)), default="")
+        none = f"it has no model, which is a class of its own that inherits from genkit.contract.Model{taken}"
+        raise ModelError(f"{shown(offer)} can't be loaded: {several if whole else none}")
+    (kind,) = whole
+    if not (isinstance(kind.Options, type) and issubclass(kind.Options, TrainingOptions)):
+        raise ModelError(f"{shown(offer)} can't be loaded: its Options don't inherit from contract.TrainingOptions")
+    return kind
+
+
+def package_of(folder: Path) -> str:
+    """The name of the package as which a folder of models is imported."""
+    return FOLDER + hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+
+
+def import_file(name: str, file: Path) -> ModuleType:
+    """Import a file as a module of its folder's package, in which `from . import _shared` finds what lies beside it."""
+    package = name.rpartition(".")[0]
+    if package not in sys.modules:
+        spec = ModuleSpec(package, None, is_package=True)
+        spec.submodule_search_locations = [str(file.parent)]
+        sys.modules[package] = importlib.util.module_from_spec(spec)
+    if name in sys.modules:  # a model that another one inherits from
+        return sys.modules[name]
+    found = importlib.util.spec_from_file_location(name, file)
+    assert found is not None
+    assert found.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(found)
+    try:
+        found.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Say
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def say(warning: str) -> None:
+    """A warning, once a process."""
+    if warning not in _said:
+        _said.add(warning)
+        logger.warning("%s", warning)
+
+
+def shown(offer: Offer) -> str:
+    """An offer's place in a message: "models/vae.py", "/home/anna/my_model.py", "acme.gan of acme-models 1.0"."""
+    if offer.package == GENKIT and offer.file is not None:
+        return f"models/{offer.file.name}"
+    return str(offer.file) if offer.package is None else f"{offer.module} of {offer.package}"
+
+
+def shown_by_name(name: str) -> str:
+    """The same of the model that is meant by a name; the name itself where there is none."""
+    found = offers().get(name)
+    return shown(found[0]) if found else name
+
+
+def reason(error: BaseException, offer: Offer) -> str:
+    """Why an import failed, with the line at which it did where that is one of the model's own."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename).name}, line {error.lineno}: {error.msg}"
+    said = f"{type(error).__name__}: {in_one_line(error)}"
+    place = place_in(error, [offer])
+    if isinstance(error, ModuleNotFoundError) and error.name and offer.package is None and offer.file is not None:
+        beside = offer.file.with_name(f"{error.name.partition('.')[0]}.py")
+        if beside.is_file():
+            said = f"it imports {beside.stem}, which lies beside it: write `from . import {beside.stem}`"
+    return f"{place}: {said}" if place else said
+
+
+def fault_of(error: BaseException) -> str | None:
+    """Where code from outside was when it failed: "my_model.py, line 12"; None where none of it was at work."""
+    strangers = [each for each, *_ in offers().values() if each.package != GENKIT and each.module in _loaded]
+    return place_in(error, strangers) if strangers else None
+
+
+def blamed(error: BaseException) -> str:
+    """What an error says, in one line, after the place where code from outside failed: "my_model.py, line 12: …"."""
+    place = fault_of(error)
+    said = f"{type(error).__name__}: {in_one_line(error)}"
+    return f"{place}: {said}" if place else said
+
+
+def place_in(error: BaseException, offers: list[Offer]) -> str | None:
+    """The last line of code of one of these that the error, or what it was raised from, came through."""
+    packages = {each.module.rpartition(".")[0] or each.module: each for each in offers}
+    seen: BaseException | None = error
+    while seen is not None:
+        for frame, line in reversed(list(traceback.walk_tb(seen.__traceback__))):
+            module = str(frame.f_globals.get("__name__"))
+            for package, offer in packages.items():
+                if module == package or module.startswith(f"{package}."):
+                    whose = "" if offer.package is None else f" of {offer.package}"
+                    return f"{Path(frame.f_code.co_filename).name}{whose}, line {line}"
+        seen = seen.__cause__
+    return None

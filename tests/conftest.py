@@ -15,7 +15,10 @@ import torch
 from genkit import cli, data, registry
 from genkit.contract import Batch, ImageShape, Model, ability
 from genkit.data.dataset import Dataset
+from genkit.evaluate.subject import Subject
 from genkit.keep import checkpoint
+from genkit.keep.description import Description, Image
+from genkit.keep.opened import Opened
 from genkit.step.training import TrainingState, train
 
 #: The models that make images, among all that are found.
@@ -46,6 +49,21 @@ def saved_checkpoint(folder: Path, model: Model, **about: Any) -> Path:
     return checkpoint.write(folder, checkpoint.snapshot(state, model=name, **{"classes": classes, **about}))
 
 
+def opened_model(model: Model, /, **about: Any) -> Opened:
+    """A model as if it had been opened, from a checkpoint called `run` that says this of it."""
+    image = Image(**model.image._asdict())
+    described = Description(**{"model": "vae", "image": image, "options": {}, "step": 1, **about})
+    return Opened(checkpoint.Checkpoint(Path("run"), model.eval(), described), None, torch.device("cpu"), "abc")
+
+
+def subject_of(model: Model, dataset: Dataset, split: str = "test", /, **about: Any) -> Subject:
+    """The same, to be measured by these images, which are those that it was trained on; `about` as above."""
+    opened = opened_model(model, **about)
+    return Subject(
+        opened=opened, data=opened.data_options(), dataset=dataset, split=split, images=dataset.splits()[split]
+    )
+
+
 class Outcome(NamedTuple):
     """What a command came to."""
 
@@ -59,6 +77,9 @@ class Outcome(NamedTuple):
 
 
 Genkit = Callable[..., Outcome]
+
+#: A stranger's repository, whose own tests run where it is installed.
+collect_ignore = ["plugin"]
 
 SMALL = {
     "ae": ["--hidden", "64", "--latent-dim", "8"],

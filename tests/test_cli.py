@@ -579,8 +579,8 @@ def test_a_broken_model_file_is_named_and_takes_no_other_along(tmp_path: Path) -
     assert "broken.py, line 2" in run("--help").stdout
     assert run("ae", "-n").returncode == 0
     failed = run("broken", "-n")
-    assert failed.returncode == 1
-    assert "models/broken.py" in failed.stderr
+    assert failed.returncode == 2
+    assert "models/broken.py can't be loaded: broken.py, line 2" in failed.stderr
     broken.write_text(
         (tmp_path / "genkit" / "models" / "ae.py").read_text() + "\n    def phases(self):\n        return 1 / 0\n"
     )

@@ -156,7 +156,7 @@ def difference_where(expected: list[float], found: list[float]) -> float:
     part = export.Part("it", torch.nn.Linear(2, 2, bias=False), export.Value("x", (2,), ""), ())
     part.module.weight.data = torch.eye(2)
     rows = torch.tensor([*[[0.1, 0.2]] * 6, expected])
-    return export.difference(part, lambda x: [torch.tensor([*x[:6].tolist(), *[found] * (len(x) > 6)])], [rows])
+    return export.difference(part, lambda x: [torch.tensor([*x[:6].tolist(), *[found] * (len(x) > 6)])], [(rows,)])
 
 
 def test_the_difference_is_that_of_the_worst_number() -> None:
@@ -166,7 +166,7 @@ def test_the_difference_is_that_of_the_worst_number() -> None:
     assert difference_where([50.0, -80.0], [50.02, -80.0]) == pytest.approx(0.02 / 80, rel=1e-3)
     assert math.isnan(difference_where([0.5, 0.7], [0.5, math.nan]))
     part = export.Part("it", torch.nn.Linear(2, 2), export.Value("x", (2,), ""), ())
-    assert export.difference(part, lambda x: [part.module(x)[:1]], [torch.rand(7, 2)]) == math.inf
+    assert export.difference(part, lambda x: [part.module(x)[:1]], [(torch.rand(7, 2),)]) == math.inf
 
 
 def test_a_model_that_cannot_be_exported_leaves_nothing(tmp_path: Path, monkeypatch) -> None:

@@ -74,7 +74,7 @@ def hook(event, arguments):
     if event in ("pickle.find_class", "marshal.load", "shelve.open", "os.system"):
         found.append((event, str(arguments)))
 from genkit.cli import main
-import genkit.run, genkit.embedding
+import genkit.run.trainer, genkit.latent.projection, genkit.latent.scatter
 sys.addaudithook(hook)
 for command in sys.argv[1:]:
     try:

@@ -222,7 +222,7 @@ def test_a_checkpoint_vouches_for_every_picture_before_it(
 ) -> None:
     """With one a run, for those of earlier epochs too, which a resumed run wouldn't draw again."""
     synced = []
-    monkeypatch.setattr("genkit.run.trainer.sync_file", lambda path: synced.append(path.name))
+    monkeypatch.setattr("genkit.run.keeper.sync_file", lambda path: synced.append(path.name))
     made = Path(genkit(*command, "--epochs", 2, "--checkpoint-every", 2, "--json").json["run"])
     drawn = {path.name for path in made.glob("*.png")}
     assert {"reals.png"} < drawn

@@ -1,4 +1,4 @@
-"""genkit itself, by its own path: `trainer.Training` builds data, model and optimisers, `training.train` takes steps.
+"""genkit itself, by its own path: `setup.Setup` builds data, model and optimisers, `training.train` takes steps.
 
 `--part loop` is the bare loop; `validated` the same with the validation that a run makes after every epoch; `run` is
 `trainer.start`, all of a run with its bar, curves, pictures and checkpoints, of which training's seconds are taken.
@@ -17,6 +17,7 @@ from genkit import data, device, registry
 from genkit.data import DataOptions
 from genkit.keep.config import Config, RunOptions
 from genkit.run import trainer
+from genkit.run.setup import Setup
 from genkit.run.validation import validate
 from genkit.step.distributed import Team
 from genkit.step.training import train
@@ -47,7 +48,7 @@ def main() -> None:
         return
     dataset = data.load(config.data)
     dataset = replace(dataset, train=dataset.train.take(slice(0, given.images)))
-    training = trainer.Training(config, dataset, Team(device.pick(config.run.device)))
+    training = Setup(config, dataset, Team(device.pick(config.run.device)))
     state, batches = training.state, training.batches
 
     def one_round() -> tuple[int, float]:

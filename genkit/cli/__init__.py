@@ -14,7 +14,8 @@ from typing import NoReturn
 
 import click
 
-from genkit.cli import data, embed, evaluate, explore, export, info, report, reproduce, sample, train
+from genkit import registry
+from genkit.cli import data, embed, evaluate, explore, export, info, models, report, reproduce, sample, train
 from genkit.cli.output import LogHandler, emit_error
 from genkit.errors import GenkitError
 from genkit.version import __version__
@@ -49,6 +50,7 @@ COMMANDS = (
     export.export,
     report.report,
     reproduce.reproduce,
+    models.models,
     info.info,
     data.data,
 )
@@ -132,7 +134,10 @@ def terminate(_number: int, _frame: object) -> None:
 
 
 def place_of(error: Exception) -> str:
-    """The last line of this package that ran, a model of one's own included: `genkit/models/vae.py, line 12`."""
+    """The last line of a model from outside that ran, or else of this package: `my_model.py, line 12`."""
+    outside = registry.fault_of(error)
+    if outside is not None:
+        return outside
     package = Path(__file__).parents[1]
     frames = [each for each in traceback.extract_tb(error.__traceback__) if Path(each.filename).is_relative_to(package)]
     return f"genkit/{Path(frames[-1].filename).relative_to(package)}, line {frames[-1].lineno}" if frames else "genkit"

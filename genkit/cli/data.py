@@ -46,16 +46,16 @@ def verify(name_or_path: str, as_json: bool) -> int:
     from genkit import data as sources
 
     sources.require_known(name_or_path)
-    report = sources.verify(name_or_path)
+    findings = sources.verify(name_or_path)
     lines = [
-        f"source      {report.source}",
-        f"files       {report.files:,}",
-        f"images      {report.images:,} ({report.duplicates:,} exact duplicates)",
-        *(f"size        {size}: {count:,}" for size, count in report.sizes.items()),
-        *(f"mode        {mode}: {count:,}" for mode, count in report.modes.items()),
-        *(f"sha256      {total}  {file}" for file, total in report.sums.items()),
-        *(f"fault       {problem}" for problem in report.problems),
-        "all is well" if report.ok else f"{len(report.problems)} faults",
+        f"source      {findings.source}",
+        f"files       {findings.files:,}",
+        f"images      {findings.images:,} ({findings.duplicates:,} exact duplicates)",
+        *(f"size        {size}: {count:,}" for size, count in findings.sizes.items()),
+        *(f"mode        {mode}: {count:,}" for mode, count in findings.modes.items()),
+        *(f"sha256      {total}  {file}" for file, total in findings.sums.items()),
+        *(f"fault       {problem}" for problem in findings.problems),
+        "all is well" if findings.ok else f"{len(findings.problems)} faults",
     ]
-    emit({**report.model_dump(), "ok": report.ok}, lines, as_json)
-    return 0 if report.ok else 1
+    emit({**findings.model_dump(), "ok": findings.ok}, lines, as_json)
+    return 0 if findings.ok else 1

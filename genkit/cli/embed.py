@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up, results
 
 logger = logging.getLogger("genkit")
 
@@ -55,24 +55,24 @@ def embed(
     Writes the plot as PNG and SVG, the points as CSV, and the codes for TensorBoard's projector. A GAN, which has no
     encoder, is shown by its discriminator's last features.
     """
-    found = looked_up(run, dataset)
+    sought = looked_up(run, dataset)
     with loading():
         from genkit.keep import rundir
-        from genkit.latent import embedding
+        from genkit.latent import projection, projector, scatter, scores
         from genkit.step import passes
 
-    opened = load_run(found, device, out)
+    opened = load_run(sought, device)
     images = opened.dataset(dataset)
     everything = images.splits()[split]
     rows = everything.take(everything.spread(limit))
-    labels, classes = opened.coloring(images, rows, color_by)
+    labels, classes = scatter.coloring(images, rows, color_by)
     features = passes.features_of_split(opened.model, rows, opened.device)
-    projection = embedding.project(features, method, seed)  # type: ignore[arg-type]  # click has checked the choice
-    if projection.method == "native":
+    found = projection.project(features, method, seed)  # type: ignore[arg-type]  # click has checked the choice
+    if found.method == "native":
         logger.info("these codes have two dimensions already and are shown as they are, whatever the --method")
-    scores = embedding.scores(projection.points, labels)
+    separation = scores.separation(found.points, labels)
 
-    stem = rundir.unused(opened.folder("embeddings") / f"{split}-{projection.method}.png").with_suffix("")
+    stem = rundir.unused(results(opened, out, "embeddings") / f"{split}-{found.method}.png").with_suffix("")
     files = {
         "png": stem.with_suffix(".png"),
         "svg": stem.with_suffix(".svg"),
@@ -82,30 +82,30 @@ def embed(
     with ThreadPoolExecutor(1) as aside:
         # The projector's sheet of images is encoded while the plot is drawn.
         written = aside.submit(
-            embedding.write_projector, files["projector"], features, labels, classes, rows.rows, rows.images()
+            projector.write_projector, files["projector"], features, labels, classes, rows.rows, rows.images()
         )
-        embedding.plot(
-            projection.points,
+        scatter.plot(
+            found.points,
             labels,
             classes,
             files["png"],
             files["svg"],
             title=f"{opened.name}: {len(rows):,} {split} images of {images.name}",
-            subtitle=in_words(scores),
-            axes=projection.axes,
+            subtitle=in_words(separation),
+            axes=found.axes,
             thumbnails=rows.images() if thumbnails else None,
         )
-        embedding.write_csv(files["csv"], projection.points, labels, classes, rows.rows)
+        projector.write_csv(files["csv"], found.points, labels, classes, rows.rows)
         written.result()
     logger.info("open the codes in TensorBoard's projector with: tensorboard --logdir %s", files["projector"])
     result = {
         "checkpoint": opened.checkpoint.path,
-        "method": projection.method,
+        "method": found.method,
         "split": split,
-        **scores,
+        **separation,
         "files": files,
     }
-    emit(result, [*map(str, files.values()), in_words(scores)], as_json)
+    emit(result, [*map(str, files.values()), in_words(separation)], as_json)
 
 
 def in_words(scores: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from genkit.cli.output import emit, finite, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, loading, looked_up, typed
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up, results, typed
 from genkit.errors import DataError, GenkitError, UsageError
 from genkit.evaluate import topics
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from genkit.data import DataOptions
     from genkit.data.dataset import Dataset
     from genkit.evaluate.figure import Found, Picture
-    from genkit.evaluate.report import Evaluation
     from genkit.evaluate.subject import Subject
+    from genkit.evaluate.table import Evaluation
+    from genkit.keep.opened import Opened
 
 logger = logging.getLogger("genkit")
 
@@ -110,35 +111,49 @@ def evaluate(
     sought = [looked_up(run, dataset) for run in runs or (None,)]
     with loading():
         from genkit import device as devices
-        from genkit.evaluate import report
+        from genkit.evaluate import table
         from genkit.evaluate.subject import Asked
 
     devices.keep_freed_memory()
     # All that can be wrong is found before the first of them is measured, which may take minutes.
     loaded: dict[DataOptions, Dataset] = {}
     prepared: list[Prepared] = []
-    for one in sought:
-        prepared.append(prepare(load_run(one, device, out), len(runs) > 1, dataset, split, limit, expressions, loaded))
+    opened = [load_run(each, device) for each in sought]
+    require_ability(opened, chosen)
+    for each in opened:
+        prepared.append(prepare(each, out, len(runs) > 1, dataset, split, limit, expressions, loaded))
         require_other_names(prepared)
     if samples is not None and samples > min(len(each.subject.images) for each in prepared):
         fewest = min(len(each.subject.images) for each in prepared)
         logger.warning("--samples: there are only %d images, and so as many samples", fewest)
     evaluations: list[Evaluation] = []
     files: list[Path | None] = []
-    for each in prepared:
-        found = topics.measure(each.subject, Asked(k, nll_images, seed, samples, expressions), chosen)
-        evaluations.append(report.Evaluation(each.subject, found, about(each)))
-        files.append(keep(each, evaluations[-1]) if evaluations[-1].figures else None)
+    for ready in prepared:
+        found = topics.measure(ready.subject, Asked(k, nll_images, seed, samples, expressions), chosen)
+        evaluations.append(table.Evaluation(ready.subject, found, about(ready)))
+        files.append(keep(ready, evaluations[-1]) if evaluations[-1].figures else None)
     if not any(files):
-        raise GenkitError(f"nothing was measured: {'; '.join(report.missing(evaluations))}")
+        raise GenkitError(f"nothing was measured: {'; '.join(table.missing(evaluations))}")
     for file in files:
         if file is not None:
             logger.info("kept in %s", file)
     result = [{**each.as_json(), "file": file} for each, file in zip(evaluations, files, strict=True)]
     drawings = [str(picture) for each in evaluations for picture in each.about["pictures"].values()]
-    if as_json and (remark := report.remark(evaluations)):
+    if as_json and (remark := table.remark(evaluations)):
         logger.warning("%s", remark)
-    emit({"runs": result}, [*report.lines(evaluations), *([""] if drawings else []), *drawings], as_json)
+    emit({"runs": result}, [*table.lines(evaluations), *([""] if drawings else []), *drawings], as_json)
+
+
+def require_ability(opened: Sequence[Opened], chosen: Sequence[str]) -> None:
+    """Refuse, before images are read, topics of which no model allows any.
+
+    Raises:
+        GenkitError
+    """
+    found = {(topic, each.kind): topics.lacking(each.model, topic) for topic in chosen for each in opened}
+    if all(found.values()):
+        reasons = [f"{topic}: {kind} {lacks.lacks}" for (topic, kind), lacks in found.items() if lacks]
+        raise GenkitError(f"nothing was measured: {'; '.join(reasons)}")
 
 
 class Prepared(NamedTuple):
@@ -146,27 +161,27 @@ class Prepared(NamedTuple):
 
     Attributes:
         file: its evaluations.
+        out: the folder that was named for them, if one was.
         prefix: of its pictures' names, where several runs share a folder.
-        data_sum: `Dataset.sum` of the images.
     """
 
-    opened: OpenedRun
     subject: Subject
     file: Path
+    out: Path | None
     prefix: str
-    data_sum: str
+
+    @property
+    def opened(self) -> Opened:
+        return self.subject.opened
 
     @property
     def run(self) -> Path | None:
-        return self.opened.directory.path if self.opened.directory else None
-
-    @property
-    def place(self) -> Path:
-        return (self.run or self.opened.checkpoint.path).resolve()
+        return self.opened.run.path if self.opened.run else None
 
 
 def prepare(
-    opened: OpenedRun,
+    opened: Opened,
+    out: Path | None,
     several: bool,
     dataset: str | None,
     split: str,
@@ -184,18 +199,17 @@ def prepare(
     """
     from genkit.evaluate import arithmetic, kept
 
-    shared = several and (opened.out is not None or opened.directory is None)
-    file = opened.folder("") / (f"{opened.name}.json" if shared else kept.NAME)
+    shared = several and (out is not None or opened.run is None)
+    file = results(opened, out, "") / (f"{opened.name}.json" if shared else kept.NAME)
     options = opened.data_options(dataset)
     if options in loaded:
         opened.require_shape(loaded[options])
     else:
         loaded[options] = opened.dataset(dataset)
-    data_sum = loaded[options].sum()
-    subject = subject_of(opened, loaded[options], options, data_sum, split, limit)
+    subject = subject_of(opened, options, loaded[options], split, limit)
     for expression in expressions:
         arithmetic.check(expression, subject.dataset)
-    result = Prepared(opened, subject, file, f"{opened.name}-" if shared else "", data_sum)
+    result = Prepared(subject, file, out, f"{opened.name}-" if shared else "")
     kept.own(file, result.run, opened.checkpoint.path)
     return result
 
@@ -208,58 +222,37 @@ def require_other_names(prepared: Sequence[Prepared]) -> None:
     """
     *others, last = prepared
     for each in others:
-        if each.file == last.file and each.place != last.place:
+        if each.file == last.file and each.opened.place.resolve() != last.opened.place.resolve():
             raise UsageError(f"two of the runs are called {last.opened.name}; give each its own --out, one by one")
 
 
-def subject_of(
-    opened: OpenedRun, images: Dataset, options: DataOptions, data_sum: str, split: str, limit: int | None
-) -> Subject:
+def subject_of(opened: Opened, options: DataOptions, images: Dataset, split: str, limit: int | None) -> Subject:
     """The model of an opened run, and the images to measure it by.
 
     Raises:
         DataError: when there are none.
     """
     from genkit.evaluate.subject import Subject
-    from genkit.files import sha256_of
-    from genkit.keep import description
 
     everything = images.splits()[split]
     if not len(everything):
         raise DataError(f"{images.name} has no {split} images; choose another --split")
     rows = everything if limit is None else everything.take(everything.spread(limit))
-    about = opened.checkpoint.description
-    total = sha256_of(opened.checkpoint.path / description.MANIFEST)
-    # By their content: a set is the same under another name, too.
-    own = data_sum == about.data_sum if about.data_sum else options == opened.data_options()
-    return Subject(
-        opened.name,
-        opened.model,
-        about.model,
-        images,
-        split,
-        rows,
-        options,
-        own,
-        opened.device,
-        total,
-        opened.checkpoint.path.name,
-        about.classes,
-    )
+    return Subject(opened=opened, data=options, dataset=images, split=split, images=rows)
 
 
 def about(prepared: Prepared) -> dict[str, Any]:
     """What stands above a run's figures."""
-    subject, description = prepared.subject, prepared.opened.checkpoint.description
+    subject, opened = prepared.subject, prepared.opened
     return {
         "run": prepared.run,
-        "checkpoint": prepared.opened.checkpoint.path,
-        "sum": subject.sum,
-        "model": subject.kind,
-        "epochs": description.epoch,
+        "checkpoint": opened.checkpoint.path,
+        "sum": opened.digest,
+        "model": opened.kind,
+        "epochs": opened.description.epoch,
         **subject.conditions,
         "images": len(subject.images),
-        "data_sum": prepared.data_sum,
+        "data_sum": subject.data_digest,
         "pictures": {},
     }
 
@@ -282,7 +275,7 @@ def keep(prepared: Prepared, evaluation: Evaluation) -> Path:
         known = kept.earlier(before, finite(evaluation.about))
         for lost in kept.coarser(known, finite(evaluation.as_json())) if known else ():
             logger.warning("this replaces a finer measurement in %s, %s", prepared.file.name, lost)
-        drawn = to_draw(prepared.opened, evaluation.found, prepared.prefix, known["pictures"] if known else {})
+        drawn = to_draw(prepared, evaluation.found, known["pictures"] if known else {})
         evaluation.about["pictures"] |= {picture.name: path for path, picture in drawn.items()}
         kept.write(prepared.file, prepared.run, kept.merged(before, finite(evaluation.as_json())))
         for path, picture in drawn.items():
@@ -290,7 +283,7 @@ def keep(prepared: Prepared, evaluation: Evaluation) -> Path:
     return prepared.file
 
 
-def to_draw(opened: OpenedRun, found: Sequence[Found], prefix: str, before: Mapping[str, str]) -> dict[Path, Picture]:
+def to_draw(prepared: Prepared, found: Sequence[Found], before: Mapping[str, str]) -> dict[Path, Picture]:
     """Where an evaluation's pictures go: in place of its own of `before`, by name; nothing else is overwritten."""
     from genkit.evaluate.figure import Picture
     from genkit.keep import rundir
@@ -298,11 +291,11 @@ def to_draw(opened: OpenedRun, found: Sequence[Found], prefix: str, before: Mapp
     places = {}
     for each in found:
         if isinstance(each, Picture):
-            path = opened.folder("evaluation") / f"{prefix}{each.name}.png"
+            path = results(prepared.opened, prepared.out, "evaluation") / f"{prepared.prefix}{each.name}.png"
             earlier = Path(before.get(each.name, ""))
             named = re.fullmatch(rf"{re.escape(path.stem)}(-\d+)?\.png", earlier.name)
             # What lies in a run's own folder is the run's, wherever that was moved from.
-            home = opened.out is None and opened.directory is not None
+            home = prepared.out is None and prepared.run is not None
             ours = named and (home or earlier.parent.resolve() == path.parent.resolve())
             places[path.with_name(earlier.name) if ours else rundir.unused(path)] = each
     return places

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from genkit.cli.given import ModelCommand, Told, apply_settings, class_option, condition_option, set_option
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, loading, looked_up
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up
 
 if TYPE_CHECKING:
     from genkit.explore.server import Server
     from genkit.explore.space import Space
+    from genkit.keep.opened import Opened
 
 logger = logging.getLogger("genkit")
 
 
-@click.command(epilog=RUN_HELP)
+@click.command(cls=ModelCommand, epilog=RUN_HELP)
 @click.argument("run", required=False)
 @click.option(
     "--method",
@@ -44,6 +46,9 @@ logger = logging.getLogger("genkit")
     metavar="FILE.html",
     help="Write the page as one file that needs no server, and end.",
 )
+@class_option
+@condition_option
+@set_option
 @click.option("--device", default="auto", show_default=True, envvar="GENKIT_DEVICE", help=DEVICE_HELP)
 @json_option
 def explore(
@@ -55,14 +60,18 @@ def explore(
     port: int,
     no_browser: bool,
     export: Path | None,
+    condition: str | None,
+    settings: tuple[str, ...],
     device: str,
     as_json: bool,
+    **asked: Any,
 ) -> None:
     """Walk through a model's latent space in a browser.
 
     Prints the address of a page that this process serves to this machine alone, and opens it; Ctrl-C ends it. Drag over
     the map of the test images' codes, and the model draws what lies under the cursor; walk, calculate, move single
-    dimensions, or drop an image of your own.
+    dimensions, or drop an image of your own. Of a model whose decoder takes a class or attributes, the page lets you
+    choose them, beginning with --class or --condition; a file has those alone.
     """
     found = looked_up(run, dataset)
     with loading():
@@ -73,13 +82,18 @@ def explore(
         from genkit.explore import stored
 
         stored.check(export)  # before what takes long
-    opened = load_run(found, device, None)
-    generator, about = opened.generator, opened.checkpoint.description
+    opened = load_run(found, device)
+    generator, about = opened.generator, opened.description
+    told = Told(opened, asked["class"], condition)
+    apply_settings(opened, settings)
     load = functools.cache(lambda: opened.dataset(dataset))
     names = (about.data.dataset, about.classes, about.attributes)
     if dataset is not None:
         names = (load().name, load().classes, load().attributes)
-    space = functools.partial(Space, generator, opened.name, load, names, split=split, method=method, limit=limit)
+    first = told.of_seeds([0])
+    space = functools.partial(
+        Space, generator, opened.name, load, names, split=split, method=method, limit=limit, condition=first
+    )
     if export is not None:
         write(space(), opened, export, as_json)
         return
@@ -87,7 +101,7 @@ def explore(
         serve(server.Server(space(), listening), opened, no_browser, as_json)
 
 
-def serve(server: Server, opened: OpenedRun, no_browser: bool, as_json: bool) -> None:
+def serve(server: Server, opened: Opened, no_browser: bool, as_json: bool) -> None:
     """The page to this machine, until the process is interrupted."""
     address = server.desk.address
     emit({"checkpoint": opened.checkpoint.path, "address": address}, [address], as_json)
@@ -98,7 +112,7 @@ def serve(server: Server, opened: OpenedRun, no_browser: bool, as_json: bool) ->
     server.serve_forever()
 
 
-def write(space: Space, opened: OpenedRun, path: Path, as_json: bool) -> None:
+def write(space: Space, opened: Opened, path: Path, as_json: bool) -> None:
     """The page as a file."""
     from genkit.explore import stored
 

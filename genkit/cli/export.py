@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up, results
 from genkit.errors import UsageError
 
 logger = logging.getLogger("genkit")
@@ -54,16 +54,18 @@ def export(run: str | None, kind: str, dataset: str | None, device: str, out: Pa
         from genkit import export as work
         from genkit.keep import rundir
         from genkit.latent import images
+        from genkit.step import passes
 
     work.require(kind)
-    opened = load_run(found, device, out)
-    folder = rundir.unused(opened.folder("exports") / f"{opened.name}-{kind}")
+    opened = load_run(found, device)
+    folder = rundir.unused(results(opened, out, "exports") / f"{opened.name}-{kind}")
     if kind == "safetensors":
         made = work.weights(opened.checkpoint, opened.name, folder)
     else:
         test = opened.dataset(dataset).test
-        some = images.to_float(test.images(test.spread(max(work.BATCHES))))
-        made = work.functions(opened.checkpoint, opened.name, folder, kind, some)  # type: ignore[arg-type]  # by click
+        chosen = test.take(test.spread(max(work.BATCHES)))
+        some, own = images.to_float(chosen.images()), passes.conditions_of(opened.model, chosen, opened.device)
+        made = work.functions(opened.checkpoint, opened.name, folder, kind, some, own)  # type: ignore[arg-type]
     for note in made.notes:
         logger.info("%s", note)
     for part, gap in made.differences.items():

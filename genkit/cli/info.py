@@ -48,14 +48,14 @@ def info(run: str | None, as_json: bool) -> int:
         "checkpoint": opened,
         "checkpoints": [path.name for path in found.run.checkpoints] if found.run else [],
         "damaged": [path.name for path in damaged],
+        **about.as_json(),
         "weights": weights,
-        **about.model_dump(mode="json", exclude={"weights"}),
     }
     lines = [
         f"run         {found.run.path if found.run else 'none (a checkpoint by itself)'}",
         f"checkpoint  {opened} (whole: every SHA-256 agrees)",
         f"model       {about.model}, {weights:,} weights",
-        f"images      {ImageShape(**about.image.model_dump())}, from {about.data.dataset}",
+        f"images      {ImageShape(**about.image.model_dump())}, from {about.data.in_words()}",
         f"trained     {about.step:,} steps, {epochs(about.epoch)}, {about.seconds:.0f} s",
         *(f"{name:11} {value:.6g}" for name, value in about.metrics.items()),
         f"options     {as_text(about.options)}",

@@ -68,16 +68,16 @@ def of(name: str) -> tuple[Described, ...]:
     """What the flags of a model are, from what is kept where that holds, else from the model itself.
 
     Raises:
-        UsageError, GenkitError: as `registry.find`.
+        UsageError, ModelError: as `registry.find`.
     """
-    file = registry.source(name)
+    file = registry.meant(name).file
     new = "torch" not in sys.modules  # else there is nothing to gain, and what is loaded may be old
-    if new and (kept := read(file, name)) is not None:
+    if new and file is not None and (kept := read(file, name)) is not None:
         return kept
     with loading():
         model = registry.find(name)
     flags = describe(model.Options)
-    if new:
+    if new and file is not None:
         with suppress(GenkitError, OSError, ValueError):
             keep(file, name, flags)
     return flags

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, loading, looked_up
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up, results
 from genkit.errors import GenkitError, UsageError, in_one_line
 
 if TYPE_CHECKING:
+    from genkit.keep.opened import Opened
     from genkit.report.account import Account
 
 logger = logging.getLogger("genkit")
@@ -52,41 +53,40 @@ def report(runs: tuple[str, ...], method: str, device: str, out: Path | None, as
         from genkit.files import write_file
         from genkit.report import page
 
-    opened = [load_run(each, device, None) for each in found]
+    if out is not None:
+        require_own(out)
+    opened = [load_run(each, device) for each in found]
     made = page.make(accounts(opened), method)  # type: ignore[arg-type]  # click has checked the choice
     file = out or place(opened)
     write_file(file, made.content)
     result = {
         "report": file,
         "bytes": len(made.content),
-        "runs": [each.directory.path if each.directory else None for each in opened],
+        "runs": [each.run.path if each.run else None for each in opened],
         "checkpoints": [each.checkpoint.path for each in opened],
         "missing": made.missing,
     }
     emit(result, [str(file)], as_json)
 
 
-def accounts(opened: Sequence[OpenedRun]) -> list[Account]:
+def accounts(opened: Sequence[Opened]) -> list[Account]:
     """What is known of the runs; those of one name get numbers."""
     from genkit.report import account
 
     names = [each.name for each in opened]
     if len(set(names)) < len(names):
         names = [f"{name} ({number})" for number, name in enumerate(names, 1)]
-    return [
-        account.read(name, each.checkpoint, each.directory.path if each.directory else None, each.device, each.dataset)
-        for name, each in zip(names, opened, strict=True)
-    ]
+    return [account.read(each, name) for name, each in zip(names, opened, strict=True)]
 
 
-def place(opened: Sequence[OpenedRun]) -> Path:
+def place(opened: Sequence[Opened]) -> Path:
     """A name that is free: in the run, in the folder of the first of several, or here for a checkpoint by itself."""
     from genkit.keep import rundir
 
     first = opened[0]
-    folder = first.folder("")
-    if len(opened) > 1 and first.directory is not None:
-        folder = first.directory.path.parent
+    folder = results(first, None, "")
+    if len(opened) > 1 and first.run is not None:
+        folder = first.run.path.parent
     return rundir.unused(folder / NAME)
 
 

@@ -64,9 +64,10 @@ def reproduce(
     from genkit.reproduce import recipe
 
     path = recipe.find(name)  # before torch is imported
-    from genkit.reproduce import carry_out
+    from genkit.reproduce import carry_out, soundness
 
     chosen = recipe.Recipe(path, quick, out, device)
+    soundness.check(chosen)
     if dry_run:
         plans, missing = carry_out.plan(chosen), carry_out.missing(chosen)
         emit(described(chosen, plans, missing), plan_lines(chosen, plans, missing), as_json)
@@ -105,6 +106,8 @@ def cost(minutes: float) -> str:
 
 def described(recipe: Recipe, plans: dict[str, Plan], missing: list[Missing]) -> dict[str, Any]:
     """A dry run for a program."""
+    from genkit.reproduce.soundness import abilities_of_run
+
     contents = recipe.contents
     return {
         "recipe": recipe.name,
@@ -114,6 +117,7 @@ def described(recipe: Recipe, plans: dict[str, Plan], missing: list[Missing]) ->
             name: {
                 "todo": each.todo,
                 "run": each.directory and each.directory.path,
+                "needs": abilities_of_run(recipe, name),
                 **each.config.as_json(),
             }
             for name, each in plans.items()
@@ -128,6 +132,11 @@ def described(recipe: Recipe, plans: dict[str, Plan], missing: list[Missing]) ->
 def plan_lines(recipe: Recipe, plans: dict[str, Plan], missing: list[Missing]) -> list[str]:
     """A dry run for a person."""
     from genkit.reproduce.carry_out import given
+    from genkit.reproduce.soundness import abilities
+
+    def needs(step: Step) -> str:
+        found = abilities(recipe, step)
+        return f"  (needs: {', '.join(found)})" if found else ""
 
     contents = recipe.contents
     lines = [contents.shows, contents.paper, ""]
@@ -135,8 +144,8 @@ def plan_lines(recipe: Recipe, plans: dict[str, Plan], missing: list[Missing]) -
     for name in contents.runs:
         named = recipe.named(name)
         lines += run_lines(name, [plans[each] for each in named], [given(recipe.runs[each]) for each in named])
-    lines += [f"measure   {step.name}{of(step)}" for step in contents.measure]
-    lines += [f"draw      {step.stem}{of(step)}" for step in contents.picture]
+    lines += [f"measure   {step.name}{of(step)}{needs(step)}" for step in contents.measure]
+    lines += [f"draw      {step.stem}{of(step)}{needs(step)}" for step in contents.picture]
     if recipe.quick:
         return [*lines, "", "a smoke run: what it measures is recorded as such, and held to nothing"]
     rows = [

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from genkit.cli.given import ModelCommand, Told, apply_settings, class_option, condition_option, set_option
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, OpenedRun, load_run, loading, looked_up, typed
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up, results, typed
 from genkit.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from genkit.data.dataset import Dataset
+    from genkit.keep.opened import Opened
     from genkit.latent.arithmetic import Exemplars, Term
     from genkit.latent.pictures import Picture
 
@@ -26,6 +28,8 @@ logger = logging.getLogger("genkit")
 
 #: What is shown where nothing is named.
 DEFAULT_SEEDS, DEFAULT_WAYPOINTS, DEFAULT_IMAGES = range(64), range(5), 16
+#: The seeds of each class's row.
+ROW_SEEDS = range(10)
 
 
 class Numbers(click.ParamType):
@@ -46,7 +50,7 @@ class Numbers(click.ParamType):
 
 #: Which options shape which kind of sample; the others of these would be ignored, and are refused.
 SHAPED_BY = {
-    "samples": {"seeds", "columns"},
+    "samples": {"seeds", "columns", "classes"},
     "reconstruct": {"images", "files", "dataset"},
     "interpolate": {"seeds", "images", "files", "dataset", "path", "steps"},
     "arithmetic": {"exemplars", "jitter", "seed", "dataset"},
@@ -62,7 +66,7 @@ def finite(context: click.Context, parameter: click.Parameter, value: float) -> 
     return value
 
 
-@click.command(epilog=RUN_HELP)
+@click.command(cls=ModelCommand, epilog=RUN_HELP)
 @click.argument("run", required=False)
 @click.option("--seeds", type=Numbers(), help="Seeds of the samples, or of the waypoints.  [default: 0-63; 0-4]")
 @click.option("--images", type=Numbers(), help="Images of the test split, by position.  [default: 16, evenly spaced]")
@@ -92,6 +96,12 @@ def finite(context: click.Context, parameter: click.Parameter, value: float) -> 
     show_default=True,
     help="Of --arithmetic's neighbours, in the prior's standard deviations; the paper's ±0.25 of U(-1, 1).",
 )
+@class_option
+@click.option(
+    "--classes", metavar="0-9|NAME,…", help="A row of samples for each of these classes, of the same seeds (0-9)."
+)
+@condition_option
+@set_option
 @click.option("--dims", type=Numbers(), help="Dimensions to traverse.  [default: all, or the 16 strongest]")
 @click.option(
     "--reach",
@@ -122,24 +132,35 @@ def sample(
     out: Path | None,
     each: bool,
     npz: bool,
+    settings: tuple[str, ...],
+    condition: str | None,
     as_json: bool,
     **asked: Any,
 ) -> None:
     """Sample from a model, reconstruct, walk and calculate in its latent space.
 
     Without a kind, a grid of samples from the prior. Prints the files it wrote.
+
+    Of a model whose decoder takes a class, seed k has the class k mod the number of classes, an image its own label,
+    and a walk or a sweep the class of its first code; --class names another for all of them.
     """
     kind = chosen_kind(context, asked)
     asked["typed"] = {name for name in asked if typed(context, name)}
-    opened = load_run(looked_up(run, asked["dataset"]), device, out)
+    opened = load_run(looked_up(run, asked["dataset"]), device)
+    told = asked["told"] = Told(opened, asked.pop("class"), condition)
+    apply_settings(opened, settings)
     picture = MAKERS[kind](opened, asked)
     for note in picture.notes:
         logger.info("%s", note)
-    files = save(opened, kind, picture, each, npz)
+    files = save(opened, results(opened, out, "pictures"), kind, picture, each, npz)
+    chosen = opened.generator.sampling.model_dump(mode="json")
+    conditions = told.in_words(picture.conditions)
     result = {
         "checkpoint": opened.checkpoint.path,
         "kind": kind,
         "n": len(picture.images),
+        **({"conditions": conditions} if conditions else {}),
+        **({"sampling": chosen} if chosen else {}),
         **picture.measured,
         "files": files,
     }
@@ -164,13 +185,13 @@ def chosen_kind(context: click.Context, asked: dict[str, Any]) -> str:
     return kind
 
 
-def save(opened: OpenedRun, kind: str, picture: Picture, each: bool, npz: bool) -> dict[str, Path]:
+def save(opened: Opened, folder: Path, kind: str, picture: Picture, each: bool, npz: bool) -> dict[str, Path]:
     """Write a picture's files under a name that is still free."""
     with loading():
         from genkit.keep import rundir
         from genkit.latent import images
 
-    sheet = rundir.unused(opened.folder("pictures") / f"{kind}.png")
+    sheet = rundir.unused(folder / f"{kind}.png")
     files = {"sheet": sheet}
     with ThreadPoolExecutor(1) as aside:
         # A sheet of many images takes one core as long as the images themselves take the others.
@@ -183,32 +204,55 @@ def save(opened: OpenedRun, kind: str, picture: Picture, each: bool, npz: bool) 
             images.save_pngs(files["each"], picture.images)
         if npz:
             files["npz"] = sheet.with_suffix(".npz")
-            images.save_npz(files["npz"], images=images.to_uint8(picture.images), codes=picture.codes.cpu())
+            arrays = {"images": images.to_uint8(picture.images), "codes": picture.codes.cpu()}
+            if picture.conditions is not None:
+                arrays["conditions"] = picture.conditions
+            chosen = opened.generator.sampling
+            texts = {"sampling": chosen.model_dump_json()} if type(chosen).model_fields else {}
+            images.save_npz(files["npz"], **arrays, **texts)
         written.result()
     return files
 
 
-def make_samples(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
+def make_samples(opened: Opened, asked: dict[str, Any]) -> Picture:
+    import torch
+
     from genkit.latent import pictures
 
-    return pictures.samples(opened.generator, asked["seeds"] or DEFAULT_SEEDS, asked["columns"])
+    told: Told = asked["told"]
+    if asked["classes"] is None:
+        seeds = asked["seeds"] or DEFAULT_SEEDS
+        return pictures.samples(opened.generator, seeds, asked["columns"], told.of_seeds(seeds))
+    conditions = told.require("--classes")
+    if told.wanted is not None or asked["columns"]:
+        raise UsageError(
+            f"--classes has a row for each class; leave --{'class' if told.wanted is not None else 'columns'} out"
+        )
+    seeds = asked["seeds"] or ROW_SEEDS
+    chosen = conditions.classes_of(asked["classes"])
+    rows = {conditions.names[each]: torch.full((len(seeds),), each) for each in chosen}
+    return pictures.by_condition(opened.generator, seeds, rows, opened.name)
 
 
-def make_reconstructions(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
+def make_reconstructions(opened: Opened, asked: dict[str, Any]) -> Picture:
     from genkit.latent import pictures
 
-    originals, names = chosen_images(opened, asked, DEFAULT_IMAGES)
-    return pictures.reconstructions(opened.generator, originals, names, opened.name)
+    originals, names, own = chosen_images(opened, asked, DEFAULT_IMAGES)
+    condition = asked["told"].changed(own)
+    return pictures.reconstructions(opened.generator, originals, names, opened.name, own, condition)
 
 
-def make_interpolation(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
+def make_interpolation(opened: Opened, asked: dict[str, Any]) -> Picture:
     from genkit.latent import pictures
 
-    waypoints, names = chosen_codes(opened, asked, DEFAULT_WAYPOINTS)
-    return pictures.interpolation(opened.generator, waypoints, names, asked["steps"] or 9, asked["path"], opened.name)
+    waypoints, names, own = chosen_codes(opened, asked, DEFAULT_WAYPOINTS)
+    condition, words, notes = asked["told"].one(own, "the walk")
+    steps, title = asked["steps"] or 9, f"{opened.name}{words}"
+    picture = pictures.interpolation(opened.generator, waypoints, names, steps, asked["path"], title, condition)
+    return picture._replace(notes=[*picture.notes, *notes])
 
 
-def make_arithmetic(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
+def make_arithmetic(opened: Opened, asked: dict[str, Any]) -> Picture:
     from genkit.latent import arithmetic, pictures
 
     expression = asked["arithmetic"]
@@ -219,30 +263,39 @@ def make_arithmetic(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
         raise UsageError(
             f"--{min(ignored)} is of images that are chosen by class or attribute, and '{expression}' names its own"
         )
-    terms = [exemplars(opened, term, source, asked["exemplars"], asked["seed"]) for term in parsed]
-    return pictures.arithmetic(opened.generator, terms, expression, asked["jitter"], opened.name)
+    told: Told = asked["told"]
+    terms = [exemplars(opened, told, term, source, asked["exemplars"], asked["seed"]) for term in parsed]
+    condition, words, notes = condition_of_sum(opened, told, terms)
+    picture = pictures.arithmetic(
+        opened.generator, terms, expression, asked["jitter"], f"{opened.name}{words}", condition
+    )
+    return picture._replace(notes=[*picture.notes, *notes])
 
 
-def make_traversal(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
+def make_traversal(opened: Opened, asked: dict[str, Any]) -> Picture:
     from genkit.latent import pictures
 
     count = len([*(asked["seeds"] or ()), *(asked["images"] or ()), *asked["files"]])
     if count > 1:
         raise UsageError(f"--traverse sweeps one code at a time, and {count} are named; name one")
-    codes, names = chosen_codes(opened, asked, range(1))
+    codes, names, own = chosen_codes(opened, asked, range(1))
     dims = asked["dims"]
     latent = opened.generator.options.latent_dim
     if dims and max(dims) >= latent:
         raise UsageError(f"--dims: there are {latent} dimensions, 0 to {latent - 1}")
-    return pictures.traversal(
-        opened.generator, codes[0], dims, asked["reach"], asked["steps"] or 11, f"{opened.name}, from {names[0]}"
-    )
+    condition, words, _ = asked["told"].one(own, "the sweep")
+    title = f"{opened.name}, from {names[0]}{words}"
+    return pictures.traversal(opened.generator, codes[0], dims, asked["reach"], asked["steps"] or 11, title, condition)
 
 
-def make_manifold(opened: OpenedRun, asked: dict[str, Any]) -> Picture:
+def make_manifold(opened: Opened, asked: dict[str, Any]) -> Picture:
     from genkit.latent import pictures
 
-    return pictures.manifold(opened.generator, asked["side"])
+    told: Told = asked["told"]
+    condition, words, _ = told.one(told.of_seeds(range(1)), "the manifold")
+    picture = pictures.manifold(opened.generator, asked["side"], condition)
+    notes = [f"all of it is{words.removeprefix(',')}"] if words else []
+    return picture._replace(notes=[*picture.notes, *notes])
 
 
 MAKERS = {
@@ -255,27 +308,47 @@ MAKERS = {
 }
 
 
-def chosen_codes(opened: OpenedRun, asked: dict[str, Any], default_seeds: Sequence[int]) -> tuple[Tensor, list[str]]:
-    """The codes that --seeds, --images or --file name, (N, latent_dim), with their names."""
+def condition_of_sum(opened: Opened, told: Told, terms: Sequence[Exemplars]) -> tuple[Tensor | None, str, list[str]]:
+    """The condition of a sum of codes, as `Told.one` gives it: of attributes, what the same sum makes of theirs."""
+    import torch
+
+    from genkit.latent import pictures
+
+    if opened.model.condition is None:
+        return None, "", []
+    if opened.model.condition.kind == "attributes":
+        return told.one(pictures.condition_of(opened.model.condition, terms), "the sum")
+    return told.one(torch.cat([term.conditions for term in terms if term.conditions is not None]), "the sum")
+
+
+def chosen_codes(
+    opened: Opened, asked: dict[str, Any], default_seeds: Sequence[int]
+) -> tuple[Tensor, list[str], Tensor | None]:
+    """The codes that --seeds, --images or --file name, (N, latent_dim), with their names and their own conditions."""
     from genkit.latent import sampling
 
     if asked["images"] or asked["files"]:
-        originals, names = chosen_images(opened, asked, 0)
-        return sampling.encode(opened.generator, originals), names
+        originals, names, own = chosen_images(opened, asked, 0)
+        return sampling.encode(opened.generator, originals, own), names, own
     require_images_of_the_set(asked)
     seeds = asked["seeds"] or default_seeds
-    return sampling.seed_codes(opened.generator, seeds), [f"seed {seed}" for seed in seeds]
+    condition = asked["told"].of_seeds(seeds)
+    return sampling.seed_codes(opened.generator, seeds, condition), [f"seed {seed}" for seed in seeds], condition
 
 
-def chosen_images(opened: OpenedRun, asked: dict[str, Any], default_count: int) -> tuple[Tensor, list[str]]:
-    """The images that --images and --file name, (N, C, H, W) in [0, 1], with their names; else some test images."""
+def chosen_images(opened: Opened, asked: dict[str, Any], default_count: int) -> tuple[Tensor, list[str], Tensor | None]:
+    """The images that --images and --file name, (N, C, H, W) in [0, 1], with their names; else some test images.
+
+    With their conditions, (N, …), where the model takes them: their own; of files, what the person gave.
+    """
     import torch
 
     from genkit.latent import images
+    from genkit.step import passes
 
     if asked["seeds"]:
         raise UsageError("--seeds names samples, --images and --file real images: give one kind or the other")
-    parts, names = [], []
+    parts, names, own = [], [], []
     if asked["files"] and not asked["images"]:
         require_images_of_the_set(asked)
     if asked["images"] or not asked["files"]:
@@ -284,11 +357,15 @@ def chosen_images(opened: OpenedRun, asked: dict[str, Any], default_count: int) 
         if int(positions.max()) >= len(test):
             raise UsageError(f"--images: the test split has {len(test)} images, 0 to {len(test) - 1}")
         parts.append(images.to_float(test.images(positions)))
+        own.append(passes.conditions_of(opened.model, test.take(positions), opened.device))
         names += [f"test {position}" for position in positions.tolist()]
+    if asked["files"]:
+        own.append(asked["told"].of_files([file.name for file in asked["files"]]))
     for file in asked["files"]:
         parts.append(images.read_image(file, opened.generator.image)[None])
         names.append(file.name)
-    return torch.cat(parts), names
+    known = [rows for rows in own if rows is not None]
+    return torch.cat(parts), names, torch.cat(known) if known else None
 
 
 def require_images_of_the_set(asked: dict[str, Any]) -> None:
@@ -306,7 +383,7 @@ def require_images_of_the_set(asked: dict[str, Any]) -> None:
 class Lazy:
     """The data of a run, loaded when a term first needs it: a sum of seeds needs none."""
 
-    def __init__(self, opened: OpenedRun, other: str | None):
+    def __init__(self, opened: Opened, other: str | None):
         self.opened, self.other = opened, other
         self.loaded: Dataset | None = None
 
@@ -316,21 +393,26 @@ class Lazy:
         return self.loaded
 
 
-def exemplars(opened: OpenedRun, term: Term, source: Lazy, count: int, seed: int) -> Exemplars:
+def exemplars(opened: Opened, told: Told, term: Term, source: Lazy, count: int, seed: int) -> Exemplars:
     """The images and codes that a term stands for: seeds, files, or images of the test split that fit it."""
     import torch
 
     from genkit.latent import arithmetic, images, sampling
     from genkit.latent.numbers import parse_numbers
+    from genkit.step import passes
 
     if term.text.startswith("@"):
-        codes = sampling.seed_codes(opened.generator, parse_numbers(term.text[1:]))
-        return arithmetic.Exemplars(term, sampling.decode(opened.generator, codes), codes)
+        seeds = parse_numbers(term.text[1:])
+        own = told.of_seeds(seeds)
+        codes = sampling.seed_codes(opened.generator, seeds, own)
+        return arithmetic.Exemplars(term, sampling.decode(opened.generator, codes, own), codes, own)
     if arithmetic.is_file_term(term.text):
+        own = told.of_files(term.text.split(","))
         found = [images.read_image(Path(part.strip()), opened.generator.image) for part in term.text.split(",")]
         originals = torch.stack(found)
     else:
         dataset = source()
         chosen = arithmetic.exemplars_among(term.text, dataset, dataset.test, count, seed)
         originals = images.to_float(dataset.test.images(chosen))
-    return arithmetic.Exemplars(term, originals, sampling.encode(opened.generator, originals))
+        own = passes.conditions_of(opened.model, dataset.test.take(chosen), opened.device)
+    return arithmetic.Exemplars(term, originals, sampling.encode(opened.generator, originals, own), own)

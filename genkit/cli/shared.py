@@ -8,21 +8,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
-from genkit.errors import GenkitError, UsageError
+from genkit.errors import GenkitError
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    from genkit.contract import GenerativeModel, Model
-    from genkit.data import DataOptions
-    from genkit.data.dataset import Dataset, Split
-    from genkit.keep.checkpoint import Checkpoint
-    from genkit.keep.rundir import Found, RunDirectory
+    from genkit.keep.opened import Opened
+    from genkit.keep.rundir import Found
 
 logger = logging.getLogger("genkit")
 
@@ -61,90 +55,14 @@ def typed(context: click.Context, option: str) -> bool:
     return context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
 
 
-class OpenedRun(NamedTuple):
-    """A checkpoint with its model on a device, and where its pictures go."""
-
-    checkpoint: Checkpoint
-    directory: RunDirectory | None
-    device: torch.device
-    out: Path | None
-
-    @property
-    def model(self) -> Model:
-        return self.checkpoint.model
-
-    @property
-    def generator(self) -> GenerativeModel:
-        """The model, for what needs its images.
-
-        Raises:
-            UsageError: when it makes none.
-        """
-        from genkit.contract import ability
-
-        return ability.generator(self.model, f"{self.name} is a {self.checkpoint.description.model}")
-
-    @property
-    def name(self) -> str:
-        return self.directory.path.name if self.directory else self.checkpoint.path.name
-
-    def folder(self, kind: str) -> Path:
-        """The folder for results of one kind: `--out`, else in the run, else here. Made if it is missing."""
-        path = self.out or (self.directory.path / kind if self.directory else Path())
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise GenkitError(f"can't write to {path}: {error.strerror}; name another folder with --out") from error
-        return path
-
-    def dataset(self, other: str | None = None) -> Dataset:
-        """The images that the model was trained on, or another set, which was `looked_up`, brought to the same shape.
-
-        Raises:
-            UsageError: when their shape isn't the model's.
-        """
-        from genkit import data
-
-        images = data.load(self.data_options(other))
-        self.require_shape(images)
-        return images
-
-    def require_shape(self, images: Dataset) -> None:
-        """Refuse images of another shape than the model's.
-
-        Raises:
-            UsageError
-        """
-        if images.shape != self.model.image:
-            raise UsageError(
-                f"{images.name} has images of {images.shape}, and {self.name} was trained on {self.model.image}"
-            )
-
-    def data_options(self, other: str | None = None) -> DataOptions:
-        """What `dataset` loads."""
-        options = self.checkpoint.description.data
-        if other is None:
-            return options
-        size = self.model.image
-        square = size.height if size.height == size.width else None
-        changes = {"dataset": other, "image_size": square, "channels": size.channels, "labels_per_class": None}
-        return options.model_copy(update=changes)
-
-    def coloring(self, images: Dataset, rows: Split, attribute: str | None) -> tuple[Tensor | None, tuple[str, ...]]:
-        """What to colour points by, with its names: `attribute`, else the class, else the first attribute, else none.
-
-        Raises:
-            UsageError: when there is no such attribute.
-        """
-        if attribute is None and rows.labels is not None:
-            return rows.labels, images.classes
-        if attribute is None and not images.attributes:
-            return None, ()
-        name = attribute or images.attributes[0]
-        if name not in images.attributes or rows.attributes is None:
-            offer = ", ".join(images.attributes) or "none"
-            raise UsageError(f"--color-by: {images.name} has no attribute '{name}' (it has {offer})")
-        return rows.attributes[:, images.attributes.index(name)].long(), (f"not {name}", name)
+def results(opened: Opened, out: Path | None, kind: str) -> Path:
+    """The folder for results of one kind: `--out`, else in the run, else here. Made if it is missing."""
+    path = out or (opened.run.path / kind if opened.run else Path())
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GenkitError(f"can't write to {path}: {error.strerror}; name another folder with --out") from error
+    return path
 
 
 def looked_up(run: str | None, dataset: str | None = None) -> Found:
@@ -163,21 +81,21 @@ def looked_up(run: str | None, dataset: str | None = None) -> Found:
     return found
 
 
-def load_run(found: Found, device: str, out: Path | None) -> OpenedRun:
+def load_run(found: Found, device: str) -> Opened:
     """Check and open a run's best checkpoint, and bring its model to the device."""
     with loading():
         from genkit import device as devices
+        from genkit.keep.opened import Opened
 
     where = devices.pick(device)
-    opened = found.read()
+    opened = Opened.read(found, where)
     about = opened.description
     logger.info(
         "using %s: %s on %s, %s, on %s",
-        opened.path,
+        opened.checkpoint.path,
         about.model,
-        about.data.dataset,
+        about.data.in_words(),
         epochs(about.epoch),
         devices.describe(where),
     )
-    opened.model.to(where)
-    return OpenedRun(opened, found.run, where, out)
+    return opened

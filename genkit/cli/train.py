@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,15 @@ import click
 from genkit import registry
 from genkit.cli.output import emit, json_flag
 from genkit.cli.shared import loading
+from genkit.errors import ModelError
 
 if TYPE_CHECKING:
     from genkit.data import DataOptions
     from genkit.keep.config import Config
     from genkit.keep.rundir import RunDirectory
     from genkit.options import Described
+
+logger = logging.getLogger("genkit")
 
 #: Parameters of the command that a recipe can't set.
 NO_OPTIONS_OF_A_RUN = ("config", "resume", "as_json", "dry_run")
@@ -32,6 +36,7 @@ class Train(click.Group):
         return train_model(name) if name in registry.names() else None
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        registry.warn_of_clashes()
         with formatter.section("Models"):
             formatter.write_dl(list(registry.names().items()))
 
@@ -41,12 +46,17 @@ class Train(click.Group):
         return super().resolve_command(context, arguments)
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        """Let the model go unnamed where a run or a recipe names it: `genkit train --resume RUN`."""
+        """Let the model go unnamed where a run or a recipe names it: `genkit train --resume RUN`.
+
+        Or let it be given by its file: `genkit train ./my_model.py`.
+        """
         if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
             name = named_elsewhere(arguments)
             if name is None:
                 context.fail(f"name the model before its options: genkit train MODEL {arguments[0]} …")
             arguments = [name, *arguments]
+        elif arguments and registry.is_path(arguments[0]):
+            arguments = [registry.add(arguments[0]), *arguments[1:]]
         return super().parse_args(context, arguments)
 
 
@@ -121,7 +131,12 @@ def train_model(name: str) -> click.Command:
     from genkit.keep.config import RunOptions
 
     about = model_flags.of(name)
+    taken = {*DataOptions.model_fields, *RunOptions.model_fields, *NO_OPTIONS_OF_A_RUN, "debug", "help"}
+    for field in sorted(taken & {each.name for each in about}):
+        raise ModelError(f"{registry.shown_by_name(name)}: its option {field} is one of genkit's own; rename it")
     own = options.flags(about)
+    offer = registry.meant(name)
+    whose = "" if offer.package == registry.GENKIT else f"A model of {offer.whose}. "
 
     @click.pass_context
     def callback(context: click.Context, resume: str | None, dry_run: bool, as_json: bool, **_values: Any) -> int:
@@ -140,6 +155,11 @@ def train_model(name: str) -> click.Command:
             if distributed.leads():
                 emit(described, described_lines(described), as_json)
             return 0
+        folder = registry.folder_to_give(name)
+        if folder is not None and distributed.leads():
+            logger.info(
+                "found    by the path that was typed; other commands find it with %s=%s", registry.VARIABLE, folder
+            )
         with distributed.joined(settings.run.device) as team:
             if directory is None:
                 result = trainer.start(settings, team)
@@ -160,7 +180,7 @@ def train_model(name: str) -> click.Command:
     return SectionedCommand(
         name,
         callback=callback,
-        help=f"{registry.names()[name]}\n\nPrints the folder of the run on stdout.",
+        help=f"{registry.names()[name]}\n\n{whose}Prints the folder of the run on stdout.",
         sections={
             "Model": [each for each in own if each.name not in TRAINING_FIELDS],
             "Training": [each for each in own if each.name in TRAINING_FIELDS],
@@ -216,8 +236,9 @@ def refuse(context: click.Context, about: Sequence[Described]) -> None:
 
     given = given_by_a_person(context)
     options.require_needed(about, given)
-    if given.get("dataset"):
-        data.require_known(given["dataset"])
+    for each in ("dataset", "beside"):
+        if given.get(each):
+            data.require_known(given[each])
     if "init_from" in given:
         rundir.find(given["init_from"])
     for part in (DataOptions, RunOptions):
@@ -231,9 +252,11 @@ def new_settings(context: click.Context, name: str) -> Config:
         UsageError: for options that can't be meant.
     """
     from genkit import options, registry
+    from genkit.contract import ability
     from genkit.data import DataOptions
     from genkit.keep import rundir
     from genkit.keep.config import Config, RunOptions
+    from genkit.run.preparation import require_sets
 
     kind = registry.find(name).Options
     sources = options.sources(context)
@@ -245,22 +268,26 @@ def new_settings(context: click.Context, name: str) -> Config:
             raise click.UsageError(
                 f"--init-from: {weights.path} is of the model {weights.description.model}, not {name}"
             )
-        own |= images_of(weights.description.data, given)
+        own |= images_of(weights.description.data, given, ability.has(registry.find(name), ability.SECOND_SET))
         sources |= dict.fromkeys(own.keys() - given.keys(), "init-from")
         given = {**own, **given, "init_from": str(weights.path)}
     model, data, run = (options.validate(part, given) for part in (kind, DataOptions, RunOptions))
     settings = Config(name, model, data, run, {})
+    require_sets(settings)
     return settings._replace(sources={field: sources.get(field, "default") for field in settings.values()})
 
 
-def images_of(theirs: DataOptions, given: Mapping[str, Any]) -> dict[str, Any]:
+def images_of(theirs: DataOptions, given: Mapping[str, Any], two_sets: bool) -> dict[str, Any]:
     """What of another run's images a new run takes over that begins with its weights.
 
     All, if it says nothing of its own; with another set their form alone, which the weights are for.
+
+    Args:
+        two_sets: whether the model needs a second one.
     """
     if "dataset" in given:
         return theirs.model_dump(include={"image_size", "channels"})
-    return theirs.model_dump()
+    return theirs.model_dump(exclude=set() if two_sets else {"beside"})
 
 
 def settings_of(directory: RunDirectory, context: click.Context, name: str) -> Config:
@@ -304,7 +331,8 @@ def described_lines(described: dict[str, Any]) -> list[str]:
     from genkit.options import as_text, default_as_text, is_flag
 
     fields = registry.find(described["model"]).Options.model_fields
-    rows = [("model", described["model"], "")]
+    provider = registry.provider_of(described["model"])
+    rows = [("model", described["model"], "" if provider == registry.GENKIT else str(provider))]
     for part in ("options", "data", "run"):
         for option, value in described[part].items():
             source, text = described["sources"][option], as_text(value)

@@ -24,6 +24,7 @@ from genkit.contract.options import (
     LearningRate,
     LrWarmup,
     Options,
+    SamplingOptions,
     Schedule,
     TrainingOptions,
     WeightDecay,
@@ -33,11 +34,19 @@ from genkit.contract.shape import ImageShape
 
 if TYPE_CHECKING:
     from genkit.contract.batch import Batch
+    from genkit.contract.condition import Condition
     from genkit.contract.model import GenerativeModel, Model
     from genkit.contract.phase import Phase, scalars
 
 #: Name to the file of this folder that defines it, of all that stands on torch.
-ON_TORCH = {"Batch": "batch", "GenerativeModel": "model", "Model": "model", "Phase": "phase", "scalars": "phase"}
+ON_TORCH = {
+    "Batch": "batch",
+    "Condition": "condition",
+    "GenerativeModel": "model",
+    "Model": "model",
+    "Phase": "phase",
+    "scalars": "phase",
+}
 
 __all__ = [
     "TRAINING_FIELDS",
@@ -45,6 +54,7 @@ __all__ = [
     "BatchSize",
     "Beta1",
     "Beta2",
+    "Condition",
     "Ema",
     "Epochs",
     "GenerativeModel",
@@ -56,6 +66,7 @@ __all__ = [
     "Model",
     "Options",
     "Phase",
+    "SamplingOptions",
     "Schedule",
     "TrainingOptions",
     "WeightDecay",

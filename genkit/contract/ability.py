@@ -21,27 +21,40 @@ class Ability(NamedTuple):
     Attributes:
         name: for a list of abilities: "encodes".
         lacks: what is said of a model without it, as the end of a sentence: "has no encoder".
-        methods: by which it is seen that a class has it.
+        methods: by which it is seen that a class has it: all of them are defined.
+        any_of: or one of these, other than as `Model` itself has it.
+        declared: the attribute by which a class says so itself.
     """
 
     name: str
     lacks: str
-    methods: tuple[str, ...]
+    methods: tuple[str, ...] = ()
+    any_of: tuple[str, ...] = ()
+    declared: str | None = None
 
 
 ENCODES = Ability("encodes", "has no encoder", ("encode",))
 GENERATES = Ability("generates", "makes no images", ("decode", "prior"))
 LIKELIHOOD = Ability("likelihood", "doesn't say how likely an image is", ("posterior", "log_likelihood"))
 CLASSIFIES = Ability("classifies", "gives no answers that could be wrong", ("probabilities",))
+FEATURES = Ability(
+    "features", "neither encodes images nor defines features", any_of=("encode", "features", "representation")
+)
+SECOND_SET = Ability("second set", "is trained on one set of images", declared="needs_beside")
+#: Of a model, whether it does; of a class, whether its options can make it so.
+CONDITION = Ability("takes a condition", "takes no condition", ("condition_for",))
 
 #: In the order in which they are shown.
-ABILITIES = (ENCODES, GENERATES, LIKELIHOOD, CLASSIFIES)
+ABILITIES = (ENCODES, GENERATES, LIKELIHOOD, CLASSIFIES, FEATURES, CONDITION, SECOND_SET)
 
 
 class Encodes(Protocol):
-    """A model that finds an image's code by itself. Autoencoders and VAEs do; a GAN simply lacks the method."""
+    """A model that finds an image's code by itself. Autoencoders and VAEs do; a GAN simply lacks the method.
 
-    def encode(self, images: Tensor) -> Tensor:
+    Here as below, `condition` is there for a model that takes one.
+    """
+
+    def encode(self, images: Tensor, *condition: Any, **_: Any) -> Tensor:
         """Codes (B, latent_dim) of images (B, C, H, W) in [0, 1]; of a distribution over codes, its mean."""
         ...
 
@@ -63,11 +76,11 @@ class Classifies(Protocol):
 class Likelihood(Protocol):
     """A model that says how likely an image is given its code, and where its code lies: a VAE."""
 
-    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(self, images: Tensor, *condition: Any, **_: Any) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the diagonal Gaussian q(z|x) of images (B, C, H, W): two of (B, latent_dim)."""
         ...
 
-    def log_likelihood(self, z: Tensor, images: Tensor) -> Tensor:
+    def log_likelihood(self, z: Tensor, images: Tensor, *condition: Any, **_: Any) -> Tensor:
         """ln p(x|z) in nats, summed over pixels, of images (B, C, H, W) under K codes (B, K, latent_dim) each: (B, K).
 
         The prior of the codes is N(0, I).
@@ -82,7 +95,19 @@ def of(model: Model | type[Model]) -> tuple[Ability, ...]:
 
 def has(model: object, ability: Ability) -> bool:
     """Whether a model, or every model of a class, can do this."""
-    return all(callable(getattr(model, name, None)) for name in ability.methods)
+    if ability is CONDITION:
+        return takes_condition(model)
+    if not all(callable(getattr(model, name, None)) for name in ability.methods):
+        return False
+    if ability.declared is not None and not getattr(model, ability.declared, False):
+        return False
+    return not ability.any_of or any(own(model, name) for name in ability.any_of)
+
+
+def own(model: object, name: str) -> bool:
+    """Whether a model has a method that isn't the one that every model has from `Model`."""
+    method = getattr(model, name, None)
+    return callable(method) and getattr(method, "__func__", method) is not getattr(Model, name, None)
 
 
 def encodes(model: object) -> TypeIs[Encodes]:
@@ -99,6 +124,13 @@ def tells_likelihood(model: object) -> TypeIs[Likelihood]:
 
 def classifies(model: object) -> TypeIs[Classifies]:
     return has(model, CLASSIFIES)
+
+
+def takes_condition(model: object) -> bool:
+    """Whether a model's methods take a condition; of a class, whether there are options with which they do."""
+    if isinstance(model, type):
+        return issubclass(model, Model) and model.condition_for.__func__ is not Model.condition_for.__func__  # type: ignore[attr-defined]
+    return isinstance(model, Model) and model.condition is not None
 
 
 def generator(model: Model, name: str) -> GenerativeModel:

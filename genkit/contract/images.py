@@ -14,10 +14,14 @@ class TrainingSplit(Protocol):
 
     Attributes:
         labels: int64 (N,), an index into the set's classes, or None.
+        attributes: bool (N, A), a column for each of the set's attributes, or None.
     """
 
     @property
     def labels(self) -> Tensor | None: ...
+
+    @property
+    def attributes(self) -> Tensor | None: ...
 
     def __len__(self) -> int: ...
 
@@ -31,6 +35,7 @@ class TrainingImages(Protocol):
         classes: the names of the labels, () where there are none.
         attributes: the names of the attributes' columns, () where there are none.
         train: those to train on.
+        beside: the second set, for a model that needs one, in its own form; else None.
     """
 
     @property
@@ -47,3 +52,6 @@ class TrainingImages(Protocol):
 
     @property
     def train(self) -> TrainingSplit: ...
+
+    @property
+    def beside(self) -> TrainingImages | None: ...

@@ -9,10 +9,12 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from genkit.contract.batch import Batch
+from genkit.contract.condition import Condition
 from genkit.contract.images import TrainingImages
-from genkit.contract.options import TRAINING_FIELDS, Options, TrainingOptions
+from genkit.contract.options import TRAINING_FIELDS, Options, SamplingOptions, TrainingOptions
 from genkit.contract.phase import Phase
-from genkit.contract.shape import ImageShape
+from genkit.contract.shape import ImageShape, require_axes
+from genkit.errors import DataError, UsageError
 
 
 class Model(nn.Module, ABC):
@@ -21,17 +23,29 @@ class Model(nn.Module, ABC):
     Args:
         image: the shape of the images that it is built for.
         options: an instance of this class's own `Options`.
+
+    Attributes:
+        condition: what its methods take besides codes and images; None where they take nothing.
+
+    Raises:
+        UsageError: for images with other axes than its own.
     """
 
     Options: ClassVar[type[TrainingOptions]] = TrainingOptions
     #: The validation metric that picks the best checkpoint, lower is better: one that a phase logs, or one of
     #: `run.validation.SAMPLE_METRICS`.
     monitor: str = "loss"
+    #: The axes of an image, in order, that the model is written for; others are refused before anything is built.
+    axes: ClassVar[tuple[str, ...]] = ImageShape._fields
+    #: Whether it is trained on two sets of images: `Batch.beside` then holds those of the second one (`--beside`).
+    needs_beside: ClassVar[bool] = False
 
     def __init__(self, image: ImageShape, options: Any):
         super().__init__()
+        require_axes(type(self).__name__, self.axes, image)
         self.image = image
         self.options = options
+        self.condition = self.condition_for(options)
 
     @abstractmethod
     def phases(self) -> Sequence[Phase]:
@@ -48,16 +62,22 @@ class Model(nn.Module, ABC):
         """
         return {}
 
-    def features(self, images: Tensor) -> Tensor:
-        """What stands for an image (B, C, H, W) when images are compared or plotted: (B, F), by default its code."""
+    # What stands behind the images is for a model that takes a condition, and for type checkers, which would else
+    # refuse a model that takes none.
+    def features(self, images: Tensor, *condition: Any, **_: Any) -> Tensor:
+        """What stands for an image (B, C, H, W) when images are compared or plotted: (B, F), by default its code.
+
+        Raises:
+            UsageError: of a model without codes that doesn't define it.
+        """
         encode = getattr(self, "encode", None)
         if encode is not None:
-            return encode(images)
-        raise NotImplementedError(f"{type(self).__name__} neither encodes images nor defines features")
+            return encode(images, *condition)
+        raise UsageError(f"{type(self).__name__} neither encodes images nor says what their features are")
 
-    def representation(self, images: Tensor) -> Tensor:
+    def representation(self, images: Tensor, *condition: Any, **_: Any) -> Tensor:
         """What a classifier is given to tell images (B, C, H, W) apart: (B, F), by default their `features`."""
-        return self.features(images)
+        return self.features(images, *condition)
 
     def keep_features(self) -> None:
         """Drop what `features` doesn't need, for a model that goes on as a part of another; by default nothing."""
@@ -68,6 +88,30 @@ class Model(nn.Module, ABC):
         Called once, before the first step of a run that doesn't begin with another's weights. A model that makes images
         may make the mean one from the start, and so needn't first learn it.
         """
+
+    @classmethod
+    def condition_for(cls, options: Any) -> Condition | None:
+        """What a model of these options takes besides codes and images; by default nothing."""
+        return None
+
+    def condition_of(self, batch: Batch) -> Tensor | None:
+        """The condition of a batch's images, as `condition` has it: their labels, or their attributes; or None.
+
+        A model whose condition is an image, or anything else that it makes of a batch, has its own.
+
+        Raises:
+            DataError: when the images have no such labels.
+            UsageError: of a model that takes an image and doesn't define it.
+        """
+        if self.condition is None:
+            return None
+        if self.condition.kind == "image":
+            raise UsageError(f"{type(self).__name__} takes an image, and doesn't say with condition_of which")
+        known = batch.labels if self.condition.kind == "class" else batch.attributes
+        if known is None:
+            what = "classes" if self.condition.kind == "class" else "attributes"
+            raise DataError(f"the model takes the {what} of its images, and these have none; give others")
+        return known if self.condition.kind == "class" else known.to(batch.images.dtype)
 
     @classmethod
     def options_for(cls, options: Any, dataset: TrainingImages) -> Any:
@@ -92,12 +136,22 @@ class Model(nn.Module, ABC):
 
 
 class GenerativeModel(Model):
-    """A latent space and the way from it to images."""
+    """A latent space and the way from it to images.
+
+    Attributes:
+        sampling: what whoever asks for images can choose each time, an instance of this class's own `Sampling`. It
+            changes nothing but what `prior` and `decode` do.
+    """
 
     Options: ClassVar[type[TrainingOptions]] = Options
+    Sampling: ClassVar[type[SamplingOptions]] = SamplingOptions
     #: What `decode` says of a pixel: its value; the odds that it is 1, learned from grey values (`odds`) or from images
     #: whose pixels were drawn as 0 or 1 with their grey values' odds (`bits`).
     pixels: Literal["value", "odds", "bits"] = "value"
+
+    def __init__(self, image: ImageShape, options: Any):
+        super().__init__(image, options)
+        self.sampling = self.Sampling()
 
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:

@@ -57,9 +57,23 @@ class TrainingOptions(BaseModel):
     grad_clip: GradClip = 0.0
     ema: Ema = 0.0
 
+    def share(self, epochs: float) -> float:
+        """How much of the run so many epochs are, for a `Phase` that begins or ends after them: in [0, 1]."""
+        return min(1.0, max(0.0, epochs / self.epochs))
+
     def optimizer(self) -> dict[str, Any]:
-        """These options as the arguments of torch.optim.AdamW, for a `Phase`."""
+        """These options as the arguments of AdamW, for a `Phase`."""
         return {"lr": self.lr, "betas": (self.beta1, self.beta2), "weight_decay": self.weight_decay}
+
+
+class SamplingOptions(BaseModel):
+    """What a model can be told each time that it makes images, as the steps of a solver or the strength of guidance.
+
+    A generative model's own `Sampling` inherits this and adds its fields, each with bounds, default and help as those
+    of `Options`. `genkit sample RUN --set NAME=VALUE` and `genkit.load(…).sample(n, name=value)` set them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Options(TrainingOptions):

@@ -11,14 +11,33 @@ from genkit.contract.batch import Batch
 
 
 class Phase(NamedTuple):
-    """One optimiser's share of a training step."""
+    """One optimiser's share of a training step, and of the run.
 
-    name: str  # prefix of its metrics: "critic" gives "critic/loss", "" gives "loss"
-    module: nn.Module  # the only parameters that this phase may move
-    #: Scalars, averaged over the batch: "loss" is minimised, all are logged. What isn't a scalar isn't logged: the
-    #: step's later phases find it in `Batch.earlier`.
+    Attributes:
+        name: prefix of its metrics: "critic" gives "critic/loss", "" gives "loss". No two phases have the same.
+        module: the only parameters that it may move.
+        losses: of a batch, scalars that are averaged over it: "loss" is minimised, all are logged. What isn't a scalar
+            isn't logged: the step's later phases find it in `Batch.earlier`. It may take gradients itself, as a
+            gradient penalty does, in validation too.
+        optimizer: arguments of the optimiser, and its `kind`: `adamw` where none is said (lr, betas, weight_decay), or
+            `sgd` (lr, momentum, weight_decay), or `rmsprop` (lr, alpha, momentum, weight_decay).
+        begins, ends: shares of the run, in [0, 1], between which it trains; `TrainingOptions.share` makes one of
+            epochs. Outside of its time nothing moves its weights, not even momentum, and its module is in evaluation
+            mode; warm-up and schedule of the learning rate are those of its own time.
+        steps: updates that it makes of each batch, one after the other, as a critic makes five.
+    """
+
+    name: str
+    module: nn.Module
     losses: Callable[[Batch], dict[str, Tensor]]
-    optimizer: dict[str, Any]  # arguments of torch.optim.AdamW: lr, betas, weight_decay
+    optimizer: dict[str, Any]
+    begins: float = 0.0
+    ends: float = 1.0
+    steps: int = 1
+
+    def window(self, total_steps: int) -> range:
+        """The steps, of all of a run, in which it trains."""
+        return range(round(self.begins * total_steps), round(self.ends * total_steps))
 
 
 def scalars(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:

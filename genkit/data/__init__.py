@@ -5,6 +5,7 @@ One file a source; this one only says which. It imports neither torch nor a sour
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -15,11 +16,11 @@ from genkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from genkit.data.dataset import Dataset
-    from genkit.data.report import Report
+    from genkit.data.findings import Findings
 
 
 class DataOptions(BaseModel, extra="forbid", frozen=True):
-    """Which images to use, and in which form."""
+    """Which images to use, and in which form: one set, or for some models a second one beside it."""
 
     dataset: Annotated[
         str,
@@ -54,6 +55,19 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
         ),
     ] = None
     labels_seed: Annotated[int, Field(ge=0, lt=2**63, description="Of the draw of --labels-per-class.")] = 0
+    beside: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="A second set, named as --dataset is, for a model that needs one. Its images get the first "
+            "one's size and channels: cut to its proportions and resized (bilinear); --image-size is of both.",
+            json_schema_extra={"none": "none"},
+        ),
+    ] = None
+
+    def in_words(self) -> str:
+        """`mnist`, or `mnist beside usps`."""
+        return self.dataset if self.beside is None else f"{self.dataset} beside {self.beside}"
 
     @field_validator("channels", mode="before")
     @classmethod
@@ -93,6 +107,27 @@ def load(options: DataOptions) -> Dataset:
     return import_module("genkit.data.few").drawn(_module(options.dataset).load(options), options)
 
 
+def load_for_training(options: DataOptions) -> Dataset:
+    """The same, with the second set beside it where `options` have one. Only training needs both.
+
+    Raises:
+        DataError: as `load`, of either.
+    """
+    dataset, second = load(options), second_of(options)
+    return dataset if second is None else replace(dataset, beside=load(second))
+
+
+def second_of(options: DataOptions) -> DataOptions | None:
+    """The options by which the second set is loaded, in its own form but for --image-size; None where there is none.
+
+    --channels and --labels-per-class are of the first alone; the images get their channels as they get their size,
+    when batches are made of them.
+    """
+    if options.beside is None:
+        return None
+    return DataOptions(dataset=options.beside, image_size=options.image_size, skip_bad=options.skip_bad)
+
+
 class Missing(NamedTuple):
     """Images that aren't on this machine.
 
@@ -115,10 +150,13 @@ def missing(options: DataOptions) -> Missing | None:
 
 
 def located(options: DataOptions) -> DataOptions:
-    """The same options with a path made absolute, so that it means the same from any folder."""
-    if options.dataset in SOURCES:
-        return options
-    return options.model_copy(update={"dataset": str(Path(options.dataset).expanduser().resolve())})
+    """The same options with paths made absolute, so that they mean the same from any folder."""
+
+    def absolute(name_or_path: str) -> str:
+        return name_or_path if name_or_path in SOURCES else str(Path(name_or_path).expanduser().resolve())
+
+    beside = options.beside and absolute(options.beside)
+    return options.model_copy(update={"dataset": absolute(options.dataset), "beside": beside})
 
 
 def require_known(name_or_path: str) -> None:
@@ -145,7 +183,7 @@ def fetch(name: str) -> list[Path]:
     return _module(name).fetch(name)
 
 
-def verify(name_or_path: str) -> Report:
+def verify(name_or_path: str) -> Findings:
     """Read every byte of a set, folder, array or packed set anew, and say what was found, faults included.
 
     Raises:

@@ -22,8 +22,8 @@ from genkit.contract import ImageShape
 from genkit.data import DataOptions, pack, tables
 from genkit.data.dataset import Dataset, fingerprint
 from genkit.data.decode import MAX_PIXELS, flatten
+from genkit.data.findings import Findings
 from genkit.data.pixels import conform, wanted_shape
-from genkit.data.report import Report
 from genkit.errors import DataError, in_one_line
 
 #: What the arrays of a .npz may be called. One that is alone is the images, whatever it is called.
@@ -65,10 +65,10 @@ def load(options: DataOptions) -> Dataset:
     return pack.open_or_write(pack.Key(options.dataset, source, state), lambda: _contents(path, options)).dataset
 
 
-def verify(name_or_path: str) -> Report:
+def verify(name_or_path: str) -> Findings:
     """Read an array whole, check its values, count duplicates, and check packs of it."""
     path = Path(name_or_path).expanduser().resolve()
-    report = Report(source=str(path), files=1)
+    findings = Findings(source=str(path), files=1)
     fingerprints = []
     try:
         arrays = _arrays(path)
@@ -78,13 +78,13 @@ def verify(name_or_path: str) -> Report:
             for block in _blocks(images, layout):
                 fingerprints.append(fingerprint(block))
                 bar.update(len(block))
-        report.count(np.concatenate(fingerprints), f"{layout.shape.width}x{layout.shape.height}", str(images.dtype))
+        findings.count(np.concatenate(fingerprints), f"{layout.shape.width}x{layout.shape.height}", str(images.dtype))
         _labels(arrays, images.shape[0])
         _attributes(arrays, images.shape[0])
     except DataError as error:
-        report.problems.append(str(error))
-    pack.verify_packs_of({"array": str(path)}, report)
-    return report
+        findings.problems.append(str(error))
+    pack.verify_packs_of({"array": str(path)}, findings)
+    return findings
 
 
 def _contents(path: Path, options: DataOptions) -> pack.Contents:

@@ -7,15 +7,16 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from genkit.contract import Batch
+from genkit.contract import Batch, ImageShape
 from genkit.data.dataset import Split
 
 #: Share of the device's free memory that the images may take before they stay on the CPU and travel batch by batch.
@@ -28,15 +29,23 @@ READERS, BATCHES_AHEAD, BYTES_AHEAD = 4, 8, 1 << 27
 
 ON_DEVICE, IN_MEMORY, ON_DISK = "on the device", "in memory", "read ahead from disk"
 
+#: Of the seeds of a second set's orders.
+BESIDE = 1
+#: Shares of red, green and blue in grey.
+LUMA = (0.299, 0.587, 0.114)
+
 A = TypeVar("A")
 R = TypeVar("R")
 
 
 class TrainingBatches:
-    """A split's images, shuffled anew every epoch.
+    """A split's images, shuffled anew every epoch, and beside them, where there is a second set, as many of its images.
 
     The last images of an epoch that don't fill a batch are left out (each epoch leaves out others), so that batch
     statistics and the loss's scale are the same at every step; a split smaller than one batch is one batch.
+
+    The second set goes on from epoch to epoch, in one shuffled pass after the other: it may be shorter than the first
+    or longer, and at any time none of its images has been seen more than once more than another.
 
     Args:
         split: the images.
@@ -45,13 +54,27 @@ class TrainingBatches:
         device: where the batches are wanted.
         rank, size: of the processes that share each batch, where there are several: each takes an equal, contiguous
             part of it. `size` divides the batch.
+        beside: the images of a second set, of any shape.
 
     Attributes:
-        place: where the images lie meanwhile, in words; the batches are the same.
+        place, beside_place: where the images of each lie meanwhile, in words; the batches are the same.
     """
 
-    def __init__(self, split: Split, batch_size: int, seed: int, device: torch.device, rank: int = 0, size: int = 1):
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        rank: int = 0,
+        size: int = 1,
+        beside: Split | None = None,
+    ):
         self.split, self.place = placed(split, device)
+        self.beside: Split | None = None
+        self.beside_place = ""
+        if beside is not None:
+            self.beside, self.beside_place = placed(beside, device)
         self.batch_size = min(batch_size, len(split))
         self.seed = seed
         self.device = device
@@ -67,53 +90,130 @@ class TrainingBatches:
         Raises:
             DataError: when the images lie in a file that can't be read.
         """
-        with closing(self.fetch(self.positions(epoch, start))) as fetched:
-            for index, (positions, images) in enumerate(fetched, start):
-                yield to_batch(self.split, positions, images, self.device, epoch + index / len(self))
+        with ExitStack() as stack:
+            first = stack.enter_context(closing(self.fetch(self.split, self.place, self.positions(epoch, start))))
+            if self.beside is None:
+                for index, (positions, images) in enumerate(first, start):
+                    yield to_batch(self.split, positions, images, self.device, epoch + index / len(self))
+                return
+            order = self.positions_beside(epoch, start)
+            second = stack.enter_context(closing(self.fetch(self.beside, self.beside_place, order)))
+            for index, ((positions, images), others) in enumerate(zip(first, second, strict=True), start):
+                batch = to_batch(self.split, positions, images, self.device, epoch + index / len(self))
+                yield with_beside(batch, self.beside, *others)
 
     def positions(self, epoch: int, start: int) -> Iterator[Tensor]:
         """Which images are in this process's part of each batch of an epoch, from batch `start` on: int64 (B,)."""
-        seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
-        order = torch.randperm(len(self.split), generator=torch.Generator().manual_seed(seed))
-        order = order.to(self.split.rows.device)
+        order = shuffled(len(self.split), np.random.SeedSequence([self.seed, epoch])).to(self.split.rows.device)
         for index in range(start, len(self)):
             yield order[index * self.batch_size : (index + 1) * self.batch_size].chunk(self.size)[self.rank]
 
-    def fetch(self, positions: Iterable[Tensor]) -> Generator[tuple[Tensor, Tensor], None, None]:
+    def positions_beside(self, epoch: int, start: int) -> Iterator[Tensor]:
+        """The same of the second set."""
+        assert self.beside is not None
+        count, device = len(self.beside), self.beside.rows.device
+        # How far earlier steps have come: this many passes, and this many images of the next one.
+        turn, seen = divmod((epoch * len(self) + start) * self.batch_size, count)
+        waiting = torch.empty(0, dtype=torch.int64, device=device)
+        for _ in range(start, len(self)):
+            while len(waiting) < self.batch_size:
+                # The key keeps these orders apart from those of the first set.
+                order = shuffled(count, np.random.SeedSequence([self.seed, turn], spawn_key=(BESIDE,))).to(device)
+                waiting = torch.cat([waiting, order[seen:]])
+                turn, seen = turn + 1, 0
+            yield waiting[: self.batch_size].chunk(self.size)[self.rank]
+            waiting = waiting[self.batch_size :]
+
+    def fetch(
+        self, split: Split, place: str, positions: Iterable[Tensor]
+    ) -> Generator[tuple[Tensor, Tensor], None, None]:
         """The positions of each batch, and its images, uint8: by threads that read ahead, or when they are asked for.
 
         A copy from memory takes less time than handing it to a thread.
         """
-        pinned = self.device.type == "cuda" and self.split.rows.device.type == "cpu"
+        pinned = self.device.type == "cuda" and split.rows.device.type == "cpu"
 
         def read(some: Tensor) -> tuple[Tensor, Tensor]:
-            return some, self.split.images(some, pinned)
+            return some, split.images(some, pinned)
 
-        if pinned or self.place == ON_DISK:
-            batch_bytes = self.batch_size * self.split.storage[0].numel()
+        if pinned or place == ON_DISK:
+            batch_bytes = self.batch_size * split.storage[0].numel()
             yield from read_ahead(read, positions, max(1, min(BATCHES_AHEAD, BYTES_AHEAD // batch_bytes)))
         else:
             yield from map(read, positions)
 
 
-def in_order(split: Split, batch_size: int, device: torch.device) -> Iterator[Batch]:
-    """All of a split's images, once, in order, for evaluation: the last batch may be smaller."""
+def shuffled(count: int, seeds: np.random.SeedSequence) -> Tensor:
+    """The numbers below `count` in a random order, int64 (count,)."""
+    seed = int(seeds.generate_state(1, np.uint64)[0] >> 1)
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+
+def in_order(split: Split, batch_size: int, device: torch.device, beside: Split | None = None) -> Iterator[Batch]:
+    """All of a split's images, once, in order, for evaluation: the last batch may be smaller.
+
+    Args:
+        beside: of a second set, whose images go along in their order, and from the first again where they are fewer.
+    """
     for positions in torch.arange(len(split)).split(batch_size):
-        yield to_batch(split, positions, split.images(positions), device, math.inf)
+        batch = to_batch(split, positions, split.images(positions), device, math.inf)
+        if beside is not None:
+            others = positions % len(beside)
+            batch = with_beside(batch, beside, others, beside.images(others))
+        yield batch
 
 
 def to_batch(split: Split, positions: Tensor, images: Tensor, device: torch.device, epoch: float) -> Batch:
     """Images (uint8) as floats on the device, with the labels and attributes of their `positions` (int64 (B,))."""
-
-    def of_these(known: Tensor | None) -> Tensor | None:
-        return None if known is None else known.index_select(0, positions).to(device)
-
     return Batch(
-        images.to(device, non_blocking=device.type == "cuda").float().div_(255),
-        of_these(split.labels),
+        as_floats(images, device),
+        known_of(split.labels, positions, device),
         torch.full((), epoch, device=device),
-        of_these(split.attributes),
+        known_of(split.attributes, positions, device),
     )
+
+
+def with_beside(batch: Batch, beside: Split, positions: Tensor, images: Tensor) -> Batch:
+    """The batch with as many images of a second set, brought to its own images' form."""
+    device = batch.images.device
+    return batch._replace(
+        beside=conformed(as_floats(images, device), ImageShape(*batch.images.shape[1:])),
+        beside_labels=known_of(beside.labels, positions, device),
+        beside_attributes=known_of(beside.attributes, positions, device),
+    )
+
+
+def as_floats(images: Tensor, device: torch.device) -> Tensor:
+    """Images (uint8) in [0, 1] on the device."""
+    return images.to(device, non_blocking=device.type == "cuda").float().div_(255)
+
+
+def known_of(known: Tensor | None, positions: Tensor, device: torch.device) -> Tensor | None:
+    """The labels or attributes of some images of a split, on the device."""
+    return None if known is None else known.index_select(0, positions).to(device)
+
+
+def conformed(images: Tensor, shape: ImageShape) -> Tensor:
+    """Images (B, C, H, W) in [0, 1], C being 1 or 3, brought to `shape`; the same where they have it already.
+
+    Those of other proportions are cut to the largest centred rectangle of the wanted ones, and resized bilinearly,
+    antialiased where they are shrunk. Grey is made from colour by luma (ITU-R 601), colour from grey by repeating it.
+    """
+    channels, height, width = images.shape[1:]
+    if (height, width) != (shape.height, shape.width):
+        wide = min(width, max(1, round(height * shape.width / shape.height)))
+        high = min(height, max(1, round(width * shape.height / shape.width)))
+        top, left = (height - high) // 2, (width - wide) // 2
+        images = images[..., top : top + high, left : left + wide]
+        shrinks = high > shape.height or wide > shape.width
+        images = F.interpolate(images, (shape.height, shape.width), mode="bilinear", antialias=shrinks)
+        images = images.clamp_(0, 1)  # where shares add up to a little more than 1
+    if channels == shape.channels:
+        return images
+    if shape.channels == 1:
+        red, green, blue = images.split(1, 1)
+        return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+    return images.repeat(1, shape.channels, 1, 1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ import numpy as np
 from genkit.contract import ImageShape
 from genkit.data import DataOptions, Missing, pack, store
 from genkit.data.dataset import Dataset, fingerprint
+from genkit.data.findings import Findings
 from genkit.data.pixels import wanted_shape
-from genkit.data.report import Report
 from genkit.errors import DataError
 from genkit.files import sha256_of
 
@@ -51,19 +51,19 @@ def missing(name: str) -> Missing | None:
     return None if _find() else store.missing(name, f"{ARCHIVE} is")
 
 
-def verify(name: str) -> Report:
+def verify(name: str) -> Findings:
     """Check the archive's sum and its content, look for images that occur more than once, and check packs of it."""
     path = _find()
     if path is None:
         raise DataError(f"{ARCHIVE} isn't here; run `genkit data fetch {NAME}`")
-    report = Report(source=NAME, files=1, sums={str(path): sha256_of(path)})
+    findings = Findings(source=NAME, files=1, sums={str(path): sha256_of(path)})
     try:
         images, _ = _read(path)
-        report.count(fingerprint(images), "32x32", "RGB")
+        findings.count(fingerprint(images), "32x32", "RGB")
     except DataError as error:
-        report.problems.append(str(error))
-    pack.verify_packs_of({"set": NAME}, report)
-    return report
+        findings.problems.append(str(error))
+    pack.verify_packs_of({"set": NAME}, findings)
+    return findings
 
 
 def _find() -> Path | None:

@@ -21,8 +21,8 @@ from genkit.errors import DataError
 
 #: Share of all images that each held-out split takes where a source brings no split of its own.
 HELD_OUT = 0.1
-#: Images of a split whose pixels go into `Dataset.sum`.
-SUMMED = 1000
+#: Images of a split whose pixels go into `Dataset.digest`.
+DIGESTED = 1000
 #: Bytes of images that are looked at together, where a split goes through all of them.
 BLOCK_BYTES = 1 << 25
 
@@ -175,6 +175,7 @@ class Dataset:
         train, val, test: disjoint splits; no image of one stands in another, not even as an exact duplicate.
         classes: the names of the labels, () where there are none.
         attributes: the names of the attributes' columns, () where there are none.
+        beside: the second set, in its own form, where a model is trained on two (`load_for_training`).
     """
 
     name: str
@@ -183,6 +184,7 @@ class Dataset:
     test: Split
     classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
+    beside: Dataset | None = None
 
     @property
     def shape(self) -> ImageShape:
@@ -192,20 +194,25 @@ class Dataset:
     def splits(self) -> dict[str, Split]:
         return {"train": self.train, "val": self.val, "test": self.test}
 
-    def sum(self) -> str:
-        """SHA-256 of the splits: of all rows, labels and attributes, and of the pixels of up to SUMMED images of each.
+    def beside_split(self, name: str) -> Split | None:
+        """That split of the second set; None where there is no such set."""
+        return None if self.beside is None else self.beside.splits()[name]
 
-        To tell whether these are the images of another day; not all pixels, because a set may be larger than memory.
+    def digest(self) -> str:
+        """SHA-256 of the splits: of all rows, labels and attributes, and the pixels of up to DIGESTED images of each.
+
+        To tell whether these are the images of another day; not all pixels, because a set may be larger than memory. A
+        second set has a digest of its own.
         """
-        digest = hashlib.sha256()
+        found = hashlib.sha256()
         for split in self.splits().values():
-            some = split.spread(SUMMED)
-            digest.update(repr((len(split), len(some), *split.storage.shape[1:])).encode())
+            some = split.spread(DIGESTED)
+            found.update(repr((len(split), len(some), *split.storage.shape[1:])).encode())
             for column in (split.rows, split.labels, split.attributes):
-                digest.update(b"" if column is None else column.numpy().tobytes())
+                found.update(b"" if column is None else column.numpy().tobytes())
             for block in some.split(split.block_length()):
-                digest.update(split.images(block).numpy().tobytes())
-        return digest.hexdigest()
+                found.update(split.images(block).numpy().tobytes())
+        return found.hexdigest()
 
 
 def as_tensor(array: np.ndarray) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 from genkit.contract import ImageShape
 from genkit.data import DataOptions, faces, pack
 from genkit.data.dataset import Dataset
-from genkit.data.report import Report
+from genkit.data.findings import Findings
 from genkit.errors import DataError
 from genkit.files import sha256_of
 
@@ -25,14 +25,14 @@ def fetch(name: str) -> list[Path]:
     return sorted(_pack(DataOptions(dataset=NAME)).folder.iterdir())
 
 
-def verify(name: str) -> Report:
+def verify(name: str) -> Findings:
     """Check the packs of faces, of whatever size."""
-    report = Report(source=NAME)
-    pack.verify_packs_of({"set": NAME}, report)
-    report.files = len(report.sums)  # the packs are all there is of this set
-    if not report.sums and not report.problems:
+    findings = Findings(source=NAME)
+    pack.verify_packs_of({"set": NAME}, findings)
+    findings.files = len(findings.sums)  # the packs are all there is of this set
+    if not findings.sums and not findings.problems:
         raise DataError(f"{NAME} haven't been drawn yet; run `genkit data fetch {NAME}`")
-    return report
+    return findings
 
 
 def _pack(options: DataOptions) -> pack.Pack:

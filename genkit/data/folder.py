@@ -20,8 +20,8 @@ from genkit.contract import ImageShape
 from genkit.data import DataOptions, pack, tables
 from genkit.data.dataset import Dataset
 from genkit.data.decode import EXTENSIONS, BadImage, Header, decode_and_hash, read_header, without_warnings
+from genkit.data.findings import Findings
 from genkit.data.pixels import wanted_shape
-from genkit.data.report import Report
 from genkit.errors import DataError
 
 #: Folders of these names are the folder's own splits.
@@ -67,7 +67,7 @@ def load(options: DataOptions) -> Dataset:
     return packed.dataset
 
 
-def verify(name_or_path: str) -> Report:
+def verify(name_or_path: str) -> Findings:
     """Decode every picture of a folder, read its tables, and check its packs; or check one pack, named by its folder.
 
     A picture that decodes but whose bytes aren't those that were packed, although its size and time are, has rotted: no
@@ -77,7 +77,7 @@ def verify(name_or_path: str) -> Report:
     if (path / pack.MANIFEST).is_file():
         return pack.verify(path)
     listing = scan(path)
-    report = Report(source=str(listing.root), files=len(listing.files))
+    findings = Findings(source=str(listing.root), files=len(listing.files))
     sizes: Counter[str] = Counter()
     modes: Counter[str] = Counter()
     fingerprints = set()
@@ -99,23 +99,23 @@ def verify(name_or_path: str) -> Report:
         for file, result in _attempt_all(inspect, listing.files):
             bar.update()
             if isinstance(result, BadImage):
-                report.problems.append(f"{listing.root / file}: {result}; mend or remove it, or use --skip-bad")
+                findings.problems.append(f"{listing.root / file}: {result}; mend or remove it, or use --skip-bad")
                 continue
             header, fingerprint, digest = result
             if rotted(file, digest):
-                report.problems.append(
+                findings.problems.append(
                     f"{listing.root / file}: has changed since it was packed although its size and time are the same; "
                     "restore it from a copy, or `touch` it to accept it as it is"
                 )
-            report.images += 1
-            report.duplicates += fingerprint in fingerprints
+            findings.images += 1
+            findings.duplicates += fingerprint in fingerprints
             fingerprints.add(fingerprint)
             sizes[f"{header.width}x{header.height}"] += 1
             modes[header.mode] += 1
-    report.sizes, report.modes = dict(sizes.most_common()), dict(modes.most_common())
-    report.problems += _faults_of_tables(listing)
-    pack.verify_packs_of({"folder": str(listing.root)}, report)
-    return report
+    findings.sizes, findings.modes = dict(sizes.most_common()), dict(modes.most_common())
+    findings.problems += _faults_of_tables(listing)
+    pack.verify_packs_of({"folder": str(listing.root)}, findings)
+    return findings
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ import torch
 from genkit.contract import ImageShape
 from genkit.data import DataOptions, Missing, pack, store
 from genkit.data.dataset import Dataset, Split, as_tensor, divide, fingerprint
+from genkit.data.findings import Findings
 from genkit.data.pixels import wanted_shape
-from genkit.data.report import Report
 from genkit.errors import DataError
 from genkit.files import sha256_of
 
@@ -132,26 +132,26 @@ def missing(name: str) -> Missing | None:
     return store.missing(name, f"{len(gone)} of its {len(FILES)} files are") if gone else None
 
 
-def verify(name: str) -> Report:
+def verify(name: str) -> Findings:
     """Check the sums of the set's files, look for images that occur more than once, and check packs of it."""
-    report = Report(source=name)
+    findings = Findings(source=name)
     fingerprints = []
     for file in FILES:
         path = _find(name, file)
         if path is None:
             raise DataError(f"{file} of {name} isn't here; run `genkit data fetch {name}`")
-        report.files += 1
+        findings.files += 1
         try:
             content = _read(name, file, path)
         except DataError as error:
-            report.problems.append(str(error))
+            findings.problems.append(str(error))
             continue
-        report.sums[str(path)] = sha256_of(path)
+        findings.sums[str(path)] = sha256_of(path)
         if content.ndim == 3:
             fingerprints.append(fingerprint(content))
-    report.count(np.concatenate(fingerprints or [np.empty(0, np.int64)]), "28x28", "L")
-    pack.verify_packs_of({"set": name}, report)
-    return report
+    findings.count(np.concatenate(fingerprints or [np.empty(0, np.int64)]), "28x28", "L")
+    pack.verify_packs_of({"set": name}, findings)
+    return findings
 
 
 # ---------------------------------------------------------------------------------------------------------------------

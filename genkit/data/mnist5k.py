@@ -11,8 +11,8 @@ import torch
 from genkit.contract import ImageShape
 from genkit.data import DataOptions, Missing, pack, store
 from genkit.data.dataset import Dataset, Split, divide, fingerprint
+from genkit.data.findings import Findings
 from genkit.data.pixels import wanted_shape
-from genkit.data.report import Report
 from genkit.errors import DataError
 from genkit.files import sha256_of
 
@@ -53,19 +53,19 @@ def missing(name: str) -> Missing | None:
     return None
 
 
-def verify(name: str) -> Report:
+def verify(name: str) -> Findings:
     """Check the file's sum, look for images that occur more than once, and check packs of it."""
     path = _path()
-    report = Report(source=name, files=1)
+    findings = Findings(source=name, files=1)
     try:
         images, _ = _read(path)
     except DataError as error:
-        report.problems.append(str(error))
+        findings.problems.append(str(error))
     else:
-        report.sums[str(path)] = sha256_of(path)
-        report.count(fingerprint(images), "28x28", "L")
-    pack.verify_packs_of({"set": NAME}, report)
-    return report
+        findings.sums[str(path)] = sha256_of(path)
+        findings.count(fingerprint(images), "28x28", "L")
+    pack.verify_packs_of({"set": NAME}, findings)
+    return findings
 
 
 def _path() -> Path:

@@ -38,8 +38,8 @@ from tqdm import tqdm
 from genkit.contract import ImageShape
 from genkit.data import store
 from genkit.data.dataset import Dataset, ImageFile, Split, as_tensor, divide, fingerprint, mapped_file
+from genkit.data.findings import Findings
 from genkit.data.pixels import conform
-from genkit.data.report import Report
 from genkit.errors import DataError
 from genkit.files import sha256_of
 
@@ -403,7 +403,7 @@ def _sum(path: Path) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def verify(folder: Path) -> Report:
+def verify(folder: Path) -> Findings:
     """Hash a pack's files anew and hold the sums against its manifest.
 
     Raises:
@@ -414,24 +414,24 @@ def verify(folder: Path) -> Report:
         manifest = _read_manifest(folder)
     except DAMAGED as error:
         raise DataError(f"{folder / MANIFEST}: not the manifest of a pack; {remedy}") from error
-    report = Report(source=str(folder), images=manifest.count)
+    findings = Findings(source=str(folder), images=manifest.count)
     for file, expected in manifest.sums.items():
-        report.files += 1
+        findings.files += 1
         try:
             found = _sum(folder / file)
         except DAMAGED as error:
-            report.problems.append(f"{folder / file}: can't be read ({error}); {remedy}")
+            findings.problems.append(f"{folder / file}: can't be read ({error}); {remedy}")
             continue
-        report.sums[file] = found
+        findings.sums[file] = found
         if found != expected:
-            report.problems.append(f"{folder / file}: has changed since it was written; {remedy}")
-    return report
+            findings.problems.append(f"{folder / file}: has changed since it was written; {remedy}")
+    return findings
 
 
-def verify_packs_of(source: dict[str, Any], report: Report) -> None:
-    """Enter into a source's report what there is to say of its packs: those whose `Key.source` has these items."""
+def verify_packs_of(source: dict[str, Any], findings: Findings) -> None:
+    """Enter into a source's findings what there is to say of its packs: those whose `Key.source` has these items."""
     for folder in _packs_of(source):
-        report.include(verify(folder))
+        findings.include(verify(folder))
 
 
 def sources_of(source: dict[str, Any]) -> Iterator[dict[str, SourceFile]]:

@@ -10,7 +10,7 @@ from genkit.contract import ability
 from genkit.data.dataset import Dataset
 from genkit.errors import UsageError
 from genkit.evaluate import attributes
-from genkit.evaluate.figure import Found, LeftOut
+from genkit.evaluate.figure import Found, LeftOut, Name
 from genkit.evaluate.subject import Asked, Subject
 from genkit.latent.arithmetic import parse
 
@@ -18,8 +18,7 @@ from genkit.latent.arithmetic import parse
 @torch.no_grad()
 def figures(subject: Subject, asked: Asked) -> list[Found]:
     model, dataset = subject.model, subject.dataset
-    if not ability.generates(model):
-        return [LeftOut("arithmetic", f"{subject.kind} makes no images")]
+    assert ability.generates(model)
     if not dataset.attributes:
         return [LeftOut("arithmetic", f"{dataset.name} has no attributes by which a sum could be judged")]
     if not asked.expressions:
@@ -29,18 +28,17 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
         return [LeftOut("arithmetic", judge.reason)]
     found: list[Found] = []
     for expression in asked.expressions:
-        # The three parts of a name are told by its slashes.
-        row = f"arithmetic/{' '.join(expression.split()).replace('/', '∕')}"
+        row = " ".join(expression.split())
         try:
             # Each draw has seeds of its own, which end at 2⁶³.
             measured = attributes.figures(model, dataset, expression, judge, seed=asked.seed % 2**48)
         except UsageError as error:  # too few exemplars: what is wrong with the expression itself, `check` has found
-            found.append(LeftOut(row, str(error).removeprefix("--arithmetic: ")))
+            found.append(LeftOut(Name.of("arithmetic", row), str(error).removeprefix("--arithmetic: ")))
             continue
         for each in measured:
             # The exemplars are test images, whatever the others are measured by.
-            conditions = {**subject.conditions, "split": "test", **each.conditions, "seed": asked.seed}
-            name = f"{row}/{each.name.partition('/')[2]}"
+            conditions = {**subject.conditions, **subject.given, "split": "test", **each.conditions, "seed": asked.seed}
+            name = Name.of("arithmetic", row, Name(each.name).row)
             found.append(dataclasses.replace(each, name=name, conditions=conditions))
     return found
 

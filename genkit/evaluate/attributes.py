@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from genkit.evaluate.subject import progress
 from genkit.latent import sampling
 from genkit.latent.arithmetic import Exemplars, Term, combine, matching, parse
 from genkit.latent.images import to_float
+from genkit.latent.pictures import condition_of
+from genkit.step.passes import conditions_of
 
 #: Of the paper: U(-0.25, 0.25) about a code whose prior is U(-1, 1), in standard deviations of the prior.
 JITTER = 0.25 * 3**0.5
@@ -32,6 +35,14 @@ JUDGED = 2
 SAMPLES = 2000
 
 SHARE = "share of images"
+
+
+class Pool(NamedTuple):
+    """What fits a term: codes (N, D), images (N, C, H, W), and their conditions (N, …) where the model takes them."""
+
+    codes: Tensor
+    images: Tensor
+    conditions: Tensor | None
 
 
 def literals(term: str) -> dict[str, bool]:
@@ -102,14 +113,15 @@ def figures(
     if not added:
         raise UsageError(f"--arithmetic: '{expression}' adds nothing; write 'a - b + c'")
     _, spread = sampling.prior_moments(model)
-    samples = sampling.seed_codes(model, range(SAMPLES))
-    pictures = sampling.decode(model, samples)
+    own = sampling.seed_conditions(model, range(SAMPLES))
+    samples = sampling.seed_codes(model, range(SAMPLES), own)
+    pictures = sampling.decode(model, samples, own)
     chance = succeeds(judge, pictures, goal)
     if ability.encodes(model):
         pools = image_pools(model, dataset, terms, draws * exemplars, seed)
     else:
-        pools = sample_pools(judge, samples, pictures, terms)
-    for term, (codes, _) in zip(terms, pools, strict=True):
+        pools = sample_pools(judge, samples, pictures, terms, own)
+    for term, (codes, *_) in zip(terms, pools, strict=True):
         if len(codes) < exemplars:
             source = "test images" if ability.encodes(model) else f"of {SAMPLES:,} samples"
             raise UsageError(f"--arithmetic: only {len(codes)} {source} are '{term.text}'; {exemplars} are needed")
@@ -117,12 +129,18 @@ def figures(
     in_latent: list[Tensor] = []
     alone: list[Tensor] = []
     in_pixels: list[Tensor] = []
+    told: list[Tensor] = []  # what the decoder is told of a draw's sum, and of its last added term
+    told_alone: list[Tensor] = []
     generator = torch.Generator().manual_seed(seed)
     for draw in range(draws):
         chosen = []
-        for term, (codes, images) in zip(terms, pools, strict=True):
+        for term, (codes, images, conditions_of_term) in zip(terms, pools, strict=True):
             rows = torch.randperm(len(codes), generator=generator)[:exemplars]
-            chosen.append(Exemplars(term, images[rows], codes[rows.to(codes.device)]))
+            also = None if conditions_of_term is None else conditions_of_term[rows]
+            chosen.append(Exemplars(term, images[rows], codes[rows.to(codes.device)], also))
+        if model.condition is not None:
+            for found, some in ((told, chosen), (told_alone, [chosen[added[-1]]])):
+                found += [condition_of(model.condition, some)] * (1 + NEIGHBOURS)
         noise_seed = (seed * draws + draw) * NEIGHBOURS
         for found, code in ((in_latent, combine(chosen, lambda each: each.code)), (alone, chosen[added[-1]].code)):
             around = sampling.neighbours(code, spread, JITTER, NEIGHBOURS, noise_seed)
@@ -133,15 +151,16 @@ def figures(
         "expression": expression,
         "wanted": ", ".join(name if has else f"not {name}" for name, has in goal.items()),
         "exemplars": f"{exemplars} {'test images' if ability.encodes(model) else 'judged samples'} a term",
-        "drawn from": ", ".join(f"{len(codes)} {term.text}" for term, (codes, _) in zip(terms, pools, strict=True)),
+        "drawn from": ", ".join(f"{len(codes)} {term.text}" for term, (codes, *_) in zip(terms, pools, strict=True)),
         "seed": seed,
         "judge": judge.name,
     }
 
-    def over_draws(name: str, codes: list[Tensor]) -> Figure:
+    def over_draws(name: str, codes: list[Tensor], conditions_of_sums: list[Tensor]) -> Figure:
         parts = []
-        for part in torch.cat(codes).split(sampling.CHUNK * JUDGED):
-            parts.append(succeeds(judge, sampling.decode(model, part), goal))
+        inputs = [torch.cat(each) for each in (codes, conditions_of_sums) if each]
+        for part, *also in zip(*(each.split(sampling.CHUNK * JUDGED) for each in inputs), strict=True):
+            parts.append(succeeds(judge, sampling.decode(model, part, *also), goal))
             bar.update(len(part))
         success = torch.cat(parts).view(draws, -1).mean(1)
         return share(f"arithmetic/{name}", success, SHARE, images_a_draw=1 + NEIGHBOURS, jitter=JITTER, **conditions)
@@ -149,8 +168,8 @@ def figures(
     by_chance = {key: value for key, value in conditions.items() if key != "drawn from"}
     with progress(f"sums {expression}", 2 * draws * (1 + NEIGHBOURS)) as bar:
         return [
-            over_draws("success", in_latent),
-            over_draws("last_added_term_alone", alone),
+            over_draws("success", in_latent, told),
+            over_draws("last_added_term_alone", alone, told_alone),
             share("arithmetic/pixels", succeeds(judge, torch.stack(in_pixels), goal), SHARE, **conditions),
             share("arithmetic/chance", chance, SHARE, **{**by_chance, "exemplars": "samples from the prior"}),
         ]
@@ -183,21 +202,25 @@ def succeeds(judge: Judge, images: Tensor, goal: Mapping[str, bool]) -> Tensor:
     return agree(judge.has(images), goal, judge).float()
 
 
-def image_pools(
-    model: GenerativeModel, dataset: Dataset, terms: Sequence[Term], most: int, seed: int
-) -> list[tuple[Tensor, Tensor]]:
-    """For each term, codes and images of up to `most` test images that fit it, drawn by `seed`."""
+def image_pools(model: GenerativeModel, dataset: Dataset, terms: Sequence[Term], most: int, seed: int) -> list[Pool]:
+    """For each term, up to `most` test images that fit it, drawn by `seed`."""
     pools = []
     for term in terms:
         fitting = matching(term.text, dataset, dataset.test)
         order = torch.randperm(len(fitting), generator=torch.Generator().manual_seed(seed))
-        images = to_float(dataset.test.images(fitting[order[:most]]))
-        pools.append((sampling.encode(model, images), images))
+        chosen = dataset.test.take(fitting[order[:most]])
+        images, own = to_float(chosen.images()), conditions_of(model, chosen, sampling.device_of(model))
+        pools.append(Pool(sampling.encode(model, images, own), images, own))
     return pools
 
 
-def sample_pools(judge: Judge, codes: Tensor, images: Tensor, terms: Sequence[Term]) -> list[tuple[Tensor, Tensor]]:
-    """For each term, codes and images of the samples in which the judge sees what it says."""
+def sample_pools(
+    judge: Judge, codes: Tensor, images: Tensor, terms: Sequence[Term], conditions: Tensor | None = None
+) -> list[Pool]:
+    """For each term, the samples in which the judge sees what it says."""
     seen = judge.has(images)
     masks = [agree(seen, literals(term.text), judge) for term in terms]
-    return [(codes[mask.to(codes.device)], images[mask]) for mask in masks]
+    return [
+        Pool(codes[mask.to(codes.device)], images[mask], None if conditions is None else conditions[mask])
+        for mask in masks
+    ]

@@ -9,7 +9,7 @@ from genkit.contract import ability
 from genkit.contract.ability import Classifies
 from genkit.data.batches import in_order
 from genkit.data.dataset import Dataset, Split
-from genkit.evaluate.figure import Figure, Found, LeftOut, share
+from genkit.evaluate.figure import Figure, Found, LeftOut, Name, share
 from genkit.evaluate.subject import Asked, Subject, progress
 from genkit.step.passes import evaluation_batch
 
@@ -19,8 +19,7 @@ ACCURACY = "of answers are right"
 @torch.no_grad()
 def figures(subject: Subject, asked: Asked) -> list[Found]:
     model, dataset = subject.model, subject.dataset
-    if not ability.classifies(model):
-        return [LeftOut("classification", f"{subject.kind} tells neither classes nor attributes")]
+    assert ability.classifies(model)
     attributes = tuple(model.options.attributes)
     if reason := unlike(subject, attributes, model.options.classes):
         return [LeftOut("classification", reason)]
@@ -49,7 +48,7 @@ def unlike(subject: Subject, attributes: tuple[str, ...], classes: int) -> str |
         return f"{dataset.name} has no attribute '{unknown[0]}', which {subject.kind} tells" if unknown else None
     if subject.images.labels is None:
         return f"{dataset.name} has no classes, which {subject.kind} tells"
-    if len(dataset.classes) != classes or subject.classes not in (None, dataset.classes):
+    if len(dataset.classes) != classes or subject.opened.description.classes != dataset.classes:
         return f"the classes of {dataset.name} aren't those that {subject.kind} tells"
     return None
 
@@ -82,7 +81,7 @@ def commonest_answer(truth: Tensor) -> Tensor:
 def of_each(what: str, right: dict[str, Tensor], conditions: dict[str, str | int | float]) -> list[Figure]:
     """The accuracy by class or attribute, of those that some image is of; the parts of a name are told by slashes."""
     return [
-        share(f"classification/accuracy_of_each_{what}/{name.replace('/', '∕')}", values, ACCURACY, **conditions)
+        share(Name.of("classification", f"accuracy_of_each_{what}", name), values, ACCURACY, **conditions)
         for name, values in right.items()
         if len(values)
     ]

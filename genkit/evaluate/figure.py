@@ -1,4 +1,4 @@
-"""One number, with all that it depends on: what every measurement returns."""
+"""One number, with its name and all that it depends on: what every measurement returns."""
 
 from __future__ import annotations
 
@@ -12,12 +12,45 @@ from torch import Tensor
 from genkit.evaluate.estimate import WILSON, estimate, estimate_share
 
 
+class Name(str):
+    """What a figure is called: `likelihood/nll`, or in a table of its topic `representation/svm_all_labels/code`.
+
+    What is left out may be a whole topic, `likelihood`. It is the text itself, as evaluation.json has it.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, topic: str, row: str, column: str = "") -> Name:
+        """Put together from its parts; a slash in one, of a sum or a class, becomes the sign `∕`, which looks alike."""
+        return cls("/".join(part.replace("/", "∕") for part in (topic, row, column) if part))
+
+    @property
+    def topic(self) -> str:
+        return self.partition("/")[0]
+
+    @property
+    def within(self) -> str:
+        """The name without its topic: `svm_all_labels/code`."""
+        return self.partition("/")[2]
+
+    @property
+    def row(self) -> str:
+        """What was measured: `nll`, `svm_all_labels`."""
+        return self.within.partition("/")[0]
+
+    @property
+    def column(self) -> str:
+        """Of what, in a table: `code`; else empty. What a class is called may hold further slashes in older files."""
+        return self.within.partition("/")[2]
+
+
 @dataclass(frozen=True)
 class Figure:
     """A number that a reader can hold against another's.
 
     Attributes:
-        name: topic and what is measured: `likelihood/nll`.
+        name: topic and what is measured, as `Name` takes it apart: `likelihood/nll`.
         value: what was measured.
         error: its standard error, in the same unit; None where there is nothing that it could be estimated from.
         unit: `nats an image`.

@@ -14,6 +14,7 @@ from genkit.evaluate.judge import Judge
 from genkit.evaluate.path import unevenness
 from genkit.evaluate.subject import Asked, Subject
 from genkit.latent import sampling
+from genkit.step.passes import conditions_of
 
 PATHS, POINTS = 100, 17
 
@@ -21,31 +22,35 @@ PATHS, POINTS = 100, 17
 @torch.no_grad()
 def figures(subject: Subject, asked: Asked) -> list[Found]:
     model = subject.model
-    if not ability.generates(model):
-        return [LeftOut("interpolation", f"{subject.kind} makes no images")]
+    assert ability.generates(model)
     judge = subject.extractor()
     seeds = [(asked.seed * 2 * PATHS + index) % 2**63 for index in range(2 * PATHS)]
-    starts, ends = sampling.seed_codes(model, seeds).split(PATHS)
+    # A path is of one class, and the paths are as often of each as the images.
+    chosen = subject.images.take(torch.arange(PATHS) * len(subject.images) // PATHS)
+    own = conditions_of(model, chosen, subject.device)
+    starts, ends = sampling.seed_codes(model, seeds, None if own is None else torch.cat([own, own])).split(PATHS)
     centre, _ = sampling.prior_moments(model)
     conditions = {
         **subject.conditions,
         "points": POINTS,
         "seeds": f"{seeds[0]}-{seeds[-1]}",
         "features": judge.name if isinstance(judge, Judge) else "pixels",
+        **subject.given,
     }
-    by = f"of features by the classifier {judge.sum[:8]}" if isinstance(judge, Judge) else "of pixels"
+    by = f"of features by the classifier {judge.digest[:8]}" if isinstance(judge, Judge) else "of pixels"
     unit = f"largest step over the mean, {by}"
     found: list[Found] = []
     for path in get_args(sampling.Path):
         try:
             measured = unevenness(
-                lambda codes: sampling.decode(model, codes),
+                lambda codes, *condition: sampling.decode(model, codes, *condition),
                 judge.features if isinstance(judge, Judge) else pixels,
                 starts,
                 ends,
                 path,
                 POINTS,
                 centre,
+                own,
             )
         except DataError as error:
             found.append(LeftOut(f"interpolation/{path}", str(error)))

@@ -2,7 +2,8 @@
 
 It is the model `classifier` with a fixed recipe and seed. It lies as a checkpoint in the folder `judges` of
 GENKIT_DATA, or of the user's cache where that can't be written; `.NAME-KEY.lock` beside it sees to it that one process
-trains it.
+trains it. This is the one file of evaluation that imports a model: whatever is measured, this very class judges it, and
+its options, its features and its last layer are used.
 Training anew on the same machine gives the same bits. On another it may not: a figure names the judge with its hash.
 """
 
@@ -23,6 +24,8 @@ from filelock import FileLock
 from torch import Tensor
 
 from genkit import data
+from genkit.contract import Model, ability
+from genkit.contract.ability import Classifies
 from genkit.data import DataOptions, store
 from genkit.data.dataset import Dataset
 from genkit.device import seeded
@@ -55,12 +58,14 @@ class Judge:
         classes, attributes: what it tells, by name: classes or attributes, the others being ().
         accuracy: on the test split; of attributes, the mean over them.
         accuracies: of each attribute.
-        sum: SHA-256 of its weights' file.
+        digest: SHA-256 of its weights' file.
     """
 
     def __init__(self, opened: Checkpoint, dataset: str, device: torch.device):
-        assert isinstance(opened.model, Classifier)
-        self.model = opened.model.to(device)
+        self.model: Model = opened.model.to(device)
+        assert ability.classifies(self.model)
+        self.classifier: Classifies = self.model
+        self.head = self.model.get_submodule("head")
         self.device, self.dataset = device, dataset
         self.attributes = tuple(self.model.options.attributes)
         self.classes = () if self.attributes else opened.description.classes
@@ -69,12 +74,12 @@ class Judge:
         self.accuracies = {
             name: 1 - metrics.get(f"test/error_{name}", metrics["test/error"]) for name in self.attributes
         }
-        self.sum = sha256_of(opened.path / description.MODEL)
+        self.digest = sha256_of(opened.path / description.MODEL)
 
     @property
     def name(self) -> str:
         """For a figure's conditions: `classifier of mnist 3f2a9c1d (test accuracy 99.3 %)`."""
-        return f"classifier of {self.dataset} {self.sum[:8]} (test accuracy {self.accuracy:.1%})".replace("%", " %")
+        return f"classifier of {self.dataset} {self.digest[:8]} (test accuracy {self.accuracy:.1%})".replace("%", " %")
 
     def features(self, images: Tensor) -> Tensor:
         """What the last layer sees of images (N, C, H, W) in [0, 1]: (N, F) float32 on the CPU."""
@@ -82,7 +87,7 @@ class Judge:
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Of each class, (N, classes), or of each attribute, (N, attributes), on the CPU."""
-        return self._over(images, self.model.probabilities)
+        return self._over(images, self.classifier.probabilities)
 
     def labels(self, images: Tensor) -> Tensor:
         """The likeliest class of each image: int64 (N,), an index into `classes`."""
@@ -91,7 +96,7 @@ class Judge:
     @torch.no_grad()
     def labels_of(self, features: Tensor) -> Tensor:
         """The same of the images' `features` (N, F)."""
-        return self.model.head(features.to(self.device)).argmax(1).cpu()
+        return self.head(features.to(self.device)).argmax(1).cpu()
 
     def has(self, images: Tensor) -> Tensor:
         """Which attributes each image has: bool (N, attributes)."""
@@ -115,7 +120,7 @@ def of(options: DataOptions, device: torch.device, target: str = "classes") -> J
     Raises:
         GenkitError: when the images can't be read, or no folder takes the judge.
     """
-    options = data.located(options.model_copy(update={"labels_per_class": None, "labels_seed": 0}))
+    options = data.located(options.model_copy(update={"labels_per_class": None, "labels_seed": 0, "beside": None}))
     dataset = data.load(options)
     if not (len(dataset.classes) > 1 if target == "classes" else dataset.attributes):
         return LeftOut("judge", f"{dataset.name} has no {target} that a classifier could learn")
@@ -148,7 +153,7 @@ def recipe(options: DataOptions, dataset: Dataset, target: str) -> config.Config
 
 def folder_name(settings: config.Config, dataset: Dataset) -> str:
     """Where the judge lies: another one for other images, another shape of them, or another recipe."""
-    key = [RECIPE_VERSION, dataset.sum(), list(dataset.shape), settings.options.model_dump(mode="json")]
+    key = [RECIPE_VERSION, dataset.digest(), list(dataset.shape), settings.options.model_dump(mode="json")]
     slug = re.sub(r"[^A-Za-z0-9]+", "-", Path(dataset.name).name).strip("-")[:40] or "images"
     return f"{slug}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}"
 
@@ -203,7 +208,7 @@ def train(settings: config.Config, folder: Path, device: torch.device) -> Checkp
             opened = checkpoint.read(result.checkpoint)
             kept = checkpoint.snapshot(
                 TrainingState(opened.model, 1, 1),
-                **opened.description.model_dump(include={"model", "monitor", "epoch", "seconds", "data_sum"}),
+                **opened.description.model_dump(include={"model", "monitor", "epoch", "seconds", "data_digest"}),
                 classes=opened.description.classes,
                 attributes=opened.description.attributes,
                 metrics={**opened.description.metrics, **result.metrics},

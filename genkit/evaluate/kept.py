@@ -17,6 +17,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from genkit.errors import GenkitError
+from genkit.evaluate.figure import Name
 from genkit.evaluate.topics import TOPICS
 from genkit.files import from_json, read_plain, to_json, write_file
 
@@ -67,9 +68,10 @@ class _Evaluation(BaseModel):
 def read(path: Path) -> list[dict[str, Any]]:
     """The evaluations that a file holds, the newest last; none where there is no file.
 
-    Each has `run`, `checkpoint`, `sum` (of the checkpoint), `model`, `epochs`, `dataset`, `split`, `resolution`,
-    `images`, `pictures` (name to path), `figures` and `left_out`. What this version writes also has `data_sum`. A value
-    that is no finite number is None. A file of the first version, which held one evaluation, is taken over.
+    Each has `run`, `checkpoint`, `sum` (the SHA-256 of its manifest), `model`, `epochs`, `dataset`, `split`,
+    `resolution`, `images`, `pictures` (name to path), `figures` and `left_out`. What this version writes also has
+    `data_sum`, the `Dataset.digest`. A value that is no finite number is None. A file of the first version, which held
+    one evaluation, is taken over.
 
     Raises:
         GenkitError: when it can't be read, or is something else.
@@ -152,8 +154,8 @@ def earlier(before: Sequence[dict[str, Any]], new: Mapping[str, Any]) -> dict[st
 
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    sums = {each["data_sum"] for each in (one, other) if each.get("data_sum")}
-    return len(sums) < 2 and all(one[key] == other[key] for key in SAME)
+    digests = {each["data_sum"] for each in (one, other) if each.get("data_sum")}
+    return len(digests) < 2 and all(one[key] == other[key] for key in SAME)
 
 
 def merged(before: Sequence[dict[str, Any]], new: dict[str, Any]) -> list[dict[str, Any]]:
@@ -203,7 +205,7 @@ def is_less(now: Any, before: Any) -> bool:
 
 
 def topic_of(entry: Mapping[str, Any]) -> str:
-    return str(entry["name"]).partition("/")[0]
+    return Name(entry["name"]).topic
 
 
 def topics_of(entries: Iterable[Mapping[str, Any]]) -> set[str]:

@@ -3,6 +3,8 @@
 ln p(x) is estimated by importance sampling, as Burda, Grosse and Salakhutdinov (ICLR 2016) do to compare models: with
 z₁ … zₖ from the posterior q(z|x), and the weights w = p(x|z) p(z) / q(z|x), it is ln (1/k) Σ w. The expectation of that
 is below ln p(x) for every k, and rises to it with k; for k = 1 it is the evidence lower bound.
+
+Of a model that takes a condition y, all of it is given y: ln p(x|y), p(x|z,y), q(z|x,y).
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ from torch import Tensor
 
 from genkit.contract import ability
 from genkit.contract.ability import Likelihood
+from genkit.contract.condition import given
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
+from genkit.distributions import gaussian_kl
 from genkit.evaluate.figure import Figure, LeftOut, mean
 from genkit.evaluate.reconstruction import ROUNDING, entropy, not_below
 from genkit.evaluate.subject import Asked, Subject, progress
-from genkit.models.vae import gaussian_kl
 from genkit.run.validation import active_units
 from genkit.step.passes import evaluation_batch
 
@@ -60,6 +63,7 @@ def estimate(
     k: int,
     seed: int = 0,
     advance: Callable[[float], object] = lambda images: None,
+    condition: Tensor | None = None,
 ) -> Weighed:
     """Estimate the likelihood of images (N, C, H, W) from k codes each.
 
@@ -69,34 +73,43 @@ def estimate(
     Args:
         places: int64 (N,), of the images in their set; the noise of an image depends on its place and on `seed` alone.
         advance: called with the share of an image that has been done, again and again.
+        condition: of the images, (N, …), where the model takes one.
     """
-    means, log_variances = model.posterior(images)
+    means, log_variances = model.posterior(images, *given(condition))
     rows = max(1, numbers_at_once(images.device) // images[0].numel())
     found = []
     for some in torch.arange(len(images)).split(max(1, rows // min(k, PIECE))):
         chosen = some.to(images.device)
-        mean, log_variance, these = (each[chosen] for each in (means, log_variances, images))
+        mean, log_variance, these, *also = (each[chosen] for each in (means, log_variances, images, *given(condition)))
         sums = WeightSums(len(some))
         for noise in zip(*(codes_noise(seed, int(place), k, mean.shape[1]) for place in places[some]), strict=True):
             for part in torch.stack(noise).split(max(1, rows // len(some)), 1):
-                sums.add(log_weights(model, these, mean, log_variance, part.to(images.device)))
+                sums.add(log_weights(model, these, mean, log_variance, part.to(images.device), *also))
             advance(len(some) * len(noise[0]) / k)
         found.append(sums.estimate())
     return Weighed(*(torch.cat(values) for values in zip(*found, strict=True)))
 
 
-def log_weights(model: Likelihood, images: Tensor, mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+def log_weights(
+    model: Likelihood,
+    images: Tensor,
+    mean: Tensor,
+    log_variance: Tensor,
+    noise: Tensor,
+    condition: Tensor | None = None,
+) -> Tensor:
     """ln w = ln p(x|z) + ln p(z) − ln q(z|x) of z = mean + σ·noise, in nats: (B, K).
 
     Args:
         images: (B, C, H, W).
         mean, log_variance: of q(z|x), (B, latent_dim) each.
         noise: N(0, I), (B, K, latent_dim).
+        condition: of the images, (B, …), where the model takes one.
     """
     z = torch.addcmul(mean.unsqueeze(1), (log_variance / 2).exp().unsqueeze(1), noise)
     # The normalising constants of the two Gaussians are the same but for σ.
     prior_to_posterior = 0.5 * (noise.square() - z.square()).sum(2) + 0.5 * log_variance.sum(1, keepdim=True)
-    return model.log_likelihood(z, images) + prior_to_posterior
+    return model.log_likelihood(z, images, *given(condition)) + prior_to_posterior
 
 
 def codes_noise(seed: int, place: int, k: int, dim: int) -> Iterator[Tensor]:
@@ -149,16 +162,19 @@ class WeightSums:
 @torch.no_grad()
 def figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]:
     model = subject.model
-    if not ability.tells_likelihood(model):
-        return [LeftOut("likelihood", f"{subject.kind} has no posterior, and so doesn't say how likely an image is")]
+    assert ability.tells_likelihood(model)
     bound = elbo(subject, asked)
     chosen = subject.images.take(subject.images.spread(asked.nll_images))
     entropies = pixel_entropies(subject, subject.images)
-    conditions = {**subject.conditions, "targets": targets_in_words(subject, entropies, asked.seed)}
+    conditions = {
+        **subject.conditions,
+        "targets": targets_in_words(subject, entropies, asked.seed),
+        **likelihood_of(subject),
+    }
     with progress(f"likelihood, {asked.k:,} codes an image", len(chosen)) as bar:
         parts = [
-            estimate(model, images, places, asked.k, asked.seed, bar.update)
-            for images, places in observed(subject, chosen, asked)
+            estimate(model, images, places, asked.k, asked.seed, bar.update, condition)
+            for images, places, condition in observed(subject, chosen, asked)
         ]
     found = Weighed(*(torch.cat(values) for values in zip(*parts, strict=True)))
     weighted = {**conditions, "k": asked.k, "seed": asked.seed}
@@ -168,7 +184,7 @@ def figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]:
     if gap.value < -ROUNDING:
         nll = dataclasses.replace(nll, warning=f"it is above the −ELBO of the same codes by {-gap.value:.2f}: a fault")
     neg_elbo = mean("likelihood/neg_elbo", bound.reconstruction + bound.kl, "nats an image", **sampled)
-    codes = {**subject.conditions, "n": len(bound.kl), "latent_dim": model.options.latent_dim}
+    codes = {**subject.conditions, **subject.given, "n": len(bound.kl), "latent_dim": model.options.latent_dim}
     return [
         not_below(neg_elbo, float(entropies.mean()), "the pixels' own entropy"),
         mean("likelihood/reconstruction", bound.reconstruction, "nats an image", **sampled),
@@ -207,21 +223,22 @@ def elbo(subject: Subject, asked: Asked) -> Bound:
     assert ability.tells_likelihood(model)
     parts = []
     with progress("evidence lower bound", len(subject.images)) as bar:
-        for images, places in observed(subject, subject.images, asked):
-            mean, log_variance = model.posterior(images)
+        for images, places, condition in observed(subject, subject.images, asked):
+            mean, log_variance = model.posterior(images, *given(condition))
             noise = torch.stack(
                 [torch.randn(mean.shape[1], generator=image_generator(asked.seed, int(each), ELBO)) for each in places]
             )
             z = torch.addcmul(mean, (log_variance / 2).exp(), noise.to(mean))
-            reconstruction = -model.log_likelihood(z.unsqueeze(1), images)[:, 0]
+            reconstruction = -model.log_likelihood(z.unsqueeze(1), images, *given(condition))[:, 0]
             kl = gaussian_kl(mean, log_variance).sum(1)
             parts.append([each.cpu().double() for each in (reconstruction, kl, mean, log_variance.exp(), z)])
             bar.update(len(images))
     return Bound(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
-def observed(subject: Subject, split: Split, asked: Asked) -> Iterator[tuple[Tensor, Tensor]]:
-    """A split's images (B, C, H, W) as the model's likelihood is of them, and their places (B,), batch by batch.
+def observed(subject: Subject, split: Split, asked: Asked) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """A split's images (B, C, H, W) as the model's likelihood is of them, their places (B,), and their conditions,
+    where the model takes them, batch by batch.
 
     Where it is of binary pixels, each is drawn once, with its grey value's odds, by the seed and the image's place.
     """
@@ -232,7 +249,7 @@ def observed(subject: Subject, split: Split, asked: Asked) -> Iterator[tuple[Ten
             generators = [image_generator(asked.seed, int(place), BITS) for place in places]
             draws = torch.stack([torch.rand(*subject.model.image, generator=each) for each in generators])
             images = (draws.to(images) < images).to(images.dtype)
-        yield images, places
+        yield images, places, subject.model.condition_of(batch)
 
 
 def pixel_entropies(subject: Subject, split: Split) -> Tensor:
@@ -244,6 +261,11 @@ def pixel_entropies(subject: Subject, split: Split) -> Tensor:
         return torch.full((len(split),), 0.0 if subject.model.pixels == "bits" else -math.inf, dtype=torch.float64)
     batches = in_order(split, evaluation_batch(subject.model.image), subject.device)
     return torch.cat([entropy(batch.images).cpu().double() for batch in batches])
+
+
+def likelihood_of(subject: Subject) -> dict[str, str]:
+    """What the likelihood is given, where it is given anything."""
+    return {name: f"{what} y: p(x|y), not p(x)" for name, what in subject.given.items()}
 
 
 def targets_in_words(subject: Subject, entropies: Tensor, seed: int) -> str:

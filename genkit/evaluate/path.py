@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from genkit.contract.condition import given
 from genkit.errors import DataError, UsageError
 from genkit.evaluate.estimate import Estimate, checked, estimate
 from genkit.latent import sampling
@@ -14,13 +15,14 @@ from genkit.latent import sampling
 
 @torch.no_grad()
 def unevenness(
-    decode: Callable[[Tensor], Tensor],
+    decode: Callable[..., Tensor],
     features: Callable[[Tensor], Tensor],
     starts: Tensor,
     ends: Tensor,
     path: sampling.Path = "slerp",
     points: int = 17,
     centre: Tensor | None = None,
+    conditions: Tensor | None = None,
 ) -> Estimate:
     """The largest step along a path over its mean step: 1 for a path that is walked evenly, points − 1 for one jump.
 
@@ -29,11 +31,12 @@ def unevenness(
     points, so it depends on the features and on how many points there are.
 
     Args:
-        decode: codes (B, D) to images (B, C, H, W).
+        decode: codes (B, D) to images (B, C, H, W); with `conditions`, of codes and their conditions (B, …).
         features: images to (B, F).
         starts, ends: codes (P, D), the two ends of each path.
         points: on a path, both ends included; at least 3.
         centre: (D,) about which slerp turns, as in `sampling.interpolate`.
+        conditions: (P, …), of a decoder that takes one: the whole of a path is of one.
 
     Returns:
         The mean over the paths on which features change at all, with its standard error.
@@ -45,9 +48,10 @@ def unevenness(
     if points < 3:
         raise UsageError(f"a path of {points} points has no two steps to compare; take 3 points or more")
     ratios = []
-    for start, end in zip(starts, ends, strict=True):
+    for start, end, *also in zip(starts, ends, *given(conditions), strict=True):
         (codes,) = sampling.interpolate(torch.stack([start, end]), points, path, centre)
-        steps = checked(features(decode(codes))).diff(dim=0).square().sum(1).sqrt()
+        images = decode(codes, *(each.expand(points, *each.shape) for each in also))
+        steps = checked(features(images)).diff(dim=0).square().sum(1).sqrt()
         if steps.any():
             ratios.append(steps.max() / steps.mean())
     if not ratios:

@@ -17,7 +17,7 @@ from genkit.data.batches import in_order
 from genkit.evaluate import pca
 from genkit.evaluate.figure import Figure, LeftOut, mean
 from genkit.evaluate.subject import Asked, Subject, progress
-from genkit.step.passes import evaluation_batch
+from genkit.step.passes import evaluation_batch, told
 
 #: SSIM as Wang et al. define it: the window's side and deviation in pixels, and the two constants.
 WINDOW, DEVIATION, K1, K2 = 11, 1.5, 0.01, 0.03
@@ -32,13 +32,14 @@ ROUNDING = 1e-2
 @torch.no_grad()
 def figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]:
     model = subject.model
-    if not ability.encodes(model):
-        return [LeftOut("reconstruction", f"{subject.kind} has no encoder, so it gives no image back")]
+    assert ability.encodes(model)
+    assert ability.generates(model)
     odds = model.pixels != "value"
     values: dict[str, list[Tensor]] = {}
     with progress("reconstruction", len(subject.images)) as bar:
         for batch in in_order(subject.images, evaluation_batch(model.image), subject.device):
-            output = model.decode(model.encode(batch.images))  # type: ignore[operator]  # a module, for mypy
+            also = told(model, batch)
+            output = model.decode(model.encode(batch.images, *also), *also)  # type: ignore[operator]  # a module, for mypy
             found = {
                 "squared_error": squared_error(output, batch.images),
                 "psnr": psnr(output, batch.images),
@@ -50,7 +51,7 @@ def figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]:
                 values.setdefault(name, []).append(each.cpu())
             bar.update(len(batch.images))
     columns = {name: torch.cat(parts) for name, parts in values.items()}
-    conditions = subject.conditions
+    conditions = {**subject.conditions, **subject.given}
     pixels = model.image.numbers
     side = min(WINDOW, smaller_odd(model.image.height), smaller_odd(model.image.width))
     results: list[Figure | LeftOut] = [

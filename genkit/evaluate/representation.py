@@ -17,10 +17,10 @@ from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.device import seeded
 from genkit.errors import UsageError
-from genkit.evaluate.figure import Figure, Found, LeftOut
+from genkit.evaluate.figure import Figure, Found, LeftOut, Name
 from genkit.evaluate.probe import NEIGHBOURS, PENALTY, Method, probe
 from genkit.evaluate.subject import Asked, Subject, progress
-from genkit.step.passes import evaluation_batch
+from genkit.step.passes import evaluation_batch, told
 
 #: Training images and test images at most, evenly spaced, and numbers of all features of the training images.
 TRAIN, TEST, NUMBERS = 10_000, 5_000, 1 << 23
@@ -35,8 +35,8 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
     if subject.split == "train":
         return [LeftOut("representation", "a probe learns from training images; choose --split test or val")]
     try:
-        width = model.representation(torch.zeros(1, *model.image, device=subject.device)).shape[1]
-    except NotImplementedError as error:
+        width = features(model, subject.images.take(slice(0, 1)), subject).shape[1]
+    except UsageError as error:
         return [LeftOut("representation", str(error))]
     train = dataset.train.take(dataset.train.spread(min(TRAIN, NUMBERS // max(width, model.image.numbers))))
     test = subject.images.take(subject.images.spread(TEST))
@@ -53,6 +53,8 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
             known, questions = (features(seer, split, subject) for split in (train, test))
             for method in get_args(Method):
                 conditions = {**subject.conditions, "features": words, "training images": len(train)}
+                if seer is not None:
+                    conditions |= subject.given
                 found += scores(method, name, known, train, questions, test, conditions, asked.seed, dataset.classes)
                 bar.update()
     return unique(found)
@@ -71,7 +73,10 @@ def features(model: Model | None, split: Split, subject: Subject) -> Tensor:
     """The representation of a split's images (N, F), on the CPU; their pixels where there is no model."""
     parts = []
     for batch in in_order(split, evaluation_batch(subject.model.image), subject.device):
-        parts.append((batch.images.flatten(1) if model is None else model.representation(batch.images)).cpu())
+        if model is None:
+            parts.append(batch.images.flatten(1).cpu())
+        else:
+            parts.append(model.representation(batch.images, *told(model, batch)).cpu())
     return torch.cat(parts)
 
 
@@ -96,14 +101,16 @@ def scores(
     found: list[Found] = []
     for score in results:
         labels = "all_labels" if score.per_class is None else f"{score.per_class}_per_class"
-        row = f"representation/{method}_{labels}"
+        row = f"{method}_{labels}"
         if score.accuracy is None:
-            found.append(LeftOut(row, score.reason or ""))
+            found.append(LeftOut(Name.of("representation", row), score.reason or ""))
             continue
         about = {**conditions, "test images": len(test), "draws": score.accuracy.n, "seed": seed}
         if method == "svm":
             about["weight of errors (C)"] = PENALTY
         else:
             about["neighbours"] = f"{NEIGHBOURS}, or as many as a class has"
-        found.append(Figure(f"{row}/{name}", score.accuracy.value, score.accuracy.error, "accuracy", about))
+        found.append(
+            Figure(Name.of("representation", row, name), score.accuracy.value, score.accuracy.error, "accuracy", about)
+        )
     return found

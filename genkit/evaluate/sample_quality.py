@@ -18,11 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genkit.contract import GenerativeModel, ability
+from genkit.contract.condition import given
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.errors import DataError
 from genkit.evaluate.estimate import WILSON, Estimate
-from genkit.evaluate.figure import Figure, Found, LeftOut, Picture
+from genkit.evaluate.figure import Figure, Found, LeftOut, Name, Picture
 from genkit.evaluate.judge import Judge
 from genkit.evaluate.neighbours import Neighbours, nearest
 from genkit.evaluate.samples import (
@@ -39,7 +40,7 @@ from genkit.latent import images as pictures
 from genkit.latent import sampling
 from genkit.latent.images import Row, to_float, to_uint8
 from genkit.run.validation import sliced_wasserstein
-from genkit.step.passes import evaluation_batch
+from genkit.step.passes import conditions_of, evaluation_batch
 
 #: Samples at most, where nothing else is asked for; and at least, or a neighbourhood would hold all of them.
 MOST, FEWEST = 10_000, 6
@@ -83,8 +84,7 @@ class Seen(NamedTuple):
 @torch.no_grad()
 def figures(subject: Subject, asked: Asked) -> list[Found]:
     model = subject.model
-    if not ability.generates(model):
-        return [LeftOut("samples", f"{subject.kind} makes no images")]
+    assert ability.generates(model)
     available = len(subject.images)
     count = min(asked.samples or min(MOST, available // 2), available)
     if count < FEWEST:
@@ -93,7 +93,9 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
     judge = subject.extractor()
     # 2⁶³ is where a generator's seeds end.
     seeds = [(asked.seed * count + index) % 2**63 for index in range(count)]
-    ours = draw(model, seeds, judge)
+    # As often of each class as the real images that samples are held against.
+    condition = conditions_of(model, subject.images.take(subject.images.spread(count)), subject.device)
+    ours = draw(model, seeds, judge, condition)
     if ours is None:
         reason = "some samples aren't finite numbers: the model's training diverged; use an earlier checkpoint"
         return [LeftOut("samples", reason)]
@@ -102,6 +104,8 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
     order = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(asked.seed))
     real = look_at(chosen, subject, judge)
     conditions = {**subject.conditions, "n": count, "seeds": f"{seeds[0]}-{seeds[-1]}"}
+    if condition is not None:
+        conditions["given"] = f"{subject.given['given']}, as often as among {count:,} real ones"
     found: list[Found] = []
     if isinstance(judge, LeftOut):
         found += [LeftOut(f"samples/{name}", judge.reason) for name in (*DISTANCES, *OF_CLASSES)]
@@ -113,21 +117,26 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
     return [*found, *copies(subject, ours.pixels, seeds)]
 
 
-def draw(model: GenerativeModel, seeds: Sequence[int], judge: Judge | LeftOut) -> Seen | None:
+def draw(
+    model: GenerativeModel, seeds: Sequence[int], judge: Judge | LeftOut, condition: Tensor | None = None
+) -> Seen | None:
     """The samples that the seeds give, as `genkit sample` gives them; None where some aren't finite.
+
+    Of a model that takes a condition, those of the conditions (N, …).
 
     They are rounded to 8 bits, as the real images are, or their fine grain would tell them apart.
     """
     keep = PIXEL_NUMBERS // model.image.numbers
     pixels, features = [], []
-    codes = sampling.seed_codes(model, seeds)
+    codes, size = sampling.seed_codes(model, seeds, condition), evaluation_batch(model.image)
+    parts = zip(*(each.split(size) for each in (codes, *given(condition))), strict=True)
     with progress("samples", len(codes)) as bar:
-        for start, part in enumerate(codes.split(evaluation_batch(model.image))):
-            made = sampling.decode(model, part)
+        for start, (part, *also) in enumerate(parts):
+            made = sampling.decode(model, part, *also)
             if not made.isfinite().all():
                 return None
             made = to_uint8(made)
-            pixels.append(made[: max(0, keep - start * evaluation_batch(model.image))])
+            pixels.append(made[: max(0, keep - start * size)])
             if isinstance(judge, Judge):
                 features.append(judge.features(to_float(made)))
             bar.update(len(part))
@@ -158,7 +167,7 @@ def judged(
     """Distances, overlap and classes of features (N, F), each beside what real images come to."""
     real = everything[order[:count]]
     conditions = {**conditions, "features": judge.name}
-    by = f"by the classifier {judge.sum[:8]}"
+    by = f"by the classifier {judge.digest[:8]}"
     share = f"a share, {by}"
     measures: list[tuple[Mapping[str, str], Callable[[Tensor, Tensor], Any], dict]] = [
         ({"frechet": f"squared, of features {by}"}, frechet_distance, {}),
@@ -191,7 +200,7 @@ def judged(
             found.append(Figure(f"samples/{name}{suffix}", estimate.value, estimate.error, unit, said))
     for name, each, error in zip(judge.classes, histograms[0].shares, histograms[0].errors, strict=True):
         said = {**conditions, "error": WILSON} if float(each) in (0, 1) else conditions
-        found.append(Figure(f"samples/share_of_each_class/{name}", float(each), float(error), share, said))
+        found.append(Figure(Name.of("samples", "share_of_each_class", name), float(each), float(error), share, said))
     return found
 
 
@@ -348,10 +357,10 @@ def sheet(
             rows.append(Row("", samples[:0]))
         apart = [f"{distances[index]:.2f}" for index in chosen.tolist()]
         rows += [Row(caption, images, names), Row("nearest training image, and its distance", training, apart)]
-    checkpoint = f", checkpoint {subject.checkpoint}" if subject.checkpoint else ""
     title = (
-        f"{subject.name}{checkpoint}: {len(samples):,} samples and their nearest training images. Their distance is "
-        f"the root of the summed squares of differences of pixels, which go from 0 to 1: {ours.quantile(0.5):.2f} in "
-        f"the median, and {usual.quantile(0.5):.2f} that of {len(held_out):,} real held-out images from theirs"
+        f"{subject.opened.name}, checkpoint {subject.opened.checkpoint.path.name}: {len(samples):,} samples and their "
+        "nearest training images. Their distance is the root of the summed squares of differences of pixels, which go "
+        f"from 0 to 1: {ours.quantile(0.5):.2f} in the median, and {usual.quantile(0.5):.2f} that of "
+        f"{len(held_out):,} real held-out images from theirs"
     )
     return pictures.sheet(rows, title=title)

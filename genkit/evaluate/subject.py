@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,47 +13,68 @@ from genkit.contract import Model
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset, Split
 from genkit.evaluate.figure import LeftOut
+from genkit.keep.opened import Opened
 
 if TYPE_CHECKING:
     from genkit.evaluate.judge import Judge
 
 
-@dataclass(frozen=True)
+#: What a model that takes a condition is told of every image that it is measured by.
+TOLD = {"class": "each image's class", "attributes": "each image's attributes", "image": "an image for each"}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Subject:
     """A trained model and the images to measure it by.
 
     Attributes:
-        name: of the run, for people.
-        model: in evaluation mode, on `device`.
-        kind: the model's name: `vae`.
+        opened: the model.
+        data: what `dataset` was loaded from.
         dataset: all splits, of the model's own shape; a measurement may fit something to `dataset.train`.
         split: the name of the split that `images` are of.
         images: those to measure by, at least one.
-        data: what `dataset` was loaded from.
-        own: whether these are the images that the model was trained on.
-        device: where the model is.
-        sum: SHA-256 of the checkpoint's manifest, which holds the SHA-256 of its every file.
-        checkpoint: its name, for people.
-        classes: the names of the classes that the model was trained on; None where that isn't known.
     """
 
-    name: str
-    model: Model
-    kind: str
+    opened: Opened
+    data: DataOptions
     dataset: Dataset
     split: str
     images: Split
-    data: DataOptions
-    own: bool
-    device: torch.device
-    sum: str
-    checkpoint: str = ""
-    classes: tuple[str, ...] | None = None
+
+    @property
+    def model(self) -> Model:
+        """In evaluation mode, on `device`."""
+        return self.opened.model
+
+    @property
+    def device(self) -> torch.device:
+        return self.opened.device
+
+    @property
+    def kind(self) -> str:
+        """The model's name: `vae`."""
+        return self.opened.kind
+
+    @cached_property
+    def data_digest(self) -> str:
+        """`Dataset.digest` of the images."""
+        return self.dataset.digest()
+
+    @property
+    def own(self) -> bool:
+        """Whether these are the images that the model was trained on: by content, whatever the set is called."""
+        same = self.opened.description.is_of(self.data_digest)
+        return self.data == self.opened.data_options() if same is None else same
 
     @property
     def conditions(self) -> dict[str, str | int | float]:
         """What every figure of it depends on."""
         return {"dataset": self.dataset.name, "split": self.split, "resolution": str(self.model.image)}
+
+    @property
+    def given(self) -> dict[str, str | int | float]:
+        """What a figure of codes or images depends on besides, where the model takes a condition."""
+        return {} if self.model.condition is None else {"given": TOLD[self.model.condition.kind]}
 
     def judge(self, target: str = "classes") -> Judge | LeftOut:
         """The classifier of these images (`judge.of`), trained first if there is none yet; or why there is none."""

@@ -1,10 +1,10 @@
-"""Which topics there are, and which file measures each. A topic is one file with one function, and one line here:
+"""Which topics there are, what each needs, and which file measures it. A topic is one file with one function:
 
     figures(subject: Subject, asked: Asked) -> list[Found]
 
-A figure's name begins with its topic: `likelihood/nll`. One of three parts, `representation/svm_all_labels/code`, is
-a table's: topic, row and column. What a model or its images don't allow is a `LeftOut`; no topic
-asks for a model by its name. Nothing is imported before it is asked for.
+and one line here, which says what a model must be able to do (`contract/ability.py`); of one that can't, the topic is
+left out without being asked. A figure's name begins with its topic (`figure.Name`). What the images don't allow is a
+`LeftOut`, too; no topic asks for a model by its name. Nothing is imported before it is asked for.
 """
 
 from __future__ import annotations
@@ -13,23 +13,38 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from genkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from genkit.contract import Model
+    from genkit.contract.ability import Ability
     from genkit.evaluate.figure import Found
     from genkit.evaluate.subject import Asked, Subject
 
-#: Topic to its file in this folder, in the order in which they are shown.
+
+class Topic(NamedTuple):
+    """What is measured by one file.
+
+    Attributes:
+        file: its name in this folder.
+        needs: the names of the abilities that a model must have: "encodes".
+    """
+
+    file: str
+    needs: tuple[str, ...] = ()
+
+
+#: In the order in which they are shown.
 TOPICS = {
-    "reconstruction": "reconstruction",
-    "likelihood": "likelihood",
-    "classification": "classification",
-    "samples": "sample_quality",
-    "representation": "representation",
-    "interpolation": "interpolation",
-    "arithmetic": "arithmetic",
+    "reconstruction": Topic("reconstruction", needs=("encodes", "generates")),
+    "likelihood": Topic("likelihood", needs=("likelihood",)),
+    "classification": Topic("classification", needs=("classifies",)),
+    "samples": Topic("sample_quality", needs=("generates",)),
+    "representation": Topic("representation"),
+    "interpolation": Topic("interpolation", needs=("generates",)),
+    "arithmetic": Topic("arithmetic", needs=("generates",)),
 }
 
 
@@ -49,11 +64,24 @@ def chosen(only: str | None) -> list[str]:
     return [name for name in TOPICS if name in names]
 
 
+def lacking(model: Model | type[Model], topic: str) -> Ability | None:
+    """The first ability that a topic needs and that a model, or every model of a class, lacks."""
+    from genkit.contract import ability
+
+    known = {each.name: each for each in ability.ABILITIES}
+    return next((known[need] for need in TOPICS[topic].needs if not ability.has(model, known[need])), None)
+
+
 def measure(subject: Subject, asked: Asked, topics: Iterable[str]) -> list[Found]:
     """All figures of the topics, in order; one that is no finite number has a warning."""
+    from genkit.evaluate.figure import LeftOut
+
     found: list[Found] = []
     for topic in topics:
-        found += import_module(f"genkit.evaluate.{TOPICS[topic]}").figures(subject, asked)
+        if lacks := lacking(subject.model, topic):
+            found.append(LeftOut(topic, f"{subject.kind} {lacks.lacks}"))
+        else:
+            found += import_module(f"genkit.evaluate.{TOPICS[topic].file}").figures(subject, asked)
     return [warned(each) for each in found]
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from genkit.latent.embedding import PrincipalAxes, Projection
+from genkit.latent.projection import PrincipalAxes, Projection
 
 #: Points from which the code of a place between them is averaged.
 NEIGHBOURS = 8

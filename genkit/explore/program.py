@@ -190,31 +190,45 @@ class _Part(NamedTuple):
     shape: torch.Size
 
 
-class _Method(nn.Module):
-    """A model's method in the place of its forward."""
+class _Joined(NamedTuple):
+    """A row of numbers with constants behind it, which the linear layer that reads it takes into its bias."""
 
-    def __init__(self, model: nn.Module, name: str):
+    of: _Value
+    constants: Tensor
+    shape: torch.Size
+
+
+class _Method(nn.Module):
+    """A model's method in the place of its forward; a condition is a constant of it."""
+
+    condition: Tensor
+
+    def __init__(self, model: nn.Module, name: str, condition: Tensor | None):
         super().__init__()
-        self.model, self.name = model, name
+        self.model, self.name, self.told = model, name, condition is not None
+        if condition is not None:
+            self.register_buffer("condition", condition)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return getattr(self.model, self.name)(inputs)
+        method = getattr(self.model, self.name)
+        return method(inputs, self.condition) if self.told else method(inputs)
 
 
-def read(model: nn.Module, method: str, inputs: Tensor) -> Program:
+def read(model: nn.Module, method: str, inputs: Tensor, condition: Tensor | None = None) -> Program:
     """The steps of a model's method.
 
     Args:
         model: in evaluation mode.
         method: its name: `decode`.
         inputs: one input, with a batch of one, on the model's device.
+        condition: (1, …), of a model that takes one: the steps are those of this one alone.
 
     Raises:
         RefusedError: when the method does anything that isn't among the steps.
     """
     try:
         with torch.no_grad():
-            exported = torch.export.export(_Method(model, method), (inputs,), strict=False)
+            exported = torch.export.export(_Method(model, method, condition), (inputs,), strict=False)
     except Exception as error:  # as many kinds as there are ways to write a method that can't be recorded
         raise RefusedError(f"torch can't record {method}: {str(error).strip().partition(chr(10))[0][:200]}") from error
     kept = {**exported.state_dict, **exported.constants}
@@ -281,9 +295,11 @@ class _Reader:
         self.steps.append(Step(op, tuple(each.number for each in inputs), settings, weights or {}, offsets or {}))
         return _Value(len(self.steps), self.shape)
 
-    def same(self, x: _Value, *_shape: Any, **_named: Any) -> _Value:
+    def same(self, x: _Value | _Joined, *_shape: Any, **_named: Any) -> _Value | _Joined:
         """The same numbers in the same order, be it with another shape."""
         assert self.shape is not None
+        if isinstance(x, _Joined) and x.shape == self.shape:
+            return x
         if not isinstance(x, _Value) or math.prod(self.shape) != math.prod(x.shape):
             raise RefusedError("it changes a shape in an uncommon way")
         return _Value(x.number, self.shape)
@@ -325,7 +341,20 @@ class _Reader:
         self.shape = part.shape
         return self.step("part", part.of, start=part.start, size=math.prod(part.shape))
 
-    def op_linear(self, x: _Value, weight: Tensor, bias: Tensor | None = None) -> _Value:
+    def op_cat(self, parts: Sequence[Any], dim: int = 0) -> _Joined:
+        """Constants behind a row of numbers, as a condition is."""
+        assert self.shape is not None
+        first, *rest = parts
+        constant = all(isinstance(each, Tensor) for each in rest)
+        if not isinstance(first, _Value) or not constant or len(self.shape) != 2 or dim % 2 != 1:
+            raise RefusedError("it puts images side by side")
+        return _Joined(first, torch.cat(rest, 1), self.shape)
+
+    def op_linear(self, x: _Value | _Joined, weight: Tensor, bias: Tensor | None = None) -> _Value:
+        if isinstance(x, _Joined):
+            own = x.of.shape[1]
+            fixed = weight[:, own:].double() @ x.constants[0].double() + (0 if bias is None else bias.double())
+            x, weight, bias = x.of, weight[:, :own].contiguous(), fixed.float()
         if len(x.shape) != 2:
             raise RefusedError("it uses linear of something that isn't a row of numbers")
         outputs, inputs = weight.shape

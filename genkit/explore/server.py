@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
+from genkit import registry
 from genkit.errors import GenkitError, in_one_line
 from genkit.explore.space import AT_ONCE, TERMS, Found, Space, Term
 
@@ -50,7 +51,13 @@ STATIC = {
     "index.html": "text/html; charset=utf-8",
     "page.css": "text/css; charset=utf-8",
     **dict.fromkeys(
-        ("latent.js", "live.js", "map.js", "gif.js", "page.js"), "text/javascript; charset=utf-8"
+        (
+            "latent.js", "live.js", "map.js", "gif.js", "dom.js", "status.js", "saving.js", "busy.js", "state.js",
+            "pictures.js", "numbers.js", "names.js", "ask.js", "originals.js", "player.js", "tabs.js", "current.js",
+            "thumbs.js", "legend.js", "walk.js", "files.js", "calculate.js", "sliders.js", "reconstruct.js", "drop.js",
+            "onmap.js", "introduce.js", "page.js",
+        ),
+        "text/javascript; charset=utf-8",
     ),
 }  # fmt: skip
 TEXT, JSON, LINES, BINARY = (
@@ -155,8 +162,46 @@ def read_indices(body: bytes, count: int) -> Tensor:
     return torch.from_numpy(numbers.astype(np.int64))
 
 
-def read_terms(body: bytes, space: Space) -> list[Term]:
-    """The terms of a sum: {"terms": [{"sign": 1, "term": "label:7"}, …]}.
+def read_condition(body: bytes, space: Space) -> tuple[Tensor | None, bytes]:
+    """What the decoder is told, (1, …), and the rest of a body.
+
+    Where it can be told something, the body begins with it, as float32: the number of a class, or each attribute's
+    share in [0, 1].
+
+    Raises:
+        Refused: for anything else.
+    """
+    chooser = space.chooser()
+    if chooser is None:
+        return None, body
+    size = 4 * len(chooser["first"])
+    if len(body) < size:
+        raise Refused(400, f"the body has {len(body)} bytes, and begins with a condition of {size}")
+    return as_condition(np.frombuffer(body[:size], "<f4").astype(np.float32).tolist(), space), body[size:]
+
+
+def as_condition(numbers: Any, space: Space) -> Tensor | None:
+    """A condition (1, …) from what a page says: of a class [its number], of attributes each one's share.
+
+    Raises:
+        Refused: when there is no such condition.
+    """
+    chooser = space.chooser()
+    if chooser is None:
+        return None
+    count = len(chooser["names"])
+    numeric = isinstance(numbers, list) and len(numbers) == len(chooser["first"]) and all(map(is_bounded, numbers))
+    if chooser["kind"] == "class":
+        if not numeric or numbers[0] != int(numbers[0]) or not 0 <= numbers[0] < count:
+            raise Refused(400, f"there are {count} classes, 0 to {count - 1}")
+        return torch.tensor([int(numbers[0])])
+    if not numeric or not all(0 <= each <= 1 for each in numbers):
+        raise Refused(400, f"a condition is {count} numbers in [0, 1]")
+    return torch.tensor([numbers], dtype=torch.float32)
+
+
+def read_terms(body: bytes, space: Space) -> tuple[list[Term], Tensor | None]:
+    """The terms of a sum: {"terms": [{"sign": 1, "term": "label:7"}, …]}; with "condition" where there is one.
 
     Raises:
         Refused: for anything else.
@@ -168,7 +213,7 @@ def read_terms(body: bytes, space: Space) -> list[Term]:
     terms = asked.get("terms") if isinstance(asked, dict) else None
     if not isinstance(terms, list) or not 1 <= len(terms) <= TERMS:
         raise Refused(400, f'a sum is {{"terms": […]}}, with 1 to {TERMS} terms')
-    return [read_term(each, space) for each in terms]
+    return [read_term(each, space) for each in terms], as_condition(asked.get("condition"), space)
 
 
 def read_term(asked: Any, space: Space) -> Term:
@@ -243,8 +288,10 @@ class Desk:
             "points.bin": Answer(BINARY, as_bytes(space.points(), "<f4")),
             "labels.bin": Answer(BINARY, as_bytes(space.labels(), "<i2")),
         }
-        codes = max(BODY, AT_ONCE * 4 * space.latent_dim)
-        sums = BODY + TERMS * (32 * space.latent_dim + 2 * space.image.numbers)
+        chooser = space.chooser()
+        told = 0 if chooser is None else len(chooser["first"])
+        codes = max(BODY, AT_ONCE * 4 * space.latent_dim) + 4 * told
+        sums = BODY + TERMS * (32 * space.latent_dim + 2 * space.image.numbers) + 32 * told
         self.questions = {
             "decode": Question(self.decode, BINARY, codes),
             "under": Question(self.under, BINARY, BODY),
@@ -254,7 +301,7 @@ class Desk:
             "seeds": Question(self.seeds, BINARY, BODY),
             "near": Question(self.near, BINARY, codes),
             "sum": Question(self.sum, JSON, sums),
-            "file": Question(self.file, BINARY, FILE),
+            "file": Question(self.file, BINARY, FILE + 4 * told),
         }
 
     @property
@@ -294,7 +341,7 @@ class Desk:
         except ConnectionError:
             raise
         except Exception as error:
-            logger.warning("a request failed: %s: %s", type(error).__name__, in_one_line(error))
+            logger.warning("a request failed: %s", registry.blamed(error))
             answer = Answer(TEXT, b"this request can't be answered", 400)
         headers = [("Content-Type", answer.kind), *HEADERS]
         if isinstance(answer.body, bytes):
@@ -357,17 +404,20 @@ class Desk:
         return Answer(STATIC[name], (files("genkit.explore") / "static" / name).read_bytes())
 
     def decode(self, body: bytes) -> Answer:
+        condition, body = read_condition(body, self.space)
         codes = read_codes(body, self.space.latent_dim)
-        return Answer(BINARY, as_bytes(self.alone(self.space.decode, codes), "u1"))
+        return Answer(BINARY, as_bytes(self.alone(self.space.decode, codes, condition), "u1"))
 
     def under(self, body: bytes) -> Answer:
+        condition, body = read_condition(body, self.space)
         x, y = read_codes(body, 2, 1)[0].tolist()
-        code, pixels = self.alone(self.space.under, x, y)
+        code, pixels = self.alone(self.space.under, x, y, condition)
         return Answer(BINARY, as_bytes(code, "<f4") + as_bytes(pixels, "u1"))
 
     def place(self, body: bytes) -> Answer:
+        condition, body = read_condition(body, self.space)
         codes = read_codes(body, self.space.latent_dim)
-        return Answer(BINARY, as_bytes(self.alone(self.space.place, codes), "<f4"))
+        return Answer(BINARY, as_bytes(self.alone(self.space.place, codes, condition), "<f4"))
 
     def originals(self, body: bytes) -> Answer:
         indices = read_indices(body, len(self.space.all_codes))
@@ -378,21 +428,23 @@ class Desk:
         return Answer(BINARY, as_bytes(self.space.codes(indices), "<f4"))
 
     def seeds(self, body: bytes) -> Answer:
+        condition, body = read_condition(body, self.space)
         numbers = read_numbers(body, "<u4", 1)[:, 0].tolist()
-        return Answer(BINARY, as_bytes(self.alone(self.space.seeds, numbers), "<f4"))
+        return Answer(BINARY, as_bytes(self.alone(self.space.seeds, numbers, condition), "<f4"))
 
     def near(self, body: bytes) -> Answer:
+        condition, body = read_condition(body, self.space)
         code = read_codes(body, self.space.latent_dim, 1)[0]
-        return Answer(BINARY, as_bytes(self.alone(self.space.near, code), "<i4"))
+        return Answer(BINARY, as_bytes(self.alone(self.space.near, code, condition), "<i4"))
 
     def sum(self, body: bytes) -> Answer:
-        terms = read_terms(body, self.space)
+        terms, condition = read_terms(body, self.space)
         if self.space.sought(terms):
             with self.loading:  # in the thread of the request: a data set may take minutes, and a drag must not wait
                 self.space.dataset()
         for _ in self.step_by_step(self.space.prepare(terms)):
             pass
-        result = self.alone(self.space.sum, terms)
+        result = self.alone(self.space.sum, terms, condition)
         content = {
             "code": result.code.tolist(),
             "pixels": as_base64(result.pixels),
@@ -404,22 +456,23 @@ class Desk:
 
     def file(self, body: bytes) -> Answer:
         """The lines that tell of an image's code. An image that is asked about takes the place of one before it."""
+        condition, body = read_condition(body, self.space)
         with self.reading:  # one at a time: a picture may take as much memory as its bound allows
             image = self.space.read(body)
         self.searched = image
-        return Answer(LINES, self.search(image))
+        return Answer(LINES, self.search(image, condition))
 
-    def search(self, image: Tensor) -> Iterator[bytes]:
+    def search(self, image: Tensor, condition: Tensor | None) -> Iterator[bytes]:
         """It takes all of the machine, so there is one at a time."""
         try:
-            for found in self.step_by_step(self.space.file(image)):
+            for found in self.step_by_step(self.space.file(image, condition)):
                 if self.searched is not image:
                     raise Refused(409, "another image has taken this one's place")
                 yield as_json(lines_of(found)) + b"\n"
         except (GenkitError, Refused) as error:
             yield as_json({"error": in_one_line(error)}) + b"\n"
         except Exception as error:
-            logger.warning("a search failed: %s: %s", type(error).__name__, in_one_line(error))
+            logger.warning("a search failed: %s", registry.blamed(error))
             yield as_json({"error": "this image's code can't be found"}) + b"\n"
 
 

@@ -15,12 +15,14 @@ from torch import Tensor
 
 from genkit import registry
 from genkit.contract import GenerativeModel, ability
+from genkit.contract.condition import given
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import DataError, UsageError
 from genkit.explore.chart import SEEDS_NOTE, Chart, Flat, Scattered, nearest
-from genkit.latent import arithmetic, embedding, images, sampling
+from genkit.latent import arithmetic, images, projection, sampling
 from genkit.latent.arithmetic import Exemplars
-from genkit.step.passes import encode_split
+from genkit.latent.condition import Conditions
+from genkit.step.passes import conditions_of, encode_split
 
 logger = logging.getLogger("genkit")
 
@@ -86,6 +88,11 @@ class Space:
         split: whose images are on the map.
         method: of the map, for codes of more than two dimensions.
         limit: points at most, evenly spaced.
+        condition: what the decoder is told where nobody says it, (1, …); by default what seed 0 is. A model that takes
+            an image is always told this one.
+
+    A point's code is that of its image with its own condition, or its seed's; what is decoded is told the condition
+    that is asked for.
 
     Attributes:
         split: the points' images, None on a map of seeds.
@@ -108,17 +115,22 @@ class Space:
         split: Literal["train", "val", "test"] = "test",
         method: Literal["pca", "tsne"] = "pca",
         limit: int = POINTS,
+        condition: Tensor | None = None,
     ):
         self.model, self.run, self.load, self.part = model, run, load, split
         name, self.classes, self.attributes = names
         self.dataset_name = Path(name).name  # of a path, where images lie is nobody's business
         self.device, self.image, self.latent_dim = sampling.device_of(model), model.image, model.options.latent_dim
         self.split: Split | None = None
+        self.own: Tensor | None = None  # the seeds' own conditions (N, …), on a map of seeds
         self.positions: Tensor | None = None  # of the points in their split, where it has others, too
         self.loaded: Dataset | None = None
-        self.principal: embedding.PrincipalAxes | None = None  # of a map of seeds
+        self.principal: projection.PrincipalAxes | None = None  # of a map of seeds
         self.searched: dict[str, tuple[Tensor, Tensor]] = {}  # terms' images and codes, where there is no encoder
-        self.mean, self.spread = (each.cpu() for each in sampling.prior_moments(model))
+        self.conditions = Conditions.of(model, self.classes, self.attributes)
+        self.condition = sampling.seed_conditions(model, [0]) if condition is None else condition
+        always = self.condition if self.conditions is not None and not self.conditions.names else None
+        self.mean, self.spread = (each.cpu() for each in sampling.prior_moments(model, always))
         if ability.encodes(model):
             rows = self.dataset().splits()[split]
             chosen = rows.spread(limit)
@@ -127,7 +139,9 @@ class Space:
             self.traits = self.all_codes
         else:
             count = min(SEEDS, limit)
-            self.all_codes = sampling.seed_codes(model, range(count)).cpu()
+            own = sampling.seed_conditions(model, range(count)) if always is None else None
+            self.own = sampling.repeated(always, count) if own is None else own
+            self.all_codes = sampling.seed_codes(model, range(count), self.own).cpu()
             self.traits = self.all_codes if self.latent_dim <= 2 else self.features()
         self.chart = self.draw_map(method)
         self.active = self.strongest()
@@ -139,38 +153,47 @@ class Space:
     def features(self) -> Tensor:
         """What stands for the seeds' images: their `Model.features` along the first principal axes, (N, F')."""
         logger.info("drawing the map of %s seeds' samples; large images take a minute", f"{len(self.all_codes):,}")
-        everything = torch.cat([self.features_of(codes) for codes in self.all_codes.split(AT_ONCE)])
+        parts = zip(*(each.split(AT_ONCE) for each in (self.all_codes, *given(self.own))), strict=True)
+        everything = torch.cat([self.features_of(*part) for part in parts])
         if not everything.isfinite().all():
             raise DataError("some samples aren't finite: the model's training diverged; use an earlier checkpoint")
-        self.principal = embedding.principal_axes(everything, embedding.NEIGHBOUR_COMPONENTS)
+        self.principal = projection.principal_axes(everything, projection.NEIGHBOUR_COMPONENTS)
         return self.principal.coordinates.float()
 
-    @torch.inference_mode()
-    def features_of(self, codes: Tensor) -> Tensor:
-        return self.model.features(self.model.decode(codes.to(self.device))).float().cpu()
+    def told(self, codes: Tensor, condition: Tensor | None) -> tuple[Tensor, ...]:
+        """What `decode` takes besides so many codes, on the device: conditions (N, …), or one (1, …) for all."""
+        condition = self.condition if condition is None else condition
+        if condition is not None and len(condition) != len(codes):
+            condition = sampling.repeated(condition, len(codes))
+        return sampling.on(self.device, condition)
 
-    def traits_of(self, codes: Tensor) -> Tensor:
+    @torch.inference_mode()
+    def features_of(self, codes: Tensor, condition: Tensor | None = None) -> Tensor:
+        told = self.told(codes, condition)
+        return self.model.features(self.model.decode(codes.to(self.device), *told), *told).float().cpu()
+
+    def traits_of(self, codes: Tensor, condition: Tensor | None = None) -> Tensor:
         """By what codes (N, latent_dim) are compared with points: they themselves, or what their images are like."""
         principal = self.principal
         if principal is None:
             return codes
-        return ((self.features_of(codes).to(principal.mean) - principal.mean) @ principal.axes).float()
+        return ((self.features_of(codes, condition).to(principal.mean) - principal.mean) @ principal.axes).float()
 
-    def draw_map(self, method: embedding.Method) -> Chart:
+    def draw_map(self, method: projection.Method) -> Chart:
         if self.principal is not None and method == "pca":
             found = self.traits[:, :2].double().numpy()
-            projection = embedding.Projection(found, "pca", embedding.axis_names(self.principal))
+            drawn = projection.Projection(found, "pca", projection.axis_names(self.principal))
         else:
-            projection = embedding.project(self.traits, method)
-        points = torch.from_numpy(projection.points)
-        if projection.method == "native":
+            drawn = projection.project(self.traits, method)
+        points = torch.from_numpy(drawn.points)
+        if drawn.method == "native":
             return Flat.native(points, self.latent_dim)
-        if projection.principal is not None:
-            return Flat.pca(points, projection.axes, projection.principal)
+        if drawn.principal is not None:
+            return Flat.pca(points, drawn.axes, drawn.principal)
         if self.split is not None:
-            return Scattered(points, self.all_codes, self.traits, projection)
-        flat = projection.method == "pca"
-        return Scattered(points, self.all_codes, self.traits, projection, SEEDS_NOTE, self.mean, flat)
+            return Scattered(points, self.all_codes, self.traits, drawn)
+        flat = drawn.method == "pca"
+        return Scattered(points, self.all_codes, self.traits, drawn, SEEDS_NOTE, self.mean, flat)
 
     # -----------------------------------------------------------------------------------------------------------------
     # What a page begins with
@@ -201,9 +224,17 @@ class Space:
             },
             "prior": {"mean": self.mean.tolist(), "spread": self.spread.tolist()},
             "active": self.active,
+            "condition": self.chooser(),
             "approximate": None,
             "points_are": "samples" if seeds else f"{'validation' if self.part == 'val' else self.part} images",
         }
+
+    def chooser(self) -> dict[str, Any] | None:
+        """What the decoder can be told, as JSON, and what it is told at first: a class's number, or each attribute."""
+        if self.conditions is None or not self.conditions.names or self.condition is None:
+            return None
+        kind = self.conditions.condition.kind
+        return {"kind": kind, "names": list(self.conditions.names), "first": self.condition.flatten().tolist()}
 
     def colorings(self) -> list[tuple[str, Sequence[str], Tensor]]:
         """What points can be coloured by: its name, its values' names, and the value (N,) of each point."""
@@ -230,11 +261,12 @@ class Space:
     def strongest(self) -> list[int]:
         """The dimensions, those that change the image most first, as `genkit sample --traverse` ranks them."""
         dims = self.all_codes.std(0, unbiased=False).argsort(descending=True, stable=True)[:SWEPT].sort().values
-        z = sampling.seed_codes(self.model, [0])[0]
+        z = sampling.seed_codes(self.model, [0], self.condition)[0]
         effects = []
         for some in dims.split(sampling.CHUNK):  # which fills the batches that are decoded
-            codes = sampling.traverse(self.model, z, REACH, SWEEP, some.tolist())
-            pictures = sampling.decode(self.model, codes.flatten(0, 1))
+            codes = sampling.traverse(self.model, z, REACH, SWEEP, some.tolist(), self.condition)
+            everything = codes.flatten(0, 1)
+            pictures = sampling.decode(self.model, everything, sampling.repeated(self.condition, len(everything)))
             effects.append(sampling.effects(pictures.unflatten(0, (len(some), SWEEP))))
         return dims[torch.cat(effects).argsort(descending=True, stable=True)].tolist()
 
@@ -243,60 +275,61 @@ class Space:
     # -----------------------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def decode(self, codes: Tensor) -> Tensor:
-        """Images, uint8 (N, H, W, C), of codes (N, latent_dim)."""
+    def decode(self, codes: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Images, uint8 (N, H, W, C), of codes (N, latent_dim); here as below, of one condition (1, …) or of N."""
         # Not through `sampling.decode`, which decodes at least 32: the pixels may differ from its by a rounding.
-        return as_pixels(self.model.decode(codes.to(self.device)))
+        return as_pixels(self.model.decode(codes.to(self.device), *self.told(codes, condition)))
 
-    def under(self, x: float, y: float) -> tuple[Tensor, Tensor]:
+    def under(self, x: float, y: float, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The code (latent_dim,) that belongs to a place on the map, and its image."""
         code = self.chart.code_at(torch.tensor([[x, y]], dtype=torch.float64)).float()
-        return code[0], self.decode(code)[0]
+        return code[0], self.decode(code, condition)[0]
 
-    def place(self, codes: Tensor) -> Tensor:
+    def place(self, codes: Tensor, condition: Tensor | None = None) -> Tensor:
         """Where codes (N, latent_dim) lie on the map: float32 (N, 2)."""
-        return self.chart.place(self.traits_of(codes)).float()
+        return self.chart.place(self.traits_of(codes, condition)).float()
 
     def originals(self, indices: Tensor) -> Tensor:
         """Points' own images, uint8 (N, H, W, C); of a seed, its sample."""
         if self.split is None:
-            return self.decode(self.all_codes[indices])
+            return self.decode(self.all_codes[indices], None if self.own is None else self.own[indices])
         return as_pixels(self.split.images(indices))
 
     def codes(self, indices: Tensor) -> Tensor:
         return self.all_codes[indices]
 
-    def seeds(self, numbers: Sequence[int]) -> Tensor:
+    def seeds(self, numbers: Sequence[int], condition: Tensor | None = None) -> Tensor:
         """Codes (N, latent_dim) as `genkit sample --seeds` makes them."""
-        return sampling.seed_codes(self.model, numbers).cpu()
+        told = self.condition if condition is None else condition
+        return sampling.seed_codes(self.model, numbers, sampling.repeated(told, len(numbers))).cpu()
 
-    def near(self, code: Tensor) -> Tensor:
+    def near(self, code: Tensor, condition: Tensor | None = None) -> Tensor:
         """The points, int64 (at most NEAR,), whose codes are nearest to one (latent_dim,), the nearest first.
 
         Of seeds, those whose images are most like its image: nearness of codes says little where nobody encoded.
         """
-        return nearest(self.traits_of(code[None]), self.traits, NEAR)[1][0]
+        return nearest(self.traits_of(code[None], condition), self.traits, NEAR)[1][0]
 
     # -----------------------------------------------------------------------------------------------------------------
     # Sums
     # -----------------------------------------------------------------------------------------------------------------
 
-    def sum(self, terms: Sequence[Term]) -> Sum:
+    def sum(self, terms: Sequence[Term], condition: Tensor | None = None) -> Sum:
         """The signed sum of the terms' codes, and of their pixels, as `genkit sample --arithmetic` has it.
 
         A label or an attribute stands for three images of the map; of a model without an encoder, for three test images
-        whose codes are searched for, once.
+        whose codes are searched for, once. The sum is decoded with the condition that is asked for.
 
         Raises:
             UsageError: when a term means nothing here.
             DataError: when it names images, and they aren't there.
         """
-        meant = [self.exemplars(term) for term in terms]
+        meant = [self.exemplars(term, condition) for term in terms]
         exemplars = [each for each, _ in meant]
         code = arithmetic.combine(exemplars, lambda term: term.code.cpu())
         control = arithmetic.combine(exemplars, lambda term: term.images.mean(0))  # clipped below
-        pixels = self.decode(code[None])[0]
-        return Sum(code, pixels, as_pixels(control[None])[0], self.near(code), [points for _, points in meant])
+        pixels, near = self.decode(code[None], condition)[0], self.near(code, condition)
+        return Sum(code, pixels, as_pixels(control[None])[0], near, [points for _, points in meant])
 
     def prepare(self, terms: Sequence[Term]) -> Iterator[None]:
         """Search for the codes that `sum` needs, where there is no encoder, a step at a time.
@@ -308,9 +341,10 @@ class Space:
             self.searched[text] = self.searched.pop(text)  # the last to go: this sum has need of them
         for text in self.sought(terms):
             chosen = self.chosen(text)
-            originals = images.to_float(self.dataset().test.images(chosen))
+            test = self.dataset().test.take(chosen)
+            originals, own = images.to_float(test.images()), conditions_of(self.model, test, self.device)
             codes = originals
-            for _, codes in sampling.inversion(self.model, originals, steps=SEARCH):  # noqa: B007 (the last are meant)
+            for _, codes in sampling.inversion(self.model, originals, own, steps=SEARCH):  # noqa: B007 (the last)
                 yield
             if len(self.searched) >= KEPT:
                 del self.searched[next(iter(self.searched))]
@@ -321,15 +355,15 @@ class Space:
         texts = dict.fromkeys(term.text for term in terms if term.code is None and self.split is None)
         return [text for text in texts if not text.startswith(("seed:", "point:")) and text not in self.searched]
 
-    def exemplars(self, term: Term) -> tuple[Exemplars, list[int]]:
+    def exemplars(self, term: Term, condition: Tensor | None = None) -> tuple[Exemplars, list[int]]:
         """What a term stands for, and where on the map that is."""
         named = arithmetic.Term(term.sign, term.text)
         if term.code is not None:
-            pixels = self.decode(term.code[None]) if term.pixels is None else term.pixels[None]
+            pixels = self.decode(term.code[None], condition) if term.pixels is None else term.pixels[None]
             return Exemplars(named, as_images(pixels), term.code[None]), []
         if term.text.startswith("seed:"):
-            codes = self.seeds([number(term.text, 2**32)])
-            return Exemplars(named, as_images(self.decode(codes)), codes), []
+            codes = self.seeds([number(term.text, 2**32)], condition)
+            return Exemplars(named, as_images(self.decode(codes, condition)), codes), []
         if term.text.startswith("point:"):
             return self.of_points(named, torch.tensor([number(term.text, len(self.all_codes))]))
         return self.described(named)
@@ -372,29 +406,29 @@ class Space:
         """
         return images.image_from(content, self.image)
 
-    def file(self, image: Tensor) -> Iterator[Found]:
+    def file(self, image: Tensor, condition: Tensor | None = None) -> Iterator[Found]:
         """The code of an image (C, H, W) in [0, 1] and its place: by the encoder, or searched for, step by step.
 
-        What is found stands in the last.
+        What is found stands in the last. A model that takes a condition is told that the image is of this one.
         """
         code = self.mean
-        for done, codes in self.encoding(image[None]):
+        for done, codes in self.encoding(image[None], self.condition if condition is None else condition):
             code = codes[0].float().cpu()
             if done < self.steps:
                 yield Found(done, self.steps)
         if not code.isfinite().all():
             raise DataError("this image has no finite code; give another image")
-        yield Found(self.steps, self.steps, as_pixels(image[None])[0], code, self.place(code[None])[0])
+        yield Found(self.steps, self.steps, as_pixels(image[None])[0], code, self.place(code[None], condition)[0])
 
     @property
     def steps(self) -> int:
         """Steps to the code of an image."""
         return SEARCH if self.split is None else 0
 
-    def encoding(self, originals: Tensor) -> Iterator[sampling.Approach]:
+    def encoding(self, originals: Tensor, condition: Tensor | None) -> Iterator[sampling.Approach]:
         if ability.encodes(self.model):
-            return iter([sampling.Approach(0, sampling.encode(self.model, originals))])
-        return sampling.inversion(self.model, originals, steps=SEARCH)
+            return iter([sampling.Approach(0, sampling.encode(self.model, originals, condition))])
+        return sampling.inversion(self.model, originals, condition, steps=SEARCH)
 
 
 def as_pixels(pictures: Tensor) -> Tensor:

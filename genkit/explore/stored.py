@@ -69,6 +69,13 @@ QUALITY = 90
 MARK = '<meta name="generator" content="genkit explore">'
 
 DESCRIPTION = '<meta name="description" content="">'
+#: What stands in the file for the module that asks the server.
+INSTEAD = {"live.js": ("decoder.js", "stored.js")}
+#: All that a module of the page may write to have something from another, or for others.
+IMPORT = re.compile(
+    r'^import (?:\* as ([\w$]+)|(\{\s*[\w$]+(?:,\s*[\w$]+)*,?\s*\})) from "\./([a-z]+\.js)";$', re.MULTILINE
+)
+EXPORT = re.compile(r"^export (?=(?:async function|function|class|const) ([\w$]+))", re.MULTILINE)
 DATA_BLOCK = '<script type="application/json" id="stored-data">{}</script>\n'
 POLICY = "default-src 'none'; script-src {}; style-src {}; img-src data: blob:; base-uri 'none'; form-action 'none'"
 
@@ -125,9 +132,12 @@ def write(space: Space, path: Path, checkpoint: str = "") -> Written:
     content = fitting(space, room)
     if content is None:
         raise GenkitError(f"{path}: images of {space.image} don't fit into {LIMIT / 1e6:g} MB; use smaller ones")
+    if space.conditions is not None and space.condition is not None:
+        words = space.conditions.in_words(space.condition[0])
+        content.notes.append(f"all that this file decodes is {words}, the one condition that it was written for")
     source = origin(space, about, checkpoint)
     kept = ". ".join(note[0].upper() + note[1:] for note in content.notes)
-    about |= content.about | {"source": f"{source}. {kept}" if kept else source}
+    about |= content.about | {"condition": None, "source": f"{source}. {kept}" if kept else source}
     page = template.filled({**content.data, "about": about}, f"{space.run} · genkit explore", source)
     if len(page) >= LIMIT:
         raise GenkitError(f"{path}: it would take {len(page) / 1e6:.1f} MB, and {LIMIT / 1e6:g} are the most")
@@ -236,12 +246,13 @@ def candidates(space: Space) -> Iterator[Programs]:
         RefusedError: when its decoder does what a page can't.
     """
     example = space.codes(torch.zeros(1, dtype=torch.int64)).to(space.device)
-    decoder = program.read(space.model, "decode", example)
+    one = None if space.condition is None else space.condition.to(space.device)
+    decoder = program.read(space.model, "decode", example, one)
     encoder, traits = None, traits_program(space)
     no_encoder: str | None = f"{space.run} has no encoder" if space.split is None else None
     if no_encoder is None:
         try:
-            encoder = program.read(space.model, "encode", torch.zeros(1, *space.image, device=space.device))
+            encoder = program.read(space.model, "encode", torch.zeros(1, *space.image, device=space.device), one)
         except RefusedError as error:
             no_encoder = f"The encoder isn't in this file: a page can't do what it does ({error})"
     beside = FEWEST_BESIDE_DECODER
@@ -264,7 +275,8 @@ def traits_program(space: Space) -> Program | None:
     if space.split is not None or space.latent_dim <= 2:
         return None
     try:
-        features = program.read(space.model, "features", torch.zeros(1, *space.image, device=space.device))
+        one = None if space.condition is None else space.condition.to(space.device)
+        features = program.read(space.model, "features", torch.zeros(1, *space.image, device=space.device), one)
     except RefusedError:
         return None
     assert space.principal is not None
@@ -284,14 +296,16 @@ def decoding_difference(space: Space, decoder: Program) -> int:
     side = math.isqrt(CHECKED)
     placed = space.chart.code_at(grid(low, high, side)).float()
     kept = drawn.half().float() if halves(space, len(space.all_codes)) else drawn
-    theirs = sampling.decode(space.model, torch.cat([drawn, placed]))
+    everything = torch.cat([drawn, placed])
+    theirs = sampling.decode(space.model, everything, sampling.repeated(space.condition, len(everything)))
     return apart(decoder.run(torch.cat([kept, placed])), theirs)
 
 
 def reconstruction_difference(space: Space, encoder: Program, decoder: Program) -> int:
     """The same of images that are encoded and decoded."""
     originals = as_images(space.originals(spread(len(space.all_codes), CHECKED)))
-    return apart(decoder.run(encoder.run(originals)), sampling.reconstruct(space.model, originals))
+    told = sampling.repeated(space.condition, len(originals))
+    return apart(decoder.run(encoder.run(originals)), sampling.reconstruct(space.model, originals, told))
 
 
 def apart(a: Tensor, b: Tensor) -> int:
@@ -500,16 +514,15 @@ class Template:
         page = static("index.html")
         style = static("page.css")
         page = replaced(page, '<link rel="stylesheet" href="page.css">', f"<style>{style}</style>")
-        names = re.findall(r'<script src="([a-z]+\.js)"></script>', page)
         scripts = []
-        for name in names:
+        for tag, name in re.findall(r'(<script type="module" src="([a-z]+\.js)"></script>)', page):
             inlined = ""
-            for part in ("decoder.js", "stored.js") if name == "live.js" else (name,):
-                content = static(part)
+            for part in INSTEAD.get(name, (name,)):
+                content = alone(part)
                 scripts.append(content)
                 inlined += DATA_BLOCK if part == "stored.js" else ""
                 inlined += f"<script>{content}</script>\n"
-            page = replaced(page, f'<script src="{name}"></script>', inlined.rstrip("\n"))
+            page = replaced(page, tag, inlined.rstrip("\n"))
         policy = POLICY.format(" ".join(map(source_of, scripts)), source_of(style))
         policy_tag = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         charset = '<meta charset="utf-8">'
@@ -525,6 +538,27 @@ class Template:
 
 def static(name: str) -> str:
     return (resources.files("genkit.explore") / "static" / name).read_text(encoding="utf-8")
+
+
+def alone(name: str) -> str:
+    """A module of the page as a script that needs no other file: a browser lets none that comes from disk load any.
+
+    What it exports is found under its name in the object `genkit`, by the scripts that stand below it.
+    """
+
+    def imported(found: re.Match[str]) -> str:
+        whole, names, source = found.groups()
+        return f"const {whole or names} = globalThis.genkit.{stem(INSTEAD.get(source, (source,))[-1])};"
+
+    content, exported = static(name), EXPORT.findall(static(name))
+    content = IMPORT.sub(imported, EXPORT.sub("", content))
+    assert not re.search(r"^\s*(import|export)\b|\bimport\s*[.(]", content, re.MULTILINE), name
+    kept = f"globalThis.genkit = {{ ...globalThis.genkit, {stem(name)}: {{ {', '.join(exported)} }} }};"
+    return f'(function () {{\n"use strict";\n{content}\n{kept}\n}})();\n'
+
+
+def stem(name: str) -> str:
+    return name.removesuffix(".js")
 
 
 def replaced(text: str, old: str, new: str) -> str:

@@ -103,6 +103,7 @@ def snapshot(
     """
     own, *others = [random_tensors()] if random is None else random
     description = Description(
+        provider=registry.provider_of(about["model"]),
         image=Image(**state.model.image._asdict()),
         options=state.model.options.model_dump(mode="json"),
         step=state.step,
@@ -145,7 +146,7 @@ def write(folder: Path, snapshot: Snapshot) -> Path:
         CheckpointError: when the disk doesn't take it; then nothing is left there.
     """
     contents = {name: save(tensors) for name, tensors in snapshot.tensors.items()}
-    contents[DESCRIPTION] = to_json(snapshot.description.model_dump(mode="json"))
+    contents[DESCRIPTION] = to_json(snapshot.description.as_json())
     contents[MANIFEST] = manifest_of(contents)
     try:
         write_folder(folder, contents)
@@ -170,13 +171,17 @@ def write_exported(folder: Path, opened: Checkpoint, readme: str) -> Path:
         CheckpointError: when the disk doesn't take it; then nothing is left there.
     """
     about = opened.description
-    images = about.data.dataset if about.data.dataset in SOURCES else f"./{Path(about.data.dataset).name}"
-    data = about.data.model_copy(update={"dataset": images})
+
+    def last_part(name_or_path: str) -> str:
+        return name_or_path if name_or_path in SOURCES else f"./{Path(name_or_path).name}"
+
+    beside = about.data.beside and last_part(about.data.beside)
+    data = about.data.model_copy(update={"dataset": last_part(about.data.dataset), "beside": beside})
     changes = {"exported": True, "processes": 1, "data": data, "weights": count(opened.model)}
     description = about.model_copy(update=changes)
     contents = {
         MODEL: save({name: copied(value) for name, value in opened.model.state_dict().items()}),
-        DESCRIPTION: to_json(description.model_dump(mode="json")),
+        DESCRIPTION: to_json(description.as_json()),
     }
     contents[MANIFEST] = manifest_of(contents)
     try:
@@ -270,14 +275,16 @@ def build_for(description: Description, weights: Mapping[str, Tensor]) -> Model:
     It is built without memory first ("meta" device), and only if it has exactly the weights that the file holds is it
     built in earnest: else a few bytes of JSON could ask for a model of any size.
     """
-    kind = registry.find(description.model)
+    kind = registry.find_again(description.model, description.provider)
     options = kind.Options.model_validate(description.options)
     image = ImageShape(**description.image.model_dump())
     expected = shapes_of(kind, image, options)
     found = {name: tensor.shape for name, tensor in weights.items()}
     if expected != found:
         name = min(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise ValueError(f"its weights aren't those of the model that it describes, beginning with {name}")
+        before, now = description.provider or registry.GENKIT, registry.provider_of(description.model)
+        other = "" if str(before) == str(now) else f" (it was of {before}, and is here of {now})"
+        raise ValueError(f"its weights aren't those of the model that it describes, beginning with {name}{other}")
     model = kind(image, options)
     model.load_state_dict(weights)
     return model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -12,8 +13,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 from genkit import data, options, registry
 from genkit.contract import TrainingOptions
 from genkit.data import DataOptions
-from genkit.errors import CheckpointError, GenkitError, UsageError, in_one_line
+from genkit.errors import CheckpointError, GenkitError, ModelError, UsageError, in_one_line
 from genkit.files import from_json, read_plain, to_json, write_file
+from genkit.registry import Provider
 
 NAME = "config.json"
 MAX_SIZE = 1 << 20
@@ -86,6 +88,7 @@ class Config(NamedTuple):
         options: an instance of its own `Options`.
         data, run: the rest.
         sources: option -> where its value came from.
+        provider: whose the model was when the run was made; None of a run that is only being made.
     """
 
     model: str
@@ -93,10 +96,12 @@ class Config(NamedTuple):
     data: DataOptions
     run: RunOptions
     sources: dict[str, str]
+    provider: Provider | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {
             "model": self.model,
+            "provider": asdict(self.provider or registry.provider_of(self.model)),
             "options": self.options.model_dump(mode="json"),
             "data": self.data.model_dump(mode="json"),
             "run": self.run.model_dump(mode="json"),
@@ -128,15 +133,19 @@ def read(run: Path) -> Config:
     """
     try:
         value = TypeAdapter(dict[str, Any]).validate_python(from_json(read_plain(run / NAME, MAX_SIZE)))
-        if value.keys() != {"model", "options", "data", "run", "sources"}:
+        if value.keys() - {"provider"} != {"model", "options", "data", "run", "sources"}:
             raise ValueError(f"it has the keys {', '.join(value)[:200]}")
+        provider = TypeAdapter(Provider | None).validate_python(value.get("provider"))  # older runs have none
         config = Config(
             value["model"],
-            registry.find(value["model"]).Options.model_validate(value["options"]),
+            registry.find_again(value["model"], provider).Options.model_validate(value["options"]),
             DataOptions.model_validate(value["data"]),
             RunOptions.model_validate(value["run"]),
             TypeAdapter(dict[str, str]).validate_python(value["sources"]),
+            provider,
         )
+    except ModelError:
+        raise
     except (OSError, ValueError, TypeError, RecursionError, GenkitError) as error:
         raise CheckpointError(
             f"{run / NAME} is no configuration of a run: {in_one_line(error)}; mend it, or start a new run with "

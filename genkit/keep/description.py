@@ -16,8 +16,9 @@ from safetensors import SafetensorError, deserialize
 
 from genkit import registry
 from genkit.data import DataOptions
-from genkit.errors import CheckpointError, GenkitError, in_one_line
+from genkit.errors import CheckpointError, GenkitError, ModelError, in_one_line
 from genkit.files import from_json, read_plain, require_plain, sha256_of, to_json
+from genkit.registry import Provider
 
 FORMAT = 1
 MODEL, AVERAGED, TRAINING = "model.safetensors", "averaged.safetensors", "training.safetensors"
@@ -46,6 +47,7 @@ class Description(BaseModel):
     Attributes:
         format: of the checkpoint's files.
         model: the model's name.
+        provider: whose it was: a package with its version, or a file with its hash; None where that wasn't recorded.
         image: the shape of the images that it is built for.
         options: the model's, as its own `Options` take them.
         step, epoch: training steps taken, and passes over the training images.
@@ -53,17 +55,19 @@ class Description(BaseModel):
         monitor: the metric by which the run's checkpoints are compared, without its `val/`.
         metrics: measured on the validation images at this step; empty for a checkpoint between two validations.
         data: the images that it was trained on, a path being absolute.
-        data_sum: `Dataset.sum` of them.
+        data_digest: `Dataset.digest` of them; `data_sum` in the file.
+        beside_digest: that of the second set, "" where there is none.
         classes, attributes: the names of the labels, and of the attributes.
         processes: that trained together; the state of each one's random generators is kept.
         exported: that this is an exported one, which can be used but not trained on.
         weights: how many numbers training moves; None where a version wrote it that didn't count them.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
     format: int = FORMAT
     model: str
+    provider: Provider | None = None
     image: Image
     options: dict[str, Any]
     step: Annotated[int, Field(ge=0)]
@@ -72,7 +76,8 @@ class Description(BaseModel):
     monitor: str = "loss"
     metrics: dict[str, float] = Field(default_factory=dict)
     data: DataOptions = Field(default_factory=DataOptions)
-    data_sum: str = ""
+    data_digest: str = Field(default="", alias="data_sum")
+    beside_digest: str = ""
     classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     processes: Annotated[int, Field(ge=1)] = 1
@@ -83,6 +88,14 @@ class Description(BaseModel):
     def weights_file(self) -> str:
         """The file of the weights to use: the averaged ones, where an average is kept."""
         return AVERAGED if self.options.get("ema") and not self.exported else MODEL
+
+    def is_of(self, digest: str | None) -> bool | None:
+        """Whether it was trained on the images with this `Dataset.digest`; None where either isn't known."""
+        return digest == self.data_digest if digest and self.data_digest else None
+
+    def as_json(self) -> dict[str, Any]:
+        """As it stands in the file."""
+        return self.model_dump(mode="json", by_alias=True)
 
 
 def manifest_of(contents: Mapping[str, bytes]) -> bytes:
@@ -120,7 +133,7 @@ def examine(folder: Path) -> Description:
     def examined() -> Description:
         contents = read_verified(folder, {DESCRIPTION, MODEL, AVERAGED})
         about = parse_description(contents[DESCRIPTION])
-        registry.require(about.model)
+        registry.require_again(about.model, about.provider)
         held = numbers_in(contents[about.weights_file])
         if about.weights is not None and about.weights > held:
             raise ValueError(
@@ -141,10 +154,13 @@ def numbers_in(content: bytes) -> int:
 
 
 def refusing_damage(folder: Path, action: Callable[[], T]) -> T:
-    """The result of `action`; whatever a strange file makes it stumble over is one CheckpointError."""
+    """The result of `action`; whatever a strange file makes it stumble over is one CheckpointError.
+
+    That its model isn't here, or fails by its own code, is no damage, and is left as it is.
+    """
     try:
         return action()
-    except CheckpointError:
+    except (CheckpointError, ModelError):
         raise
     except (
         OSError,
@@ -158,6 +174,8 @@ def refusing_damage(folder: Path, action: Callable[[], T]) -> T:
         GenkitError,
     ) as error:
         if type(error).__name__ == "OutOfMemoryError":  # torch's: a device that others fill is no damage
+            raise
+        if registry.fault_of(error) and not isinstance(error, GenkitError):
             raise
         raise CheckpointError(f"{folder} is no checkpoint that this genkit can open: {in_one_line(error)}") from error
 

@@ -9,11 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genkit.step.optim import fresh_state
 from genkit.step.training import TrainingState
-
-#: What AdamW keeps of a parameter: a count, and two moments of the parameter's shape.
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def pending_tensors(pending: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -50,31 +46,32 @@ def optimizer_tensors(state: TrainingState) -> dict[str, Tensor]:
 
 
 def restore_optimizers(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
-    """Give each parameter its moments.
+    """Give each parameter what its optimiser remembers of it.
 
-    The fused kernel trusts their sizes: it would read and write beyond a moment that is smaller than its parameter.
+    The fused kernel trusts the sizes: it would read and write beyond a moment that is smaller than its parameter.
 
     Raises:
         ValueError: when there are others than the parameters', or of another shape or type.
     """
     for phase, optimizer in zip(state.phases, state.optimizers, strict=True):
         found = part_of(tensors, f"optimizer/{phase.name or 'model'}")
-        moments: dict[int, dict[str, Tensor]] = {}
+        remembered: dict[int, dict[str, Tensor]] = {}
         for index, parameter in enumerate(optimizer.parameters):
-            own = {name: found.pop(f"{index}/{name}") for name in MOMENTS if f"{index}/{name}" in found}
+            own = {name.partition("/")[2]: each for name, each in found.items() if name.startswith(f"{index}/")}
             if not own:
                 continue  # of the first step, or a parameter that no loss depends on
-            expected = dict.fromkeys(MOMENTS, parameter.shape) | {"step": torch.Size()}
+            fresh = optimizer.fresh_state(parameter)
+            expected = {name: value.shape for name, value in fresh.items()}
             if {name: value.shape for name, value in own.items()} != expected or any(
                 value.dtype != torch.float32 for value in own.values()
             ):
                 raise ValueError(f"the optimiser's state of parameter {index} isn't of its shape and type")
-            moments[index] = fresh_state(parameter)
-            for name, value in own.items():
-                moments[index][name].copy_(value)
+            for name in own:
+                fresh[name].copy_(found.pop(f"{index}/{name}"))
+            remembered[index] = fresh
         if found:
             raise ValueError(f"the optimiser has a state of {min(found)}, which is no parameter")
-        optimizer.state = moments
+        optimizer.state = remembered
 
 
 def random_tensors(device: torch.device | None = None) -> dict[str, Tensor]:

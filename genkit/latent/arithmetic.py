@@ -103,11 +103,15 @@ def with_attributes(term: str, dataset: Dataset, split: Split) -> Tensor:
 
 
 class Exemplars(NamedTuple):
-    """What a term's code is the mean of: the images (N, C, H, W) in [0, 1] and their codes (N, latent_dim)."""
+    """What a term's code is the mean of: the images (N, C, H, W) in [0, 1] and their codes (N, latent_dim).
+
+    Of a model that takes a condition, also theirs, (N, …).
+    """
 
     term: Term
     images: Tensor
     codes: Tensor
+    conditions: Tensor | None = None
 
     @property
     def code(self) -> Tensor:

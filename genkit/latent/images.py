@@ -358,12 +358,15 @@ def _indexed(picture: Image.Image) -> Image.Image:
     return picture.quantize(256, Image.Quantize.MEDIANCUT, kmeans=1)
 
 
-def save_npz(path: Path, **arrays: Tensor) -> None:
-    """Write tensors under their names, compressed, for `numpy.load`.
+def save_npz(path: Path, **arrays: Tensor | str) -> None:
+    """Write tensors, and texts, under their names, compressed, for `numpy.load`.
 
     Raises:
         GenkitError: when the file can't be written.
     """
-    contents: dict[str, Any] = {name: array.detach().cpu().numpy() for name, array in arrays.items()}
+    contents: dict[str, Any] = {
+        name: np.array(array) if isinstance(array, str) else array.detach().cpu().numpy()
+        for name, array in arrays.items()
+    }
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **contents)

@@ -10,9 +10,10 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from genkit.contract import GenerativeModel
+from genkit.contract import Condition, GenerativeModel
 from genkit.latent import images, sampling
 from genkit.latent.arithmetic import Exemplars, combine
+from genkit.latent.condition import of_sum
 from genkit.latent.images import Row
 
 #: Images side by side in a band of reconstructions.
@@ -28,6 +29,7 @@ class Picture(NamedTuple):
         sheet: the page for a person.
         images: what is new on it, (N, C, H, W) in [0, 1], for --each and --npz.
         codes: their codes (N, latent_dim).
+        conditions: what the decoder was told of each, (N, …); None of a model that takes no condition.
         frames: images (T, C, H, W) of the animation, where the sample is a path.
         notes: lines for the log.
         measured: figures about it.
@@ -41,19 +43,46 @@ class Picture(NamedTuple):
     notes: Sequence[str] = ()
     measured: Mapping[str, float] = MappingProxyType({})
     rows: Sequence[Row] = ()
+    conditions: Tensor | None = None
 
 
-def samples(model: GenerativeModel, seeds: Sequence[int], columns: int | None) -> Picture:
-    """A plain grid, an image a seed."""
-    codes = sampling.seed_codes(model, seeds)
-    decoded = sampling.decode(model, codes)
-    return Picture(images.to_pil(images.grid(decoded, columns)), decoded, codes)
+def samples(
+    model: GenerativeModel, seeds: Sequence[int], columns: int | None, condition: Tensor | None = None
+) -> Picture:
+    """A plain grid, an image a seed; of the conditions (N, …), by default each seed's own."""
+    condition = sampling.seed_conditions(model, seeds) if condition is None else condition
+    codes = sampling.seed_codes(model, seeds, condition)
+    decoded = sampling.decode(model, codes, condition)
+    return Picture(images.to_pil(images.grid(decoded, columns)), decoded, codes, conditions=condition)
 
 
-def reconstructions(model: GenerativeModel, originals: Tensor, names: Sequence[str], title: str) -> Picture:
-    """Originals above what the model makes of their codes, with the mean squared error summed over an image."""
-    codes = sampling.encode(model, originals)
-    decoded = sampling.decode(model, codes)
+def by_condition(model: GenerativeModel, seeds: Sequence[int], rows: Mapping[str, Tensor], title: str) -> Picture:
+    """A row for each of some conditions, by its name: the same seeds in each."""
+    conditions = torch.cat(list(rows.values()))
+    codes = torch.cat([sampling.seed_codes(model, seeds, row) for row in conditions.split(len(seeds))])
+    decoded = sampling.decode(model, codes, conditions)
+    shown = [Row(name, part) for name, part in zip(rows, decoded.split(len(seeds)), strict=True)]
+    sheet = images.sheet(shown, [f"seed {seed}" for seed in seeds], title)
+    return Picture(sheet, decoded, codes, rows=shown, conditions=conditions)
+
+
+def reconstructions(
+    model: GenerativeModel,
+    originals: Tensor,
+    names: Sequence[str],
+    title: str,
+    own: Tensor | None = None,
+    condition: Tensor | None = None,
+) -> Picture:
+    """Originals above what the model makes of their codes, with the mean squared error summed over an image.
+
+    Args:
+        own: their conditions (N, …), by which they are encoded.
+        condition: by which their codes are decoded; their own by default.
+    """
+    condition = own if condition is None else condition
+    codes = sampling.encode(model, originals, own)
+    decoded = sampling.decode(model, codes, condition)
     error = (decoded - originals.cpu()).square().flatten(1).sum(1)
     rows = [Row("original", originals), Row("reconstruction", decoded, names)]
     note = f"squared error {error.mean():.4g} an image, over {len(error)} image{'' if len(error) == 1 else 's'}"
@@ -65,33 +94,57 @@ def reconstructions(model: GenerativeModel, originals: Tensor, names: Sequence[s
         [note],
         {"squared_error": error.mean().item()},
         rows,
+        condition,
     )
 
 
 def interpolation(
-    model: GenerativeModel, waypoints: Tensor, names: Sequence[str], steps: int, path: sampling.Path, title: str
+    model: GenerativeModel,
+    waypoints: Tensor,
+    names: Sequence[str],
+    steps: int,
+    path: sampling.Path,
+    title: str,
+    condition: Tensor | None = None,
 ) -> Picture:
-    """A row for each way from one waypoint to the next, both ends included."""
-    centre, _ = sampling.prior_moments(model)
+    """A row for each way from one waypoint to the next, both ends included; all of one condition (1, …)."""
+    centre, _ = sampling.prior_moments(model, condition)
     segments = sampling.interpolate(waypoints, steps, path, centre)
-    decoded = sampling.decode(model, torch.cat(segments)).split(steps)
+    everything = torch.cat(segments)
+    decoded = sampling.decode(model, everything, sampling.repeated(condition, len(everything))).split(steps)
     rows = [Row(f"{start} → {end}", row) for start, end, row in zip(names, names[1:], decoded, strict=False)]
     # A waypoint ends one segment and begins the next: the film shows it once.
     keep = torch.cat([torch.cat(segments[:1]), *(segment[1:] for segment in segments[1:])])
     frames = torch.cat([decoded[0], *(row[1:] for row in decoded[1:])])
-    return Picture(images.sheet(rows, title=f"{title}, {path}"), frames, keep, frames, rows=rows)
+    told = sampling.repeated(condition, len(frames))
+    return Picture(images.sheet(rows, title=f"{title}, {path}"), frames, keep, frames, rows=rows, conditions=told)
 
 
 def arithmetic(
-    model: GenerativeModel, terms: Sequence[Exemplars], expression: str, jitter: float, title: str
+    model: GenerativeModel,
+    terms: Sequence[Exemplars],
+    expression: str,
+    jitter: float,
+    title: str,
+    condition: Tensor | None = None,
 ) -> Picture:
-    """Each term's exemplars and mean, the sum with its eight noisy neighbours, and the same sum done on pixels."""
-    _, spread = sampling.prior_moments(model)
+    """Each term's exemplars and mean, the sum with its eight noisy neighbours, and the same sum done on pixels.
+
+    Args:
+        condition: of the sum, (1, …); by default what `condition.of_sum` makes of the terms' own.
+    """
+    if model.condition is not None and condition is None:
+        condition = condition_of(model.condition, terms)
+    _, spread = sampling.prior_moments(model, condition)
     result = combine(terms, lambda term: term.code)
     around = sampling.neighbours(result, spread, jitter)
     codes = torch.cat([around[:4], result[None], around[4:]])
-    decoded = sampling.decode(model, codes)
-    means = sampling.decode(model, torch.stack([term.code for term in terms]))
+    told = sampling.repeated(condition, len(codes))
+    decoded = sampling.decode(model, codes, told)
+    means_told = None
+    if model.condition is not None:
+        means_told = torch.cat([condition_of(model.condition, [unsigned(term)]) for term in terms])
+    means = sampling.decode(model, torch.stack([term.code for term in terms]), means_told)
     on_pixels = combine(terms, lambda term: term.images.mean(0)).clamp(0, 1)
 
     block = images.grid(decoded, columns=3)
@@ -105,19 +158,38 @@ def arithmetic(
         Row("the same, among\neight noisy neighbours", block[None]),
         Row("control:\nthe sum of the pixels", on_pixels[None]),
     ]
-    return Picture(images.sheet(rows, title=f"{title}\n{expression}"), decoded, codes, rows=rows)
+    return Picture(images.sheet(rows, title=f"{title}\n{expression}"), decoded, codes, rows=rows, conditions=told)
+
+
+def condition_of(condition: Condition, terms: Sequence[Exemplars]) -> Tensor:
+    """The condition (1, …) of a sum."""
+    known = [term.conditions for term in terms if term.conditions is not None]
+    return of_sum(condition, [term.term.sign for term in terms], known)
+
+
+def unsigned(term: Exemplars) -> Exemplars:
+    return term._replace(term=term.term._replace(sign=1))
 
 
 def traversal(
-    model: GenerativeModel, z: Tensor, dims: Sequence[int] | None, reach: float, steps: int, title: str
+    model: GenerativeModel,
+    z: Tensor,
+    dims: Sequence[int] | None,
+    reach: float,
+    steps: int,
+    title: str,
+    condition: Tensor | None = None,
 ) -> Picture:
     """A row for each latent dimension, swept about the prior's mean while the others keep the code `z` (latent_dim,).
 
     Where no dimensions are named and there are many, those that change the image most are shown, the strongest first.
+    All are of one condition (1, …).
     """
     chosen = list(range(len(z))) if dims is None else list(dims)
-    codes = sampling.traverse(model, z, reach, steps, chosen)
-    decoded = sampling.decode(model, codes.flatten(0, 1)).unflatten(0, (len(chosen), steps))
+    codes = sampling.traverse(model, z, reach, steps, chosen, condition)
+    everything = codes.flatten(0, 1)
+    decoded = sampling.decode(model, everything, sampling.repeated(condition, len(everything)))
+    decoded = decoded.unflatten(0, (len(chosen), steps))
     notes = []
     if dims is None and len(chosen) > TRAVERSED:
         strongest = sampling.effects(decoded).argsort(descending=True, stable=True)[:TRAVERSED]
@@ -126,11 +198,13 @@ def traversal(
     headings = [f"{round(value, 1) + 0.0:+.1f}σ" for value in torch.linspace(-reach, reach, steps).tolist()]
     rows = [Row(f"z[{dim}]", row) for dim, row in zip(chosen, decoded, strict=True)]
     sheet, frames = images.sheet(rows, headings, title), decoded.flatten(0, 1)
-    return Picture(sheet, frames, codes.flatten(0, 1), frames, notes, rows=rows)
+    told = sampling.repeated(condition, len(frames))
+    return Picture(sheet, frames, codes.flatten(0, 1), frames, notes, rows=rows, conditions=told)
 
 
-def manifold(model: GenerativeModel, side: int) -> Picture:
-    """A two-dimensional latent space, whole: a plain grid, each cell as probable as any other."""
-    codes = sampling.manifold(model, side)
-    decoded = sampling.decode(model, codes)
-    return Picture(images.to_pil(images.grid(decoded, side, gap=0)), decoded, codes)
+def manifold(model: GenerativeModel, side: int, condition: Tensor | None = None) -> Picture:
+    """A two-dimensional latent space, whole: a plain grid, each cell as probable as any other, of one condition."""
+    codes = sampling.manifold(model, side, condition)
+    told = sampling.repeated(condition, len(codes))
+    decoded = sampling.decode(model, codes, told)
+    return Picture(images.to_pil(images.grid(decoded, side, gap=0)), decoded, codes, conditions=told)

@@ -2,20 +2,26 @@
 
 One sampler for every model: it asks only for what the contract gives. Each seed's noise is drawn by itself, on the CPU,
 so an image depends neither on its neighbours nor on the device.
+
+Of a model that takes a condition (`contract/condition.py`), every function here takes the conditions (N, …) of its N
+codes or images as well; where one is left out, a seed has its own (`seed_conditions`).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 from tqdm import tqdm
 
-from genkit.contract import GenerativeModel, ability
-from genkit.errors import UsageError
+from genkit.contract import GenerativeModel, SamplingOptions, ability
+from genkit.contract.condition import given
+from genkit.errors import UsageError, plainly
 from genkit.step.optim import AdamW
 
 Path = Literal["slerp", "lerp"]
@@ -25,6 +31,29 @@ Path = Literal["slerp", "lerp"]
 CHUNK = 32
 #: Noise vectors from which the prior's centre and spread are measured.
 MOMENT_DRAWS = 10_000
+
+
+def options_of(model: GenerativeModel, values: Mapping[str, Any], name: str, flag: str = "") -> SamplingOptions:
+    """The model's options of sampling with these values, and the defaults of all others.
+
+    Args:
+        values: as the person gave them; those of `model.Sampling`.
+        name: of the model for the person, "a vae"; `flag` stands before each option's name.
+
+    Raises:
+        UsageError: when the model has no such option, or it can't have this value.
+    """
+    there = [each.replace("_", "-") if flag else each for each in model.Sampling.model_fields]
+    for each in values:
+        if each not in model.Sampling.model_fields:
+            offer = f"there are {', '.join(there)}" if there else f"{name} has no options of its sampling"
+            raise UsageError(f"{flag}{each}: no such option of the sampling; {offer}")
+    try:
+        return model.Sampling(**values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ", ".join(str(each) for each in fault["loc"][:1]) or "the options"
+        raise UsageError(f"{flag}{where} {plainly(fault)} (got {fault['input']!r})") from error
 
 
 def noise(seeds: Iterable[int], dim: int) -> Tensor:
@@ -37,42 +66,86 @@ def device_of(model: GenerativeModel) -> torch.device:
     return next(model.parameters()).device
 
 
-def seed_codes(model: GenerativeModel, seeds: Iterable[int]) -> Tensor:
+def seed_conditions(model: GenerativeModel, seeds: Iterable[int]) -> Tensor | None:
+    """What each seed's image is of where nobody says it, (N, …) on the CPU: a function of the seed alone.
+
+    Seed k has the class k mod the number of classes; each of its attributes is drawn by the seed, with its share of
+    the training images. None of a model that takes no condition.
+
+    Raises:
+        UsageError: where the model takes an image, which no seed has.
+    """
+    condition = model.condition
+    if condition is None:
+        return None
+    if condition.kind == "class":
+        return torch.tensor([seed % condition.size for seed in seeds], dtype=torch.int64)
+    if condition.kind == "image":
+        raise UsageError("the model's decoder takes an image, which a seed hasn't got; give one")
+    shares = torch.tensor(condition.shares or [0.5] * condition.size)
+    draws = [torch.rand(condition.size, generator=attribute_generator(seed)) for seed in seeds]
+    return (torch.stack(draws) < shares).float() if draws else torch.empty(0, condition.size)
+
+
+def attribute_generator(seed: int) -> torch.Generator:
+    """The random numbers of a seed's attributes, which aren't those of its noise: they would depend on each other."""
+    state = np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> 1))
+
+
+def seed_codes(model: GenerativeModel, seeds: Iterable[int], condition: Tensor | None = None) -> Tensor:
     """The codes (N, latent_dim) that the model's prior makes of the seeds' noise, each a function of its seed alone."""
-    device = device_of(model)
+    device, seeds = device_of(model), list(seeds)
     drawn = noise(seeds, model.options.latent_dim).to(device)
-    return in_chunks(model.prior, drawn).to(device) if len(drawn) else model.prior(drawn)
+    told = given(seed_conditions(model, seeds) if condition is None else condition)
+    if not len(drawn):
+        return drawn
+    return in_chunks(model.prior, drawn, *(each.to(device) for each in told)).to(device)
 
 
 @torch.no_grad()
-def decode(model: GenerativeModel, z: Tensor) -> Tensor:
+def decode(model: GenerativeModel, z: Tensor, condition: Tensor | None = None) -> Tensor:
     """Images (N, C, H, W) in [0, 1], on the CPU, of the codes (N, latent_dim)."""
-    return in_chunks(model.decode, z.to(device_of(model)))
+    return in_chunks(model.decode, *on(device_of(model), z, condition))
 
 
 @torch.no_grad()
-def encode(model: GenerativeModel, images: Tensor, *, steps: int = 300) -> Tensor:
+def encode(model: GenerativeModel, images: Tensor, condition: Tensor | None = None, *, steps: int = 300) -> Tensor:
     """The codes (N, latent_dim) of images (N, C, H, W) in [0, 1], by the encoder; by `invert` where there is none."""
     if ability.encodes(model):
-        return in_chunks(model.encode, images.to(device_of(model))).to(device_of(model))
-    return invert(model, images, steps=steps)
+        return in_chunks(model.encode, *on(device_of(model), images, condition)).to(device_of(model))
+    return invert(model, images, condition, steps=steps)
 
 
-def reconstruct(model: GenerativeModel, images: Tensor) -> Tensor:
+def reconstruct(model: GenerativeModel, images: Tensor, condition: Tensor | None = None) -> Tensor:
     """The images (N, C, H, W) as the model gives them back."""
-    return decode(model, encode(model, images))
+    return decode(model, encode(model, images, condition), condition)
 
 
-def in_chunks(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-    """What `function` makes of each row of the inputs (N, …), on the CPU: the same whatever its neighbours are."""
+def on(device: torch.device, *inputs: Tensor | None) -> tuple[Tensor, ...]:
+    """Those of the inputs that there are, on a device."""
+    return tuple(each.to(device) for each in inputs if each is not None)
+
+
+def in_chunks(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """What `function` makes of each row of its inputs (N, …), on the CPU: the same whatever its neighbours are."""
     outputs = []
-    for chunk in inputs.split(CHUNK):
-        padding = chunk[-1:].expand(CHUNK - len(chunk), *chunk.shape[1:])
-        outputs.append(function(torch.cat([chunk, padding]))[: len(chunk)].cpu())
+    for chunks in zip(*(each.split(CHUNK) for each in inputs), strict=True):
+        count = len(chunks[0])
+        padded = [torch.cat([chunk, chunk[-1:].expand(CHUNK - count, *chunk.shape[1:])]) for chunk in chunks]
+        outputs.append(function(*padded)[:count].cpu())
     return torch.cat(outputs)
 
 
-def invert(model: GenerativeModel, images: Tensor, *, steps: int = 300, draws: int = 1000, lr: float = 0.05) -> Tensor:
+def invert(
+    model: GenerativeModel,
+    images: Tensor,
+    condition: Tensor | None = None,
+    *,
+    steps: int = 300,
+    draws: int = 1000,
+    lr: float = 0.05,
+) -> Tensor:
     """Codes whose images come closest to the given ones in squared error, found by optimising the prior's noise.
 
     Each search starts from the best of `draws` random codes. Optimising the noise rather than the code keeps the result
@@ -84,7 +157,7 @@ def invert(model: GenerativeModel, images: Tensor, *, steps: int = 300, draws: i
     Returns:
         (N, latent_dim), on the model's device.
     """
-    search = inversion(model, images, steps=steps, draws=draws, lr=lr)
+    search = inversion(model, images, condition, steps=steps, draws=draws, lr=lr)
     length = steps + len(range(0, draws, CHUNK))
     for found in tqdm(search, desc="searching codes", total=length, unit="step", disable=None, leave=False):
         codes = found.codes
@@ -99,40 +172,71 @@ class Approach(NamedTuple):
 
 
 def inversion(
-    model: GenerativeModel, images: Tensor, *, steps: int = 300, draws: int = 1000, lr: float = 0.05
+    model: GenerativeModel,
+    images: Tensor,
+    condition: Tensor | None = None,
+    *,
+    steps: int = 300,
+    draws: int = 1000,
+    lr: float = 0.05,
 ) -> Iterator[Approach]:
     """The search of `invert`, a little at a time: after some of the draws, after all of them, and after each step.
 
     Whoever goes through it may do something else meanwhile, in the same thread too.
     """
     images = images.to(device_of(model))
+    told = on(images.device, condition)
     candidates = noise(range(draws), model.options.latent_dim).to(images.device)
     distances = torch.empty(len(images), 0)
+    # An image is compared with what the draws come to under its own condition: each that there is, once.
+    kinds, kind_of = torch.unique(told[0], dim=0, return_inverse=True) if told else (None, None)
     for some in candidates.split(CHUNK):
-        pictures = decode(model, model.prior(some)).flatten(1)
-        distances = torch.cat([distances, torch.cdist(images.flatten(1).cpu(), pictures)], 1)
+        if kinds is None or kind_of is None:
+            pictures = decode(model, model.prior(some)).flatten(1)
+            further = torch.cdist(images.flatten(1).cpu(), pictures)
+        else:
+            further = torch.empty(len(images), len(some))
+            for number, kind in enumerate(kinds):
+                rows = repeated(kind[None], len(some))
+                pictures = decode(model, model.prior(some, *given(rows)), rows).flatten(1)
+                of_kind = kind_of == number
+                further[of_kind.cpu()] = torch.cdist(images[of_kind].flatten(1).cpu(), pictures)
+        distances = torch.cat([distances, further], 1)
         found = candidates[distances.argmin(1)]
         with torch.no_grad():
-            codes = model.prior(found.clone())
+            codes = model.prior(found.clone(), *told)
         yield Approach(0, codes)
     found.requires_grad_(True)
     # Adam treats every number by itself and the loss is a sum over images, so a batch is a row of separate searches.
     optimizer = AdamW([found], lr=lr)
     for step in range(1, steps + 1):
         with torch.enable_grad():
-            loss = (model.decode(model.prior(found)) - images).square().sum()
+            loss = (model.decode(model.prior(found, *told), *told) - images).square().sum()
         (found.grad,) = torch.autograd.grad(loss, found)
         optimizer.step()
         with torch.no_grad():
-            codes = model.prior(found.detach().clone())
+            codes = model.prior(found.detach().clone(), *told)
         yield Approach(step, codes)
 
 
+def repeated(condition: Tensor | None, count: int) -> Tensor | None:
+    """One condition (1, …) for `count` codes: (count, …)."""
+    return None if condition is None else condition.expand(count, *condition.shape[1:])
+
+
 @torch.no_grad()
-def prior_moments(model: GenerativeModel) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every latent number under the prior: two (latent_dim,) tensors."""
+def prior_moments(model: GenerativeModel, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every latent number under the prior: two (latent_dim,) tensors.
+
+    Args:
+        condition: one, (1, …); by default those of the first seeds, all together.
+    """
     draws = torch.randn(MOMENT_DRAWS, model.options.latent_dim, generator=torch.Generator().manual_seed(0))
-    codes = model.prior(torch.cat([draws, -draws]).to(device_of(model)))
+    rows = repeated(condition, MOMENT_DRAWS)
+    if condition is None:
+        rows = seed_conditions(model, range(MOMENT_DRAWS))
+    told = () if rows is None else (torch.cat([rows, rows]).to(device_of(model)),)
+    codes = model.prior(torch.cat([draws, -draws]).to(device_of(model)), *told)
     return codes.mean(0), codes.std(0)
 
 
@@ -195,13 +299,23 @@ def neighbours(z: Tensor, spread: Tensor, jitter: float, count: int = 8, seed: i
     return z + jitter * (2 * draws.to(z) - 1) * spread
 
 
-def traverse(model: GenerativeModel, z: Tensor, reach: float, steps: int, dims: Iterable[int] | None = None) -> Tensor:
+def traverse(
+    model: GenerativeModel,
+    z: Tensor,
+    reach: float,
+    steps: int,
+    dims: Iterable[int] | None = None,
+    condition: Tensor | None = None,
+) -> Tensor:
     """Sweep each latent dimension of one code (D,) over ±`reach` standard deviations about the prior's mean.
+
+    Args:
+        condition: of the prior, as `prior_moments` takes it.
 
     Returns:
         Codes (len(dims), steps, D); all dimensions where none are named.
     """
-    mean, spread = prior_moments(model)
+    mean, spread = prior_moments(model, condition)
     chosen = list(range(len(z))) if dims is None else list(dims)
     codes = z.repeat(len(chosen), steps, 1)
     sweep = torch.linspace(-reach, reach, steps, device=z.device)
@@ -222,10 +336,13 @@ def effects(images: Tensor) -> Tensor:
     return images.var(1).flatten(1).sum(1)
 
 
-def manifold(model: GenerativeModel, side: int) -> Tensor:
+def manifold(model: GenerativeModel, side: int, condition: Tensor | None = None) -> Tensor:
     """A 2-D latent space as an even grid on the unit square, through the inverse normal CDF and the prior.
 
     The picture of Kingma and Welling (2014): every cell has the same probability.
+
+    Args:
+        condition: one, (1, …), of a model that takes one.
 
     Returns:
         Codes (side², 2), row by row, the second coordinate falling from top to bottom.
@@ -240,4 +357,5 @@ def manifold(model: GenerativeModel, side: int) -> Tensor:
         )
     quantile = torch.special.ndtri((torch.arange(side) + 0.5) / side)
     rows, columns = torch.meshgrid(quantile.flip(0), quantile, indexing="ij")
-    return model.prior(torch.stack([columns.flatten(), rows.flatten()], 1).to(device_of(model)))
+    grid = torch.stack([columns.flatten(), rows.flatten()], 1)
+    return model.prior(*on(device_of(model), grid, repeated(condition, len(grid))))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import torch
@@ -20,7 +21,7 @@ from genkit import contract, nets, registry
 from genkit.contract import Batch, ImageShape, Model, Phase
 from genkit.contract.images import TrainingImages
 from genkit.contract.weightless import without_memory
-from genkit.errors import DataError, UsageError
+from genkit.errors import DataError, ModelError, UsageError
 
 #: The target that stands for all attributes.
 ALL_ATTRIBUTES = "attributes"
@@ -39,13 +40,20 @@ class Body(BaseModel):
     model: str
     options: dict[str, Any]
     features: Annotated[int, Field(ge=1, le=2**31)]
+    provider: registry.Provider | None = None
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Body:
         """A checkpoint's or a configuration's may have been written by anybody."""
-        if self.model not in registry.names() or self.model == registry.name_of(Classifier):
-            raise ValueError(f"'{self.model}' is no model whose features could carry a classifier")
-        registry.find(self.model).Options.model_validate(self.options)
+        try:
+            kind = registry.find_again(self.model, self.provider)
+        except ModelError:
+            raise
+        except UsageError:
+            kind = Classifier
+        if kind is Classifier:
+            raise ValueError(f"{ascii(self.model)[:80]} is no model whose features could carry a classifier")
+        kind.Options.model_validate(self.options)
         return self
 
 
@@ -123,9 +131,14 @@ class Classifier(Model):
         if isinstance(source, cls):
             # That the other began with random weights is nothing to this one.
             return {**(super().options_from(source) or {}), "from_scratch": False}
+        if source.condition is not None:
+            kind = registry.name_of(type(source))
+            raise UsageError(f"--init-from: this {kind} is told the {source.condition.kind} that it would have to tell")
         features = features_of(source)
         own = source.options.model_dump(mode="json", exclude=set(contract.TRAINING_FIELDS))
-        return {"body": {"model": registry.name_of(type(source)), "options": own, "features": features}}
+        name = registry.name_of(type(source))
+        provider = asdict(registry.provider_of(name))
+        return {"body": {"model": name, "options": own, "features": features, "provider": provider}}
 
     def weights_from(self, source: Model) -> Mapping[str, Tensor]:
         if self.options.from_scratch:
@@ -159,7 +172,7 @@ class Classifier(Model):
 
     def features(self, images: Tensor) -> Tensor:
         """What the last layer sees: (B, F)."""
-        return self.body.features(images) if isinstance(self.body, Model) else self.body(images)
+        return self.body.features(images)
 
     def keep_features(self) -> None:
         del self.head
@@ -200,7 +213,7 @@ class ConvNet(nn.Module):
         last = nn.Linear(channels[-1] * size[0] * size[1], FEATURES, bias=False)
         self.layers = nn.Sequential(*layers, nn.Flatten(), last, nn.BatchNorm1d(FEATURES), nn.ReLU())
 
-    def forward(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> Tensor:
         return self.layers(images)
 
 

@@ -3,13 +3,17 @@
 After Kingma and Welling, "Auto-encoding variational Bayes" (ICLR 2014): a diagonal Gaussian posterior, sampled by
 reparameterisation. The objective is summed over pixels and averaged over images, in nats, and is the same function in
 training and evaluation.
+
+With `condition` it is the conditional one of Sohn, Lee and Yan, "Learning structured output representation using deep
+conditional generative models" (NeurIPS 2015): encoder and decoder are told an image's label or its attributes, and the
+prior of the code stays N(0, I).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,38 +21,14 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from genkit import contract, nets
-from genkit.contract import Batch, GenerativeModel, ImageShape, Phase
+from genkit.contract import Batch, Condition, GenerativeModel, ImageShape, Phase
+from genkit.contract.condition import given
+from genkit.contract.images import TrainingImages
+from genkit.distributions import bernoulli_log_likelihood, gaussian_kl
+from genkit.errors import UsageError
 
 #: Numbers that the decoder gives at once in a validation with several codes an image: 128 MiB.
 NUMBERS_AT_ONCE = 1 << 25
-
-
-def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, variance) ‖ N(0, 1)) of every element, in nats: ½(μ² + σ² − 1 − ln σ²). Same shape as `mean`."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
-
-
-def bernoulli_log_likelihood(logits: Tensor, pixels: Tensor) -> Tensor:
-    """Σ x·l − ln(1 + eˡ), in nats, of pixels x (B, N) under K sets of logits l (B, K, N) each: (B, K).
-
-    With ln(1 + eˡ) = ½ (l + |l|) − ln σ(|l|), the parts that are linear in l and |l| are matrix products, and the sum
-    of logarithms is the logarithm of a product: one is taken where 32 would be. A factor is at least ½, so that 32 of
-    them don't underflow. All is done in the logits' own memory, where no gradient is wanted.
-    """
-    if logits.requires_grad:
-        with torch.autocast(logits.device.type, enabled=False):  # sums of hundreds of nats don't fit in bf16
-            return torch.bmm(logits, pixels.unsqueeze(2)).squeeze(2) - F.softplus(logits).sum(2)
-    # One product an image: a batch of products with a single column each takes torch seven times as long.
-    linear = torch.stack([each @ weights for each, weights in zip(logits, pixels - 0.5, strict=True)])
-    sizes = logits.abs_()
-    linear -= sizes @ torch.full_like(pixels[0], 0.5)
-    factors = sizes.sigmoid_()
-    for _ in range(5):
-        half, odd = divmod(factors.shape[2], 2)
-        if odd or not half:
-            break
-        factors = factors[..., :half].mul_(factors[..., half:])
-    return linear + factors.log_().sum(2)
 
 
 class VAE(GenerativeModel):
@@ -91,6 +71,15 @@ class VAE(GenerativeModel):
             0.0
         )
 
+        condition: Annotated[
+            Literal["none", "label", "attributes"],
+            Field(description="What encoder and decoder are told besides: an image's label, or its attributes."),
+        ] = "none"
+        classes: Annotated[int, contract.filled_in("How many classes are told; 0 where none are.")] = 0
+        attributes: Annotated[
+            dict[str, float], contract.filled_in("The attributes that are told, with their shares of the images.")
+        ] = Field(default_factory=dict)
+
         @model_validator(mode="after")
         def _has_one_kl_term(self) -> VAE.Options:
             """The weights of the importance-weighted bound hold prior and posterior; there is no KL term to weigh."""
@@ -104,6 +93,7 @@ class VAE(GenerativeModel):
     def __init__(self, image: ImageShape, options: Options):
         super().__init__(image, options)
         latent, activation = options.latent_dim, options.activation
+        told = 0 if self.condition is None else self.condition.size
         if options.likelihood == "bernoulli":
             self.pixels = "bits" if options.binarize == "dynamic" else "odds"
         if options.objective == "iwae" and options.k > 1:
@@ -112,17 +102,44 @@ class VAE(GenerativeModel):
         self.decoder: nn.Module
         if options.net == "mlp":
             sizes = [image.numbers, *options.hidden]
-            self.encoder = nn.Sequential(nn.Flatten(), nets.mlp([*sizes, 2 * latent], activation))
-            self.decoder = nn.Sequential(nets.mlp([latent, *sizes[::-1]], activation), nn.Unflatten(1, tuple(image)))
+            into = [sizes[0] + told, *sizes[1:], 2 * latent]
+            self.encoder = nn.Sequential(nn.Flatten(), nets.mlp(into, activation))
+            out = nets.mlp([latent + told, *sizes[::-1]], activation)
+            self.decoder = nn.Sequential(out, nn.Unflatten(1, tuple(image)))
         else:
-            self.encoder = nets.ConvEncoder(image, options.width, 2 * latent, self.LEVELS, activation)
-            self.decoder = nets.ConvDecoder(image, options.width, latent, self.LEVELS, activation)
+            seen = image._replace(channels=image.channels + told)
+            self.encoder = nets.ConvEncoder(seen, options.width, 2 * latent, self.LEVELS, activation)
+            self.decoder = nets.ConvDecoder(image, options.width, latent + told, self.LEVELS, activation)
         if options.likelihood == "gaussian":
             log_sigma = torch.tensor(math.log(options.sigma or 0.1))
             if options.sigma is None:
                 self.log_sigma = nn.Parameter(log_sigma)
             else:
                 self.register_buffer("log_sigma", log_sigma)
+
+    @classmethod
+    def condition_for(cls, options: Any) -> Condition | None:
+        if options.condition == "none":
+            return None
+        if options.condition == "label":
+            return Condition("class", options.classes)
+        return Condition("attributes", len(options.attributes), tuple(options.attributes.values()))
+
+    @classmethod
+    def options_for(cls, options: Any, dataset: TrainingImages) -> Any:
+        classes, attributes = 0, {}
+        if options.condition == "label":
+            if dataset.train.labels is None:
+                offer = "--condition attributes" if dataset.attributes else "leave --condition out"
+                raise UsageError(f"--condition label: {dataset.name} has no classes; {offer}")
+            classes = len(dataset.classes)
+        if options.condition == "attributes":
+            if dataset.train.attributes is None or not dataset.attributes:
+                offer = "--condition label" if dataset.classes else "leave --condition out"
+                raise UsageError(f"--condition attributes: {dataset.name} has none; {offer}")
+            shares = dataset.train.attributes.double().mean(0).tolist()
+            attributes = {name: round(share, 4) for name, share in zip(dataset.attributes, shares, strict=True)}
+        return options.model_copy(update={"classes": classes, "attributes": attributes})
 
     def phases(self) -> list[Phase]:
         return [Phase("", self, self.losses, self.options.optimizer())]
@@ -134,12 +151,14 @@ class VAE(GenerativeModel):
         are the same.
         """
         images = torch.bernoulli(batch.images) if self.options.binarize == "dynamic" else batch.images
-        mean, log_variance = self.posterior(images)
+        condition = self.condition_of(batch)
+        mean, log_variance = self.posterior(images, condition)
         if self.options.k > 1:
-            return self.losses_of_several(images, mean, log_variance, batch.epoch)
+            return self.losses_of_several(images, condition, mean, log_variance, batch.epoch)
         z = torch.addcmul(mean, (log_variance / 2).exp(), torch.randn_like(mean))
         # Summed at once: a sum over each image's pixels and a mean of those take longer, and longer still backwards.
-        reconstruction = self.negative_log_likelihood(self.decoder(z).to(images.dtype), images).sum() / len(images)
+        output = self.decoder(self.told(z, condition)).to(images.dtype)
+        reconstruction = self.negative_log_likelihood(output, images).sum() / len(images)
         kl = gaussian_kl(mean, log_variance).sum() / len(images)
         return {
             "loss": reconstruction + self.kl_weight(batch.epoch) * kl,
@@ -148,7 +167,9 @@ class VAE(GenerativeModel):
             "kl": kl,
         }
 
-    def losses_of_several(self, images: Tensor, mean: Tensor, log_variance: Tensor, epoch: Tensor) -> dict[str, Tensor]:
+    def losses_of_several(
+        self, images: Tensor, condition: Tensor | None, mean: Tensor, log_variance: Tensor, epoch: Tensor
+    ) -> dict[str, Tensor]:
         """The same from `k` codes an image: of their mean bound, or of the bound of their mean weight.
 
         `iwae` is −ln (1/k) Σ w, after Burda, Grosse and Salakhutdinov (ICLR 2016), with the weights
@@ -157,7 +178,7 @@ class VAE(GenerativeModel):
         shape = (len(mean), self.options.k, mean.shape[1])
         noise = torch.randn(shape, dtype=mean.dtype, device=mean.device)
         z = torch.addcmul(mean.unsqueeze(1), (log_variance / 2).exp().unsqueeze(1), noise)
-        log_likelihood = self.in_pieces(z, images)
+        log_likelihood = self.in_pieces(z, images, condition)
         reconstruction = -log_likelihood.mean()
         kl = gaussian_kl(mean, log_variance).sum() / len(images)
         terms = {"neg_elbo": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
@@ -188,9 +209,30 @@ class VAE(GenerativeModel):
             "what usually helps: --kl-warmup 5, a --beta below 1, or a lower --lr"
         }
 
-    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def told(self, inputs: Tensor, condition: Tensor | None) -> Tensor:
+        """What a net is given: images (B, C, H, W) or codes (B, latent_dim), with the condition (B,) or (B, A) beside.
+
+        A class is a row of zeros and a one. Fully connected nets take it, or the attributes, as further numbers,
+        convolutions as further channels, each the same all over.
+        """
+        if self.condition is None:
+            return inputs
+        if condition is None:
+            raise TypeError(f"the model takes a condition ({self.condition.kind}) as one more argument")
+        if self.condition.kind == "class":
+            rows = condition[:, None] == torch.arange(self.condition.size, device=condition.device)
+        else:
+            rows = condition
+        rows = rows.to(inputs.dtype)
+        if inputs.ndim == 2:
+            return torch.cat([inputs, rows], 1)
+        if self.options.net == "mlp":
+            return torch.cat([inputs.flatten(1), rows], 1)
+        return torch.cat([inputs, rows[:, :, None, None].expand(-1, -1, *inputs.shape[2:])], 1)
+
+    def posterior(self, images: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q(z|x), each (B, latent_dim)."""
-        mean, log_variance = self.encoder(images).to(images.dtype).chunk(2, 1)
+        mean, log_variance = self.encoder(self.told(images, condition)).to(images.dtype).chunk(2, 1)
         return mean, log_variance
 
     def negative_log_likelihood(self, output: Tensor, images: Tensor) -> Tensor:
@@ -200,37 +242,39 @@ class VAE(GenerativeModel):
         standardised = (images - output) * (-self.log_sigma).exp()
         return 0.5 * standardised.square() + self.log_sigma + 0.5 * math.log(2 * math.pi)
 
-    def log_likelihood(self, z: Tensor, images: Tensor) -> Tensor:
+    def log_likelihood(self, z: Tensor, images: Tensor, condition: Tensor | None = None) -> Tensor:
         """ln p(x|z) in nats of images (B, C, H, W) under K codes (B, K, latent_dim) each: (B, K).
 
         The sum over pixels of −`negative_log_likelihood`, which would need every image K times.
         """
-        output = self.decoder(z.flatten(0, 1)).to(images.dtype).reshape(*z.shape[:2], -1)
+        if condition is not None:
+            condition = condition.repeat_interleave(z.shape[1], 0)
+        output = self.decoder(self.told(z.flatten(0, 1), condition)).to(images.dtype).reshape(*z.shape[:2], -1)
         pixels = images.flatten(1)
         if self.options.likelihood == "bernoulli":
             return bernoulli_log_likelihood(output, pixels)
         squares = (output - pixels.unsqueeze(1)).square().sum(2) * (-2 * self.log_sigma).exp()
         return -0.5 * squares - pixels.shape[1] * (self.log_sigma + 0.5 * math.log(2 * math.pi))
 
-    def in_pieces(self, z: Tensor, images: Tensor) -> Tensor:
+    def in_pieces(self, z: Tensor, images: Tensor, condition: Tensor | None) -> Tensor:
         """The same. A validation's batch is larger than training's, and needs its K images each only one by one."""
-        if torch.is_grad_enabled():
-            return self.log_likelihood(z, images)
+        if z.requires_grad:
+            return self.log_likelihood(z, images, condition)
         size = max(1, NUMBERS_AT_ONCE // (z.shape[1] * self.image.numbers))
-        pairs = zip(z.split(size), images.split(size), strict=True)
-        return torch.cat([self.log_likelihood(*each) for each in pairs])
+        parts = [each.split(size) for each in (z, images, *given(condition))]
+        return torch.cat([self.log_likelihood(*each) for each in zip(*parts, strict=True)])
 
-    def encode(self, images: Tensor) -> Tensor:
-        return self.posterior(images)[0]
+    def encode(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self.posterior(images, condition)[0]
 
     def keep_features(self) -> None:
         del self.decoder
         if self.options.likelihood == "gaussian":
             del self.log_sigma
 
-    def decode(self, z: Tensor) -> Tensor:
-        output = self.decoder(z)
+    def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        output = self.decoder(self.told(z, condition))
         return output.sigmoid() if self.options.likelihood == "bernoulli" else output.clamp(0, 1)
 
-    def prior(self, noise: Tensor) -> Tensor:
+    def prior(self, noise: Tensor, condition: Tensor | None = None) -> Tensor:
         return noise

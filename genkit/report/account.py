@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from genkit.contract import GenerativeModel, Model, ability
 from genkit.data.dataset import Dataset
 from genkit.errors import CheckpointError, GenkitError, UsageError, in_one_line
-from genkit.files import from_json, read_plain, sha256_of
+from genkit.files import from_json, read_plain
 from genkit.keep import config
-from genkit.keep.checkpoint import Checkpoint
 from genkit.keep.config import Config
-from genkit.keep.description import MANIFEST, Description
-from genkit.keep.rundir import RunDirectory
+from genkit.keep.description import Description
+from genkit.keep.opened import Opened
 from genkit.report import evaluations, history
 from genkit.report.blocks import Missing, last_part, without_folders
 from genkit.report.evaluations import Evaluation, On
@@ -33,12 +30,8 @@ class Account:
     """A run and its best checkpoint, or another that was asked for.
 
     Attributes:
-        name: of the run, for people.
+        name: of the run, for people: its own, or with a number where several are of one name.
         path: what opens it: the run's folder, or the checkpoint's where it isn't the run's best.
-        run: the run's folder, or None.
-        checkpoint: the checkpoint's folder.
-        sum: SHA-256 of its manifest.
-        model: in evaluation mode, on `device`.
         dataset: the images that it was trained on.
         environment: where it was trained.
         evaluations: of this checkpoint, the newest first.
@@ -46,12 +39,7 @@ class Account:
 
     name: str
     path: Path
-    run: Path | None
-    checkpoint: Path
-    sum: str
-    description: Description
-    model: Model
-    device: torch.device
+    opened: Opened
     dataset: Dataset | Missing
     config: Config | Missing
     environment: dict[str, Any] | Missing
@@ -59,14 +47,22 @@ class Account:
     evaluations: list[Evaluation] | Missing
 
     @property
-    def which(self) -> str:
-        """What to call the checkpoint: "best", or "this" where the run opens with another."""
-        return "best" if self.path == self.run else "this"
-
-    @property
     def kind(self) -> str:
         """The model's name: `vae`."""
-        return self.description.model
+        return self.opened.kind
+
+    @property
+    def model(self) -> Model:
+        return self.opened.model
+
+    @property
+    def description(self) -> Description:
+        return self.opened.description
+
+    @property
+    def which(self) -> str:
+        """What to call the checkpoint: "best", or "this" where the run opens with another."""
+        return "best" if self.opened.run and self.path == self.opened.run.path else "this"
 
     @property
     def generator(self) -> GenerativeModel:
@@ -76,12 +72,8 @@ class Account:
             UsageError: when it makes none.
         """
         if not ability.generates(self.model):
-            raise UsageError(f"a {self.kind} makes no images")
+            raise UsageError(f"a {self.kind} {ability.GENERATES.lacks}")
         return self.model
-
-    @property
-    def weights(self) -> int:
-        return sum(each.numel() for each in self.model.parameters())
 
     @property
     def own_evaluation(self) -> Evaluation | None:
@@ -90,7 +82,8 @@ class Account:
         about = self.description
 
         def own(on: On) -> bool:
-            return about.data_sum == on.data_sum if on.data_sum and about.data_sum else on.dataset == about.data.dataset
+            same = about.is_of(on.data_digest)
+            return on.dataset == about.data.dataset if same is None else same
 
         return next((each for each in found if own(each.on)), None)
 
@@ -99,35 +92,33 @@ class Account:
         return step * self.description.epoch / max(1, self.description.step)
 
 
-def read(
-    name: str, checkpoint: Checkpoint, run: Path | None, device: torch.device, load: Callable[[], Dataset]
-) -> Account:
-    """All there is to know of a run whose checkpoint has been opened; `load` gives the images if it can."""
-    dataset = images_of(checkpoint.description, load)
-    total = sha256_of(checkpoint.path / MANIFEST)
+def read(opened: Opened, name: str | None = None, load: Callable[[], Dataset] | None = None) -> Account:
+    """All there is to know of a run that has been opened.
+
+    Args:
+        name: what to call it, if not by its own name.
+        load: gives the images if it can; by default those that it was trained on.
+    """
+    dataset = images_of(opened.description, load or opened.dataset)
     alone = Missing(ALONE)
-    best = run is not None and RunDirectory(run).by_merit()[0] == checkpoint.path
+    run = opened.run.path if opened.run else None
+    best = opened.run is not None and opened.run.by_merit()[0] == opened.checkpoint.path
     return Account(
-        name,
-        run if run is not None and best else checkpoint.path,
-        run,
-        checkpoint.path,
-        total,
-        checkpoint.description,
-        checkpoint.model,
-        device,
+        name or opened.name,
+        opened.place if best else opened.checkpoint.path,
+        opened,
         dataset,
         alone if run is None else read_config(run),
         alone if run is None else read_environment(run),
         alone if run is None else history.read(run),
-        alone if run is None else evaluations.read(run, total),
+        alone if run is None else evaluations.read(run, opened.digest),
     )
 
 
 def images_of(description: Description, load: Callable[[], Dataset]) -> Dataset | Missing:
     try:
         dataset = load()
-        same = dataset.sum() == description.data_sum
+        same = description.is_of(dataset.digest())
     except GenkitError as error:
         name = description.data.dataset
         said = str(error).replace(name, last_part(name))  # which may have spaces in it

@@ -11,22 +11,22 @@ from typing import Any
 
 from genkit.contract import ability
 from genkit.data.dataset import Dataset
-from genkit.evaluate import report as words
-from genkit.evaluate.figure import Figure
+from genkit.evaluate import table as words
+from genkit.evaluate.figure import Figure, Name
 from genkit.options import as_text, is_flag
 from genkit.report.account import Account
 from genkit.report.blocks import Block, Cell, Code, Missing, Table, last_part
 from genkit.report.evaluations import RECOGNISED
 
 #: The figures that say most about a model, the first ones of which there are stand in the sentence below the title.
-TELLING = ("likelihood/nll", "likelihood/neg_elbo", "reconstruction/squared_error", "samples/frechet")
+TELLING = tuple(map(Name, ("likelihood/nll", "likelihood/neg_elbo", "reconstruction/squared_error", "samples/frechet")))
 TOLD = 2
 #: Models' names as they are spoken.
 SPOKEN = {"ae": "autoencoder", "conv-ae": "convolutional autoencoder", "vae": "VAE", "dcgan": "DCGAN"}
 #: What most of a command is quoted by; longer ones are cut.
 LONGEST = 2000
 #: The settings that may be paths.
-PATHS = {"dataset", "out", "init_from"}
+PATHS = {"dataset", "beside", "out", "init_from"}
 
 
 def sentence(account: Account) -> str:
@@ -35,9 +35,10 @@ def sentence(account: Account) -> str:
     kind = SPOKEN.get(account.kind, account.kind)
     article = "An" if kind[0].lower() in "aeiou" else "A"
     count = f"{len(account.dataset.train):,} images of " if isinstance(account.dataset, Dataset) else ""
-    data = data_name(account)
+    data, second = data_name(account), account.description.data.beside
+    beside = f" beside {last_part(second)}" if second else ""
     began = f"{article} {kind} of {about.image.channels}×{about.image.height}×{about.image.width} images, trained for "
-    return f"{began}{epochs_of(account)} on {count}{data}{told(account)}."
+    return f"{began}{epochs_of(account)} on {count}{data}{beside}{told(account)}."
 
 
 def data_name(account: Account) -> str:
@@ -51,7 +52,7 @@ def told(account: Account) -> str:
     of_topics: dict[str, Figure] = {}
     for name in TELLING:
         if evaluation is not None and name in evaluation.figures:
-            of_topics.setdefault(name.partition("/")[0], evaluation.figures[name])
+            of_topics.setdefault(name.topic, evaluation.figures[name])
     figures = list(of_topics.values())[:TOLD]
     if figures and evaluation is not None:
         on = evaluation.on
@@ -73,7 +74,7 @@ def in_a_sentence(figure: Figure, images: int) -> str:
     count = figure.conditions.get("n", images)
     fewer = f"(of {count:,})" if isinstance(count, int) and count < images else ""
     unit = figure.unit.partition(",")[0]
-    parts = (words.in_words(figure.name.partition("/")[2]), words.shown(figure), unit, fewer)
+    parts = (words.in_words(Name(figure.name).within), words.shown(figure), unit, fewer)
     return " ".join(part for part in parts if part)
 
 
@@ -144,7 +145,7 @@ def checkpoint_of(account: Account) -> str:
     monitor = f"val/{account.description.monitor}"
     value = account.description.metrics.get(monitor)
     best = "" if value is None else f", {monitor} {value:.5g}"
-    return f"{account.checkpoint.name}, sha256 {account.sum[:RECOGNISED]}{best}"
+    return f"{account.opened.checkpoint.path.name}, sha256 {account.opened.digest[:RECOGNISED]}{best}"
 
 
 def environment_of(*keys: str) -> Callable[[Account], str]:
@@ -177,8 +178,9 @@ def word(typed: str) -> str:
 
 ROWS: dict[str, Callable[[Account], str]] = {
     "model": model_of,
-    "weights": lambda account: f"{account.weights:,}",
+    "weights": lambda account: f"{account.opened.weights:,}",
     "data": data_of,
+    "beside": lambda account: last_part(account.description.data.beside or ""),
     "image": lambda account: str(account.model.image),
     "labels": labels_of,
     "seed": seed_of,
@@ -267,8 +269,8 @@ def uses(account: Account) -> list[Block]:
             f"genkit explore {quoted}",
             *commands,
         ]
-    if account.run is not None:
-        run, epochs = shlex.quote(located(account.run)), 2 * account.model.options.epochs
+    if account.opened.run is not None:
+        run, epochs = shlex.quote(located(account.opened.run.path)), 2 * account.model.options.epochs
         commands.append(f"genkit train --resume {run} --epochs {epochs}")
     blocks: list[Block] = [Code(commands, "At the command line")]
     return [Code(load, "In Python"), *blocks] if len(load) > 2 else blocks

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from genkit.errors import GenkitError, in_one_line
 from genkit.evaluate import kept
-from genkit.evaluate.figure import Figure, LeftOut
+from genkit.evaluate.figure import Figure, LeftOut, Name
 from genkit.report.blocks import Missing, last_part, without_folders
 
 Conditions = dict[str, str | int | float]
@@ -25,14 +25,14 @@ class On(NamedTuple):
     Attributes:
         resolution: `1×28×28`.
         images: how many.
-        data_sum: `Dataset.sum` of their set, which may have changed under its name; None in files of earlier versions.
+        data_digest: `Dataset.digest` of their set, which may change under its name; None in files of earlier versions.
     """
 
     dataset: str
     split: str
     resolution: str
     images: int
-    data_sum: str | None
+    data_digest: str | None
 
     def __str__(self) -> str:
         return f"{self.images:,} {self.split} images of {last_part(self.dataset)}, {self.resolution}"
@@ -40,7 +40,11 @@ class On(NamedTuple):
     @property
     def content(self) -> str:
         """What tells sets of one name apart, in words."""
-        return "of which nobody knows the content" if self.data_sum is None else f"sha256 {self.data_sum[:RECOGNISED]}"
+        return (
+            "of which nobody knows the content"
+            if self.data_digest is None
+            else f"sha256 {self.data_digest[:RECOGNISED]}"
+        )
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Evaluation:
     """
 
     on: On
-    figures: dict[str, Figure]
+    figures: dict[Name, Figure]
     left_out: list[LeftOut]
     said: Conditions
 
@@ -63,13 +67,13 @@ class Evaluation:
         return {key: value for key, value in figure.conditions.items() if self.said.get(key) != value}
 
 
-def read(run: Path, checkpoint_sum: str) -> list[Evaluation] | Missing:
+def read(run: Path, digest: str) -> list[Evaluation] | Missing:
     """The evaluations of the checkpoint whose manifest has this SHA-256, the newest first; or why there are none."""
     path = run / kept.NAME
     if not path.exists():
         return Missing("it hasn't been evaluated")
     try:
-        ours = [evaluation(entry) for entry in kept.read(path) if entry["sum"] == checkpoint_sum]
+        ours = [evaluation(entry) for entry in kept.read(path) if entry["sum"] == digest]
     except (GenkitError, ValueError) as error:
         return Missing(f"{kept.NAME} can't be read: {without_folders(in_one_line(error.__cause__ or error))}")
     if not ours:
@@ -89,8 +93,8 @@ def evaluation(entry: dict[str, Any]) -> Evaluation:
     figures = TypeAdapter(list[Figure]).validate_python([with_nan(each) for each in entry["figures"]])
     left_out = TypeAdapter(list[LeftOut]).validate_python(entry["left_out"])
     about = {key: entry[key] for key in ("dataset", "split", "resolution")}
-    on = On(**about, images=entry["images"], data_sum=entry.get("data_sum"))
-    return Evaluation(on, {each.name: each for each in figures}, left_out, {**about, "n": on.images})
+    on = On(**about, images=entry["images"], data_digest=entry.get("data_sum"))
+    return Evaluation(on, {Name(each.name): each for each in figures}, left_out, {**about, "n": on.images})
 
 
 def with_nan(figure: dict[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from genkit.evaluate import report as words
-from genkit.evaluate.figure import Figure
-from genkit.evaluate.report import FLOOR, Conditions, common, condition, in_words, shown, without
+from genkit.evaluate import table as words
+from genkit.evaluate.figure import Figure, Name
+from genkit.evaluate.table import FLOOR, Conditions, common, condition, in_words, shown, without
 from genkit.report.account import Account
 from genkit.report.blocks import Block, Cell, Code, Footnotes, Missing, Table, Text, without_folders
 from genkit.report.card import located
@@ -67,8 +67,8 @@ def section(accounts: Sequence[Account]) -> list[Block]:
 def tables(columns: Sequence[Column], notes: Notes, several: bool) -> list[Block]:
     blocks: list[Block] = []
     names = list(dict.fromkeys(name for column in columns for name in column.of.figures))
-    for topic in dict.fromkeys(name.partition("/")[0] for name in names):
-        plain = [name for name in names if name.partition("/")[0] == topic and name.count("/") < 2]
+    for topic in dict.fromkeys(name.topic for name in names):
+        plain = [name for name in names if name.topic == topic and not name.column]
         if plain:
             blocks.append(plain_table(topic, plain, columns, notes, several))
         for column in columns:
@@ -76,7 +76,7 @@ def tables(columns: Sequence[Column], notes: Notes, several: bool) -> list[Block
     return blocks
 
 
-def plain_table(topic: str, names: Sequence[str], columns: Sequence[Column], notes: Notes, several: bool) -> Table:
+def plain_table(topic: str, names: Sequence[Name], columns: Sequence[Column], notes: Notes, several: bool) -> Table:
     """A topic's figures of two parts; where there is one of real images, that stands beside each."""
     beside = any(name.endswith(FLOOR) for name in names)
     head = [Cell("")]
@@ -94,11 +94,11 @@ def plain_table(topic: str, names: Sequence[str], columns: Sequence[Column], not
         shared = len({mark for mark, each in zip(marks, found, strict=True) if each}) == 1
         units = " or ".join(dict.fromkeys(each.unit for each in found if each))
         mark = next(mark for mark, each in zip(marks, found, strict=True) if each) if shared else None
-        row = [Cell(in_words(name.partition("/")[2]), mark, unit=units)]
+        row = [Cell(in_words(name.row), mark, unit=units)]
         for column, each, own in zip(columns, found, marks, strict=True):
             row.append(value(each, None if shared else own))
             if beside:
-                floor = column.of.figures.get(name + FLOOR)
+                floor = column.of.figures.get(Name(name + FLOOR))
                 row.append(value(floor) if floor else Cell("", number=True))
         rows.append(row)
     return Table(topic.capitalize(), head if any(cell.text for cell in head) else [], rows)
@@ -112,10 +112,8 @@ def crossed_table(topic: str, column: Column, notes: Notes, several: bool) -> li
     """A topic's figures of three parts: rows by columns, what all share being one footnote."""
     cells: dict[tuple[str, str], Figure] = {}
     for name, figure in column.of.figures.items():
-        of_topic, _, rest = name.partition("/")
-        at, slash, other = rest.partition("/")
-        if of_topic == topic and slash:
-            cells[at, other] = figure
+        if name.topic == topic and name.column:
+            cells[name.row, name.column] = figure
     if not cells:
         return []
     rows, across = (list(dict.fromkeys(key[part] for key in cells)) for part in (0, 1))
@@ -152,6 +150,6 @@ def remarks(columns: Sequence[Column], several: bool) -> list[Block]:
         for name, figure in column.of.figures.items():
             if figure.warning:
                 found.append(Text(f"Warning: {before}{name}: {figure.warning}"))
-        for name, each in words.together(column.of.left_out):
-            found.append(Missing(f"left out: {before}{name}: {without_folders(each.reason)}"))
+        for names, each in words.together(column.of.left_out):
+            found.append(Missing(f"left out: {before}{names}: {without_folders(each.reason)}"))
     return found

@@ -16,13 +16,15 @@ from pathlib import Path
 
 import torch
 
+from genkit import registry
 from genkit.contract import GenerativeModel, ImageShape, ability
 from genkit.data.dataset import Dataset
 from genkit.data.decode import BadImage, decode, read_header, without_warnings
-from genkit.errors import GenkitError, UsageError, in_one_line
+from genkit.errors import GenkitError, UsageError
 from genkit.files import require_plain
-from genkit.latent import arithmetic, embedding, images, pictures, sampling
+from genkit.latent import arithmetic, images, pictures, projection, sampling, scatter, scores
 from genkit.latent.arithmetic import Exemplars, Term
+from genkit.latent.condition import Conditions
 from genkit.latent.images import Row
 from genkit.report import png
 from genkit.report.account import ALONE, Account
@@ -54,12 +56,12 @@ Maker = Callable[[Account, int], list[Block]]
 
 def through_time(account: Account, limit: int) -> list[Block]:
     """The same seeds' samples at some of the steps at which the run drew them, first to last."""
-    if account.run is None:
+    if account.opened.run is None:
         return [Missing(ALONE)]
     image = account.generator.image
     found = {
         int(match[1]): path
-        for path in account.run.glob("samples-*.png")
+        for path in account.opened.run.path.glob("samples-*.png")
         if (match := re.fullmatch(r"samples-(\d{6,12})\.png", path.name))
     }
     if not found:
@@ -108,8 +110,9 @@ def reconstructions(account: Account, limit: int) -> list[Block]:
         return [Missing(f"a {account.kind} has no encoder; genkit sample --reconstruct searches for an image's code")]
     if isinstance(dataset, Missing):
         return [dataset]
-    originals = images.to_float(dataset.test.images(dataset.test.spread(RECONSTRUCTED)))
-    picture = pictures.reconstructions(model, originals, [], account.name)
+    some = dataset.test.take(dataset.test.spread(RECONSTRUCTED))
+    originals, own = images.to_float(some.images()), passes.conditions_of(model, some, account.opened.device)
+    picture = pictures.reconstructions(model, originals, [], account.name, own)
     part = png.share(limit, RECONSTRUCTED // BAND)
     alt = f"test images of {last_part(dataset.name)}, and below each its reconstruction"
     bands = zip(*(row.images.cpu().split(BAND) for row in picture.rows), strict=True)
@@ -122,7 +125,10 @@ def samples(account: Account, limit: int) -> list[Block]:
     model = account.generator
     picture = pictures.samples(model, range(SAMPLES), SAMPLE_COLUMNS)
     alt = f"{SAMPLES} samples, seeds 0 to {SAMPLES - 1}"
-    return [Strips([("", png.of_images(picture.images, SAMPLE_COLUMNS, alt, limit))])]
+    note: list[Block] = []
+    if model.condition is not None:
+        note = [Text(f"Each is told its seed's own {model.condition.kind}.", quiet=True)]
+    return [Strips([("", png.of_images(picture.images, SAMPLE_COLUMNS, alt, limit))]), *note]
 
 
 def interpolation(account: Account, limit: int) -> list[Block]:
@@ -131,15 +137,26 @@ def interpolation(account: Account, limit: int) -> list[Block]:
     between: list[Block] = []
     if ability.encodes(model) and isinstance(dataset, Dataset) and len(dataset.test) > 1:
         positions = of_many_classes(dataset)
-        waypoints = sampling.encode(model, images.to_float(dataset.test.images(positions)))
+        own = passes.conditions_of(model, dataset.test.take(positions), account.opened.device)
+        waypoints = sampling.encode(model, images.to_float(dataset.test.images(positions)), own)
         names = named(dataset, positions)
     else:
+        own = sampling.seed_conditions(model, range(WAYPOINTS))
         waypoints, names = sampling.seed_codes(model, range(WAYPOINTS)), [f"seed {seed}" for seed in range(WAYPOINTS)]
         if ability.encodes(model):
             why = dataset.why if isinstance(dataset, Missing) else "there are no two of them"
             between = [Text(f"Between seeds, not test images: {why}.", quiet=True)]
-    picture = pictures.interpolation(model, waypoints, names, STEPS, "slerp", account.name)
-    return [strips(picture.rows, limit, "interpolated"), *between]
+    one = None if own is None else own[:1]
+    picture = pictures.interpolation(model, waypoints, names, STEPS, "slerp", account.name, one)
+    return [strips(picture.rows, limit, "interpolated"), *between, *told(account, one)]
+
+
+def told(account: Account, condition: torch.Tensor | None) -> list[Block]:
+    """What the decoder was told of all images of a picture, (1, …), where it takes a condition."""
+    known = Conditions.of(account.model, account.description.classes, account.description.attributes)
+    if known is None or condition is None:
+        return []
+    return [Text(f"The decoder takes a condition, which here is {known.in_words(condition[0])} for all.", quiet=True)]
 
 
 def of_many_classes(dataset: Dataset) -> torch.Tensor:
@@ -174,6 +191,7 @@ def sums(account: Account, limit: int) -> list[Block]:
     exemplars = [exemplars_of(term, dataset, model) for term in terms]
     expression = " ".join(f"{'−' if term.sign < 0 else '+'} {term.text}" for term in terms).removeprefix("+ ")
     picture = pictures.arithmetic(model, exemplars, expression, JITTER, account.name)
+    one = None if picture.conditions is None else picture.conditions[:1]
     count = len(terms)
     of_terms = [
         row._replace(caption=f"{row.caption}, and the image of their mean code") for row in picture.rows[:count]
@@ -183,6 +201,7 @@ def sums(account: Account, limit: int) -> list[Block]:
         Text(f"{expression}, of {EXEMPLARS} images each"),
         strips(of_terms, png.share(limit, 2), "arithmetic"),
         dataclasses.replace(strips(results, png.share(limit, 2), "arithmetic"), beside=True),
+        *told(account, one),
     ]
 
 
@@ -212,19 +231,20 @@ def has_images(term: Term, dataset: Dataset) -> bool:
 def exemplars_of(term: Term, dataset: Dataset, model: GenerativeModel) -> Exemplars:
     fitting = arithmetic.matching(term.text, dataset, dataset.test)
     order = torch.randperm(len(fitting), generator=torch.Generator().manual_seed(0))
-    originals = images.to_float(dataset.test.images(fitting[order[:EXEMPLARS]]))
-    return Exemplars(term, originals, sampling.encode(model, originals))
+    some = dataset.test.take(fitting[order[:EXEMPLARS]])
+    originals, own = images.to_float(some.images()), passes.conditions_of(model, some, sampling.device_of(model))
+    return Exemplars(term, originals, sampling.encode(model, originals, own), own)
 
 
 def traversal(account: Account, limit: int) -> list[Block]:
     """The dimensions that change the image most, swept one by one."""
     model = account.generator
-    code = sampling.seed_codes(model, [0])[0]
-    picture = pictures.traversal(model, code, None, REACH, STEPS, account.name)
+    code, one = sampling.seed_codes(model, [0])[0], sampling.seed_conditions(model, [0])
+    picture = pictures.traversal(model, code, None, REACH, STEPS, account.name, one)
     rows = sorted(picture.rows, key=lambda row: -float(row.images.var(0).sum()))[:TRAVERSED]
     dims = len(code)
     note = [Text(f"The {len(rows)} of {dims} dimensions that change the image most.", True)] if len(rows) < dims else []
-    return [strips(rows, limit, f"swept from −{REACH:g}σ to +{REACH:g}σ"), *note]
+    return [strips(rows, limit, f"swept from −{REACH:g}σ to +{REACH:g}σ"), *note, *told(account, one)]
 
 
 def manifold(account: Account, limit: int) -> list[Block]:
@@ -236,35 +256,34 @@ def manifold(account: Account, limit: int) -> list[Block]:
                 f"only a latent space of 2 dimensions can be shown whole, and this one has {model.options.latent_dim}"
             )
         ]
-    picture = pictures.manifold(model, MANIFOLD_SIDE)
+    one = sampling.seed_conditions(model, [0])
+    picture = pictures.manifold(model, MANIFOLD_SIDE, one)
     alt = "the latent space, whole: a grid of images of codes that are all equally probable"
-    return [Strips([("", png.of_images(picture.images, MANIFOLD_SIDE, alt, limit, gap=0))])]
+    return [Strips([("", png.of_images(picture.images, MANIFOLD_SIDE, alt, limit, gap=0))]), *told(account, one)]
 
 
-def embedded(account: Account, limit: int, method: embedding.Method = "pca") -> list[Block]:
+def embedded(account: Account, limit: int, method: projection.Method = "pca") -> list[Block]:
     """The codes, or features, of test images as points."""
     dataset = account.dataset
     if isinstance(dataset, Missing):
         return [dataset]
     rows = dataset.test.take(dataset.test.spread(EMBEDDED))
-    labels, classes = rows.labels, dataset.classes
-    if labels is None and rows.attributes is not None:
-        labels, classes = rows.attributes[:, 0].long(), (f"not {dataset.attributes[0]}", dataset.attributes[0])
-    features = passes.features_of_split(account.model, rows, account.device)
-    points = embedding.project(features, method)
+    labels, classes = scatter.coloring(dataset, rows)
+    features = passes.features_of_split(account.model, rows, account.opened.device)
+    points = projection.project(features, method)
     what = "codes" if ability.encodes(account.model) else "features"
     title = f"{what.capitalize()} of {len(rows):,} test images, {points.name}"
     coloured = "" if labels is None else f", coloured by {'class' if dataset.classes else dataset.attributes[0]}"
-    scores = embedding.scores(points.points, labels)
+    separation = scores.separation(points.points, labels)
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder) / "plot.png"
-        embedding.plot(points.points, labels, classes, drawn, None, title, axes=points.axes, width=PLOT)
+        scatter.plot(points.points, labels, classes, drawn, None, title, axes=points.axes, width=PLOT)
         plot = png.of_drawing(drawn, f"{title}{coloured}", limit)
-    accuracy = scores["knn_accuracy"]
+    accuracy = separation["knn_accuracy"]
     note = (
-        f"no score: {scores['note']}"
+        f"no score: {separation['note']}"
         if accuracy is None
-        else f"{scores['k']}-NN accuracy {accuracy:.3f}, leave one out"
+        else f"{separation['k']}-NN accuracy {accuracy:.3f}, leave one out"
     )
     return [Plot(plot), Text(f"In these two dimensions, of {len(rows):,} points: {note}.", quiet=True)]
 
@@ -287,5 +306,5 @@ def guarded(make: Maker, account: Account, limit: int) -> list[Block]:
     except GenkitError as error:
         return [Missing(str(error))]
     except Exception as error:  # a model may be anybody's, and its weights may be nonsense
-        logger.warning("%s: a picture is left out: %s: %s", account.name, type(error).__name__, in_one_line(error))
-        return [Missing(f"it couldn't be drawn ({type(error).__name__}: {in_one_line(error)})")]
+        logger.warning("%s: a picture is left out: %s", account.name, registry.blamed(error))
+        return [Missing(f"it couldn't be drawn ({registry.blamed(error)})")]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from genkit.latent.embedding import Method
+from genkit.latent.projection import Method
 from genkit.report import card, figures, gallery, training
 from genkit.report.account import Account
 from genkit.report.blocks import Block, Png, Section, printable

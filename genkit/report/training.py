@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from genkit.evaluate.report import in_words
+from genkit.evaluate.table import in_words
 from genkit.report import chart
 from genkit.report.account import Account
 from genkit.report.blocks import Block, Cell, Charts, Missing, Table, Text, printable

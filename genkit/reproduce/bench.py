@@ -16,16 +16,16 @@ from genkit.data.dataset import Dataset
 from genkit.evaluate import pca
 from genkit.evaluate.figure import Figure, LeftOut
 from genkit.evaluate.subject import Subject
-from genkit.files import sha256_of
-from genkit.keep import checkpoint, config, description, rundir
+from genkit.keep import config
 from genkit.keep.config import Config
+from genkit.keep.opened import Opened
 from genkit.latent import images
 from genkit.reproduce.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A trained run's best checkpoint, its images, and where to compute.
+class TrainedRun:
+    """A trained run of a recipe, its images, and where to compute.
 
     Attributes:
         name: in the recipe.
@@ -38,13 +38,14 @@ class Opened:
     device: torch.device
 
     @cached_property
-    def checkpoint(self) -> checkpoint.Checkpoint:
-        return rundir.find(str(self.run)).read()
+    def opened(self) -> Opened:
+        """Its best checkpoint, read when it is first asked for."""
+        return Opened.find(str(self.run), self.device)
 
-    @cached_property
+    @property
     def trained(self) -> Model:
         """The model, whatever it is, on the device."""
-        return self.checkpoint.model.to(self.device)
+        return self.opened.model
 
     @property
     def model(self) -> GenerativeModel:
@@ -63,16 +64,7 @@ class Opened:
     def subject(self) -> Subject:
         """The run as `evaluate` measures it, by its test images."""
         return Subject(
-            self.name,
-            self.trained,
-            self.settings.model,
-            self.images,
-            "test",
-            self.images.test,
-            self.settings.data,
-            True,
-            self.device,
-            sha256_of(self.checkpoint.path / description.MANIFEST),
+            opened=self.opened, data=self.settings.data, dataset=self.images, split="test", images=self.images.test
         )
 
     @property
@@ -101,12 +93,12 @@ class Bench:
     """
 
     recipe: Recipe
-    runs: dict[str, Opened]
+    runs: dict[str, TrainedRun]
     folder: Path
     figures: dict[str, Figure] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def named(self, names: Iterable[str]) -> list[Opened]:
+    def named(self, names: Iterable[str]) -> list[TrainedRun]:
         """The runs that these names stand for, in the recipe's order."""
         return [self.runs[run] for name in names for run in self.recipe.named(name)]
 

@@ -21,12 +21,12 @@ from genkit.keep import checkpoint, config, description, rundir
 from genkit.keep.config import Config
 from genkit.keep.rundir import RunDirectory
 from genkit.reproduce import results, sheets, soundness
-from genkit.reproduce.bench import Bench, Opened
+from genkit.reproduce.bench import Bench, TrainedRun
 from genkit.reproduce.measures import MEASURES, SUMMARIES
 from genkit.reproduce.recipe import Recipe, named_runs
 from genkit.reproduce.results import Measured, Record, Row, Trained
 from genkit.reproduce.sheets import PICTURES
-from genkit.run import record, trainer
+from genkit.run import preparation, record, trainer
 from genkit.step.accelerate import precision_kept
 from genkit.version import __version__
 
@@ -81,7 +81,8 @@ def plan(recipe: Recipe) -> dict[str, Plan]:
 
 def missing(recipe: Recipe) -> list[data.Missing]:
     """The sets of images that a recipe needs and that aren't on this machine."""
-    found = {settings.data.dataset: data.missing(settings.data) for settings in recipe.runs.values()}
+    asked = [each for run in recipe.runs.values() for each in (run.data, data.second_of(run.data)) if each is not None]
+    found = {each.dataset: data.missing(each) for each in asked}
     return [each for each in found.values() if each is not None]
 
 
@@ -113,13 +114,21 @@ class Images:
         if asked not in self.found:
             every = asked.model_copy(update={"labels_per_class": None, "labels_seed": 0})
             if every not in self.whole:
-                self.whole[every] = data.load(every)
+                self.whole[every] = data.load_for_training(every)
             self.found[asked] = few.drawn(self.whole[every], asked)
         return self.found[asked]
 
-    def sum(self, asked: data.DataOptions) -> str | None:
-        """`Dataset.sum` of them; None where they aren't on this machine."""
-        return self[asked].sum() if data.missing(asked) is None else None
+    def digests(self, asked: data.DataOptions) -> tuple[str, str] | None:
+        """`Dataset.digest` of them and of a second set, "" where there is none; None where not all of it is here."""
+        if not self.are_here(asked):
+            return None
+        found = self[asked]
+        return found.digest(), "" if found.beside is None else found.beside.digest()
+
+    def are_here(self, asked: data.DataOptions) -> bool:
+        """Whether they are on this machine, the second set too, where there is one."""
+        second = data.second_of(asked)
+        return data.missing(asked) is None and (second is None or data.missing(second) is None)
 
 
 class Shelf:
@@ -143,9 +152,9 @@ class Shelf:
 
     def fitted(self, wanted: Config) -> Config:
         """The configuration as a run of it has it: with the options that its images fill in, where they are there."""
-        if data.missing(wanted.data) is not None:
+        if not self.images.are_here(wanted.data):
             return wanted
-        return trainer.fitted_to(self.images[wanted.data], wanted)
+        return preparation.fitted_to(self.images[wanted.data], wanted)
 
     def configured(self, path: Path) -> Config | None:
         """A run's configuration; None for somebody else's that can't be read, which is none of ours."""
@@ -173,11 +182,11 @@ class Shelf:
         if not directory.checkpoints:
             return True
         try:
-            trained_on = description.describe(directory.checkpoints[-1]).data_sum
+            about = description.describe(directory.checkpoints[-1])
         except CheckpointError:  # which resuming puts aside
             return True
-        now = self.images.sum(asked)
-        return now is None or trained_on in ("", now)
+        now = self.images.digests(asked)
+        return now is None or about.data_digest == "" or (about.data_digest, about.beside_digest) == now
 
     def begun_with(self, settings: Config, weights: RunDirectory) -> Config:
         """The configuration with another run's best checkpoint to begin with, and with that run's own options.
@@ -231,7 +240,7 @@ def carry_out(recipe: Recipe, folder: Path) -> Outcome:
     machine = results.machine(device.describe(where := device.pick(recipe.device)))
     images = Images()
     sets = {settings.data: images[settings.data] for settings in recipe.runs.values()}
-    soundness.check_with_images(recipe.path, recipe.contents, recipe.runs, sets, recipe.quick)
+    soundness.check_with_images(recipe, sets)
     shelf = Shelf(Path(recipe.out), images)
     plans: dict[str, Plan] = {}
     for name in recipe.runs:
@@ -268,7 +277,8 @@ def open_bench(
     folder: Path,
 ) -> Bench:
     opened = {
-        name: Opened(name, directory.path, images[recipe.runs[name].data], where) for name, directory in trained.items()
+        name: TrainedRun(name, directory.path, images[recipe.runs[name].data], where)
+        for name, directory in trained.items()
     }
     pictures = folder / results.PICTURES / f"{recipe.name}{'-quick' if recipe.quick else ''}"
     return Bench(recipe, opened, pictures)
@@ -363,7 +373,7 @@ def keep(bench: Bench, seconds: float, machine: str) -> Record:
     )
 
 
-def about(opened: Opened, settings: Config) -> Trained:
+def about(opened: TrainedRun, settings: Config) -> Trained:
     """What the record says of a run."""
     told = {key: list(value) if isinstance(value, tuple) else value for key, value in given(settings).items()}
     newest = description.describe(RunDirectory(opened.run).checkpoints[-1])

@@ -13,18 +13,18 @@ from genkit.contract import ability
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.errors import CheckpointError, UsageError, in_one_line
-from genkit.evaluate import classification, figure, likelihood, reconstruction
+from genkit.evaluate import classification, figure, likelihood, probe, reconstruction, sample_quality
 from genkit.evaluate.estimate import WILSON, error_of_share, estimate
-from genkit.evaluate.figure import Figure, LeftOut
+from genkit.evaluate.figure import Figure, LeftOut, Name
 from genkit.evaluate.pca import principal_angles
 from genkit.evaluate.subject import Asked, Subject
 from genkit.files import from_json
-from genkit.latent import embedding
+from genkit.latent import scores
 from genkit.options import as_text
-from genkit.reproduce import judged, steps
-from genkit.reproduce.bench import Bench, Opened
+from genkit.reproduce import judged, needs
+from genkit.reproduce.bench import Bench, TrainedRun
+from genkit.reproduce.needs import Count, Kind, Seed
 from genkit.reproduce.results import NAMED
-from genkit.reproduce.steps import Count, Kind, Seed
 from genkit.run.curves import METRICS
 from genkit.run.validation import validate
 from genkit.step.passes import encode_split, evaluation_batch
@@ -44,12 +44,12 @@ UNITS = {
 }
 
 
-def squared_error(run: Opened) -> Iterable[Figure | LeftOut]:
+def squared_error(run: TrainedRun) -> Iterable[Figure | LeftOut]:
     """Of test images and their reconstructions, summed over pixels in [0, 1]; and PCA's, at the same code size."""
     return errors_of(run.subject, {"squared_error": "squared_error", "pca_squared_error": "pca/squared_error"})
 
 
-def training_error(run: Opened) -> Iterable[Figure | LeftOut]:
+def training_error(run: TrainedRun) -> Iterable[Figure | LeftOut]:
     """The same of 10,000 training images: how much of the error is of generalisation."""
     some = run.images.train.take(run.images.train.spread(10_000))
     return errors_of(replace(run.subject, split="train", images=some), {"squared_error": "train/squared_error"})
@@ -58,7 +58,7 @@ def training_error(run: Opened) -> Iterable[Figure | LeftOut]:
 def errors_of(subject: Subject, names: Mapping[str, str]) -> Iterable[Figure | LeftOut]:
     """Those figures of `genkit evaluate`'s reconstruction that `names` has, under the names that it gives them."""
     for each in reconstruction.figures(subject, Asked()):
-        name = names.get(each.name.removeprefix("reconstruction/"))
+        name = names.get(Name(each.name).within)
         if name is None:
             continue
         if isinstance(each, LeftOut):
@@ -71,7 +71,7 @@ def code_size(subject: Subject) -> int:
     return int(subject.model.options.latent_dim)
 
 
-def linear_subspace(run: Opened) -> Iterable[Figure]:
+def linear_subspace(run: TrainedRun) -> Iterable[Figure]:
     """Of a linear autoencoder: the largest angle between its decoder's subspace and PCA's, and their errors' ratio.
 
     Neither's pixels are clipped, so that the optimum is PCA's by theorem (Baldi and Hornik, 1989).
@@ -102,7 +102,7 @@ def linear_subspace(run: Opened) -> Iterable[Figure]:
     yield Figure("pca/error_ratio", float(ours.mean() / best.mean()), None, "", {"n": len(ours), **conditions})
 
 
-def knn(run: Opened, k: Count = 10) -> Iterable[Figure]:
+def knn(run: TrainedRun, k: Count = 10) -> Iterable[Figure]:
     """How often the k nearest other test codes tell an image's class; the same of PCA's codes of that size."""
     assert ability.encodes(run.model)
     test = run.images.test
@@ -110,7 +110,7 @@ def knn(run: Opened, k: Count = 10) -> Iterable[Figure]:
         ("knn_accuracy", encode_split(run.model, test, run.device)),
         ("pca/knn_accuracy", run.pca().codes(test)),
     ):
-        accuracy = embedding.scores(codes.double().numpy(), test.labels, k)["knn_accuracy"]
+        accuracy = scores.separation(codes.double().numpy(), test.labels, k)["knn_accuracy"]
         yield share_of(name, accuracy, len(test), k=k, votes="leave one out")
 
 
@@ -121,14 +121,15 @@ def share_of(name: str, share: float, n: int, **conditions: str | int | float) -
     return Figure(name, share, error_of_share(share, n), "", {"n": n, "split": "test", **conditions})
 
 
-def losses(run: Opened) -> Iterable[Figure]:
+def losses(run: TrainedRun) -> Iterable[Figure]:
     """What training itself measures, on the test split: of a VAE the terms of the ELBO."""
     conditions: Conditions = {"n": len(run.images.test), "split": "test"}
-    for name, value in validate(run.trained, run.images.test, run.device).items():
+    beside = run.images.beside_split("test")
+    for name, value in validate(run.trained, run.images.test, run.device, beside=beside).items():
         yield Figure(name, value, None, UNITS.get(name.rpartition("/")[2], ""), conditions)
 
 
-def watch(run: Opened) -> Iterable[Figure]:
+def watch(run: TrainedRun) -> Iterable[Figure]:
     """How many faults (collapse, saturation) training's watch reports in any of the run's validations."""
     history = validations(run.run)
     faults = {name for count in range(1, len(history) + 1) for name in run.trained.watch(history[:count])}
@@ -153,14 +154,14 @@ def validations(run: Path) -> list[dict[str, float]]:
 
 
 def importance_weighted(
-    run: Opened, k: Count = 5000, images: Count = 1000, seed: Seed = 0
+    run: TrainedRun, k: Count = 5000, images: Count = 1000, seed: Seed = 0
 ) -> Iterable[Figure | LeftOut]:
     """−ln p(x) of test images by importance sampling with `k` codes, and the bound with its terms."""
     for each in likelihood.figures(run.subject, Asked(k=k, nll_images=images, seed=seed)):
-        yield replace(each, name=each.name.removeprefix("likelihood/"))
+        yield replace(each, name=Name(each.name).within or each.name)
 
 
-def test_error(run: Opened) -> Iterable[Figure | LeftOut]:
+def test_error(run: TrainedRun) -> Iterable[Figure | LeftOut]:
     """Share of the test images that a classifier gets wrong; of several attributes, the mean share of their answers."""
     for each in classification.figures(run.subject, Asked()):
         if isinstance(each, LeftOut):
@@ -192,33 +193,70 @@ def mean_over(bench: Bench, runs: Sequence[str], figure: str, over: str) -> Iter
 
 
 MEASURES: Mapping[str, Kind] = {
-    "squared-error": Kind(squared_error, ("squared_error", "pca/squared_error"), (steps.encoder,)),
-    "training-error": Kind(training_error, ("train/squared_error",), (steps.encoder,)),
+    "squared-error": Kind(
+        squared_error,
+        gives=("squared_error",),
+        gives_where={needs.fewer_components(reconstruction.PCA_NUMBERS): ("pca/squared_error",)},
+        abilities=(ability.ENCODES, ability.GENERATES),
+    ),
+    "training-error": Kind(
+        training_error, gives=("train/squared_error",), abilities=(ability.ENCODES, ability.GENERATES)
+    ),
     "linear-subspace": Kind(
         linear_subspace,
-        ("pca/largest_angle", "squared_error", "pca/squared_error", "pca/error_ratio"),
-        (steps.encoder, steps.linear),
+        gives=("pca/largest_angle", "squared_error", "pca/squared_error", "pca/error_ratio"),
+        abilities=(ability.ENCODES, ability.GENERATES),
+        options=(needs.linear,),
     ),
-    "knn": Kind(knn, ("knn_accuracy", "pca/knn_accuracy"), (steps.encoder,), (steps.classes,)),
+    "knn": Kind(
+        knn,
+        gives=("knn_accuracy", "pca/knn_accuracy"),
+        abilities=(ability.ENCODES, ability.GENERATES),
+        images=(needs.several_classes, needs.neighbours),
+    ),
     # Which these are, the model says (`soundness.losses_of`).
-    "losses": Kind(losses, ("*",)),
-    "watch": Kind(watch, ("faults",)),
+    "losses": Kind(losses, gives=("*",)),
+    "watch": Kind(watch, gives=("faults",)),
     "likelihood": Kind(
         importance_weighted,
-        (
+        gives=(
             *("neg_elbo", "neg_elbo_of_nll_images", "reconstruction", "kl", "nll", "gap", "effective_codes"),
-            *("active_units", "aggregate_*"),
+            "aggregate_kl",
         ),
-        (steps.posterior,),
+        gives_where={
+            needs.at_least(2): ("active_units",),
+            needs.at_least(2 * likelihood.BLOCK): ("aggregate_mmd*",),
+        },
+        abilities=(ability.LIKELIHOOD,),
     ),
-    "test-error": Kind(test_error, ("error",), (steps.answers,)),
-    "samples": Kind(judged.topic("samples"), judged.SAMPLES, (steps.images,)),
-    "representation": Kind(judged.topic("representation"), ("svm_*/*", "knn_*/*"), (), (steps.classes,)),
+    "test-error": Kind(test_error, gives=("error",), abilities=(ability.CLASSIFIES,), images=(needs.labelled,)),
+    "samples": Kind(
+        judged.topic("samples"),
+        gives=judged.ON_PIXELS,
+        gives_where={needs.labelled: judged.BY_JUDGE, needs.several_classes: judged.OF_CLASSES},
+        abilities=(ability.GENERATES,),
+        images=(needs.at_least(2 * sample_quality.FEWEST),),
+    ),
+    "representation": Kind(
+        judged.topic("representation"),
+        gives=("svm_all_labels/*", "knn_all_labels/*"),
+        gives_where={
+            needs.of_each_class(count): (f"svm_{count}_per_class/*", f"knn_{count}_per_class/*")
+            for count in probe.BUDGETS
+            if count is not None
+        },
+        abilities=(ability.FEATURES,),
+        options=(needs.scikit_learn,),
+        images=(needs.several_classes,),
+    ),
     "arithmetic": Kind(
         judged.arithmetic,
-        tuple(f"{{label}}/{kind}" for kind in ("success", "last_added_term_alone", "pixels", "chance", "best_control")),
-        (steps.images,),
-        (steps.attributes,),
+        gives=tuple(
+            f"{{label}}/{kind}" for kind in ("success", "last_added_term_alone", "pixels", "chance", "best_control")
+        ),
+        abilities=(ability.GENERATES,),
+        options=(needs.sum_of_attributes, needs.sum_with_a_result),
+        images=(needs.attributes, needs.exemplars(judged.EXEMPLARS)),
     ),
 }
 

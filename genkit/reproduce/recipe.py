@@ -1,4 +1,4 @@
-"""Which recipes are there, and what does one say? `experiments/NAME.toml`, read and checked whole before it is run.
+"""Which recipes are there, and what does one say? `experiments/NAME.toml`, read, and its runs resolved.
 
 A recipe trains its runs, takes its measurements, draws its pictures and reports its figures, in the order of the file:
 
@@ -96,8 +96,8 @@ class Step(BaseModel):
         return {key.replace("-", "_"): value for key, value in said.items()}
 
 
-class Report(Strict):
-    """A row of the table: one figure, and the bounds that it must keep.
+class Claim(Strict):
+    """`[[report]]`, a row of the table: one figure, and the bounds that it must keep.
 
     Attributes:
         what: the figure in words.
@@ -118,7 +118,7 @@ class Report(Strict):
     within: float | None = None
 
     @model_validator(mode="after")
-    def _bounded(self) -> Report:
+    def _bounded(self) -> Claim:
         if (self.near is None) != (self.within is None):
             raise ValueError("near = … and within = … go together")
         if self.times != 1 and not isinstance(self.below, str) and not isinstance(self.above, str):
@@ -173,12 +173,14 @@ class Contents(Strict):
     runs: dict[str, dict[str, Any]] = Field(min_length=1)
     measure: tuple[Step, ...] = ()
     picture: tuple[Step, ...] = ()
-    report: tuple[Report, ...] = Field(min_length=1)
+    report: tuple[Claim, ...] = Field(min_length=1)
     quick: dict[str, Any] = Field(default_factory=dict)
 
 
 class Recipe:
-    """A recipe, resolved for a full run or a quick one.
+    """A recipe, resolved for a full run or a quick one: its runs are runs that there can be.
+
+    Whether its steps can be taken of them, and its rows be filled, `soundness.check` says.
 
     Attributes:
         name: the file's, without its ending.
@@ -187,13 +189,11 @@ class Recipe:
         path: of its file.
         runs: each run's configuration by name, in the order in which they are trained. Where one begins with another's
             weights, `run.init_from` is that other's name.
-        full: the same of a full run.
+        full, smoke: the same of a full run and of a quick one, whichever this is.
         out, device: the folder for runs, and where to compute.
     """
 
     def __init__(self, path: Path, quick: bool = False, out: str = "runs", device: str = "auto"):
-        from genkit.reproduce import soundness  # which imports all that measures and draws
-
         require_own_name(path)
         self.path, self.name, self.quick, self.out, self.device = path, path.stem, quick, out, device
         self.contents = contents(path)
@@ -201,10 +201,9 @@ class Recipe:
         check_keys(path, self.contents, shared)
         elsewhere = {"out": out, "device": device}
         # What a quick run does otherwise is held to the rules in a full run too, and the other way round.
-        self.full, smoke = (resolved(path, self.contents, shared | elsewhere, each) for each in (False, True))
-        self.runs = smoke if quick else self.full
+        self.full, self.smoke = (resolved(path, self.contents, shared | elsewhere, each) for each in (False, True))
+        self.runs = self.smoke if quick else self.full
         check_files(path, self.contents)
-        soundness.check(path, self.contents, self.full, smoke)
 
     def named(self, name: str) -> list[str]:
         """The runs that a name stands for: itself, or all that a sweep of that name makes.
@@ -386,7 +385,7 @@ def contents(path: Path) -> Contents:
 
 
 #: What stands in the tables of a recipe that are of one kind each.
-FIELDS = {"report": Report.model_fields, "measure": Step.model_fields, "picture": Step.model_fields}
+FIELDS = {"report": Claim.model_fields, "measure": Step.model_fields, "picture": Step.model_fields}
 
 
 def in_words(fault: Any, values: Mapping[str, Any]) -> str:

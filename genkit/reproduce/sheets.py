@@ -12,16 +12,16 @@ from PIL import Image
 
 from genkit.contract import ability
 from genkit.errors import UsageError
-from genkit.evaluate import attributes, judge
+from genkit.evaluate import attributes, judge, pca
 from genkit.evaluate.figure import LeftOut
 from genkit.files import whole_file
-from genkit.latent import embedding, images, pictures, sampling
+from genkit.latent import images, pictures, projection, sampling, scatter
 from genkit.latent.arithmetic import Exemplars, parse
 from genkit.latent.images import Row
-from genkit.reproduce import steps
+from genkit.reproduce import needs
 from genkit.reproduce.bench import Bench
-from genkit.reproduce.steps import Count, Kind, Seed, Several
-from genkit.step.passes import encode_split
+from genkit.reproduce.needs import Count, Kind, Seed, Several
+from genkit.step.passes import conditions_of, encode_split
 
 
 def reconstructions(bench: Bench, path: Path, runs: Sequence[str], count: Count = 10) -> None:
@@ -31,12 +31,13 @@ def reconstructions(bench: Bench, path: Path, runs: Sequence[str], count: Count 
     rows = [Row("original", originals)]
     for run in opened:
         assert ability.encodes(run.model)
-        decoded = sampling.reconstruct(run.model, originals)
+        own = conditions_of(run.model, run.images.test.take(run.images.test.spread(count)), run.device)
+        decoded = sampling.reconstruct(run.model, originals, own)
         rows.append(Row(f"{run.name}, {run.code_size} numbers", decoded, errors(decoded, originals)))
     for size, run in {run.code_size: run for run in opened}.items():
-        pca = run.pca()
-        codes = (originals.flatten(1).double() - pca.mean) @ pca.axes
-        decoded = pca.images(codes).float().clamp(0, 1).view_as(originals)
+        components = run.pca()
+        codes = (originals.flatten(1).double() - components.mean) @ components.axes
+        decoded = components.images(codes).float().clamp(0, 1).view_as(originals)
         rows.append(Row(f"PCA, {size} numbers", decoded, errors(decoded, originals)))
     images.save_png(path, images.sheet(rows, title=f"{bench.recipe.name}: test images, and their squared errors"))
 
@@ -48,22 +49,22 @@ def errors(decoded: torch.Tensor, originals: torch.Tensor) -> list[str]:
 def codes(bench: Bench, path: Path, run: str) -> None:
     """The test images' codes in two dimensions, by class."""
     (opened,) = bench.named([run])
-    assert ability.encodes(opened.model)
-    plot(bench, path, embedding.project(encode_split(opened.model, opened.images.test, opened.device)), run)
+    assert ability.encodes(opened.trained)
+    plot(bench, path, projection.project(encode_split(opened.trained, opened.images.test, opened.device)), run)
 
 
 def pca_codes(bench: Bench, path: Path, run: str) -> None:
     """The same of PCA's first two coordinates."""
     (opened,) = bench.named([run])
-    points = opened.pca().codes(opened.images.test)[:, :2]
-    plot(bench, path, embedding.project(points), run, "PCA")
+    points = pca.fit(opened.images.train, 2).codes(opened.images.test)
+    plot(bench, path, projection.project(points), run, "PCA")
 
 
-def plot(bench: Bench, path: Path, projection: embedding.Projection, run: str, by: str = "") -> None:
+def plot(bench: Bench, path: Path, points: projection.Projection, run: str, by: str = "") -> None:
     test, classes = bench.runs[run].images.test, bench.runs[run].images.classes
     title = f"{len(test):,} test images of {bench.runs[run].images.name}, by {by or run}"
     title += " (a quick run: no result)" if bench.recipe.quick else ""
-    embedding.plot(projection.points, test.labels, classes, path, path.with_suffix(".svg"), title)
+    scatter.plot(points.points, test.labels, classes, path, path.with_suffix(".svg"), title)
 
 
 def samples(bench: Bench, path: Path, run: str, count: Count = 64) -> None:
@@ -77,7 +78,8 @@ def interpolation(bench: Bench, path: Path, run: str, points: Several = 9, steps
     (opened,) = bench.named([run])
     waypoints = sampling.seed_codes(opened.model, range(points))
     names = [f"seed {seed}" for seed in range(points)]
-    images.save_png(path, pictures.interpolation(opened.model, waypoints, names, steps, "slerp", run).sheet)
+    one = sampling.seed_conditions(opened.model, [0])
+    images.save_png(path, pictures.interpolation(opened.model, waypoints, names, steps, "slerp", run, one).sheet)
 
 
 def arithmetic(bench: Bench, path: Path, run: str, expression: str, exemplars: Count = 3, seed: Seed = 0) -> None:
@@ -94,9 +96,11 @@ def arithmetic(bench: Bench, path: Path, run: str, expression: str, exemplars: C
         if isinstance(judged, LeftOut):
             raise UsageError(f"the recipe's picture of {expression}: {judged.reason}")
         drawn = sampling.seed_codes(opened.model, range(attributes.SAMPLES))
-        pools = attributes.sample_pools(judged, drawn, sampling.decode(opened.model, drawn), terms)
+        own = sampling.seed_conditions(opened.model, range(attributes.SAMPLES))
+        pools = attributes.sample_pools(judged, drawn, sampling.decode(opened.model, drawn, own), terms, own)
     chosen = [
-        Exemplars(term, found[:exemplars], codes[:exemplars]) for term, (codes, found) in zip(terms, pools, strict=True)
+        Exemplars(term, found[:exemplars], codes[:exemplars], None if told is None else told[:exemplars])
+        for term, (codes, found, told) in zip(terms, pools, strict=True)
     ]
     sheet = pictures.arithmetic(opened.model, chosen, expression, attributes.JITTER, run).sheet
     images.save_png(path, sheet)
@@ -105,7 +109,7 @@ def arithmetic(bench: Bench, path: Path, run: str, expression: str, exemplars: C
 def manifold(bench: Bench, path: Path, run: str, side: Several = 20) -> None:
     """A two-dimensional latent space, whole."""
     (opened,) = bench.named([run])
-    images.save_png(path, pictures.manifold(opened.model, side).sheet)
+    images.save_png(path, pictures.manifold(opened.model, side, sampling.seed_conditions(opened.model, [0])).sheet)
 
 
 def curve(bench: Bench, path: Path, runs: Sequence[str], over: str, figure: str, label: str = "") -> None:
@@ -192,12 +196,19 @@ def save_small(path: Path, drawn: Path) -> None:
 
 
 PICTURES: Mapping[str, Kind] = {
-    "reconstructions": Kind(reconstructions, needs=(steps.encoder,)),
-    "codes": Kind(codes, needs=(steps.encoder,), needs_images=(steps.classes,)),
-    "pca-codes": Kind(pca_codes, needs=(steps.images,), needs_images=(steps.classes,)),
-    "samples": Kind(samples, needs=(steps.images,)),
-    "interpolation": Kind(interpolation, needs=(steps.images,)),
-    "arithmetic": Kind(arithmetic, needs=(steps.images,), needs_images=(steps.attributes,)),
-    "manifold": Kind(manifold, needs=(steps.images, steps.plane)),
+    "reconstructions": Kind(
+        reconstructions, abilities=(ability.ENCODES, ability.GENERATES), together=(needs.same_images,)
+    ),
+    "codes": Kind(codes, abilities=(ability.ENCODES,), images=(needs.classes,)),
+    "pca-codes": Kind(pca_codes, images=(needs.classes,)),
+    "samples": Kind(samples, abilities=(ability.GENERATES,)),
+    "interpolation": Kind(interpolation, abilities=(ability.GENERATES,)),
+    "arithmetic": Kind(
+        arithmetic,
+        abilities=(ability.GENERATES,),
+        options=(needs.sum_of_attributes,),
+        images=(needs.attributes, needs.exemplars(1)),
+    ),
+    "manifold": Kind(manifold, abilities=(ability.GENERATES,), options=(needs.plane,)),
     "curve": Kind(curve),
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -21,63 +21,88 @@ from genkit.errors import UsageError, plainly
 from genkit.keep.config import Config
 from genkit.options import as_text
 from genkit.reproduce.measures import MEASURES, SUMMARIES
-from genkit.reproduce.recipe import Contents, Step, named_in, nearest, require
+from genkit.reproduce.needs import Kind
+from genkit.reproduce.recipe import Contents, Recipe, Step, named_in, nearest, require
 from genkit.reproduce.sheets import PICTURES
-from genkit.reproduce.steps import Kind
-from genkit.run.trainer import build, fitted_to
+from genkit.run.preparation import build, fitted_to, require_sets
 from genkit.run.validation import validate
 
 Runs = Mapping[str, Config]
 
 
-def check(path: Path, contents: Contents, full: Runs, smoke: Runs) -> None:
+def check(recipe: Recipe) -> None:
     """Refuse a step that means nothing, or that a run can't do, and a row that nothing measures.
 
-    Args:
-        path: the recipe's, for messages.
-        full, smoke: the runs of a full run and of a quick one.
+    For whoever opens a recipe to carry it out, or to say what would be. What a quick run does otherwise is held to the
+    rules in a full run too, and the other way round.
 
     Raises:
         UsageError
     """
-    for runs, quick in ((full, False), (smoke, True)):
+    path, contents = recipe.path, recipe.contents
+    for runs, quick in ((recipe.full, False), (recipe.smoke, True)):
+        for run, settings in runs.items():
+            try:
+                require_sets(settings)
+            except UsageError as error:
+                raise UsageError(f"{path}: the {'quick ' if quick else ''}run {run}: {error}") from error
         for step in (*contents.measure, *contents.picture):
             check_step(path, contents, step, runs, quick)
     # Only of a full run: a smoke run may leave out some of a sweep, and has no figures of these.
-    check_rows(path, contents, figures(path, contents, full))
+    check_rows(path, contents, figures(path, contents, recipe.full))
 
 
 def check_step(path: Path, contents: Contents, step: Step, runs: Runs, quick: bool) -> None:
     where, kind = known(path, contents, step)
     asked = step.asked(quick)
     check_words(where, kind.function, asked)
-    for run in runs_of(path, runs, asked):
-        if reason := kind.unfit(effective(runs, run), asked):
+    chosen = {run: effective(runs, run) for run in runs_of(path, runs, asked)}
+    for run, settings in chosen.items():
+        if reason := kind.unfit(settings, asked):
             raise UsageError(f"{where}: the run {run} {reason}")
+    if reason := kind.unfit_together(chosen):
+        raise UsageError(f"{where}: {reason}")
     if kind in PICTURES.values() and "run" in asked and asked["run"] not in runs:
         several = ", ".join(named_in(path, runs, asked["run"])[:3])
         raise UsageError(f"{where} is of one run, and {asked['run']} is several; name one of {several}, …")
     if {"over", "figure", "runs"} <= asked.keys():
-        check_sweep(where, asked, {run: runs[run] for run in runs_of(path, runs, asked)}, figures(path, contents, runs))
+        check_sweep(where, asked, {run: runs[run] for run in chosen}, figures(path, contents, runs))
 
 
-def check_with_images(
-    path: Path, contents: Contents, runs: Runs, images: Mapping[DataOptions, Dataset], quick: bool
-) -> None:
+def check_with_images(recipe: Recipe, images: Mapping[DataOptions, Dataset]) -> None:
     """The same, as far as only the images can tell: classes, attributes, and what a model measures of its training.
+
+    Args:
+        images: those that are there; a run of others is taken to be sound.
 
     Raises:
         UsageError
     """
+    path, contents, runs = recipe.path, recipe.contents, recipe.runs
     for step in (*contents.measure, *contents.picture):
         where, kind = known(path, contents, step)
-        for run in runs_of(path, runs, step.asked(quick)):
-            if reason := kind.unfit_images(images[runs[run].data], step.asked()):
+        asked = step.asked(recipe.quick)
+        for run in runs_of(path, runs, asked):
+            here = images.get(runs[run].data)
+            if here is not None and (reason := kind.unfit_images(effective(runs, run), here, asked)):
                 raise UsageError(f"{where}: {reason}")
-    if quick:
-        return
-    given = figures(path, contents, runs, lambda run: losses_of(effective(runs, run), images[runs[run].data]))
-    check_rows(path, contents, given)
+    if not recipe.quick:
+        check_rows(path, contents, figures(path, contents, runs, images))
+
+
+def abilities(recipe: Recipe, step: Step) -> list[str]:
+    """What a step needs each of its runs' models to be able to do, by the abilities' names."""
+    return [each.name for each in known(recipe.path, recipe.contents, step)[1].abilities]
+
+
+def abilities_of_run(recipe: Recipe, run: str) -> list[str]:
+    """What all steps together need a run's model to be able to do."""
+    steps = [
+        step
+        for step in (*recipe.contents.measure, *recipe.contents.picture)
+        if run in runs_of(recipe.path, recipe.runs, step.asked(recipe.quick))
+    ]
+    return list(dict.fromkeys(name for step in steps for name in abilities(recipe, step)))
 
 
 def known(path: Path, contents: Contents, step: Step) -> tuple[str, Kind]:
@@ -138,22 +163,28 @@ def effective(runs: Runs, name: str) -> Config:
 
 
 def figures(
-    path: Path, contents: Contents, runs: Runs, losses: Callable[[str], Iterable[str]] = lambda run: ["*"]
-) -> list[str]:
-    """The names of all figures that a recipe measures, as patterns of `fnmatch`.
+    path: Path, contents: Contents, runs: Runs, images: Mapping[DataOptions, Dataset] | None = None
+) -> dict[str, str | None]:
+    """The names of all figures that a recipe measures, as patterns of `fnmatch`, with why one can't be, or None.
 
     Args:
-        losses: the names of those that a run's own training measures; before there are images, any may be.
+        images: by which that is known, as far as they are there.
     """
-    found: list[str] = []
+    found: dict[str, str | None] = {}
     for step in contents.measure:
         asked = step.asked()
         if step.name in SUMMARIES:
-            found += means(path, runs, asked)
+            found |= dict.fromkeys(means(path, runs, asked))
             continue
+        kind = MEASURES[step.name]
         for run in runs_of(path, runs, asked):
-            names = losses(run) if step.name == "losses" else MEASURES[step.name].gives
-            found += [f"{run}: {name.format(**asked)}" for name in names]
+            here, settings = (images or {}).get(runs[run].data), effective(runs, run)
+            names: dict[str, str | None] = dict.fromkeys(
+                losses_of(settings, here) if step.name == "losses" and here is not None else kind.gives
+            )
+            for need, those in kind.gives_where.items():
+                names |= dict.fromkeys(those, None if here is None else need(settings, here, asked))
+            found |= {f"{run}: {name.format(**asked)}": reason for name, reason in names.items()}
     return found
 
 
@@ -174,10 +205,13 @@ def place(settings: Config, over: str) -> str:
 def losses_of(settings: Config, images: Dataset) -> list[str]:
     """What a model measures of its training (`validation.validate`), by a look at three images, untrained."""
     some = images.test.take(torch.arange(min(3, len(images.test))))
-    return list(validate(build(fitted_to(images, settings), images).eval(), some, torch.device("cpu")))
+    model = build(fitted_to(images, settings), images).eval()
+    return list(validate(model, some, torch.device("cpu"), beside=images.beside_split("test")))
 
 
-def check_sweep(where: str, asked: Mapping[str, Any], runs: Runs, given: list[str]) -> None:
+def check_sweep(
+    where: str, asked: Mapping[str, Any], runs: Mapping[str, Config], given: Mapping[str, str | None]
+) -> None:
     """Refuse a curve or a mean over what is no option of the runs, or of a figure that isn't measured.
 
     Raises:
@@ -193,7 +227,7 @@ def check_sweep(where: str, asked: Mapping[str, Any], runs: Runs, given: list[st
         require_measured(where, f"{run}: {asked['figure']}", given)
 
 
-def check_rows(path: Path, contents: Contents, given: list[str]) -> None:
+def check_rows(path: Path, contents: Contents, given: Mapping[str, str | None]) -> None:
     """Refuse a row whose figure, or whose bound's, isn't measured.
 
     Raises:
@@ -205,14 +239,17 @@ def check_rows(path: Path, contents: Contents, given: list[str]) -> None:
                 require_measured(f"{path}: the row '{row.what}'", name, given)
 
 
-def require_measured(where: str, name: str, given: list[str]) -> None:
+def require_measured(where: str, name: str, given: Mapping[str, str | None]) -> None:
     """Raise UsageError where no pattern is of that figure, with what there is of its run, or else at all."""
-    if any(fnmatchcase(name, escaped(pattern)) for pattern in given):
+    reasons = [reason for pattern, reason in given.items() if fnmatchcase(name, escaped(pattern))]
+    if None in reasons:
         return
+    if reasons:
+        raise UsageError(f"{where}: '{name}' can't be measured: {reasons[0]}")
     run, colon, figure = name.rpartition(": ")
     of_run = [each.removeprefix(run + colon) for each in given if each.startswith(run + colon)] if colon else []
     hint = nearest(figure, of_run) if of_run else nearest(name, given)
-    there = f"; {f'of {run} ' if of_run else ''}there are {', '.join((of_run or given)[:8])}" if given else ""
+    there = f"; {f'of {run} ' if of_run else ''}there are {', '.join((of_run or [*given])[:8])}" if given else ""
     raise UsageError(f"{where}: nothing measures '{name}'{hint or there}")
 
 

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -17,10 +17,8 @@ from genkit.files import from_json, read_plain
 from genkit.keep.config import MAX_SIZE, Config
 from genkit.options import as_text
 from genkit.run.process import load_average
+from genkit.run.result import Result
 from genkit.version import __version__
-
-if TYPE_CHECKING:
-    from genkit.run.trainer import Result
 
 ENVIRONMENT = "environment.json"
 #: What the bits of a result depend on, besides the configuration.
@@ -101,9 +99,11 @@ def card(config: Config, dataset: Dataset, result: Result) -> str:
             f"    genkit train --resume {result.run}\n"
         )
     )
+    beside = dataset.beside
+    second = "" if beside is None else f", beside `{beside.name}` ({describe_data(beside)})"
     return f"""# {result.run.name}
 
-The model `{config.model}`, trained by genkit {__version__} on `{dataset.name}` ({describe_data(dataset)}):
+The model `{config.model}`, trained by genkit {__version__} on `{dataset.name}` ({describe_data(dataset)}){second}:
 {result.steps:,} steps in {result.seconds:.0f} s. `checkpoints/{result.checkpoint.name}` is the best by validation.
 
 {measured}

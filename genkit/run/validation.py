@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from genkit.contract import Model, ability, scalars
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.device import seeded
-from genkit.step.passes import encode_split, evaluation_batch
+from genkit.step.passes import encode_split, evaluation_batch, told
 
 #: Samples, and as many real images, that a sample metric compares during training; fewer where images are large.
 SAMPLE_COUNT, SAMPLE_NUMBERS = 1000, 2**27
@@ -23,9 +24,21 @@ PATCH = 8
 PLACES = 8
 
 
-@torch.no_grad()
-def validate(model: Model, split: Split, device: torch.device, seed: int = 0) -> dict[str, float]:
+def validate(
+    model: Model,
+    split: Split,
+    device: torch.device,
+    seed: int = 0,
+    phases: Collection[str] | None = None,
+    beside: Split | None = None,
+) -> dict[str, float]:
     """The model's own losses over a split, averaged over its images, plus the metric that it is monitored by.
+
+    A model that is trained on two sets sees the images of `beside` with them, one with each, from the first again where
+    they are fewer.
+
+    The losses are those of `phases`, by their names; by default of all. A loss may take gradients itself, as a gradient
+    penalty does: the weights are frozen, so that no others are computed.
 
     What only several images can tell, `active_units` and `diversity`, is left out of a split of one.
 
@@ -35,15 +48,17 @@ def validate(model: Model, split: Split, device: torch.device, seed: int = 0) ->
     model.eval()
     collected: dict[str, list[Tensor]] = {}
     counts = []
-    with seeded(seed, device):
-        for batch in in_order(split, evaluation_batch(model.image), device):
+    with seeded(seed, device), frozen(model):
+        for batch in in_order(split, evaluation_batch(model.image), device, beside):
             counts.append(len(batch.images))
             for phase in model.phases():
+                if phases is not None and phase.name not in phases:
+                    continue
                 prefix = f"{phase.name}/" if phase.name else ""
                 losses = phase.losses(batch)
                 batch = batch.after(losses)
                 for name, value in scalars(losses).items():
-                    collected.setdefault(prefix + name, []).append(value)
+                    collected.setdefault(prefix + name, []).append(value.detach())
         shares = torch.tensor(counts, dtype=torch.float64) / len(split)
         metrics = {name: float(torch.stack(values).cpu().double() @ shares) for name, values in collected.items()}
         if ability.encodes(model) and len(split) > 1:
@@ -51,13 +66,27 @@ def validate(model: Model, split: Split, device: torch.device, seed: int = 0) ->
         if ability.generates(model) and model.monitor in SAMPLE_METRICS:
             size = evaluation_batch(model.image)
             chosen = split.take(split.spread(min(SAMPLE_COUNT, max(2, SAMPLE_NUMBERS // model.image.numbers))))
-            real = torch.cat([batch.images for batch in in_order(chosen, size, device)])
+            batches = [(batch.images, told(model, batch)) for batch in in_order(chosen, size, device)]
+            real = torch.cat([images for images, _ in batches])
             noise = torch.randn(len(real), model.options.latent_dim, device=device)
-            samples = torch.cat([model.decode(model.prior(part)) for part in noise.split(size)])
+            pairs = zip(noise.split(size), (condition for _, condition in batches), strict=True)
+            samples = torch.cat([model.decode(model.prior(part, *also), *also) for part, also in pairs])
             metrics[model.monitor] = SAMPLE_METRICS[model.monitor](samples, real)
             if len(real) > 1:
                 metrics["diversity"] = diversity(samples, real)
     return metrics
+
+
+@contextmanager
+def frozen(model: Model) -> Iterator[None]:
+    """No gradient of a weight is computed inside, or remembered for; afterwards, what could move can move again."""
+    free = [each for each in model.parameters() if each.requires_grad]
+    model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for each in free:
+            each.requires_grad_(True)
 
 
 def active_units(codes: Tensor) -> int:

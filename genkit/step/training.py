@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from genkit.contract import Batch, Model, TrainingOptions, scalars
-from genkit.step.optim import AdamW
+from genkit.contract import Batch, Model, Phase, TrainingOptions, scalars
+from genkit.errors import GenkitError, UsageError
+from genkit.step.optim import Optimizer, make
 
 #: Seldom enough to cost nothing, and so often that, with beta1 at 0.9, no moment comes from `optim.VANISHED` to where
 #: numbers are denormal; with a smaller one it is denormal for a few steps.
@@ -27,19 +28,29 @@ class TrainingState:
         model: the model that the steps move.
         free_module: the part of it whose weights aren't frozen; None before the first step.
         averaged: its moving average (`Options.ema`), or None.
-        optimizers: one AdamW a phase, in the phases' order.
+        phases: the model's, or those of them that are given.
+        optimizers: one a phase, in the phases' order.
+        windows: the steps in which each phase trains.
         step: steps taken so far.
+
+    Raises:
+        UsageError: where the run is too short for one of the phases.
+        GenkitError: where the model's phases can't be meant.
     """
 
-    def __init__(self, model: Model, total_steps: int, steps_per_epoch: int):
+    def __init__(self, model: Model, total_steps: int, steps_per_epoch: int, phases: Sequence[Phase] | None = None):
         self.model = model
         self.free_module: nn.Module | None = None
-        self.phases = list(model.phases())
-        self.optimizers = [AdamW(phase.module.parameters(), **phase.optimizer) for phase in self.phases]
+        self.phases = list(model.phases() if phases is None else phases)
+        self.optimizers = [make(phase.module.parameters(), **phase.optimizer) for phase in self.phases]
+        self.windows = windows(self.phases, total_steps)
         self.step = 0
         self.total_steps = total_steps
         self.steps_per_epoch = steps_per_epoch
         self.averaged = copy.deepcopy(model).requires_grad_(False) if model.options.ema else None
+        # The phases in their time, by their numbers, and the step until which they are these: unknown before the first.
+        self.active: list[int] = []
+        self.until = 0
 
     @property
     def best_model(self) -> Model:
@@ -47,9 +58,34 @@ class TrainingState:
         return self.model if self.averaged is None else self.averaged
 
     @property
-    def lr_factor(self) -> float:
-        """Of the step that comes next, as a share of the peak learning rate."""
-        return lr_factor(self.model.options, self.step, self.total_steps, self.steps_per_epoch)
+    def stage_ends(self) -> bool:
+        """Whether other phases train in the next step than in the last one."""
+        return any(0 < edge == self.step for window in self.windows for edge in (window.start, window.stop))
+
+    def phases_of(self, step: int) -> list[str]:
+        """The names of the phases that trained in the last of so many steps, by which a model of then is judged."""
+        return [self.phases[turn].name for turn in active(self.windows, max(0, step - 1))]
+
+    def ready(self) -> list[tuple[Phase, Optimizer, float]]:
+        """The phases that train in the next step, with their optimisers and the shares of their peak learning rates.
+
+        What isn't in its time is in evaluation mode, or its batch statistics would go on to change.
+        """
+        if self.step >= self.until or not self.phases[self.active[0]].module.training:
+            self.active = active(self.windows, self.step)
+            ahead = (edge for window in self.windows for edge in (window.start, window.stop) if edge > self.step)
+            self.until = min(ahead, default=self.total_steps)
+            self.model.train()
+            for phase in self.phases:
+                phase.module.eval()
+            for turn in self.active:
+                self.phases[turn].module.train()
+        return [(self.phases[turn], self.optimizers[turn], self.lr_factor(turn)) for turn in self.active]
+
+    def lr_factor(self, turn: int = 0) -> float:
+        """Of a phase's next step, as a share of its peak learning rate; its warm-up is that of its own time."""
+        window = self.windows[turn]
+        return lr_factor(self.model.options, self.step - window.start, len(window), self.steps_per_epoch)
 
     def free(self, module: nn.Module) -> None:
         """Freeze all weights but this module's, where that isn't so already."""
@@ -63,8 +99,8 @@ class TrainingState:
         self.step += 1
         self.move_average()
         if self.step % STEPS_BETWEEN_SWEEPS == 0:
-            for optimizer in self.optimizers:
-                optimizer.sweep()
+            for turn in self.active:
+                self.optimizers[turn].sweep()
 
     @torch.no_grad()
     def move_average(self) -> None:
@@ -85,20 +121,19 @@ class TrainingState:
 def train(state: TrainingState, batches: Iterable[Batch]) -> Iterator[dict[str, Tensor]]:
     """Take one step a batch; yield its metrics, still on the device, after each.
 
-    In a step every phase in turn moves its own module, with all other weights frozen, so that no gradient is computed
-    which nobody uses. The caller logs, draws, saves and stops, between the steps.
+    In a step every phase in its time moves its own module, in turn, with all other weights frozen, so that no gradient
+    is computed which nobody uses. The caller logs, draws, saves and stops, between the steps.
     """
     for batch in batches:
-        if not state.model.training:
-            state.model.train()
         metrics = {}
-        for phase, optimizer in zip(state.phases, state.optimizers, strict=True):
+        for phase, optimizer, lr_factor in state.ready():
             state.free(phase.module)
-            losses = phase.losses(batch)
-            optimizer.zero_grad()
-            losses["loss"].backward()
-            losses["grad_norm"] = clip_gradients(optimizer.gradients, state.model.options.grad_clip)
-            optimizer.step(state.lr_factor)
+            for _ in range(phase.steps):
+                losses = phase.losses(batch)
+                optimizer.zero_grad()
+                losses["loss"].backward()
+                losses["grad_norm"] = clip_gradients(optimizer.gradients, state.model.options.grad_clip)
+                optimizer.step(lr_factor)
             prefix = f"{phase.name}/" if phase.name else ""
             metrics.update({prefix + name: value.detach() for name, value in scalars(losses).items()})
             batch = batch.after(losses)
@@ -129,3 +164,43 @@ def lr_factor(options: TrainingOptions, step: int, total_steps: int, steps_per_e
     if options.schedule == "constant":
         return 1.0
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total_steps - warmup)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Phases and their time
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def windows(phases: Sequence[Phase], total_steps: int) -> list[range]:
+    """The steps of a run in which each phase trains.
+
+    Raises:
+        UsageError: where the run is too short for one of them.
+        GenkitError: where two phases have one name, a phase's time or number of steps is none, or there are steps in
+            which nothing would train.
+    """
+    names = [phase.name for phase in phases]
+    if len(set(names)) < len(names):
+        raise GenkitError(f"the model has two phases of one name, of {', '.join(map(repr, names))}; give each its own")
+    for phase in phases:
+        if not (0 <= phase.begins < phase.ends <= 1 and phase.steps >= 1):
+            raise GenkitError(
+                f"the model's phase '{phase.name}' begins at {phase.begins}, ends at {phase.ends} and takes "
+                f"{phase.steps} steps of a batch; its time lies in the run, from 0 to 1, and it takes at least one"
+            )
+    found = [phase.window(total_steps) for phase in phases]
+    for phase, window in zip(phases, found, strict=True):
+        if not window:
+            raise UsageError(
+                f"the run has {total_steps:,} steps, and none is left for the model's phase '{phase.name}'; give more "
+                "--epochs, or a smaller --batch-size"
+            )
+    edges = [0, *(window.stop for window in found if window.stop < total_steps)]
+    if idle := [edge for edge in edges if not active(found, edge)]:
+        raise GenkitError(f"none of the model's phases trains in step {idle[0]:,}; have one begin where another ends")
+    return found
+
+
+def active(windows: Sequence[range], step: int) -> list[int]:
+    """Which phases train in a step, by their number."""
+    return [turn for turn, window in enumerate(windows) if step in window]

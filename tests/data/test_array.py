@@ -228,12 +228,12 @@ def test_verify(tmp_path, pictures, of):
     path = tmp_path / "set.npz"
     np.savez(path, images=np.concatenate([pictures, pictures[:3]]))
     of(path)
-    report = verify(str(path))
-    assert report.ok
-    assert (report.images, report.duplicates) == (103, 3)
-    assert report.sizes == {"28x28": 103}
-    assert report.modes == {"uint8": 103}
-    assert report.files == 1  # the pack's aren't the person's
+    findings = verify(str(path))
+    assert findings.ok
+    assert (findings.images, findings.duplicates) == (103, 3)
+    assert findings.sizes == {"28x28": 103}
+    assert findings.modes == {"uint8": 103}
+    assert findings.files == 1  # the pack's aren't the person's
     content = bytearray(path.read_bytes())
     content[5000] ^= 1
     path.write_bytes(content)

@@ -87,10 +87,10 @@ def test_verify(records, monkeypatch, mirrors, of):
     records[5] = records[6]
     publish(monkeypatch, mirrors, archive_of(records))
     of("cifar10")
-    report = verify("cifar10")
-    assert report.ok
-    assert (report.images, report.duplicates) == (48, 1)
-    assert cifar.SHA256 in report.sums.values()
+    findings = verify("cifar10")
+    assert findings.ok
+    assert (findings.images, findings.duplicates) == (48, 1)
+    assert cifar.SHA256 in findings.sums.values()
 
 
 def test_offline(of, monkeypatch):

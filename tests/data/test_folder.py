@@ -293,14 +293,14 @@ def test_no_room_on_the_disk(write, of, pictures, monkeypatch, home, files_in):
 
 def test_verify_names_every_bad_file(with_bad_files, of, pictures):
     shutil.copy(with_bad_files / "000.png", with_bad_files / "again.png")
-    report = verify(str(with_bad_files))
-    assert not report.ok
-    assert [problem.split(":")[0] for problem in report.problems] == [
+    findings = verify(str(with_bad_files))
+    assert not findings.ok
+    assert [problem.split(":")[0] for problem in findings.problems] == [
         f"{with_bad_files}/{n}.png" for n in ("004", "011")
     ]
-    assert (report.files, report.images, report.duplicates) == (21, 19, 1)
-    assert report.sizes == {"28x28": 19}
-    assert report.modes == {"L": 19}
+    assert (findings.files, findings.images, findings.duplicates) == (21, 19, 1)
+    assert findings.sizes == {"28x28": 19}
+    assert findings.modes == {"L": 19}
 
 
 def test_verify_checks_the_pack_too(write, of, pictures, home):
@@ -374,9 +374,9 @@ def test_rot_in_a_source_is_found(photographs, of):
         f"{photographs}/4.jpg: has changed since it was packed although its size and time are the same; restore it "
         "from a copy, or `touch` it to accept it as it is"
     )
-    report = verify(str(photographs))
-    assert report.problems == [problem]
-    assert (report.files, report.images) == (10, 10)
+    findings = verify(str(photographs))
+    assert findings.problems == [problem]
+    assert (findings.files, findings.images) == (10, 10)
     # Also once the folder has changed otherwise, and isn't packed as it is now.
     shutil.copy(photographs / "0.jpg", photographs / "new.jpg")
     assert verify(str(photographs)).problems == [problem]
@@ -416,8 +416,8 @@ def test_verify_lists_every_fault_of_the_tables(write, pictures):
     lines = ["file,x,y!", "000.png,1,1", "001.png,2,1", "002.png,3,1", "003.png,1", "004.png,1,1", "004.png,1,1"]
     (folder / "attributes.csv").write_text("\n".join(lines))
     (folder / "list_eval_partition.txt").write_text("".join(f"{number:03}.png {number}\n" for number in range(10)))
-    report = verify(str(folder))
-    assert report.problems == [
+    findings = verify(str(folder))
+    assert findings.problems == [
         f"{folder}/attributes.csv: 'y!' can't name an attribute; use letters, digits and '-' or '_'",
         f"{folder}/attributes.csv: 2 cells for 003.png, where 3 were expected; mend the line",
         f"{folder}/attributes.csv: 004.png has more than one line; keep one",

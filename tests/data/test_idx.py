@@ -184,22 +184,22 @@ def test_verify_reports_sums_counts_and_every_problem(small, home):
     with pytest.raises(DataError, match="isn't here; run `genkit data fetch mnist`"):
         verify("mnist")
     put(home / "mnist", small, gz=False)
-    report = verify("mnist")
-    assert report.ok
-    assert (report.files, report.images, report.duplicates) == (4, 70, 0)
+    findings = verify("mnist")
+    assert findings.ok
+    assert (findings.files, findings.images, findings.duplicates) == (4, 70, 0)
     assert (
-        report.sums[f"{home}/mnist/t10k-labels-idx1-ubyte"]
+        findings.sums[f"{home}/mnist/t10k-labels-idx1-ubyte"]
         == hashlib.sha256(small["t10k-labels-idx1-ubyte"]).hexdigest()
     )
     for file in ("t10k-labels-idx1-ubyte", "t10k-images-idx3-ubyte"):
         (home / "mnist" / file).write_bytes(b"\0")
-    report = verify("mnist")
-    assert not report.ok
-    assert [problem.split(":")[0] for problem in report.problems] == [
+    findings = verify("mnist")
+    assert not findings.ok
+    assert [problem.split(":")[0] for problem in findings.problems] == [
         f"{home}/mnist/t10k-images-idx3-ubyte",
         f"{home}/mnist/t10k-labels-idx1-ubyte",
     ]
-    assert report.images == 50
+    assert findings.images == 50
 
 
 def test_fashion_mnist_from_debian(of, mirrors, files_in, home):

@@ -46,8 +46,8 @@ def test_another_file(monkeypatch, of, tmp_path, content):
 
 
 def test_verify():
-    report = verify("mnist5k")
-    assert report.ok
-    assert (report.images, report.duplicates) == (5000, 0)
-    assert list(report.sums) == [str(path) for path in fetch("mnist5k")]
-    assert np.sum(list(report.sizes.values())) == 5000
+    findings = verify("mnist5k")
+    assert findings.ok
+    assert (findings.images, findings.duplicates) == (5000, 0)
+    assert list(findings.sums) == [str(path) for path in fetch("mnist5k")]
+    assert np.sum(list(findings.sizes.values())) == 5000

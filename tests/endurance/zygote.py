@@ -25,7 +25,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import genkit.training
 import torch
 import torch.utils._device
 from safetensors.torch import save_file
@@ -33,7 +32,8 @@ from safetensors.torch import save_file
 import genkit.cli
 import genkit.data.array  # a command loads it, and what it needs, only when it is asked for; here each fork would
 import genkit.data.batches
-import genkit.run
+import genkit.run.trainer
+import genkit.step.training
 from genkit import registry
 
 
@@ -89,15 +89,15 @@ def carry_out(job: dict[str, Any], target: int) -> None:
 
 def at_step(step: int, action: Any) -> None:
     """Call `action` once that many steps are taken, before anybody looks at the last one."""
-    train = genkit.run.train
+    train = genkit.run.trainer.train
 
-    def watched(state: genkit.training.TrainingState, batches: Any) -> Iterator[Any]:
+    def watched(state: genkit.step.training.TrainingState, batches: Any) -> Iterator[Any]:
         for metrics in train(state, batches):
             if state.step == step:
                 action()
             yield metrics
 
-    genkit.run.train = watched
+    genkit.run.trainer.train = watched
 
 
 def signal_at(value: list[int]) -> None:
@@ -147,9 +147,9 @@ def fill_at(value: list[Any]) -> None:
 def not_finite_at(value: list[Any]) -> None:
     """[what, phase, step]: the "loss" or the "gradient" of that phase becomes NaN in that step (the first is 1)."""
     what, wanted, step = value
-    init = genkit.training.TrainingState.__init__
+    init = genkit.step.training.TrainingState.__init__
 
-    def __init__(self: genkit.training.TrainingState, *arguments: Any) -> None:
+    def __init__(self: genkit.step.training.TrainingState, *arguments: Any) -> None:
         init(self, *arguments)
 
         def losses(phase: Any, batch: Any) -> dict[str, torch.Tensor]:
@@ -165,7 +165,7 @@ def not_finite_at(value: list[Any]) -> None:
             for phase in self.phases
         ]
 
-    genkit.training.TrainingState.__init__ = __init__
+    genkit.step.training.TrainingState.__init__ = __init__
 
 
 def one_nan(gradient: torch.Tensor) -> torch.Tensor:
@@ -182,15 +182,15 @@ def environment(variables: dict[str, str]) -> None:
 def keep_weights_at(value: list[Any]) -> None:
     """[file, step]: no fault: the weights that this process has after that many steps are written to a file."""
     file, step = value
-    train = genkit.run.train
+    train = genkit.run.trainer.train
 
-    def watched(state: genkit.training.TrainingState, batches: Any) -> Iterator[Any]:
+    def watched(state: genkit.step.training.TrainingState, batches: Any) -> Iterator[Any]:
         for metrics in train(state, batches):
             if state.step == step:
                 save_file({name: each.detach().contiguous() for name, each in state.model.named_parameters()}, file)
             yield metrics
 
-    genkit.run.train = watched
+    genkit.run.trainer.train = watched
 
 
 def fast_clock(factor: float) -> None:

@@ -12,9 +12,12 @@ from conftest import GENERATIVE, Genkit, run_of
 
 from genkit.data.dataset import Dataset
 from genkit.evaluate import kept as evaluations
+from genkit.evaluate.figure import Name
 
 pytestmark = pytest.mark.usefixtures("quick_evaluation")
 
+#: Runs of 0.1.0.
+EARLIER = Path(__file__).parents[1] / "fixtures" / "0.1.0" / "runs"
 QUICK = ("--limit", 100, "--k", 20, "--nll-images", 30, "--device", "cpu")
 
 
@@ -101,7 +104,7 @@ def test_runs_stand_side_by_side(runs: Path, genkit: Genkit, tmp_path: Path) -> 
     (row,) = [line for line in outcome.out.splitlines() if line.startswith("  NLL")]
     assert row.count("±") == 1
     assert row.count("–") == 1
-    assert f"left out: {run_of(runs, 'ae').name}, likelihood: ae has no posterior" in outcome.out
+    assert f"left out: {run_of(runs, 'ae').name}, likelihood: ae doesn't say how likely an image is" in outcome.out
     assert "[1] " in outcome.out
     lines = outcome.out.splitlines()
     (at,) = (number for number, line in enumerate(lines) if line.startswith("representation"))
@@ -201,8 +204,20 @@ def test_where_everything_is_left_out_that_is_an_error(runs: Path, genkit: Genki
     outcome = genkit("evaluate", run_of(runs, "ae"), *QUICK, "--only", "likelihood", "--out", tmp_path)
     assert outcome.code == 1
     assert outcome.out == ""
-    assert "nothing was measured: likelihood: ae has no posterior" in outcome.err.splitlines()[-1]
+    assert "nothing was measured: likelihood: ae doesn't say how likely an image is" in outcome.err.splitlines()[-1]
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_model_cant_do_is_said_before_images_are_read(runs: Path, genkit: Genkit) -> None:
+    outcome = genkit("evaluate", run_of(runs, "dcgan"), "--only", "reconstruction,likelihood", "--dataset", "nowhere")
+    assert outcome.code == 1
+    assert outcome.err.splitlines()[-1].endswith(
+        "nothing was measured: reconstruction: dcgan has no encoder; "
+        "likelihood: dcgan doesn't say how likely an image is"
+    )
+    # Where one of them can be measured, the images are asked for.
+    both = genkit("evaluate", run_of(runs, "dcgan"), "--only", "likelihood,samples", "--dataset", "nowhere")
+    assert (both.code, "nowhere" in both.err) == (2, True)
 
 
 def test_runs_by_different_images_have_a_remark(genkit: Genkit, runs: Path, digits: Dataset, tmp_path: Path) -> None:
@@ -238,3 +253,21 @@ def test_bad_input_is_one_line(runs: Path, genkit: Genkit, arguments: list[objec
     assert outcome.code == code
     assert outcome.out == ""
     assert says in outcome.err.splitlines()[-1]
+
+
+def test_the_evaluation_of_an_earlier_version_is_gone_on_with(genkit: Genkit, tmp_path: Path) -> None:
+    """Of 0.1.0: one topic is measured anew, with the same outcome, and the other stays as it was."""
+    run = tmp_path / "00000-vae-mnist5k"
+    shutil.copytree(EARLIER / run.name, run)
+    (before,) = evaluations.read(run / "evaluation.json")
+    outcome = genkit("evaluate", run, "--only", "reconstruction", "--device", "cpu")
+    assert outcome.code == 0, outcome.err
+    (after,) = evaluations.read(run / "evaluation.json")  # and not two: the checkpoint and the images are the same
+    assert after.keys() == before.keys()
+    assert [each["name"] for each in after["figures"]] == [each["name"] for each in before["figures"]]
+    assert Path(after["checkpoint"]).parent.parent == run
+    for now, earlier in zip(after["figures"], before["figures"], strict=True):
+        if Name(now["name"]).topic == "likelihood":
+            assert now == earlier
+        else:
+            assert now == {**earlier, **{key: pytest.approx(earlier[key], rel=1e-4) for key in ("value", "error")}}

@@ -6,15 +6,16 @@ import math
 
 import pytest
 import torch
+from conftest import subject_of
 from torch import Tensor
 
 from genkit.contract import ImageShape
-from genkit.data import DataOptions
 from genkit.data.dataset import Dataset
-from genkit.evaluate import likelihood, report, topics
+from genkit.distributions import bernoulli_log_likelihood, gaussian_kl
+from genkit.evaluate import likelihood, table, topics
 from genkit.evaluate.figure import Figure, LeftOut
-from genkit.evaluate.subject import Asked, Subject
-from genkit.models.vae import VAE, bernoulli_log_likelihood, gaussian_kl
+from genkit.evaluate.subject import Asked
+from genkit.models.vae import VAE
 
 SHAPE = ImageShape(1, 4, 3)
 SIGMA = 0.3
@@ -160,10 +161,8 @@ def test_aggregate_mmd_is_zero_in_expectation_for_codes_of_the_prior() -> None:
 
 def test_binary_pixels_are_drawn_with_their_grey_values_odds_by_their_place(digits: Dataset) -> None:
     model = VAE(digits.shape, VAE.Options(hidden=(4,), binarize="dynamic")).eval()
-    subject = Subject(
-        "run", model, "vae", digits, "test", digits.test, DataOptions(dataset="mnist5k"), True, torch.device("cpu"), ""
-    )
-    drawn = torch.cat([images for images, _ in likelihood.observed(subject, digits.test, Asked())])
+    subject = subject_of(model, digits)
+    drawn = torch.cat([images for images, *_ in likelihood.observed(subject, digits.test, Asked())])
     grey = digits.test.images().float() / 255
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(drawn[grey == 1], torch.ones(int((grey == 1).sum())))
@@ -182,9 +181,7 @@ def test_the_bound_samples_its_codes(digits: Dataset) -> None:
     for parameter in model.parameters():
         torch.nn.init.zeros_(parameter)
     torch.nn.init.normal_(model.decoder[0][0].weight, std=0.3)
-    subject = Subject(
-        "run", model, "vae", digits, "test", digits.test, DataOptions(dataset="mnist5k"), True, torch.device("cpu"), ""
-    )
+    subject = subject_of(model, digits)
     bound = likelihood.elbo(subject, Asked())
     images = digits.test.images().flatten(1).double() / 255
     weights = model.decoder[0][0].weight.double().square().sum()
@@ -196,13 +193,11 @@ def test_the_bound_samples_its_codes(digits: Dataset) -> None:
 def test_figures_of_a_model_that_is_no_longer_finite_are_warned_of(digits: Dataset) -> None:
     model = VAE(digits.shape, VAE.Options(hidden=(4,), latent_dim=2)).eval()
     torch.nn.init.constant_(model.decoder[0][0].weight, math.nan)
-    subject = Subject(
-        "run", model, "vae", digits, "test", digits.test, DataOptions(dataset="mnist5k"), True, torch.device("cpu"), ""
-    )
+    subject = subject_of(model, digits)
     found = topics.measure(subject, Asked(k=5, nll_images=20), ["reconstruction", "likelihood"])
     figures = {each.name: each for each in found if isinstance(each, Figure)}
     for name in ("reconstruction/cross_entropy", "reconstruction/ssim", "likelihood/nll", "likelihood/neg_elbo"):
         assert "no finite numbers" in str(figures[name].warning)
-    table = report.lines([report.Evaluation(subject, found, {"epochs": 1})])
-    assert any(line.startswith("  NLL") and "! nan" in line for line in table)
-    assert any(line.startswith("warning: likelihood/nll: it is nan") for line in table)
+    lines = table.lines([table.Evaluation(subject, found, {"epochs": 1})])
+    assert any(line.startswith("  NLL") and "! nan" in line for line in lines)
+    assert any(line.startswith("warning: likelihood/nll: it is nan") for line in lines)

@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
+from conftest import subject_of
 
-from genkit.data import DataOptions
 from genkit.data.dataset import Dataset
 from genkit.evaluate import pca, reconstruction, topics
 from genkit.evaluate.figure import Figure
-from genkit.evaluate.subject import Asked, Subject
+from genkit.evaluate.subject import Asked
 from genkit.models.ae import AE
 
 CPU = torch.device("cpu")
@@ -92,7 +92,7 @@ def test_pca_is_that_of_the_training_images(digits: Dataset) -> None:
 
 def figures_of(digits: Dataset, **options: object) -> dict[str, Figure]:
     model = AE(digits.shape, AE.Options(hidden=(), latent_dim=30, **options)).eval()
-    subject = Subject("run", model, "ae", digits, "test", digits.test, DataOptions(dataset="mnist5k"), True, CPU, "")
+    subject = subject_of(model, digits)
     return {each.name: each for each in reconstruction.figures(subject, Asked()) if isinstance(each, Figure)}
 
 

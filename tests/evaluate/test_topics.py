@@ -11,30 +11,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Genkit, run_of, small_model
+from conftest import Genkit, opened_model, run_of, small_model, subject_of
 from torch import Tensor
 
 from genkit.contract import GenerativeModel, ImageShape, Model, Options, Phase, ability
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset, Split
 from genkit.device import seeded
-from genkit.evaluate import arithmetic, classification, interpolation, report, representation, sample_quality
+from genkit.evaluate import arithmetic, classification, interpolation, representation, sample_quality, table, topics
 from genkit.evaluate.figure import Figure, Found, LeftOut, Picture
 from genkit.evaluate.neighbours import nearest
 from genkit.evaluate.samples import frechet_distance, kernel_distance, precision_recall
 from genkit.evaluate.subject import Asked, Subject
+from genkit.keep.rundir import RunDirectory
 from genkit.latent import sampling
 from genkit.latent.images import to_uint8
 from genkit.models.classifier import Classifier
 
 CPU = torch.device("cpu")
-
-
-def subject_of(model: Model, dataset: Dataset, split: str = "test", **changes: Any) -> Subject:
-    about = Subject(
-        "run", model.eval(), "vae", dataset, split, dataset.splits()[split], DataOptions(), True, CPU, "sum"
-    )
-    return dataclasses.replace(about, **changes)
 
 
 def by_name(found: list[Found]) -> dict[str, Figure]:
@@ -82,7 +76,7 @@ class Line(GenerativeModel):
 class Stub:
     """A judge whose features are handed to it, and which sees the class in the first of them."""
 
-    name, sum, dataset = "classifier of stub 12345678 (test accuracy 99.0 %)", "1234567890", "stub"
+    name, digest, dataset = "classifier of stub 12345678 (test accuracy 99.0 %)", "1234567890", "stub"
     classes: tuple[str, ...] = ("low", "high")
     attributes = ("male", "glasses")
 
@@ -136,7 +130,10 @@ class TestSamples:
     ) -> None:
         shown: dict[str, Any] = {}
         monkeypatch.setattr(sample_quality.pictures, "sheet", lambda rows, title: shown.update(rows=rows, title=title))
-        subject = subject_of(small_model("vae", digits.shape), digits, checkpoint="000032")
+        subject = subject_of(small_model("vae", digits.shape), digits)
+        read = subject.opened.checkpoint._replace(path=Path("000032"))
+        opened = dataclasses.replace(subject.opened, checkpoint=read, run=RunDirectory(Path("run")))
+        subject = dataclasses.replace(subject, opened=opened)
         sample_quality.copies(subject, digits.val.images(slice(0, 20)), range(20))
         held_out = nearest(sample_quality.compact(digits.test.images()), sample_quality.compact(digits.train.images()))
         assert shown["title"].startswith("run, checkpoint 000032: 20 samples and their nearest training images.")
@@ -197,7 +194,7 @@ class TestSamples:
         assert new["samples/memorisation_ratio"].conditions["held out"] == "500 test images"
 
     def test_others_images_accuse_nobody(self, digits: Dataset) -> None:
-        subject = subject_of(small_model("vae", digits.shape), digits, own=False)
+        subject = subject_of(small_model("vae", digits.shape), digits, data_digest="of others")
         found = sample_quality.copies(subject, digits.train.images(slice(0, 10)), range(10))
         assert "aren't the images that the model was trained on" in reasons(found)["samples/memorisation"]
 
@@ -296,6 +293,21 @@ class Teller(Model):
         return images.flatten(1)[:, : len(self.options.attributes) or self.options.classes]
 
 
+@pytest.mark.parametrize("topic", topics.TOPICS)
+def test_a_topic_asks_for_no_more_and_no_less_than_its_abilities(topic: str, digits: Dataset) -> None:
+    """A model that lacks nothing else is told, by the ability's words; and its class, before there is any model."""
+    known = {each.name: each for each in ability.ABILITIES}
+    every = {name for each in ability.ABILITIES for name in each.methods}
+    for need in topics.TOPICS[topic].needs:
+        methods = every - set(known[need].methods)
+        kind = type("Made", (Teller,), {"probabilities": None, **{name: lambda self, *_: None for name in methods}})
+        assert topics.lacking(kind, topic) == known[need]
+        found = topics.measure(subject_of(kind(classes=3), digits, model="made"), Asked(), [topic])
+        assert reasons(found) == {topic: f"made {known[need].lacks}"}
+    able = type("Able", (Teller,), {name: lambda self, *_: None for name in every})
+    assert topics.lacking(able, topic) is None
+
+
 class TestClassification:
     def test_of_attributes_it_is_the_mean_over_them_and_each(self) -> None:
         """Half of the images are of men, and half wear glasses; here 25 of 100 have lost their first pixel."""
@@ -307,7 +319,7 @@ class TestClassification:
         train = dataclasses.replace(dataset.train, attributes=columns)
         dataset = dataclasses.replace(dataset, test=test, train=train, attributes=("tall", "male", "glasses"))
         subject = subject_of(
-            Teller(attributes={"male": 0, "glasses": 1}), dataset, kind="teller"
+            Teller(attributes={"male": 0, "glasses": 1}), dataset, model="teller"
         )  # once in columns 0, 1
         found = by_name(classification.figures(subject, Asked()))
         assert {name.partition("/")[2]: each.value for name, each in found.items()} == {
@@ -337,7 +349,8 @@ class TestClassification:
             "accuracy_of_each_class/a": (0.6, 5),
             "accuracy_of_each_class/d": (pytest.approx(2 / 3), 3),
         }
-        for other in ({"classes": ("a", "b", "c")}, {"dataset": dataclasses.replace(dataset, classes=("a", "d"))}):
+        learned = opened_model(subject.model, classes=("a", "b", "c"))
+        for other in ({"opened": learned}, {"dataset": dataclasses.replace(dataset, classes=("a", "d"))}):
             found = classification.figures(dataclasses.replace(subject, **other), Asked())
             assert "aren't those" in reasons(found)["classification"]
 
@@ -357,7 +370,7 @@ class TestInterpolation:
 class TestArithmetic:
     def test_each_sum_is_a_row(self) -> None:
         dataset = pictures()
-        subject = Judged("run", Line().eval(), "vae", dataset, "val", dataset.val, DataOptions(), True, CPU, "sum")
+        subject = Judged(**vars(subject_of(Line(), dataset, "val")))
         sums = ("male&glasses - male&!glasses + !male&!glasses", "male  - !male")
         found = by_name(arithmetic.figures(subject, Asked(expressions=sums)))
         assert len(found) == 8
@@ -380,7 +393,7 @@ class TestReport:
             Figure("samples/frechet_floor", 1.0, None, "", {}),
         ]
         found += [LeftOut("samples/kernel", "no labels"), LeftOut("samples/recall", "no labels")]
-        lines = report.lines([report.Evaluation(subject, found, {"epochs": 1})])
+        lines = table.lines([table.Evaluation(subject, found, {"epochs": 1})])
         assert [line.split() for line in lines[2:6]] == [
             ["representation", "[1]", "code", "[2]", "pixels", "[3]"],
             ["SVM", "1", "0.25", "0.5", "accuracy", "[4]"],
@@ -400,16 +413,16 @@ class TestReport:
             (-0.0004, 0.02, "0.000 ± 0.020"),
             (-0.03, 0.02, "-0.030 ± 0.020"),
         ):
-            assert report.shown(Figure("x", value, error, "")) == text
+            assert table.shown(Figure("x", value, error, "")) == text
 
     def test_what_rounding_leaves_of_an_error_is_none(self) -> None:
-        assert report.shown(Figure("x", 0.438999999999999946, 2.8e-17, "")) == "0.439"
-        assert report.shown(Figure("x", 0.439, 2.8e-5, "")) == "0.439000 ± 0.000028"
+        assert table.shown(Figure("x", 0.438999999999999946, 2.8e-17, "")) == "0.439"
+        assert table.shown(Figure("x", 0.439, 2.8e-5, "")) == "0.439000 ± 0.000028"
 
     def test_many_columns_of_one_row_follow_one_another(self, digits: Dataset) -> None:
         subject = subject_of(small_model("ae", digits.shape), digits)
         found = [Figure(f"samples/share_of_each_class/{name}", 0.1, 0.01, "") for name in range(10)]
-        lines = report.lines([report.Evaluation(subject, found, {"epochs": 1})])
+        lines = table.lines([table.Evaluation(subject, found, {"epochs": 1})])
         assert lines[2].startswith("  samples, share of each class  0: 0.100 ± 0.010, 1: 0.100 ± 0.010,")
         assert max(map(len, lines)) <= 100
         assert "9: 0.100 ± 0.010" in lines[-1]

@@ -121,6 +121,7 @@ Open = Callable[..., "Page"]
 def replaced(route: Route, old: str, new: str) -> None:
     """Let a script come as if it had been written with `new` in the place of `old`."""
     response = route.fetch()
+    assert old in response.text()
     route.fulfill(response=response, body=response.text().replace(old, new))
 
 
@@ -136,9 +137,9 @@ def opening(browser: Browser, tolerated: tuple[str, ...] = ()) -> Iterator[Open]
     complaints: list[str] = []
 
     def open_page(
-        address: str, size: str = "desktop", *, instead: tuple[str, str] | None = None, **settings: Any
+        address: str, size: str = "desktop", *, instead: tuple[str, str, str] | None = None, **settings: Any
     ) -> Page:
-        """`instead`: what of page.js is replaced, and by what."""
+        """`instead`: what of a script is replaced, and by what: the script's name, and the two."""
         width, height = SIZES[size]
         phone = {"is_mobile": True, "has_touch": True} if size == "phone" else {}
         context = browser.new_context(
@@ -146,7 +147,8 @@ def opening(browser: Browser, tolerated: tuple[str, ...] = ()) -> Iterator[Open]
         )
         contexts.append(context)
         if instead is not None:
-            context.route("**/page.js", lambda route: replaced(route, *instead))
+            script, old, new = instead
+            context.route(f"**/{script}", lambda route: replaced(route, old, new))
         page = context.new_page()
         page.on("request", lambda request: asked.append((address, request.url)))
         page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)

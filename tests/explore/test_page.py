@@ -20,7 +20,8 @@ from PIL import Image
 from genkit import data
 from genkit.contract import GenerativeModel
 from genkit.data.dataset import Dataset
-from genkit.latent import arithmetic, embedding, images, sampling
+from genkit.explore import stored
+from genkit.latent import arithmetic, images, projection, sampling
 from genkit.step.passes import encode_split
 
 if TYPE_CHECKING:
@@ -113,12 +114,12 @@ def test_what_is_dragged_over_is_decoded(
     np.testing.assert_allclose(shown[2], (shown[0] + shown[1]) / 2, atol=1e-5)
 
     # The middle of the map is the middle of the points, brought back from PCA.
-    projection = embedding.project(encode_split(vae, digits.test, torch.device("cpu")))
-    assert projection.principal is not None
-    centre = torch.from_numpy((projection.points.min(0) + projection.points.max(0)) / 2)
+    drawn = projection.project(encode_split(vae, digits.test, torch.device("cpu")))
+    assert drawn.principal is not None
+    centre = torch.from_numpy((drawn.points.min(0) + drawn.points.max(0)) / 2)
     with answered(page):
         page.mouse.click(x, y)
-    expected = projection.principal.mean + projection.principal.axes.double() @ centre
+    expected = drawn.principal.mean + drawn.principal.axes.double() @ centre
     np.testing.assert_allclose(code_of(page), expected, atol=0.02)  # the pointer stands on whole pixels
     assert "back-projection of PCA" in page.inner_text("#panel-map")
 
@@ -183,19 +184,19 @@ def test_points_lie_where_their_codes_do_and_show_their_originals(
     open_page: Open, address: str, vae: GenerativeModel, digits: Dataset
 ) -> None:
     page = open_page(address)
-    projection = embedding.project(encode_split(vae, digits.test, torch.device("cpu")))
-    assert projection.principal is not None
-    mean, axes = projection.principal.mean.double().numpy(), projection.principal.axes.double().numpy()
+    drawn = projection.project(encode_split(vae, digits.test, torch.device("cpu")))
+    assert drawn.principal is not None
+    mean, axes = drawn.principal.mean.double().numpy(), drawn.principal.axes.double().numpy()
     x, y = middle(page)
     places = []
     for dx in (0, 100):
         click_map(page, dx, 0)
         places.append((code_of(page) - mean) @ axes)
     scale = 100 / (places[1] - places[0])[0]
-    distances = np.linalg.norm(projection.points[:, None] - projection.points[None], axis=2)
+    distances = np.linalg.norm(drawn.points[:, None] - drawn.points[None], axis=2)
     loneliest = np.argsort(np.partition(distances, 1, axis=1)[:, 1])[-3:]
     for index in loneliest.tolist():
-        across, up = (projection.points[index] - places[0]) * scale
+        across, up = (drawn.points[index] - places[0]) * scale
         with answered(page):
             page.mouse.move(x + across, y - up)
         assert page.inner_text("#tip") == name_of(digits, index)
@@ -250,7 +251,7 @@ def test_two_fingers_zoom(open_page: Open, address: str) -> None:
 def test_pictures_of_points_make_room_and_are_fetched_again(open_page: Open, address: str) -> None:
     thumbs = []
     for room, again in (("64e6", False), ("3 * 28 * 28", True)):
-        page = open_page(address, instead=("MOST_KEPT = 64e6;", f"MOST_KEPT = {room};"))
+        page = open_page(address, instead=("originals.js", "MOST_KEPT = 64e6;", f"MOST_KEPT = {room};"))
         asked: list[str] = []
         page.on("request", lambda request, asked=asked: asked.append(request.url.rpartition("/")[2]))
         for dx in (-60, 60, -60):
@@ -722,10 +723,9 @@ def test_every_control_has_a_name(open_page: Open, address: str) -> None:
 @pytest.fixture(scope="module")
 def scripts(browser: Browser) -> Iterator[Page]:
     """An empty page with the scripts that need no page."""
-    folder = Path(images.__file__).parent / "explore" / "static"
     page = browser.new_page()
     for name in ("latent.js", "gif.js"):
-        page.add_script_tag(path=folder / name)
+        page.add_script_tag(content=stored.alone(name))
     yield page
     page.close()
 

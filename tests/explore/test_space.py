@@ -16,7 +16,7 @@ from genkit.errors import DataError, UsageError
 from genkit.explore import chart
 from genkit.explore.space import Space, Term
 from genkit.keep import rundir
-from genkit.latent import embedding, images, sampling
+from genkit.latent import images, projection, sampling
 
 PLACES = [(0.0, 0.0), (1.5, -0.25), (-3.0, 2.0), (40.0, -7.5)]
 #: In so many parts a search looks at its thousand draws.
@@ -156,7 +156,7 @@ def test_between_seeds_the_mean_code_gets_its_neighbours_length(seeds: Space) ->
 def test_the_map_of_seeds_shows_what_the_discriminator_sees_in_their_samples(seeds: Space) -> None:
     with torch.no_grad():
         features = seeds.model.features(seeds.model.decode(sampling.seed_codes(seeds.model, range(80))))
-    expected = embedding.project(features, "pca")
+    expected = projection.project(features, "pca")
     assert seeds.points().numpy() == pytest.approx(expected.points, abs=1e-4)
     assert seeds.about()["map"]["axes"] == list(expected.axes or ())
     assert seeds.place(seeds.all_codes).numpy() == pytest.approx(seeds.points().numpy(), abs=1e-4)

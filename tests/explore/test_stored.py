@@ -44,7 +44,7 @@ DIGIT = ImageShape(1, 28, 28)
 def blank(browser: Browser) -> Iterator[Page]:
     """An empty page that knows the layers."""
     page = browser.new_page()
-    page.add_script_tag(path=str(Path(program.__file__).parent / "static" / "decoder.js"))
+    page.add_script_tag(content=stored.alone("decoder.js"))
     yield page
     page.close()
 
@@ -293,7 +293,7 @@ def ask(page: Page, script: str, *given: Any) -> Any:
     """What `script`, a function of the backend and `given`, resolves to; typed arrays as lists."""
     return page.evaluate(
         f"""async (given) => {{
-            const result = await ({script})(genkit.storedBackend(genkit.storedData), ...given);
+            const result = await ({script})(genkit.stored.openBackend(), ...given);
             const plain = (_, value) => (ArrayBuffer.isView(value) ? Array.from(value) : value);
             return JSON.parse(JSON.stringify(result, plain));
         }}""",

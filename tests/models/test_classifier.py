@@ -19,7 +19,7 @@ from genkit.data.dataset import Dataset, Split
 from genkit.errors import DataError, GenkitError, UsageError
 from genkit.keep import checkpoint, config
 from genkit.models.classifier import Classifier
-from genkit.run import trainer
+from genkit.run import preparation
 from genkit.run.validation import validate
 from genkit.step.training import TrainingState, train
 
@@ -298,7 +298,7 @@ def test_names_that_could_not_be_read_again_are_refused(digits: Dataset) -> None
         resolved = config.Config("classifier", options, data.DataOptions(), config.RunOptions(), {})
         return resolved._replace(sources=dict.fromkeys(resolved.values(), "default"))
 
-    trainer.require_short_names(dataset, settings(None))
-    trainer.require_short_names(dataset, settings(names[0]))
+    preparation.require_short_names(dataset, settings(None))
+    preparation.require_short_names(dataset, settings(names[0]))
     with pytest.raises(GenkitError, match="name one with --target"):
-        trainer.require_short_names(dataset, settings("attributes"))
+        preparation.require_short_names(dataset, settings("attributes"))

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from genkit.contract import Batch, ImageShape
+from genkit.distributions import bernoulli_log_likelihood, gaussian_kl
 from genkit.models import vae
-from genkit.models.vae import VAE, bernoulli_log_likelihood, gaussian_kl
+from genkit.models.vae import VAE
 
 IMAGE = ImageShape(1, 6, 5)
 

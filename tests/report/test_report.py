@@ -27,9 +27,10 @@ from genkit.data.dataset import Dataset, Split
 from genkit.errors import DataError
 from genkit.evaluate import kept
 from genkit.evaluate.figure import Figure
-from genkit.evaluate.report import shown
+from genkit.evaluate.table import shown
 from genkit.keep import checkpoint, description
 from genkit.keep.config import Config
+from genkit.keep.opened import Opened
 from genkit.latent import images, pictures
 from genkit.report import account, card, evaluations, gallery, page
 from genkit.report.account import Account
@@ -58,7 +59,7 @@ def _few_points() -> Iterator[None]:
 def vae(_few_points: None, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A VAE of two dimensions with an evaluation; a copy, because other tests read the run."""
     run = tmp_path_factory.mktemp("reported") / "00007-vae-mnist5k"
-    shutil.copytree(run_of(runs, "vae"), run)
+    shutil.copytree(run_of(runs, "vae"), run, ignore=shutil.ignore_patterns("evaluation*"))
     quietly("evaluate", run, "--only", "reconstruction,likelihood", "--limit", "40", "--k", "5", "--device", "cpu")
     quietly("report", run, "--device", "cpu")
     return run
@@ -83,8 +84,15 @@ def known(vae: Path, digits: Dataset) -> Account:
 
 
 def opened(run: Path, load: Callable[[], Dataset]) -> Account:
-    best = checkpoint.read(max((run / "checkpoints").iterdir()))
-    return account.read(run.name, best, run, torch.device("cpu"), load)
+    return account.read(Opened.find(str(run), torch.device("cpu")), load=load)
+
+
+def saying(known: Account, **changes: object) -> Opened:
+    """The run of an account, whose checkpoint says something else of itself."""
+    read = known.opened.checkpoint
+    return dataclasses.replace(
+        known.opened, checkpoint=read._replace(description=read.description.model_copy(update=changes))
+    )
 
 
 def metrics(run: Path) -> list[dict]:
@@ -353,7 +361,7 @@ def test_several_runs_stand_side_by_side(vae: Path, runs: Path, genkit: Genkit, 
     assert len(reading.pictures_of("samples")) == 2
     assert "only a latent space of 2 dimensions" in reading.text("manifold")  # the column of the second run
     (first / "report.html").touch()
-    assert report.place([load_run(looked_up(str(first)), "cpu", None)]) == first / "report-2.html"
+    assert report.place([load_run(looked_up(str(first)), "cpu")]) == first / "report-2.html"
 
 
 def test_runs_share_their_axes(known: Account, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,9 +410,9 @@ def test_names_of_classes_and_runs_are_never_markup(
     known: Account, digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     classes = tuple(f"{HOSTILE}{number}" for number in range(10))
-    named = known.description.model_copy(update={"classes": classes, "attributes": (HOSTILE,)})
+    named = saying(known, classes=classes, attributes=(HOSTILE,))
     dataset = dataclasses.replace(digits, name=HOSTILE, classes=classes)
-    hostile = dataclasses.replace(known, name=HOSTILE, path=Path(HOSTILE), description=named, dataset=dataset)
+    hostile = dataclasses.replace(known, name=HOSTILE, path=Path(HOSTILE), opened=named, dataset=dataset)
     reading = Reading(page.make([hostile]).content)
     reading.require_self_contained()
     assert f"{HOSTILE}0 → {HOSTILE}2" in reading.text("interpolation")
@@ -568,7 +576,7 @@ def test_where_files_lie_is_nobodys_business(known: Account) -> None:
     private = dataclasses.replace(
         known,
         path=Path(home) / known.name,
-        description=known.description.model_copy(update={"data": images}),
+        opened=saying(known, data=images),
         config=known.config._replace(data=images, run=known.config.run.model_copy(update={"out": f"{home}/runs"})),
         environment={"command": command},
         dataset=account.images_of(known.description.model_copy(update={"data": images}), lambda: missing(home)),
@@ -620,13 +628,13 @@ def test_the_revision_is_that_of_the_clone_and_of_nothing_above_it(
     git("add", ".")
     git("commit", "-q", "-m", "first")
     git("tag", "-a", "v1", "-m", "a tag")
-    monkeypatch.setattr(package, "__file__", str(tmp_path / "genkit" / "__init__.py"))
+    monkeypatch.setattr(record, "__file__", str(tmp_path / "genkit" / "run" / "record.py"))
     revision = git("rev-parse", "--short=12", "HEAD")
     assert record.revision() == revision
     (tmp_path / "genkit" / "__init__.py").write_text("# changed")
     assert record.revision() == f"{revision}-dirty"
     (tmp_path / "genkit" / "site" / "genkit").mkdir(parents=True)
-    monkeypatch.setattr(package, "__file__", str(tmp_path / "genkit" / "site" / "genkit" / "__init__.py"))
+    monkeypatch.setattr(record, "__file__", str(tmp_path / "genkit" / "site" / "genkit" / "run" / "record.py"))
     assert record.revision() is None
 
 

@@ -212,15 +212,15 @@ def test_missing_images_are_said_before_anything_is_trained(genkit: Genkit, tmp_
 
 def test_an_interrupt_leaves_what_is_trained(reproduce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGINT in the second run's training: exit code 130, no record, and the same command needs only the rest."""
-    whole, begun = trainer.Training.run_epochs, []
+    whole, begun = trainer.Trainer.run_epochs, []
 
-    def interrupted(training: trainer.Training, received: list[int]) -> int | None:
+    def interrupted(training: trainer.Trainer, received: list[int]) -> int | None:
         begun.append(training)
         if len(begun) == 2:
             os.kill(os.getpid(), signal.SIGINT)
         return whole(training, received)
 
-    monkeypatch.setattr(trainer.Training, "run_epochs", interrupted)
+    monkeypatch.setattr(trainer.Trainer, "run_epochs", interrupted)
     # Where the tests are started in the background, the signal may be ignored from the start.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -12,8 +12,8 @@ import pytest
 from conftest import Genkit
 
 from genkit.errors import UsageError
-from genkit.reproduce import recipe, results
-from genkit.reproduce.recipe import Recipe, Report
+from genkit.reproduce import recipe, results, soundness
+from genkit.reproduce.recipe import Claim, Recipe
 from genkit.run import trainer
 
 SOUND = """
@@ -58,6 +58,7 @@ def written(tmp_path: Path):
 def test_every_recipe_here_is_sound(name: str, quick: bool) -> None:
     """Its options are options, and every row is of a run that there is."""
     made = Recipe(recipe.find(name), quick)
+    soundness.check(made)
     for row in made.contents.report if not quick else ():
         for figure in (row.figure, row.below, row.above):
             if isinstance(figure, str) and ": " in figure:
@@ -300,15 +301,15 @@ def test_dry_run_says_which_images_are_missing(
 def test_criteria() -> None:
     values = {"a": 2.0, "b": 1.0}
     row = {"what": "w", "figure": "a"}
-    assert Report(**row).met(values) is None
-    assert Report(**row, below=2.0).met(values) is False  # below is below
-    assert Report(**row, above=2.0).met(values) is True  # and at least is at least
-    assert Report(**row, above="b", times=2).met(values) is True
-    assert Report(**row, above="b", times=2.1).met(values) is False
-    assert Report(**row, near=2.5, within=0.5).met(values) is True
-    assert Report(**row, near=2.6, within=0.5).met(values) is False
-    assert Report(**row, below="gone").met(values) is False
-    assert Report(what="w", figure="gone", above=0).met(values) is False
+    assert Claim(**row).met(values) is None
+    assert Claim(**row, below=2.0).met(values) is False  # below is below
+    assert Claim(**row, above=2.0).met(values) is True  # and at least is at least
+    assert Claim(**row, above="b", times=2).met(values) is True
+    assert Claim(**row, above="b", times=2.1).met(values) is False
+    assert Claim(**row, near=2.5, within=0.5).met(values) is True
+    assert Claim(**row, near=2.6, within=0.5).met(values) is False
+    assert Claim(**row, below="gone").met(values) is False
+    assert Claim(what="w", figure="gone", above=0).met(values) is False
 
 
 def test_a_path_is_a_recipe_too(written) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from genkit import data
+from genkit import data, registry
 from genkit.errors import CheckpointError, UsageError
 from genkit.keep import config
 from genkit.keep.config import Config, RunOptions
@@ -22,12 +22,12 @@ def settings(tmp_path: Path) -> Config:
 
 def test_what_is_saved_is_read(settings: Config, tmp_path: Path) -> None:
     settings.save(tmp_path)
-    assert config.read(tmp_path) == settings
+    assert config.read(tmp_path) == settings._replace(provider=registry.GENKIT)
 
 
 def test_an_option_that_a_run_is_older_than_has_its_default(settings: Config, tmp_path: Path) -> None:
     saved = json.loads(json.dumps(settings.as_json()))
-    del saved["run"]["deterministic"], saved["sources"]["deterministic"]
+    del saved["run"]["deterministic"], saved["sources"]["deterministic"], saved["provider"]
     saved["run"]["checkpoint_every"] = 1  # a number once
     (tmp_path / "config.json").write_text(json.dumps(saved))
     assert config.read(tmp_path) == settings
@@ -38,6 +38,9 @@ def test_an_option_that_a_run_is_older_than_has_its_default(settings: Config, tm
     [
         {"model": "../vae"},
         {"model": 3},
+        {"provider": {"package": "two words", "version": "1"}},
+        {"provider": {"package": "genkit"}},
+        {"provider": "genkit"},
         {"options": {"latent_dim": -1}},
         {"options": {"evil": 1}},
         {"data": []},

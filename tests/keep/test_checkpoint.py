@@ -61,6 +61,17 @@ def test_no_temporary_file_stays(folder: Path) -> None:
     ]
 
 
+def test_the_digest_of_the_images_keeps_its_name_on_disk(state: TrainingState, tmp_path: Path) -> None:
+    """`data_sum`, which earlier versions read and wrote, and forbid anything beside."""
+    folder = checkpoint.write(tmp_path / "a", checkpoint.snapshot(state, model="vae", data_digest="ab12"))
+    exported = checkpoint.write_exported(tmp_path / "b", checkpoint.read(folder), "")
+    for each in (folder, exported):
+        written = json.loads((each / "checkpoint.json").read_text())
+        assert written["data_sum"] == "ab12"
+        assert "data_digest" not in written
+        assert checkpoint.read(each).description.data_digest == "ab12"
+
+
 def test_it_is_as_readable_as_the_umask_says(folder: Path) -> None:
     os.umask(umask := os.umask(0))
     assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~umask

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from genkit.evaluate.figure import Figure, Found, LeftOut
+from genkit.evaluate.figure import Figure, Found, LeftOut, Name
 from genkit.evaluate.subject import Subject
 
 #: What stands for a word of a figure's name.
@@ -55,12 +55,12 @@ class Evaluation(NamedTuple):
     about: dict[str, Any]
 
     @property
-    def figures(self) -> dict[str, Figure]:
-        return {each.name: each for each in self.found if isinstance(each, Figure)}
+    def figures(self) -> dict[Name, Figure]:
+        return {Name(each.name): each for each in self.found if isinstance(each, Figure)}
 
     @property
-    def left_out(self) -> dict[str, LeftOut]:
-        return {each.name: each for each in self.found if isinstance(each, LeftOut)}
+    def left_out(self) -> dict[Name, LeftOut]:
+        return {Name(each.name): each for each in self.found if isinstance(each, LeftOut)}
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -79,8 +79,8 @@ def lines(evaluations: Sequence[Evaluation]) -> list[str]:
     notes = Footnotes()
     text = [heading(each, head, len(evaluations) > 1) for each, head in zip(evaluations, heads, strict=True)]
     text += [f"note: {said}" for said in [remark(evaluations)] if said]
-    for topic in dict.fromkeys(name.partition("/")[0] for name in everything):
-        names = [name for name in everything if name.partition("/")[0] == topic and name.count("/") < 2]
+    for topic in dict.fromkeys(name.topic for name in everything):
+        names = [name for name in everything if name.topic == topic and not name.column]
         above = block(topic, names, evaluations, heads, notes) if names else []
         text += ["", *tables(topic, evaluations, heads, above, notes)]
     text += ["", *notes.lines()] if notes.numbers else []
@@ -91,7 +91,7 @@ def lines(evaluations: Sequence[Evaluation]) -> list[str]:
 
 def names_of(evaluations: Sequence[Evaluation]) -> list[str]:
     """What stands for each model in the table: its name, or a number where names are long or alike."""
-    names = [each.subject.name for each in evaluations]
+    names = [each.subject.opened.name for each in evaluations]
     if max(map(len, names)) > WIDEST or len(set(names)) < len(names):
         return [f"({number})" for number in range(1, len(names) + 1)]
     return names
@@ -108,16 +108,16 @@ def remark(evaluations: Sequence[Evaluation]) -> str | None:
 
 def missing(evaluations: Sequence[Evaluation]) -> list[str]:
     """What is left out, and why, a line each."""
-    return left_out(evaluations, [each.subject.name for each in evaluations])
+    return left_out(evaluations, [each.subject.opened.name for each in evaluations])
 
 
 def heading(evaluation: Evaluation, head: str, several: bool) -> str:
     subject, about = evaluation.subject, evaluation.about
-    name = f"{head}: " if several and head != subject.name else ""
+    name = f"{head}: " if several and head != subject.opened.name else ""
     conditions = subject.conditions
     trained = f"{subject.kind}, {about['epochs']:g} epoch{'' if about['epochs'] == 1 else 's'}"
     return (
-        f"{name}{subject.name} ({trained}): {len(subject.images):,} {conditions['split']} images of "
+        f"{name}{subject.opened.name} ({trained}): {len(subject.images):,} {conditions['split']} images of "
         f"{conditions['dataset']}, {conditions['resolution']}"
     )
 
@@ -155,7 +155,7 @@ def condition(key: str, value: str | int | float) -> str:
 
 
 def block(
-    topic: str, names: Sequence[str], evaluations: Sequence[Evaluation], heads: Sequence[str], notes: Footnotes
+    topic: str, names: Sequence[Name], evaluations: Sequence[Evaluation], heads: Sequence[str], notes: Footnotes
 ) -> list[str]:
     """A topic's figures of two parts: a row each, a column a model, and beside it, where known, one of real images."""
     beside = any(name.endswith(FLOOR) for name in names)
@@ -167,7 +167,7 @@ def block(
     return [aligned(line, widths) for line in table]
 
 
-def row(name: str, evaluations: Sequence[Evaluation], beside: bool, notes: Footnotes) -> list[str]:
+def row(name: Name, evaluations: Sequence[Evaluation], beside: bool, notes: Footnotes) -> list[str]:
     """The cells of one figure's row: its name, a value a model, and its unit, with a footnote where they share it.
 
     Args:
@@ -181,10 +181,10 @@ def row(name: str, evaluations: Sequence[Evaluation], beside: bool, notes: Footn
     for each, mark, evaluation in zip(found, marks, evaluations, strict=True):
         cells.append("–" if each is None else shown(each) + ("" if shared else f" {mark}"))
         if beside:
-            floor = evaluation.figures.get(name + FLOOR)
+            floor = evaluation.figures.get(Name(name + FLOOR))
             cells.append(shown(floor) if floor else "")
     mark = next(mark for mark, each in zip(marks, found, strict=True) if each) if shared else ""
-    return ["  " + in_words(name.partition("/")[2]), *cells, f"{units} {mark}".strip()]
+    return ["  " + in_words(name.row), *cells, f"{units} {mark}".strip()]
 
 
 def in_words(name: str) -> str:
@@ -215,10 +215,8 @@ def cells_of(topic: str, evaluation: Evaluation, head: str = "") -> Cells:
     """A topic's figures of three parts, by row and column: what stands above that, if anything, and its name."""
     cells: Cells = {}
     for name, figure in evaluation.figures.items():
-        of_topic, _, rest = name.partition("/")
-        at, slash, column = rest.partition("/")
-        if of_topic == topic and slash:
-            cells[at, (head, in_words(column))] = figure, evaluation.subject
+        if name.topic == topic and name.column:
+            cells[name.row, (head, in_words(name.column))] = figure, evaluation.subject
     return cells
 
 
@@ -312,9 +310,9 @@ def together(missing: Iterable[LeftOut]) -> list[tuple[str, LeftOut]]:
     """What is left out, with its name; what is left out of one topic for one reason, in one line."""
     lines: dict[tuple[str, str], list[LeftOut]] = {}
     for each in missing:
-        lines.setdefault((each.name.partition("/")[0], each.reason), []).append(each)
+        lines.setdefault((Name(each.name).topic, each.reason), []).append(each)
     return [
-        (", ".join([first.name, *(each.name.partition("/")[2] for each in others)]), first)
+        (", ".join([first.name, *(Name(each.name).within for each in others)]), first)
         for first, *others in lines.values()
     ]
 

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 
-class Report(BaseModel, extra="forbid"):
+class Findings(BaseModel, extra="forbid"):
     """The result of reading every byte of a source anew.
 
     Attributes:
@@ -40,7 +40,7 @@ class Report(BaseModel, extra="forbid"):
         self.sizes = {size: len(fingerprints)}
         self.modes = {mode: len(fingerprints)}
 
-    def include(self, other: Report) -> None:
+    def include(self, other: Findings) -> None:
         """Enter a pack of the same images; its files aren't the source's, and aren't counted among them."""
         self.sums |= {f"{other.source}/{file}": found for file, found in other.sums.items()}
         self.problems += other.problems

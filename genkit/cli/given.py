@@ -1,0 +1,203 @@
+"""What a person gives a model besides codes: --class, --condition and --set, and what they come to for a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from genkit.cli.shared import loading
+from genkit.errors import GenkitError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from genkit.keep.opened import Opened
+    from genkit.latent.condition import Conditions, Wanted
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: Where `ModelCommand` keeps the RUN that a person asks help for.
+ASKED = "genkit.run"
+
+class_option = click.option(
+    "--class", "class", metavar="NAME", help="Of a model whose decoder takes a class: all of this one."
+)
+condition_option = click.option(
+    "--condition",
+    metavar="EXPR|FILE",
+    help="Of a model whose decoder takes attributes: 'male&glasses&!hat', those that aren't named staying as they are; "
+    "of one that takes an image, its file.",
+)
+set_option = click.option(
+    "--set",
+    "settings",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="An option of the model's own sampling; may be repeated. --help after RUN lists them.",
+)
+
+
+class ModelCommand(click.Command):
+    """A command whose help also lists what the named run's model can be told with --set."""
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        if not set(context.help_option_names).isdisjoint(arguments):
+            with suppress(click.UsageError):  # help is shown all the same
+                context.meta[ASKED] = self.make_parser(context).parse_args(list(arguments))[0].get("run")
+        return super().parse_args(context, arguments)
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(context, formatter)
+        run = context.meta.get(ASKED)
+        if isinstance(run, str):
+            with formatter.section(f"With --set, of {run}"):
+                formatter.write_dl(settings_of(run, context))
+
+
+def settings_of(run: str, context: click.Context) -> list[tuple[str, str]]:
+    """What a run's model can be told with --set, each with its help, for a list of definitions."""
+    with loading():
+        from genkit import options, registry
+        from genkit.contract import SamplingOptions
+        from genkit.keep import description, rundir
+
+        try:
+            model = description.describe(rundir.find(run).checkpoints[0]).model
+            kind = getattr(registry.find(model), "Sampling", SamplingOptions)
+        except GenkitError as error:
+            return [("nothing", str(error))]
+    rows = []
+    for about in options.describe(kind):
+        _, words = options.Flag(about).get_help_record(context) or ("", "")
+        value = "true|false" if about.kind == "switch" else "|".join(about.choices) or about.metavar or "TEXT"
+        rows.append((f"{about.name.replace('_', '-')}={value}", words))
+    return rows or [("nothing", f"a {model} has no options of its sampling")]
+
+
+def apply_settings(opened: Opened, settings: Sequence[str]) -> None:
+    """Have the model make images with these NAME=VALUE, and the defaults of all others.
+
+    Raises:
+        UsageError: when there is no such option, or it can't have this value.
+    """
+    from genkit.latent import sampling
+
+    values = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"--set {text}: write it like --set steps=50")
+        if name.strip() in values:
+            raise UsageError(f"--set {name.strip()} is given twice; leave one of them out")
+        values[name.strip().replace("-", "_")] = value.strip()
+    if values:
+        model = opened.generator
+        model.sampling = sampling.options_of(model, values, f"a {opened.checkpoint.description.model}", "--set ")
+
+
+class Told:
+    """What an opened run's decoder is told of each image, by what the person gave and what is known of the image.
+
+    Attributes:
+        conditions: None of a model that takes no condition, which every method then gives, too.
+        wanted: what the person gave; None where they gave nothing.
+    """
+
+    def __init__(self, opened: Opened, class_name: str | None, condition: str | None):
+        """
+        Raises:
+            UsageError: when the model takes no such thing, or there is no such class or attribute.
+        """
+        from genkit.latent.condition import Conditions
+
+        about = opened.checkpoint.description
+        self.opened = opened
+        self.conditions: Conditions | None = Conditions.of(opened.model, about.classes, about.attributes)
+        self.wanted: Wanted | None = None
+        if class_name is not None:
+            self.wanted = self.require("--class").class_of(class_name)
+        if condition is not None:
+            kind = self.require("--condition").condition.kind
+            if class_name is not None:
+                raise UsageError("--class and --condition are of different models; give the one that this model takes")
+            self.wanted = self.image(condition) if kind == "image" else self.attributes(condition)
+
+    def require(self, flag: str) -> Conditions:
+        """What the model takes, for a flag that says it.
+
+        Raises:
+            UsageError: when it takes nothing.
+        """
+        if self.conditions is None:
+            kind = self.opened.checkpoint.description.model
+            raise UsageError(f"{flag}: {self.opened.name} is a {kind} that takes no condition; leave {flag} out")
+        return self.conditions
+
+    def attributes(self, text: str) -> Wanted:
+        return self.require("--condition").attributes_of(text)
+
+    def image(self, path: str) -> Tensor:
+        from genkit.latent import images
+
+        shape = self.require("--condition").condition.shape or self.opened.model.image
+        return images.read_image(Path(path), shape)
+
+    def of_seeds(self, seeds: Sequence[int]) -> Tensor | None:
+        """The conditions of seeds: their own, as far as nothing else was given."""
+        from genkit.latent import sampling
+
+        if self.conditions is None:
+            return None
+        if self.conditions.condition.kind == "image":
+            if self.wanted is None:
+                raise UsageError("the model's decoder takes an image; give one with --condition FILE")
+            return self.conditions.rows(self.wanted, None, len(seeds))
+        return self.conditions.rows(self.wanted, sampling.seed_conditions(self.opened.generator, seeds), len(seeds))
+
+    def of_files(self, names: Sequence[str]) -> Tensor | None:
+        """The conditions of image files, of which nothing is known.
+
+        Raises:
+            UsageError: when nothing was given.
+        """
+        if self.conditions is None:
+            return None
+        rows = self.conditions.rows(self.wanted, None, len(names))
+        if rows is None:
+            flag = {"class": "--class", "attributes": "--condition", "image": "--condition"}
+            kind = self.conditions.condition.kind
+            what = {"class": "class", "attributes": "attributes", "image": "condition"}[kind]
+            raise UsageError(f"{names[0]}: the model has to be told an image's {what}; say it with {flag[kind]}")
+        return rows
+
+    def changed(self, own: Tensor | None) -> Tensor | None:
+        """Known conditions (N, …), as far as nothing else was given."""
+        return None if self.conditions is None or own is None else self.conditions.rows(self.wanted, own, len(own))
+
+    def one(self, own: Tensor | None, what: str) -> tuple[Tensor | None, str, list[str]]:
+        """The one condition (1, …) of a picture whose codes have those of `own`: that of the first, where they differ.
+
+        Returns:
+            Also how it is called in the picture's title, and what is to be said of the choice.
+        """
+        from genkit.latent.condition import shared
+
+        rows = self.changed(own)
+        if rows is None or self.conditions is None:
+            return None, "", []
+        words = self.conditions.in_words(rows[0])
+        flag = "--class" if self.conditions.condition.kind == "class" else "--condition"
+        notes = [] if shared(rows) else [f"{what} keeps {words}, which its first code has; {flag} names another"]
+        return rows[:1], f", {words}", notes
+
+    def in_words(self, conditions: Tensor | None) -> list[str] | None:
+        """What there is among conditions (N, …), each once, in the order in which it comes."""
+        if self.conditions is None or conditions is None:
+            return None
+        if self.conditions.condition.kind == "image":
+            return ["an image"]
+        return list(dict.fromkeys(self.conditions.in_words(row) for row in conditions))

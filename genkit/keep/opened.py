@@ -1,0 +1,135 @@
+"""A trained model, opened: what commands, evaluation, reports, recipes and `genkit.load` work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from genkit import data
+from genkit.contract import GenerativeModel, Model, ability
+from genkit.data import DataOptions
+from genkit.data.dataset import Dataset
+from genkit.errors import UsageError
+from genkit.files import sha256_of
+from genkit.keep import rundir
+from genkit.keep.checkpoint import Checkpoint
+from genkit.keep.description import MANIFEST, Description
+from genkit.keep.rundir import Found, RunDirectory
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint whose model is ready to use, and the run that it lies in.
+
+    Attributes:
+        checkpoint: every byte of it verified.
+        run: its run, or None for a checkpoint by itself.
+        device: where its model is, in evaluation mode and without gradients.
+        digest: SHA-256 of the checkpoint's manifest, which holds the SHA-256 of its every file.
+    """
+
+    checkpoint: Checkpoint
+    run: RunDirectory | None
+    device: torch.device
+    digest: str
+
+    @classmethod
+    def find(cls, run: str | None, device: torch.device) -> Opened:
+        """Open what a RUN argument means (`rundir.find`), and bring its model to the device.
+
+        Raises:
+            CheckpointError: when there is no such thing, or none of its checkpoints is whole.
+        """
+        return cls.read(rundir.find(run), device)
+
+    @classmethod
+    def read(cls, found: Found, device: torch.device) -> Opened:
+        """Open what was found.
+
+        Raises:
+            CheckpointError: when none of its checkpoints is whole.
+        """
+        checkpoint = found.read()
+        checkpoint.model.to(device)
+        # Now, because a run that is being trained may drop the checkpoint while it is used.
+        return cls(checkpoint, found.run, device, sha256_of(checkpoint.path / MANIFEST))
+
+    @property
+    def name(self) -> str:
+        """Of the run, or of a checkpoint by itself; for people."""
+        return (self.run or self.checkpoint).path.name
+
+    @property
+    def place(self) -> Path:
+        """The run's folder, or that of a checkpoint by itself."""
+        return (self.run or self.checkpoint).path
+
+    @property
+    def model(self) -> Model:
+        return self.checkpoint.model
+
+    @property
+    def description(self) -> Description:
+        return self.checkpoint.description
+
+    @property
+    def kind(self) -> str:
+        """The model's name: `vae`."""
+        return self.description.model
+
+    @property
+    def generator(self) -> GenerativeModel:
+        """The model, for what needs its images.
+
+        Raises:
+            UsageError: when it makes none.
+        """
+        return ability.generator(self.model, f"{self.name} is a {self.kind}")
+
+    @property
+    def weights(self) -> int:
+        """How many numbers the model has learned."""
+        return sum(each.numel() for each in self.model.parameters())
+
+    def dataset(self, other: str | None = None) -> Dataset:
+        """The images that the model was trained on, or another set brought to the same shape.
+
+        Raises:
+            UsageError: when there is no such other set, or their shape isn't the model's.
+        """
+        if other is not None:
+            data.require_known(other)
+        images = data.load(self.data_options(other))
+        self.require_shape(images)
+        return images
+
+    def require_shape(self, images: Dataset) -> None:
+        """Refuse images of another shape than the model's, or without the classes or attributes that it is told.
+
+        Raises:
+            UsageError
+        """
+        if images.shape != self.model.image:
+            raise UsageError(
+                f"{images.name} has images of {images.shape}, and {self.name} was trained on {self.model.image}"
+            )
+        condition = self.model.condition
+        if condition is None or condition.kind == "image":
+            return
+        what = "classes" if condition.kind == "class" else "attributes"
+        there, wanted = getattr(images, what), getattr(self.description, what)
+        if there != wanted:
+            offer = f"has the {what} {', '.join(there[:20])}" if there else f"has no {what}"
+            raise UsageError(f"{images.name} {offer}, and {self.name} has to be told {', '.join(wanted[:20])}")
+
+    def data_options(self, other: str | None = None) -> DataOptions:
+        """What `dataset` loads."""
+        options = self.description.data
+        if other is None:
+            return options
+        size = self.model.image
+        square = size.height if size.height == size.width else None
+        changes = {"dataset": other, "image_size": square, "channels": size.channels, "labels_per_class": None}
+        return options.model_copy(update=changes)

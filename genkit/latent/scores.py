@@ -1,0 +1,75 @@
+"""How far are the classes apart among points in a plane?"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+#: Distances held in memory at once: 128 MiB of float64.
+DISTANCES = 1 << 24
+
+
+def separation(points: NDArray[np.floating], labels: Tensor | None, k: int = 10) -> dict[str, Any]:
+    """How well the points (N, 2) tell the classes (int64 (N,)) apart.
+
+    Returns:
+        n: how many points.
+        k: how many neighbours vote.
+        knn_accuracy: share of the points whose class is that of most of their k nearest neighbours, themselves not
+            counted. Points at the same distance as the k-th share the votes that are left, so the order of the points
+            doesn't matter; classes with equally many votes go by their number, as in scikit-learn.
+        silhouette: the mean over points of (b - a) / max(a, b), with a the mean distance to the point's own class and b
+            that to the nearest other one (Rousseeuw 1987); 0 for a point that is alone in its class.
+        note: why one of these is None; only where one is.
+    """
+    result: dict[str, Any] = {"n": len(points), "k": k, "knn_accuracy": None, "silhouette": None}
+    if labels is None:
+        return {**result, "note": "the data has no labels"}
+    present, classes = labels.cpu().unique(return_inverse=True)
+    if len(present) < 2:
+        return {**result, "note": "fewer than 2 classes"}
+    votes_right, silhouettes = [], []
+    coordinates = torch.from_numpy(np.asarray(points, np.float64))
+    membership = torch.nn.functional.one_hot(classes).double()
+    for positions in torch.arange(len(points)).split(max(1, DISTANCES // len(points))):
+        # The faster way through a matrix product makes distances of equal points unequal.
+        distances = torch.cdist(coordinates[positions], coordinates, compute_mode="donot_use_mm_for_euclid_dist")
+        silhouettes.append(_silhouettes(distances, classes[positions], membership))
+        distances[torch.arange(len(positions)), positions] = math.inf
+        if len(points) > k:
+            votes_right.append(_vote(distances, membership, k) == classes[positions])
+    result["silhouette"] = torch.cat(silhouettes).mean().item()
+    if not votes_right:
+        return {**result, "note": f"{len(points)} points have no {k} neighbours each"}
+    result["knn_accuracy"] = torch.cat(votes_right).double().mean().item()
+    return result
+
+
+def _vote(distances: Tensor, membership: Tensor, k: int) -> Tensor:
+    """The class (B,) that the k nearest of N points vote for, given distances (B, N) and membership (N, classes)."""
+    values, nearest = distances.topk(k, largest=False)
+    farthest = values[:, -1:]
+    votes = membership[nearest].sum(1)
+    # Rarely more points than k are as near as the k-th; only then do all of them have to be asked.
+    crowded = (distances <= farthest).sum(1) > k
+    if crowded.any():
+        distances, farthest = distances[crowded], farthest[crowded]
+        closer, tied = (distances < farthest).double(), (distances == farthest).double()
+        share = (k - closer.sum(1, keepdim=True)) / tied.sum(1, keepdim=True)
+        votes[crowded] = (closer + share * tied) @ membership
+    return votes.argmax(1)
+
+
+def _silhouettes(distances: Tensor, own: Tensor, membership: Tensor) -> Tensor:
+    """Each point's silhouette (B,), given its distances to all points (B, N), itself among them at 0."""
+    sizes = membership.sum(0)
+    sums = distances @ membership
+    inside = sums.gather(1, own[:, None])[:, 0] / (sizes[own] - 1).clamp(min=1)
+    outside = (sums / sizes).scatter(1, own[:, None], math.inf).amin(1)
+    larger = torch.maximum(inside, outside)
+    return torch.where((sizes[own] > 1) & (larger > 0), (outside - inside) / larger, 0.0)

@@ -1,0 +1,76 @@
+"""What is drawn: the images that a run should learn, and what its model makes of noise and of them meanwhile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from genkit.contract import Model, ability
+from genkit.data.dataset import Dataset
+from genkit.keep.rundir import RunDirectory
+from genkit.latent import images, sampling
+from genkit.run.curves import Curves
+from genkit.step import passes
+
+#: Images in a picture.
+COUNT = 64
+
+
+class Gallery:
+    """Draws a run's pictures, as files of the run and in TensorBoard.
+
+    Args:
+        directory: the run's.
+        curves: of the run.
+        dataset: whose validation images are shown.
+
+    Attributes:
+        unsaved: the files that no checkpoint vouches for yet.
+    """
+
+    def __init__(self, directory: RunDirectory, curves: Curves, dataset: Dataset):
+        self.directory, self.curves, self.dataset = directory, curves, dataset
+        self.unsaved: list[Path] = []
+
+    def draw_reals(self) -> None:
+        """What the model should learn."""
+        val = self.dataset.val
+        self.show("reals", images.grid(val.images(val.spread(COUNT))), self.directory.path / "reals.png", 0)
+
+    @torch.no_grad()
+    def draw(self, model: Model, step: int) -> None:
+        """Samples from fixed noise, and fixed validation images with their reconstructions below them.
+
+        Nothing of a model that makes no images.
+        """
+        model.eval()
+        if not ability.generates(model):
+            return
+        val, where = self.dataset.val, sampling.device_of(model)
+        if model.condition is not None and model.condition.kind == "image":  # which a seed hasn't got
+            condition = passes.conditions_of(model, val.take(torch.arange(COUNT) % len(val)), where)
+        else:
+            condition = sampling.seed_conditions(model, range(COUNT))
+        codes = sampling.seed_codes(model, range(COUNT), condition)
+        pictures = {"samples": images.grid(sampling.decode(model, codes, condition))}
+        if ability.encodes(model):
+            some = val.take(val.spread(COUNT // 2))
+            originals, own = images.to_float(some.images()), passes.conditions_of(model, some, where)
+            pairs = zip(originals.split(8), sampling.reconstruct(model, originals, own).split(8), strict=True)
+            pictures["reconstructions"] = images.grid(torch.cat([row for pair in pairs for row in pair]), columns=8)
+        for name, picture in pictures.items():
+            self.show(name, picture, self.directory.path / f"{name}-{step:06d}.png", step)
+
+    def show(self, name: str, picture: Tensor, path: Path, step: int) -> None:
+        """A picture (C, H, W) as a file of the run and in TensorBoard, compressed once."""
+        content = images.as_png(picture)
+        images.save_png(path, content)
+        self.unsaved.append(path)
+        self.curves.add_image(name, content, (picture.shape[2], picture.shape[1]), step)
+
+    def handed_over(self) -> list[Path]:
+        """The files that no checkpoint vouches for yet, for the one that now will."""
+        handed, self.unsaved = self.unsaved, []
+        return handed

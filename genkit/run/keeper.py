@@ -1,0 +1,79 @@
+"""What is kept: when a checkpoint is due, and how it gets to the disk while training goes on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
+from pathlib import Path
+
+from genkit.files import sync_file
+from genkit.keep import checkpoint, rundir
+from genkit.keep.checkpoint import Snapshot
+from genkit.keep.rundir import RunDirectory
+from genkit.run.curves import Curves
+
+
+class Keeper:
+    """Writes a run's checkpoints, one at a time, in a thread.
+
+    Args:
+        directory: the run's.
+        curves: of the run; a checkpoint vouches for what is in them.
+        seconds: between two checkpoints; infinite where they are counted in epochs.
+        writer: runs one thing after the other; it outlives the keeper.
+    """
+
+    def __init__(self, directory: RunDirectory, curves: Curves, seconds: float, writer: Executor):
+        self.directory, self.curves, self.seconds, self.writer = directory, curves, seconds, writer
+        self.saved_at = time.monotonic()
+        self.writing: Future[None] | None = None
+
+    @property
+    def due(self) -> bool:
+        """Whether the time between two checkpoints has passed."""
+        return time.monotonic() - self.saved_at >= self.seconds
+
+    def is_best(self, value: float | None) -> bool:
+        """Whether no checkpoint of the run has a lower value of the metric that it is monitored by.
+
+        Raises:
+            CheckpointError, OSError: as `settle`.
+        """
+        self.settle()
+        saved = [rundir.monitored_value(path) for path in self.directory.checkpoints]
+        return value is not None and value < min(saved, default=math.inf)
+
+    def save(self, snapshot: Snapshot, pictures: Sequence[Path]) -> None:
+        """Have a snapshot written, once the one before it is.
+
+        Args:
+            pictures: drawn since the last one; they are on the disk before the checkpoint is.
+
+        Raises:
+            CheckpointError, OSError: as `settle`.
+        """
+        self.settle()
+        path = self.directory.checkpoint_path(snapshot.description.step)
+        self.writing = self.writer.submit(self.write, path, snapshot, pictures)
+        self.saved_at = time.monotonic()
+
+    def write(self, path: Path, snapshot: Snapshot, pictures: Sequence[Path]) -> None:
+        """All that led to a checkpoint, then the checkpoint."""
+        for picture in pictures:
+            if picture.exists():  # somebody may have deleted it
+                sync_file(picture)
+        self.curves.sync()
+        checkpoint.write(path, snapshot)
+        self.directory.prune()
+
+    def settle(self, wait: bool = True) -> None:
+        """Wait for the checkpoint that is being written; or, without `wait`, only look whether it is done.
+
+        Raises:
+            CheckpointError, OSError: when the disk didn't take it.
+        """
+        if self.writing is not None and (wait or self.writing.done()):
+            writing, self.writing = self.writing, None
+            writing.result()

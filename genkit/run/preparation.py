@@ -1,0 +1,177 @@
+"""What a run needs before its first step, and what is refused before it: options, room on the disk, model, weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from genkit import registry
+from genkit.contract import TRAINING_FIELDS, Model, ability
+from genkit.contract.weightless import without_memory
+from genkit.data.dataset import Dataset
+from genkit.errors import CheckpointError, GenkitError, UsageError
+from genkit.files import to_json
+from genkit.keep import checkpoint, description, rundir
+from genkit.keep.config import MAX_SIZE as MAX_CONFIG
+from genkit.keep.config import Config
+from genkit.keep.rundir import RunDirectory
+from genkit.options import as_text, is_flag
+from genkit.step.training import TrainingState, windows
+
+
+def fitted_to(dataset: Dataset, config: Config) -> Config:
+    """The configuration with what only the images can say of the model's options.
+
+    Raises:
+        DataError, UsageError: where the model can't be trained on them.
+    """
+    options = registry.find(config.model).options_for(config.options, dataset)
+    filled_in = {name for name, value in options if value != getattr(config.options, name)}
+    return config._replace(options=options, sources={**config.sources, **dict.fromkeys(filled_in, "data")})
+
+
+def require_sets(config: Config) -> None:
+    """Refuse a second set of images that the model doesn't see, and a model that needs one without it.
+
+    Raises:
+        UsageError
+    """
+    needed = ability.has(registry.find(config.model), ability.SECOND_SET)
+    if needed and config.data.beside is None:
+        raise UsageError(f"{config.model} is trained on two sets of images: name the second with --beside NAME|PATH")
+    if not needed and config.data.beside is not None:
+        raise UsageError(f"{config.model} {ability.SECOND_SET.lacks}: leave out --beside {config.data.beside}")
+
+
+def require_room(config: Config, dataset: Dataset) -> None:
+    """Refuse, before anything of its size is allocated, a model whose checkpoints don't fit on the disk.
+
+    Raises:
+        GenkitError: then, and where the model can't be built without memory for its weights.
+    """
+    try:
+        size = checkpoint.size(registry.find(config.model), dataset.shape, config.options)
+    except (RuntimeError, TypeError) as error:
+        raise GenkitError(
+            f"{registry.shown_by_name(config.model)}: its __init__ can't be run without memory for its weights "
+            f"({registry.blamed(error)}), so that its checkpoints couldn't be checked before they are loaded; if it "
+            "needs the values of tensors, compute those without torch"
+        ) from error
+    rundir.require_space(Path(config.run.out), size)
+
+
+def require_short_names(dataset: Dataset, config: Config) -> None:
+    """Refuse, before training, a dataset whose run couldn't be read again for the length of its names.
+
+    They stand in its checkpoints, and those of the attributes that a classifier tells in its config.json, too.
+
+    Raises:
+        GenkitError
+    """
+    names = len(to_json([*dataset.classes, *dataset.attributes]))
+    if names > description.MAX_JSON // 2:
+        raise GenkitError(
+            f"{dataset.name}: the names of its classes and attributes take {names:,} bytes; give it fewer, or shorter"
+        )
+    size = len(to_json(config.as_json()))
+    if size > MAX_CONFIG:
+        raise GenkitError(
+            f"{dataset.name}: the run's configuration would take {size:,} bytes, by the names of attributes in it; "
+            "name one with --target, or give the images fewer"
+        )
+
+
+def require_likely_size(config: Config, dataset: Dataset, directory: RunDirectory) -> None:
+    """Before a run's model is built: a few bytes of config.json must not ask for one of any size.
+
+    Raises:
+        CheckpointError: when it would be larger than the weights in the run's checkpoints.
+        GenkitError: when there are none, as `require_room`.
+    """
+    files = [path / description.MODEL for path in directory.checkpoints]
+    largest = max((file.stat().st_size for file in files if file.is_file()), default=None)
+    if largest is None:
+        require_room(config, dataset)
+    elif checkpoint.weights_size(registry.find(config.model), dataset.shape, config.options) > largest:
+        raise CheckpointError(f"{directory.path}: its config.json is of a larger model than its checkpoints")
+
+
+def require_equal_shares(config: Config, dataset: Dataset, processes: int) -> None:
+    """Refuse batches that the processes can't share equally: their gradients couldn't just be averaged.
+
+    Raises:
+        UsageError
+    """
+    size = min(config.options.batch_size, len(dataset.train))
+    if size % processes:
+        what = "--batch-size" if size == config.options.batch_size else "there are few training images: a batch of"
+        raise UsageError(
+            f"{what} {size} can't be shared equally by {processes} processes; give a --batch-size of "
+            f"{max(1, size // processes) * processes}, or start as many processes as divide it"
+        )
+
+
+def build(config: Config, dataset: Dataset, processes: int = 1) -> Model:
+    """The untrained model for these images.
+
+    Raises:
+        UsageError: when a process would have to normalise a batch of a single image.
+    """
+    model = registry.find(config.model)(dataset.shape, config.options)
+    normalises = any(isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) for each in model.modules())
+    if normalises and min(config.options.batch_size, len(dataset.train)) < 2 * processes:
+        needs = f"a --batch-size of {2 * processes}"
+        raise UsageError(f"{config.model} uses batch normalisation, which needs {needs} and as many images")
+    return model
+
+
+def load_weights(model: Model, source: checkpoint.Checkpoint) -> int:
+    """Give `model` the weights that it takes from a checkpoint's; returns how many tensors they are.
+
+    Raises:
+        UsageError: when they don't fit, with what differs.
+    """
+    if model.options_from(source.model) is None:
+        name = registry.name_of(type(model))
+        raise UsageError(f"--init-from: {source.path} is of the model {source.description.model}, not {name}")
+    taken, own = model.weights_from(source.model), model.state_dict()
+    same_kind = type(model) is type(source.model)
+    if all(key in own and own[key].shape == value.shape for key, value in taken.items()) and (
+        not (same_kind and taken) or taken.keys() == own.keys()
+    ):
+        model.load_state_dict({**own, **taken})
+        return len(taken)
+    theirs, fields = source.model.options.model_dump(), type(model.options).model_fields
+    differences = [
+        f"{'--' if is_flag(fields[key]) else ''}{key.replace('_', '-')} {as_text(value)} (there {as_text(theirs[key])})"
+        for key, value in model.options.model_dump().items()
+        if key in theirs and theirs[key] != value and key not in TRAINING_FIELDS
+    ]
+    if source.model.image != model.image:
+        shapes = f"images of {model.image} (there {source.model.image}; --image-size and --channels change it)"
+        differences = [*differences, shapes] if same_kind else [shapes]
+    raise UsageError(f"--init-from: the weights of {source.path} don't fit {', '.join(differences) or 'this model'}")
+
+
+def require_same_past(before: Config, state: TrainingState, directory: RunDirectory) -> None:
+    """Refuse more epochs where a phase that is over, or hadn't begun, would by them have trained at another time.
+
+    Args:
+        before: the configuration that the run had.
+        state: of the run that goes on, restored.
+
+    Raises:
+        UsageError
+    """
+    if before.options.epochs == state.model.options.epochs:
+        return
+    with without_memory():
+        phases = type(state.model)(state.model.image, before.options).phases()
+    earlier = windows(phases, before.options.epochs * state.steps_per_epoch)
+    for phase, was, now in zip(phases, earlier, state.windows, strict=True):
+        if was[: max(0, state.step - was.start)] != now[: max(0, state.step - now.start)]:
+            raise UsageError(
+                f"{directory.path}: its phase '{phase.name}' had steps {was.start:,} to {was.stop:,}, a share of a run "
+                f"that with more --epochs would be another; start a new run with --init-from {directory.path}"
+            )

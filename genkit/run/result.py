@@ -1,0 +1,25 @@
+"""What a run came to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Result(NamedTuple):
+    """What a run came to.
+
+    Attributes:
+        run: its folder, and below: all that a follower in a team of processes doesn't know is left empty.
+        checkpoint: the checkpoint that RUN stands for from now on (the best).
+        steps, seconds: taken by training, resumed or not.
+        metrics: of that checkpoint on the test split (`test/neg_elbo`, …); empty for a run that was stopped.
+        stopped: the signal that ended it early, or None.
+    """
+
+    run: Path
+    checkpoint: Path
+    steps: int
+    seconds: float
+    metrics: dict[str, float]
+    stopped: int | None

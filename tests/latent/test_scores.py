@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from genkit.data.dataset import Dataset
+from genkit.latent import projection, scores
+
+
+def test_a_point_doesnt_vote_for_itself() -> None:
+    # 0 1 0 1 ... around a circle: both neighbours of every point are of the other class.
+    angles = torch.arange(10) / 10 * 2 * math.pi
+    points = torch.stack([angles.cos(), angles.sin()], 1).numpy()
+    assert scores.separation(points, torch.arange(10) % 2, k=2)["knn_accuracy"] == 0
+    # 0 0 0 0 0 1 1 1 1 1: each point has a neighbour of its own class, and the lower class wins the ties of four.
+    assert scores.separation(points, torch.arange(10) // 5, k=2)["knn_accuracy"] == 0.8
+
+
+def test_equally_distant_points_share_votes_so_order_doesnt_matter() -> None:
+    # The point at the origin has four neighbours at distance 1, three of them of class 1, and k asks for two.
+    points = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [50, 0], [51, 0], [50, 1]], float)
+    labels = torch.tensor([1, 1, 0, 1, 1, 0, 0, 0])
+    accuracies = set()
+    for seed in range(20):
+        order = np.random.default_rng(seed).permutation(8)
+        accuracies.add(scores.separation(points[order], labels[order], k=2)["knn_accuracy"])
+    # Wrong is only the one point of class 0 among those of class 1.
+    assert accuracies == {7 / 8}
+
+
+def test_tied_points_have_no_more_votes_than_are_left() -> None:
+    distances = torch.tensor([[math.inf, 0.5, 0.5, 2, 2, 2]])
+    membership = torch.nn.functional.one_hot(torch.tensor([1, 1, 1, 0, 0, 0])).double()
+    assert scores._vote(distances, membership, k=3).tolist() == [1]
+    assert scores._vote(distances, membership, k=5).tolist() == [0]
+
+
+def test_twins_are_nearest_however_far_from_the_origin() -> None:
+    points = 1e6 + np.repeat(np.arange(20.0), 2)[:, None] * [1e-3, 0]
+    assert scores.separation(points, torch.arange(40) // 2 % 2, k=1)["knn_accuracy"] == 1
+
+
+def test_equally_many_votes_go_to_the_lower_class() -> None:
+    points = np.array([[0, 0], [1, 0], [2, 0]], float)
+    # The two others have a vote each. Where these differ, class 0 wins: right for the two points of class 0 ...
+    assert scores.separation(points, torch.tensor([0, 0, 1]), k=2)["knn_accuracy"] == pytest.approx(2 / 3)
+    # ... and wrong for the two points of class 1.
+    assert scores.separation(points, torch.tensor([0, 1, 1]), k=2)["knn_accuracy"] == 0
+
+
+def test_silhouette_in_closed_form() -> None:
+    # Two pairs: a = 2 within a pair; the distances to the other one are 10 and 12, or 8 and 10.
+    points = np.array([[0, 0], [2, 0], [10, 0], [12, 0]], float)
+    expected = ((11 - 2) / 11 + (9 - 2) / 9) / 2
+    found = scores.separation(points, torch.tensor([5, 5, 2, 2]))
+    assert found["silhouette"] == pytest.approx(expected)
+    # A class of one counts 0.
+    alone = scores.separation(np.vstack([points[:2], points[2:3]]), torch.tensor([0, 0, 1]))["silhouette"]
+    assert alone == pytest.approx(((10 - 2) / 10 + (8 - 2) / 8) / 3)
+
+
+def test_scores_agree_with_scikit_learn_on_digits(
+    pixels: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics, neighbours = pytest.importorskip("sklearn.metrics"), pytest.importorskip("sklearn.neighbors")
+    points = projection.project(pixels).points
+    nearest = neighbours.NearestNeighbors(n_neighbors=10).fit(points).kneighbors(return_distance=False)
+    votes = np.stack([np.bincount(row, minlength=10) for row in labels.numpy()[nearest]])
+    expected = {
+        "n": 400,
+        "k": 10,
+        "knn_accuracy": (votes.argmax(1) == labels.numpy()).mean(),
+        "silhouette": pytest.approx(metrics.silhouette_score(points, labels)),
+    }
+    assert scores.separation(points, labels) == expected
+    monkeypatch.setattr(scores, "DISTANCES", 3 * 400)  # three points at a time, and one at the end
+    assert scores.separation(points, labels) == expected
+
+
+def test_scores_that_make_no_sense_are_left_out_and_say_why() -> None:
+    points = np.random.default_rng(0).normal(size=(8, 2))
+    halves = torch.arange(8) % 2
+    none = {"n": 8, "k": 10, "knn_accuracy": None, "silhouette": None}
+    assert scores.separation(points, None) == {**none, "note": "the data has no labels"}
+    assert scores.separation(points, torch.full((8,), 3)) == {**none, "note": "fewer than 2 classes"}
+    few = scores.separation(points, halves)
+    assert few["knn_accuracy"] is None
+    assert few["silhouette"] is not None
+    assert few["note"] == "8 points have no 10 neighbours each"
+    assert scores.separation(points, halves, k=8)["knn_accuracy"] is None
+    assert scores.separation(points, halves, k=7)["knn_accuracy"] is not None
+
+
+def test_collapsed_codes_score_nothing() -> None:
+    found = scores.separation(np.zeros((40, 2)), torch.arange(40) % 4)
+    assert found["silhouette"] == 0
+    assert found["knn_accuracy"] == 0  # of the others, one fewer is of a point's own class than of each other one
+
+
+def test_pca_of_mnist_scores_what_it_is_known_to(mnist: Dataset) -> None:
+    """PCA's 2-D codes of t10k are known to give 0.449, which is met with both components scaled to unit variance."""
+    assert mnist.test.labels is not None
+    points = projection.project(mnist.test.images().flatten(1).float() / 255).points
+    assert scores.separation(points, mnist.test.labels)["knn_accuracy"] == pytest.approx(0.4462, abs=2e-4)
+    scaled = points / points.std(0)
+    assert scores.separation(scaled, mnist.test.labels)["knn_accuracy"] == pytest.approx(0.4492, abs=2e-4)

@@ -1,0 +1,1 @@
+"""Models that no one at genkit has thought of. Nothing imports this to list them."""
