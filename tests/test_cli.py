@@ -555,12 +555,13 @@ def test_every_option_shows_help_and_default(genkit: Genkit, name: str) -> None:
 def test_every_command_takes_json() -> None:
     import click
 
-    from genkit.cli import genkit_command
+    from genkit.cli import COMMANDS, genkit_command
     from genkit.cli.train import train_model
 
     commands = [train_model(name) for name in registry.names()]
-    for command in genkit_command.commands.values():
-        if command.name != "train":
+    for name in COMMANDS:
+        command = genkit_command.get_command(click.Context(genkit_command), name)
+        if name != "train":
             commands += list(command.commands.values()) if isinstance(command, click.Group) else [command]
     for command in commands:
         assert "--json" in [opt for each in command.params for opt in each.opts], f"{command.name} lacks --json"

@@ -9,19 +9,43 @@ import signal
 import sys
 import threading
 import traceback
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
-from genkit import registry
-from genkit.cli import data, embed, evaluate, explore, export, info, models, report, reproduce, sample, train
 from genkit.cli.output import LogHandler, emit_error
 from genkit.errors import GenkitError
 from genkit.version import __version__
 
+#: Each is the object of its own name in the file of its own name, which is imported when the command is asked for.
+COMMANDS = (
+    "data",
+    "embed",
+    "evaluate",
+    "explore",
+    "export",
+    "info",
+    "models",
+    "report",
+    "reproduce",
+    "sample",
+    "train",
+)
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+
+class Commands(click.Group):
+    """The commands, one file each: who makes a slip of the pen in one needn't wait for the others."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        return getattr(import_module(f"genkit.cli.{name}"), name) if name in COMMANDS else None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="genkit")
 def genkit_command() -> None:
     """Learn, see and measure a latent space from images.
@@ -39,23 +63,6 @@ def genkit_command() -> None:
     --debug, which shows the traceback of an error. Exit codes: 0 done, 1 failed or bad data, 2 usage, 3 diverged,
     130 interrupted, 143 terminated.
     """
-
-
-COMMANDS = (
-    train.train,
-    sample.sample,
-    embed.embed,
-    explore.explore,
-    evaluate.evaluate,
-    export.export,
-    report.report,
-    reproduce.reproduce,
-    models.models,
-    info.info,
-    data.data,
-)
-for command in COMMANDS:
-    genkit_command.add_command(command)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -135,6 +142,8 @@ def terminate(_number: int, _frame: object) -> None:
 
 def place_of(error: Exception) -> str:
     """The last line of a model from outside that ran, or else of this package: `my_model.py, line 12`."""
+    from genkit import registry
+
     outside = registry.fault_of(error)
     if outside is not None:
         return outside
