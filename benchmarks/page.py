@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import refusals
 import waits
 
 #: What one machine's races found, by row.
@@ -125,6 +126,10 @@ FIGURES = [
         None,
         None,
         ours=waits.PACK,
+    ),
+    *(
+        Figure("refusals", f"`{each}`: the time of importing torch over ours", refusals.TORCH, 4, 8.3, ours=each)
+        for each in (refusals.HELP, refusals.VALUE, refusals.IMAGES, refusals.RUN, refusals.INFO)
     ),
     Figure("cuda-vae", "VAE 784-400-20 on a GPU, batch 128: seconds for 60,000 images", None, 0.06, 0.03),
     Figure("cuda-vae", "VAE 784-400-20 on a GPU, batch 128: against the example script", "example script", 50, 100),
@@ -339,6 +344,9 @@ the first step is taken. The bare work beside most of them is a program that imp
 else, on all cores. `genkit sample` also draws the sheet of all samples; `genkit embed` also draws its plot as PNG and
 SVG, scores it, and writes a table and TensorBoard's projector. The JPEG files are grey, of 512×512, and trained on at
 64×64; a folder is packed once, and again when it changes.
+
+**refusals.** `python benchmarks/refusals.py`: whole commands that need no model, or nothing of it but its flags, timed
+from outside in turn with a program that imports torch and does nothing else. The flags are kept by a round before.
 
 **step.** `python benchmarks/step.py`: the parts of a step of the VAE 784-400-20 at batch 128, one after the other with
 a clock between them, in turn with the bare products.

@@ -214,6 +214,11 @@ def waits(given: argparse.Namespace) -> dict[str, Any]:
     return {"unit": "s", "times": beside("waits", "--rounds", str(given.rounds or 5)), "notes": {}}
 
 
+def refusals(given: argparse.Namespace) -> dict[str, Any]:
+    """Commands that need no model, or nothing of it but its flags: benchmarks/refusals.py."""
+    return {"unit": "s", "times": beside("refusals", "--rounds", str(given.rounds or 7)), "notes": {}}
+
+
 def cuda_vae(given: argparse.Namespace) -> dict[str, Any]:
     size = ["--batch-size", "128", "--images", str(given.images or 60_000), "--device", "cuda"]
     contenders = {OURS: ["ours", *size, "--options", json.dumps(EXAMPLE_VAE)], "example script": ["example_vae", *size]}
@@ -350,6 +355,7 @@ ROWS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "nll": nll,
     "larger": larger,
     "waits": waits,
+    "refusals": refusals,
     "step": step,
     "cuda-vae": cuda_vae,
     "cuda-dcgan": cuda_dcgan,

@@ -260,6 +260,27 @@ def test_what_is_kept_of_a_model_that_has_changed_is_not_used(fresh: Fresh, tmp_
     assert len(kept(tmp_path)) == 1, "each in place of the one before"
 
 
+def test_the_flags_of_a_model_from_outside_are_kept_too(fresh: Fresh, tmp_path: Path) -> None:
+    here, ours = tmp_path / "here", Path(cli.__file__).parents[1] / "models"
+    text = (ours / "ae.py").read_text().replace("genkit.models._autoencoder", "._shared")
+    write(here / "mine.py", text)
+    write(here / "_shared.py", (ours / "_autoencoder.py").read_text())
+    for arguments, variables in (
+        (["./mine.py"], {}),
+        (["mine"], {"GENKIT_MODELS": str(here)}),
+    ):
+        write(here / "_shared.py", (here / "_shared.py").read_text().replace("LatentDim = 31", "LatentDim = 30"))
+        first = fresh("train", *arguments, "--help", **variables)
+        assert "[default: 30; " in words(first.out), first.err
+        again = fresh("train", *arguments, "--help", **variables)
+        assert (again.torch, again.out) == (False, first.out)
+        refused = fresh("train", *arguments, "--latent-dim", "0", **variables)
+        assert (refused.code, refused.torch) == (2, False)
+        changed = (here / "_shared.py").read_text().replace("LatentDim = 30", "LatentDim = 31")
+        write(here / "_shared.py", changed, LONG_AGO + 1)
+        assert "[default: 31; " in words(fresh("train", *arguments, "--help", **variables).out)
+
+
 def test_a_model_that_breaks_is_told_of_though_its_flags_are_kept(fresh: Fresh, package: Path) -> None:
     fresh("train", "mine", "--help")
     mine = package / "models" / "mine.py"
