@@ -479,15 +479,14 @@ def test_samples_are_of_the_images_classes(digits_run: Path, digits: Dataset, mo
 
     from genkit.evaluate import sample_quality
     from genkit.evaluate.subject import Asked, Subject
+    from genkit.keep.opened import Opened
 
     labels = digits.test.labels
     assert labels is not None
     ones = digits.test.take((labels == 1).nonzero().flatten()[:30])
-    run = package.load(digits_run)
-    data = run.description.data
-    subject = Subject(
-        "it", run.model, "vae", replace(digits, classes=()), "test", ones, data, True, torch.device("cpu"), ""
-    )
+    opened = Opened.find(str(digits_run), torch.device("cpu"))
+    plain = replace(digits, classes=())
+    subject = Subject(opened=opened, data=opened.data_options(), dataset=plain, split="test", images=ones)
     seen: list[Tensor] = []
     decode = sampling.decode
     monkeypatch.setattr(sampling, "decode", lambda *given: (seen.append(given[2]), decode(*given))[1])
@@ -589,6 +588,7 @@ def test_a_decoder_without_an_encoder_is_told_in_a_search(outside_runs: dict[str
     torch.testing.assert_close(sampling.decode(model, found, labels), images, atol=0.02, rtol=0)
 
 
+@pytest.mark.usefixtures("quick_evaluation")
 def test_an_image_as_a_condition(
     genkit: Genkit, outside_runs: dict[str, Path], digits: Dataset, tmp_path: Path
 ) -> None:
