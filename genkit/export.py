@@ -176,13 +176,13 @@ def condition_value(model: Model) -> Value | None:
         return Value("condition", (), f"the class, int64 from 0 to {condition.size - 1}", torch.int64)
     if condition.kind == "attributes":
         return Value("condition", (condition.size,), "how much there is of each attribute, in [0, 1]")
-    return Value("condition", tuple(condition.shape or model.image), "pixels in [0, 1]")
+    return Value("condition", tuple(condition.shape or ()), "pixels in [0, 1]")
 
 
 def some_conditions(model: GenerativeModel, count: int) -> Tensor | None:
     """Conditions (count, …), where the model takes them: those of seeds, or grey images."""
     if model.condition is not None and model.condition.kind == "image":
-        return torch.full((count, *(model.condition.shape or model.image)), 0.5)
+        return torch.full((count, *(model.condition.shape or ())), 0.5)
     return sampling.seed_conditions(model, range(count))
 
 

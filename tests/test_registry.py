@@ -112,7 +112,7 @@ def test_genkit_models_lists_what_each_can_do(genkit: Genkit, folder: Path, site
     install(site, "acme-models", "1.2", "acme = acme_models", {"acme_models.py": TINY})
     outcome = genkit("models", "--json")
     found = {each["name"]: each for each in outcome.json["models"]}
-    assert found["vae"]["abilities"] == ["encodes", "generates", "likelihood"]
+    assert found["vae"]["abilities"] == ["encodes", "generates", "likelihood", "takes a condition"]
     assert found["classifier"]["abilities"] == ["classifies"]
     assert found["vae"]["from"] == f"genkit {package.__version__}"
     assert found["tiny"]["abilities"] == ["encodes", "generates"]
