@@ -231,12 +231,12 @@ def _may_bring_models(folder: str) -> bool:
     to be imported.
     """
     try:
-        installed = [each for each in os.listdir(folder or ".") if each.endswith((".dist-info", ".egg-info"))]
+        installed = [each for each in Path(folder).iterdir() if each.suffix in (".dist-info", ".egg-info")]
     except OSError:
         return Path(folder).is_file()  # an archive
     for each in installed:
         with suppress(OSError):
-            if GROUP.encode() in Path(folder, each, "entry_points.txt").read_bytes():
+            if GROUP.encode() in (each / "entry_points.txt").read_bytes():
                 return True
     return False
 
