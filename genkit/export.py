@@ -447,16 +447,18 @@ def readme_of_weights(opened: Checkpoint, name: str, folder: Path) -> str:
         True: "images = model.sample(16)  # (16, C, H, W) in [0, 1]; the seeds 0 to 15",
         False: "features = model.features(images)  # (N, F), of images (N, C, H, W), uint8 or in [0, 1]",
     }[ability.generates(opened.model)]
+    provider = opened.description.provider
+    needs = "" if provider is None or provider.is_genkit else f" and {provider}, which has the model,"
     return f"""{headline(opened, name, "weights")}
 
 - `model.safetensors`: the weights (the averaged ones, where an average was kept), by their names in the model.
 - `checkpoint.json`: the model's name, options and image shape, and how it was trained.
 - `manifest.json`: the SHA-256 of both, which is checked whenever the folder is opened.
 
-What only training needs isn't in it. In Python, with genkit installed:
+What only training needs isn't in it. In Python, with genkit{needs} installed:
 
 ```python
-from genkit.version import __version__
+import genkit
 
 model = genkit.load({folder.name!r})  # the path of this folder
 {call}

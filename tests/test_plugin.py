@@ -146,6 +146,8 @@ def test_every_command_takes_a_run(
     if first == "info":
         assert outcome.json["model"] == name
         assert outcome.json["provider"] == {"package": "strange-models", "version": "1.0"}
+        assert f"{name} of strange-models 1.0" in genkit("info", run_of(strange_runs, name)).out
+        assert f"The model `{name}` of strange-models 1.0" in (run_of(strange_runs, name) / "README.md").read_text()
     elif first == "evaluate":
         assert outcome.json["runs"]
     else:
