@@ -176,13 +176,13 @@ def condition_value(model: Model) -> Value | None:
         return Value("condition", (), f"the class, int64 from 0 to {condition.size - 1}", torch.int64)
     if condition.kind == "attributes":
         return Value("condition", (condition.size,), "how much there is of each attribute, in [0, 1]")
-    return Value("condition", tuple(condition.shape or model.image), "pixels in [0, 1]")
+    return Value("condition", tuple(condition.shape or ()), "pixels in [0, 1]")
 
 
 def some_conditions(model: GenerativeModel, count: int) -> Tensor | None:
     """Conditions (count, …), where the model takes them: those of seeds, or grey images."""
     if model.condition is not None and model.condition.kind == "image":
-        return torch.full((count, *(model.condition.shape or model.image)), 0.5)
+        return torch.full((count, *(model.condition.shape or ())), 0.5)
     return sampling.seed_conditions(model, range(count))
 
 
@@ -447,16 +447,18 @@ def readme_of_weights(opened: Checkpoint, name: str, folder: Path) -> str:
         True: "images = model.sample(16)  # (16, C, H, W) in [0, 1]; the seeds 0 to 15",
         False: "features = model.features(images)  # (N, F), of images (N, C, H, W), uint8 or in [0, 1]",
     }[ability.generates(opened.model)]
+    provider = opened.description.provider
+    needs = "" if provider is None or provider.is_genkit else f" and {provider}, which has the model,"
     return f"""{headline(opened, name, "weights")}
 
 - `model.safetensors`: the weights (the averaged ones, where an average was kept), by their names in the model.
 - `checkpoint.json`: the model's name, options and image shape, and how it was trained.
 - `manifest.json`: the SHA-256 of both, which is checked whenever the folder is opened.
 
-What only training needs isn't in it. In Python, with genkit installed:
+What only training needs isn't in it. In Python, with genkit{needs} installed:
 
 ```python
-from genkit.version import __version__
+import genkit
 
 model = genkit.load({folder.name!r})  # the path of this folder
 {call}

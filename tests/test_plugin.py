@@ -76,7 +76,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 def test_they_are_listed_with_what_they_can_do(genkit: Genkit, site: Path, name: str) -> None:
     found = {each["name"]: each for each in genkit("models", "--json").json["models"]}[name]
     assert found["from"] == "strange-models 1.0"
-    assert found["abilities"] == (["generates"] if name == "wgan-gp" else ["encodes", "generates"])
+    assert found["abilities"] == [*([] if name == "wgan-gp" else ["encodes"]), "generates", "features"]
     help_of_train = genkit("train", "--help").out
     assert name in help_of_train
     assert "--momentum" in genkit("train", "rbm", "--help").out
@@ -146,6 +146,8 @@ def test_every_command_takes_a_run(
     if first == "info":
         assert outcome.json["model"] == name
         assert outcome.json["provider"] == {"package": "strange-models", "version": "1.0"}
+        assert f"{name} of strange-models 1.0" in genkit("info", run_of(strange_runs, name)).out
+        assert f"The model `{name}` of strange-models 1.0" in (run_of(strange_runs, name) / "README.md").read_text()
     elif first == "evaluate":
         assert outcome.json["runs"]
     else:

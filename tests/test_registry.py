@@ -112,10 +112,11 @@ def test_genkit_models_lists_what_each_can_do(genkit: Genkit, folder: Path, site
     install(site, "acme-models", "1.2", "acme = acme_models", {"acme_models.py": TINY})
     outcome = genkit("models", "--json")
     found = {each["name"]: each for each in outcome.json["models"]}
-    assert found["vae"]["abilities"] == ["encodes", "generates", "likelihood"]
-    assert found["classifier"]["abilities"] == ["classifies"]
+    assert {"encodes", "generates", "likelihood"} <= set(found["vae"]["abilities"])
+    assert "classifies" in found["classifier"]["abilities"]
+    assert "generates" not in found["classifier"]["abilities"]
     assert found["vae"]["from"] == f"genkit {package.__version__}"
-    assert found["tiny"]["abilities"] == ["encodes", "generates"]
+    assert found["tiny"]["abilities"] == ["encodes", "generates", "features"]
     assert found["tiny"]["from"] == str(folder / "tiny.py")
     assert found["acme"]["from"] == "acme-models 1.2"
     assert found["acme"]["help"] == "Tiny autoencoder of somebody else's."
@@ -415,7 +416,7 @@ def test_a_classifier_on_a_strangers_encoder_says_whose_it_is(
     judge = train(genkit, "classifier", tmp_path / "runs", "--init-from", run)
     assert package.load(judge).description.options["body"]["provider"]["file"] == "tiny.py"
     monkeypatch.delenv(registry.VARIABLE)
-    for command in (["info", judge], ["train", "--resume", judge]):
+    for command in (["embed", judge], ["train", "--resume", judge]):
         outcome = genkit(*command)
         assert outcome.code == 2
         assert "the model tiny isn't here; it was trained from a file tiny.py" in outcome.err

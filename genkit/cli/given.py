@@ -143,7 +143,8 @@ class Told:
     def image(self, path: str) -> Tensor:
         from genkit.latent import images
 
-        shape = self.require("--condition").condition.shape or self.opened.model.image
+        shape = self.require("--condition").condition.shape
+        assert shape is not None  # of an image it is known
         return images.read_image(Path(path), shape)
 
     def of_seeds(self, seeds: Sequence[int]) -> Tensor | None:

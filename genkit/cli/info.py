@@ -51,10 +51,11 @@ def info(run: str | None, as_json: bool) -> int:
         **about.as_json(),
         "weights": weights,
     }
+    of = "" if about.provider is None or about.provider.is_genkit else f" of {about.provider}"
     lines = [
         f"run         {found.run.path if found.run else 'none (a checkpoint by itself)'}",
         f"checkpoint  {opened} (whole: every SHA-256 agrees)",
-        f"model       {about.model}, {weights:,} weights",
+        f"model       {about.model}{of}, {weights:,} weights",
         f"images      {ImageShape(**about.image.model_dump())}, from {about.data.in_words()}",
         f"trained     {about.step:,} steps, {epochs(about.epoch)}, {about.seconds:.0f} s",
         *(f"{name:11} {value:.6g}" for name, value in about.metrics.items()),

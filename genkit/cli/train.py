@@ -332,7 +332,7 @@ def described_lines(described: dict[str, Any]) -> list[str]:
 
     fields = registry.find(described["model"]).Options.model_fields
     provider = registry.provider_of(described["model"])
-    rows = [("model", described["model"], "" if provider == registry.GENKIT else str(provider))]
+    rows = [("model", described["model"], "" if provider.is_genkit else str(provider))]
     for part in ("options", "data", "run"):
         for option, value in described[part].items():
             source, text = described["sources"][option], as_text(value)

@@ -33,7 +33,7 @@ class Condition(NamedTuple):
         size: how many classes or attributes there are; 0 of an image.
         shares: how often each attribute is there among the training images, by which a seed draws its own; ½ each
             where nothing is said.
-        shape: of the image.
+        shape: of the image; where nothing is said, that of the model's own images.
     """
 
     kind: Kind

@@ -46,6 +46,8 @@ class Model(nn.Module, ABC):
         self.image = image
         self.options = options
         self.condition = self.condition_for(options)
+        if self.condition is not None and self.condition.kind == "image" and self.condition.shape is None:
+            self.condition = self.condition._replace(shape=image)
 
     @abstractmethod
     def phases(self) -> Sequence[Phase]:

@@ -101,9 +101,11 @@ def card(config: Config, dataset: Dataset, result: Result) -> str:
     )
     beside = dataset.beside
     second = "" if beside is None else f", beside `{beside.name}` ({describe_data(beside)})"
+    provider = registry.provider_of(config.model)
+    of = "" if provider.is_genkit else f" of {provider}"
     return f"""# {result.run.name}
 
-The model `{config.model}`, trained by genkit {__version__} on `{dataset.name}` ({describe_data(dataset)}){second}:
+The model `{config.model}`{of}, trained by genkit {__version__} on `{dataset.name}` ({describe_data(dataset)}){second}:
 {result.steps:,} steps in {result.seconds:.0f} s. `checkpoints/{result.checkpoint.name}` is the best by validation.
 
 {measured}

@@ -88,8 +88,9 @@ def test_the_tables_name_what_the_contract_has() -> None:
     assert public <= named
     assert named <= public | optional
     for each in ability.ABILITIES:
-        methods = ", ".join(f"`{name}`" for name in each.methods)
-        assert f"| {each.name} | {methods} |" in page
+        by = [*each.methods, *each.any_of, *([each.declared] if each.declared else [])]
+        names = ", ".join(f"`{name}`" for name in by)
+        assert f"| {each.name} | {'any of ' if each.any_of else ''}{names} |" in page
     (signature,) = re.findall(r"^    Phase\((.*)\)$", page, re.MULTILINE)
     defaults = Phase._field_defaults
     assert signature == ", ".join(f"{name}={defaults[name]}" if name in defaults else name for name in Phase._fields)

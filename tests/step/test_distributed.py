@@ -108,6 +108,28 @@ def test_a_gan_with_batchnorm_stays_in_step(team: Team, images: Path, tmp_path: 
     assert not torch.equal(states["random/cpu"], states["rank-1/random/cpu"]), "both draw the same noise"
 
 
+@pytest.mark.parametrize("model", ["rbm", "wgan_gp"])
+def test_stages_and_a_critics_steps_stay_in_step(team: Team, images: Path, tmp_path: Path, model: str) -> None:
+    """The second stage begins at step 4; the critic's five steps have a gradient penalty. Then stopped and resumed."""
+    file = Path(__file__).parents[1] / "plugin" / "strange_models" / f"{model}.py"
+    command = ["train", file, "--dataset", images, "--width", "8", "--latent-dim", "3", *COMMON, "--epochs", "2"]
+    files = [tmp_path / "0.safetensors", tmp_path / "1.safetensors"]
+    kept = {rank: {"keep_weights_at": [str(each), 7]} for rank, each in enumerate(files)}
+    leader, follower = team(*command, "--out", tmp_path / "whole", faults=kept)
+    assert (leader.status, follower.status) == (0, 0), leader
+    ours, theirs = map(load_file, files)
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    leader, follower = team(*command, "--out", tmp_path / "parts", faults={1: {"signal_at": [signal.SIGTERM, 2, 1]}})
+    assert (leader.status, follower.status) == (143, 143), leader
+    run = only_run(tmp_path / "parts")
+    assert run is not None
+    leader, follower = team("train", file, "--resume", run)
+    assert (leader.status, follower.status) == (0, 0), leader
+    whole = only_run(tmp_path / "whole")
+    assert whole is not None
+    assert result_of(run) == result_of(whole)
+
+
 def test_interrupted_and_resumed_is_the_same_to_the_bit(
     genkit: Genkit, team: Team, images: Path, tmp_path: Path
 ) -> None:
