@@ -374,7 +374,7 @@ def _hint(found: tuple[int, ...], image: ImageShape) -> str:
         return "; channels come first: permute(…, 2, 0, 1) does it"
     if channels == 1 and found[-2:] == (height, width):
         return "; put the channel in: images[..., None, :, :]"
-    return "; genkit.images.read_image(path, model.image) reads a file to it"
+    return "; genkit.latent.images.read_image(path, model.image) reads a file to it"
 
 
 def _whole(number: Any, name: str, least: int, most: int) -> int:

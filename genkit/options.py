@@ -234,7 +234,7 @@ def validate(options: type[BaseModel], values: Mapping[str, Any]) -> Any:
         raise UsageError(f"{where} {plainly(first)} (got {first['input']!r})") from error
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path) -> dict[str, Any]:
     """A recipe: flat TOML, each key a flag's name without the dashes. Returned with underscores.
 
     Raises:

@@ -477,7 +477,7 @@ def test_the_likelihood_is_given_the_class(digits_run: Path, digits: Dataset) ->
 def test_samples_are_of_the_images_classes(digits_run: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from genkit.evaluate import sample_quality
+    from genkit.evaluate import samples
     from genkit.evaluate.subject import Asked, Subject
     from genkit.keep.opened import Opened
 
@@ -490,7 +490,7 @@ def test_samples_are_of_the_images_classes(digits_run: Path, digits: Dataset, mo
     seen: list[Tensor] = []
     decode = sampling.decode
     monkeypatch.setattr(sampling, "decode", lambda *given: (seen.append(given[2]), decode(*given))[1])
-    sample_quality.figures(subject, Asked(samples=10))
+    samples.figures(subject, Asked(samples=10))
     assert torch.cat(seen).tolist() == [1] * 10
 
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from genkit.errors import UsageError
-from genkit.options import MAX_RECIPE, Described, Flag, describe, read_config
+from genkit.options import MAX_RECIPE, Described, Flag, describe, read_recipe
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def recipe(tmp_path: Path):
 
 def refusal(path: Path) -> str:
     with pytest.raises(UsageError) as caught:
-        read_config(path)
+        read_recipe(path)
     message = str(caught.value)
     assert message.isprintable(), "one line"
     assert len(message) < 1000
@@ -37,7 +37,7 @@ def refusal(path: Path) -> str:
 
 def test_values_come_as_a_person_would_type_them(recipe):
     path = recipe('model = "vae"\nlr = 1e-3\nbatch-size = 128\nhidden = [512, 256]\nlabels = true\nname = "é"\n')
-    assert read_config(path) == {
+    assert read_recipe(path) == {
         "model": "vae",
         "lr": "0.001",
         "batch_size": "128",
@@ -75,12 +75,12 @@ def test_no_recipe(recipe, content, problem):
 
 
 def test_a_key_with_a_line_break_is_shown_in_one_line(recipe):
-    assert read_config(recipe('"a\\nb" = 1\n')) == {r"'a\nb'": "1"}
+    assert read_recipe(recipe('"a\\nb" = 1\n')) == {r"'a\nb'": "1"}
 
 
 def test_a_recipe_of_the_largest_size(recipe):
     content = "lr = 1\n"
-    assert read_config(recipe(content + "#" * (MAX_RECIPE - len(content)))) == {"lr": "1"}
+    assert read_recipe(recipe(content + "#" * (MAX_RECIPE - len(content)))) == {"lr": "1"}
 
 
 def test_what_is_no_file(tmp_path):

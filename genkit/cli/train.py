@@ -99,9 +99,9 @@ def model_of_weights(run: str) -> str:
 
 
 def model_of_recipe(path: str) -> str:
-    from genkit.options import read_config
+    from genkit.options import read_recipe
 
-    model = read_config(Path(path)).get("model")
+    model = read_recipe(Path(path)).get("model")
     if not isinstance(model, str):
         raise click.UsageError(f'{path} names no model; add a line like model = "vae", or give it: genkit train vae …')
     return model
@@ -313,10 +313,10 @@ def given_to_resume(context: click.Context) -> dict[str, Any]:
 
 def load_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
     """Make a recipe's values the defaults of all other options."""
-    from genkit.options import check_config_keys, read_config
+    from genkit.options import check_config_keys, read_recipe
 
     if path is not None:
-        values = read_config(path)
+        values = read_recipe(path)
         model = values.pop("model", context.command.name)
         if model != context.command.name:
             raise click.UsageError(f"{path} is a recipe for {model}, not for {context.command.name}")

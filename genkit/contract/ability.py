@@ -1,7 +1,7 @@
 """What a model can do: the one place that commands, evaluation, recipes, explorer, report and `genkit models` ask.
 
 An ability is seen by what a model's class defines, so that it is known of a name, too, before anything is built or
-trained. Nobody else looks at a model's class or methods, and nobody asks for a model by its name.
+trained. Nobody else asks this of a model's class or methods, and nobody asks for a model by its name.
 """
 
 from __future__ import annotations

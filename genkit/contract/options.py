@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 LatentDim = Annotated[int, Field(ge=1, le=65536, description="Numbers in a latent code.")]
 Epochs = Annotated[int, Field(ge=1, le=100_000, description="Passes over the training images.")]
 BatchSize = Annotated[int, Field(ge=1, le=65536, description="Images a training step.")]
-LearningRate = Annotated[float, Field(gt=0, le=10, description="Adam's peak learning rate.")]
-Beta1 = Annotated[float, Field(ge=0, lt=1, description="Adam's decay of the gradient's running mean.")]
-Beta2 = Annotated[float, Field(ge=0, lt=1, description="Adam's decay of the squared gradient's running mean.")]
+LearningRate = Annotated[float, Field(gt=0, le=10, description="Peak learning rate.")]
+Beta1 = Annotated[float, Field(ge=0, lt=1, description="AdamW's decay of the gradient's running mean.")]
+Beta2 = Annotated[float, Field(ge=0, lt=1, description="AdamW's decay of the squared gradient's running mean.")]
 WeightDecay = Annotated[float, Field(ge=0, le=10, description="Decoupled weight decay, as in AdamW.")]
 Schedule = Annotated[
     Literal["constant", "cosine"], Field(description="Learning rate after the warm-up: held, or a half cosine to 0.")

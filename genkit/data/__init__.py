@@ -89,7 +89,7 @@ SOURCES = {
         "cifar", "photographs of ten kinds of things, 32x32 colour, 50,000 + 10,000 test (a download of 170 MB)"
     ),
     "mnist5k": Source("mnist5k", "5,000 of MNIST's digits, without a network (extra: demo)"),
-    "faces": Source("drawn", "20,000 drawn faces with attributes, 32x32 colour or --image-size, without a network"),
+    "faces": Source("faces", "20,000 drawn faces with attributes, 32x32 colour or --image-size, without a network"),
 }
 
 
@@ -104,7 +104,9 @@ def load(options: DataOptions) -> Dataset:
     Raises:
         DataError: when they aren't there, aren't what they should be, or can't be used; the message says what to do.
     """
-    return import_module("genkit.data.few").drawn(_module(options.dataset).load(options), options)
+    from genkit.data import few
+
+    return few.with_few_labels(_module(options.dataset).load(options), options)
 
 
 def load_for_training(options: DataOptions) -> Dataset:

@@ -11,7 +11,7 @@ from genkit.data.dataset import Dataset
 from genkit.errors import DataError
 
 
-def drawn(dataset: Dataset, options: DataOptions) -> Dataset:
+def with_few_labels(dataset: Dataset, options: DataOptions) -> Dataset:
     """The data set with as many labels as `options` allow: all of them, or `labelled`."""
     if options.labels_per_class is None:
         return dataset

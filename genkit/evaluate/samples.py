@@ -1,261 +1,366 @@
-"""How far are generated samples from real images, what do they miss, and are they copies of the training images?
+"""How far are a model's samples from real images, what do they miss, and are they copies of the training images?
 
-All of it compares features (N, F), whoever extracted them, and so depends on the extractor: numbers of different ones
-can't be compared, and neither can Fréchet distances at different N. `floor` says what real images come to.
+Distances are of features, and the features are those of the data set's own judge (`judge.py`): no figure here is "the"
+FID. Beside each stands what other real images come to at the same number, which is what a perfect model would have.
+What needs no features is measured on pixels.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from genkit.contract import GenerativeModel, ability
+from genkit.contract.condition import given
+from genkit.data.batches import in_order
+from genkit.data.dataset import Split
 from genkit.errors import DataError
-from genkit.evaluate.estimate import Estimate, checked, compared, error_of_share, estimate
-from genkit.evaluate.neighbours import nearest, squared_distances
+from genkit.evaluate.distances import (
+    ClassHistogram,
+    class_histogram,
+    floor,
+    frechet_distance,
+    kernel_distance,
+    nearer_than_usual,
+    precision_recall,
+)
+from genkit.evaluate.estimate import WILSON, Estimate
+from genkit.evaluate.figure import Figure, Found, LeftOut, Name, Picture
+from genkit.evaluate.judge import Judge
+from genkit.evaluate.neighbours import Neighbours, nearest
+from genkit.evaluate.subject import Asked, Subject, progress
+from genkit.latent import images as pictures
+from genkit.latent import sampling
+from genkit.latent.images import Row, to_float, to_uint8
+from genkit.run.validation import sliced_wasserstein
+from genkit.step.passes import conditions_of, evaluation_batch
 
-Result = TypeVar("Result")
+#: Samples at most, where nothing else is asked for; and at least, or a neighbourhood would hold all of them.
+MOST, FEWEST = 10_000, 6
+#: Numbers of samples that are kept as pixels, whose distances need them all at once.
+PIXEL_NUMBERS = 1 << 26
+#: Samples, and held-out images, whose nearest training image is looked for; images with longer sides are halved first.
+LOOKED_UP, SIDE = 2000, 32
+#: Training images at a time.
+BLOCK = 4096
+#: Samples in each of the two halves of the picture.
+SHOWN = 12
 
-#: A kernel distance is the mean over so many blocks, or more where there would be more images a block than this.
-KERNEL_BLOCKS, KERNEL_BLOCK = 10, 1000
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Distances
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def frechet_distance(ours: Tensor, real: Tensor) -> float:
-    """Fréchet distance of the two sets' Gaussians (Heusel et al., NeurIPS 2017): the FID on Inception's features.
-
-    |m₁ − m₂|² + tr(S₁ + S₂ − 2 (S₁S₂)^½), in the features' unit squared; from 0, for equal sets, to infinity. It is too
-    large by an amount that falls about as 1/N and grows with F, so it is compared at equal N only. Covariances may be
-    singular, as they are where there are fewer images than features.
-
-    Args:
-        ours, real: (N, F) and (M, F), at least 2 of each.
-
-    Raises:
-        DataError: when there are fewer, or some features aren't finite.
-    """
-    ours, real = compared(ours, real)
-    factors = []
-    for features in (ours, real):
-        centred = (features - features.mean(0)) / math.sqrt(len(features) - 1)
-        factors.append(torch.linalg.qr(centred, mode="r").R)  # RᵀR is the covariance
-    # The eigenvalues of S₁S₂ are those of the symmetric R₁ S₂ R₁ᵀ, which is A Aᵀ with A = R₁ R₂ᵀ: so their square roots
-    # are A's singular values. To take roots of eigenvalues would make 1e-8 of a zero that rounding left at 1e-16.
-    shared = torch.linalg.svdvals(factors[0] @ factors[1].T).sum()
-    traces = factors[0].square().sum() + factors[1].square().sum()
-    distance = (ours.mean(0) - real.mean(0)).square().sum() + traces - 2 * shared
-    return float(distance.clamp(min=0))
-
-
-def kernel_distance(ours: Tensor, real: Tensor, block: int = KERNEL_BLOCK, seed: int = 0) -> Estimate:
-    """Unbiased squared MMD with the kernel (x·y/F + 1)³ (Bińkowski et al., ICLR 2018), the KID on Inception's features.
-
-    0 on average where both sets come from one distribution, whatever their number, so a single value may be below 0.
-    The mean over disjoint random blocks of both sets, of at most `block` images each and at least 10 blocks where there
-    are 20 images: no image is in two of them, so their spread gives a standard error, which random subsets that
-    overlap would understate.
-
-    Args:
-        ours, real: (N, F) and (M, F), at least 2 of each; of the larger set, as many as of the smaller one are used.
-        block: images of each set in a block at most, at least 2.
-
-    Raises:
-        DataError: when there are fewer, or some features aren't finite.
-    """
-    ours, real = compared(ours, real)
-    count = min(len(ours), len(real))
-    size = max(2, min(block, count // KERNEL_BLOCKS))
-    generator = torch.Generator().manual_seed(seed)
-    ours, real = (each[torch.randperm(len(each), generator=generator)[:count]] for each in (ours, real))
-    pairs = list(zip(ours.split(size), real.split(size), strict=True))
-    return estimate(torch.stack([squared_mmd(*pair) for pair in pairs if len(pair[0]) == size]))
+#: What the shares by neighbourhoods are of. They say where samples lie in the judge's features, not how they look: real
+#: images that are far from all others have wide neighbourhoods, in which useless samples lie, too.
+OVERLAP = {
+    "precision": "of samples, within reach of a real image",
+    "recall": "of real images, within reach of a sample",
+    "density": "1 for samples that lie as densely as real images",
+    "coverage": "of real images, with a sample nearby",
+}
+NEIGHBOURHOODS = {
+    "neighbours": "3, of density 5",
+    "says": "where samples lie, not how they look: a few odd real images reach far",
+}
+DISTANCES = ("frechet", "kernel", "precision", "recall", "density", "coverage")
+OF_CLASSES = ("smallest_share", "class_entropy", "effective_classes", "share_of_each_class")
 
 
-def squared_mmd(ours: Tensor, real: Tensor) -> Tensor:
-    """The unbiased estimate () of squared MMD from as many of each (N, F): no image is paired with itself."""
-    count, width = ours.shape
-
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return (a @ b.T / width + 1) ** 3
-
-    def within(features: Tensor) -> Tensor:
-        pairs = kernel(features, features)
-        return (pairs.sum() - pairs.trace()) / (count * (count - 1))
-
-    return within(ours) + within(real) - 2 * kernel(ours, real).mean()
-
-
-def floor(distance: Callable[[Tensor, Tensor], Result], real: Tensor, count: int, seed: int = 0) -> Result:
-    """What a distance comes to between real images and other real images: what a perfect model would have.
-
-    Args:
-        distance: of two sets of features, such as `frechet_distance`.
-        real: (N, F), at least twice `count` of them.
-        count: images in each of the two disjoint sets; that of the samples, for a distance that depends on it.
-
-    Raises:
-        DataError: when there aren't enough.
-    """
-    if len(real) < 2 * count:
-        raise DataError(f"two disjoint sets of {count} real images need {2 * count} of them, and there are {len(real)}")
-    order = torch.randperm(len(real), generator=torch.Generator().manual_seed(seed)).to(real.device)
-    return distance(real[order[:count]], real[order[count : 2 * count]])
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Fidelity and variety
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-class Overlap(NamedTuple):
-    """How two sets of images lie in one another.
+class Seen(NamedTuple):
+    """A set of images as they are measured.
 
     Attributes:
-        precision: share of the samples that lie where real images are, in [0, 1].
-        recall: share of the real images that lie where samples are, in [0, 1].
-        density: real neighbourhoods that a sample lies in, as a share of k; 1 for real images, and possibly more.
-        coverage: share of the real images that have a sample in their neighbourhood, in [0, 1].
+        pixels: uint8 (N', C, H, W), of the first ones; as many as `PIXEL_NUMBERS` allows.
+        features: (N, F) by the judge; None where there is none.
     """
 
-    precision: float
-    recall: float
-    density: float
-    coverage: float
+    pixels: Tensor
+    features: Tensor | None
 
 
-def precision_recall(ours: Tensor, real: Tensor, k: int = 3, density_k: int = 5) -> Overlap:
-    """Improved precision and recall, and density and coverage.
+@torch.no_grad()
+def figures(subject: Subject, asked: Asked) -> list[Found]:
+    model = subject.model
+    assert ability.generates(model)
+    available = len(subject.images)
+    count = min(asked.samples or min(MOST, available // 2), available)
+    if count < FEWEST:
+        needed = FEWEST if asked.samples else 2 * FEWEST
+        return [LeftOut("samples", f"this needs {needed} images and {FEWEST} samples or more; there are {available}")]
+    judge = subject.extractor()
+    # 2⁶³ is where a generator's seeds end.
+    seeds = [(asked.seed * count + index) % 2**63 for index in range(count)]
+    # As often of each class as the real images that samples are held against.
+    condition = conditions_of(model, subject.images.take(subject.images.spread(count)), subject.device)
+    ours = draw(model, seeds, judge, condition)
+    if ours is None:
+        reason = "some samples aren't finite numbers: the model's training diverged; use an earlier checkpoint"
+        return [LeftOut("samples", reason)]
+    chosen = subject.images.take(subject.images.spread(2 * count))
+    # In the order in which `floor` takes them: the first half, which samples are held against, is one of its two sets.
+    order = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(asked.seed))
+    real = look_at(chosen, subject, judge)
+    conditions = {**subject.conditions, "n": count, "seeds": f"{seeds[0]}-{seeds[-1]}"}
+    if condition is not None:
+        conditions["given"] = f"{subject.given['given']}, as often as among {count:,} real ones"
+    found: list[Found] = []
+    if isinstance(judge, LeftOut):
+        found += [LeftOut(f"samples/{name}", judge.reason) for name in (*DISTANCES, *OF_CLASSES)]
+    else:
+        assert ours.features is not None
+        assert real.features is not None
+        found += judged(ours.features, real.features, order, count, judge, conditions, asked.seed)
+    found += on_pixels(ours.pixels, chosen, order, seeds, asked.seed, conditions)
+    return [*found, *copies(subject, ours.pixels, seeds)]
 
-    After Kynkäänniemi et al. (NeurIPS 2019) and Naeem et al. (ICML 2020). A neighbourhood is the closed ball about an
-    image that reaches to its k-th nearest other image of the same set. Precision and recall take balls of `k`, density
-    and coverage of `density_k`, both the papers' own. Compare them at equal N and M only.
 
-    Args:
-        ours, real: (N, F) and (M, F), more of each than `k` and `density_k`.
+def draw(
+    model: GenerativeModel, seeds: Sequence[int], judge: Judge | LeftOut, condition: Tensor | None = None
+) -> Seen | None:
+    """The samples that the seeds give, as `genkit sample` gives them; None where some aren't finite.
 
-    Raises:
-        DataError: when there are fewer, or some features aren't finite.
+    Of a model that takes a condition, those of the conditions (N, …).
+
+    They are rounded to 8 bits, as the real images are, or their fine grain would tell them apart.
     """
-    ours, real = compared(ours, real, fewest=max(k, density_k) + 1)
-    real_radii = nearest(real, real, max(k, density_k), itself=True).distances.square()
-    our_radii = nearest(ours, ours, k, itself=True).distances[:, -1].square()
-    precise = covering = 0
-    recalled, covered = torch.zeros(2, len(real), dtype=torch.bool)
-    for positions, squared in squared_distances(ours, real):
-        precise += int((squared <= real_radii[:, k - 1]).any(1).sum())
-        recalled |= (squared <= our_radii[positions, None]).any(0)
-        within = squared <= real_radii[:, density_k - 1]
-        covering += int(within.sum())
-        covered |= within.any(0)
-    return Overlap(
-        precision=precise / len(ours),
-        recall=float(recalled.double().mean()),
-        density=covering / (density_k * len(ours)),
-        coverage=float(covered.double().mean()),
-    )
+    keep = PIXEL_NUMBERS // model.image.numbers
+    pixels, features = [], []
+    codes, size = sampling.seed_codes(model, seeds, condition), evaluation_batch(model.image)
+    parts = zip(*(each.split(size) for each in (codes, *given(condition))), strict=True)
+    with progress("samples", len(codes)) as bar:
+        for start, (part, *also) in enumerate(parts):
+            made = sampling.decode(model, part, *also)
+            if not made.isfinite().all():
+                return None
+            made = to_uint8(made)
+            pixels.append(made[: max(0, keep - start * size)])
+            if isinstance(judge, Judge):
+                features.append(judge.features(to_float(made)))
+            bar.update(len(part))
+    return Seen(torch.cat(pixels), torch.cat(features) if features else None)
 
 
-class ClassHistogram(NamedTuple):
-    """How samples spread over classes.
-
-    Attributes:
-        shares: float64 (K,), each class's share of the samples, in [0, 1].
-        errors: float64 (K,), the shares' standard errors (`error_of_share`).
-        entropy: in nats, from 0 for a single class to ln K for equal shares.
-        effective: e^entropy, from 1 to K: the number of equally frequent classes with the same entropy.
-    """
-
-    shares: Tensor
-    errors: Tensor
-    entropy: Estimate
-    effective: Estimate
-
-
-def class_histogram(classes: Tensor, count: int) -> ClassHistogram:
-    """How evenly samples, classified as `classes`, spread over `count` classes.
-
-    The entropy is that of the shares, which is too low by about (K − 1)/2N. Its variance is taken to the second order
-    (Harris 1975): to the first it is 0 where all classes are equally frequent, which no count of samples is.
-
-    Args:
-        classes: int64 (N,), each in [0, count), at least 2.
-
-    Raises:
-        DataError: when there are fewer, or a class isn't among the `count`.
-    """
-    classes = classes.detach().cpu()
-    number = len(classes)
-    if number < 2:
-        raise DataError(f"shares of classes need 2 samples or more, not {number}")
-    if classes.min() < 0 or classes.max() >= count:
-        raise DataError(f"classes go from 0 to {count - 1}, and there are some from {classes.min()} to {classes.max()}")
-    shares = torch.bincount(classes, minlength=count).double() / number
-    present = shares[shares > 0]
-    entropy = float((present * (1 / present).log()).sum())  # of a single class 0, and not −0
-    # Chance alone makes shares that are equal differ, and so this by (K − 1)/N.
-    chance = (len(present) - 1) / number
-    first = max(0.0, float((present * present.log().square()).sum()) - entropy**2 - chance)
-    error = math.sqrt((first + chance / 2) / number)
-    effective = math.exp(entropy)
-    return ClassHistogram(
-        shares,
-        torch.tensor([error_of_share(each, number) for each in shares.tolist()], dtype=torch.float64),
-        Estimate(entropy, error, number),
-        Estimate(effective, effective * error, number),
-    )
+def look_at(split: Split, subject: Subject, judge: Judge | LeftOut) -> Seen:
+    """Real images, with the judge's features; their pixels are read where they are needed."""
+    none = torch.empty(0, *subject.model.image, dtype=torch.uint8)
+    if isinstance(judge, LeftOut):
+        return Seen(none, None)
+    features = []
+    with progress("real images", len(split)) as bar:
+        for batch in in_order(split, evaluation_batch(subject.model.image), subject.device):
+            features.append(judge.features(batch.images))
+            bar.update(len(batch.images))
+    return Seen(none, torch.cat(features))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Memorisation
+# By the judge
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-class Memorisation(NamedTuple):
-    """How near samples are to the images that the model was trained on, next to images that it has never seen.
+def judged(
+    ours: Tensor, everything: Tensor, order: Tensor, count: int, judge: Judge, conditions: dict, seed: int
+) -> list[Found]:
+    """Distances, overlap and classes of features (N, F), each beside what real images come to."""
+    real = everything[order[:count]]
+    conditions = {**conditions, "features": judge.name}
+    by = f"by the classifier {judge.digest[:8]}"
+    share = f"a share, {by}"
+    measures: list[tuple[Mapping[str, str], Callable[[Tensor, Tensor], Any], dict]] = [
+        ({"frechet": f"squared, of features {by}"}, frechet_distance, {}),
+        ({"kernel": f"squared MMD, of features {by}"}, partial(kernel_distance, seed=seed), {}),
+        ({name: f"{unit}, {by}" for name, unit in OVERLAP.items()}, precision_recall, NEIGHBOURHOODS),
+    ]
+    found: list[Found] = []
+    two_sets = len(everything) >= 2 * count
+    with progress("distances", len(measures) * (1 + two_sets), "steps") as bar:
+        for units, distance, more in measures:
+            found += as_figures(units, distance(ours, real), {**conditions, **more})
+            bar.update()
+            if not two_sets:
+                found += [LeftOut(f"samples/{name}_floor", too_few(count, len(everything))) for name in units]
+                continue
+            floors, said = floor(distance, everything, count, seed), of_real({**conditions, **more}, seed)
+            found += as_figures({f"{name}_floor": unit for name, unit in units.items()}, floors, said)
+            bar.update()
+    found = [warned_if_few(each, count, ours.shape[1]) for each in found]
+    if not judge.classes:
+        reason = "the images have attributes and no classes"
+        return [*found, *(LeftOut(f"samples/{name}", reason) for name in OF_CLASSES)]
+    histograms = [class_histogram(judge.labels_of(each), len(judge.classes)) for each in (ours, real)]
+    for name, unit in (("smallest_share", share), ("class_entropy", f"nats, {by}"), ("effective_classes", by)):
+        for histogram, suffix in zip(histograms, ("", "_floor"), strict=True):
+            estimate = of_classes(histogram)[name]
+            said = of_real(conditions, seed) if suffix else conditions
+            if name == "smallest_share" and estimate.value in (0, 1):
+                said = {**said, "error": WILSON}
+            found.append(Figure(f"samples/{name}{suffix}", estimate.value, estimate.error, unit, said))
+    for name, each, error in zip(judge.classes, histograms[0].shares, histograms[0].errors, strict=True):
+        said = {**conditions, "error": WILSON} if float(each) in (0, 1) else conditions
+        found.append(Figure(Name.of("samples", "share_of_each_class", name), float(each), float(error), share, said))
+    return found
 
-    Attributes:
-        ratio: the median distance of a sample from its nearest training image, over the same of held-out images. About
-            1 for samples as new as they are, 0 where half of the samples or more are copies.
-        nearer: the probability that a sample is nearer to its nearest training image than a held-out image to its own.
-            About ½ for samples as new as they are, 1 for copies.
-    """
 
-    ratio: float
-    nearer: float
+def as_figures(units: Mapping[str, str], result: float | Estimate | tuple, conditions: dict) -> list[Figure]:
+    """A distance, or several shares, under their names, each with its unit."""
+    if isinstance(result, Estimate):
+        ((name, unit),) = units.items()
+        return [Figure(f"samples/{name}", result.value, result.error, unit, conditions)]
+    values = result if isinstance(result, tuple) else (result,)
+    return [
+        Figure(f"samples/{name}", value, None, unit, conditions)
+        for (name, unit), value in zip(units.items(), values, strict=True)
+    ]
 
 
-def memorisation(ours: Tensor, train: Tensor, held_out: Tensor) -> Memorisation:
-    """Whether samples are copies of training images; `nearer` is the statistic of Meehan et al. (AISTATS 2020).
+def warned_if_few(found: Found, count: int, features: int) -> Found:
+    """A Fréchet distance with a warning where so few images have no covariance of so many features."""
+    if not isinstance(found, Figure) or found.name != "samples/frechet" or count > features:
+        return found
+    reason = (
+        f"{count:,} images leave the covariance of {features:,} features singular, and the distance far too large; "
+        f"take more than {features:,}, and hold it against its floor alone"
+    )
+    return dataclasses.replace(found, warning=reason)
 
-    Smooth samples lie nearer to everything than real images do, so values a little beyond 1 and ½ don't accuse a model.
+
+def too_few(count: int, available: int) -> str:
+    return f"two sets of {count:,} real images need {2 * count:,}, and there are {available:,}"
+
+
+def of_real(conditions: dict, seed: int) -> dict:
+    """What a figure of real images depends on: not on the samples' seeds, but on the one that chooses the images."""
+    return {**{key: value for key, value in conditions.items() if key != "seeds"}, "seed": seed}
+
+
+def of_classes(histogram: ClassHistogram) -> dict[str, Estimate]:
+    least = int(histogram.shares.argmin())
+    smallest = Estimate(float(histogram.shares[least]), float(histogram.errors[least]), histogram.entropy.n)
+    return {
+        "smallest_share": smallest,
+        "class_entropy": histogram.entropy,
+        "effective_classes": histogram.effective,
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# By pixels
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def on_pixels(
+    ours: Tensor, chosen: Split, order: Tensor, seeds: Sequence[int], seed: int, conditions: dict
+) -> list[Found]:
+    """The sliced Wasserstein distance of patches, which needs neither labels nor a net; and of other real images."""
+    count = len(ours)  # of large images not all are held
+    real = to_float(chosen.images(order[:count]))
+    conditions = {**conditions, "n": count, "seeds": f"{seeds[0]}-{seeds[count - 1]}", "features": "pixels"}
+    unit = "of a pixel's range, over patches"
+    found: list[Found] = [
+        Figure("samples/sliced_wasserstein", sliced_wasserstein(to_float(ours), real), None, unit, conditions)
+    ]
+    name = "samples/sliced_wasserstein_floor"
+    if len(order) < 2 * count:
+        return [*found, LeftOut(name, too_few(count, len(order)))]
+    others = to_float(chosen.images(order[count : 2 * count]))
+    return [*found, Figure(name, sliced_wasserstein(others, real), None, unit, of_real(conditions, seed))]
+
+
+def copies(subject: Subject, pixels: Tensor, seeds: Sequence[int]) -> list[Found]:
+    """Whether samples are nearer to the training images than held-out images are; and the picture of both."""
+    if not subject.own:
+        return [LeftOut("samples/memorisation", "these aren't the images that the model was trained on")]
+    splits = subject.dataset.splits()
+    name = subject.split if subject.split != "train" else ("test" if len(splits["test"]) else "val")
+    held_out = subject.images if subject.split == name else splits[name]
+    train = subject.dataset.train
+    if not len(held_out) or not len(train):
+        return [LeftOut("samples/memorisation", "there are no training images, or no held-out ones")]
+    held_out = held_out.take(held_out.spread(LOOKED_UP))
+    samples = pixels[:LOOKED_UP]
+    queries = torch.cat([compact(samples), compact(held_out.images())])
+    found = in_training(queries, train)
+    distances = found.distances[:, 0]
+    try:
+        result = nearer_than_usual(*distances.split([len(samples), len(held_out)]))
+    except DataError as error:
+        return [LeftOut("samples/memorisation", str(error))]
+    side = halved(samples[:1].float()).shape[-2:]
+    conditions = {
+        **subject.conditions,
+        "n": len(samples),
+        "held out": f"{len(held_out):,} {name} images",
+        "training images": len(train),
+        "features": "pixels" if side == samples.shape[-2:] else f"pixels, halved to {side[0]}×{side[1]}",
+        "seeds": f"{seeds[0]}-{seeds[len(samples) - 1]}",
+    }
+    unit = "1 for samples as new as held-out images, 0 for copies"
+    nearer = "½ for samples as new as held-out images, 1 for copies"
+    return [
+        Figure("samples/memorisation_ratio", result.ratio, None, unit, conditions),
+        Figure("samples/memorisation_nearer", result.nearer, None, nearer, conditions),
+        Picture("nearest", sheet(subject, samples, held_out, found, seeds)),
+    ]
+
+
+def halved(images: Tensor) -> Tensor:
+    """Images (N, C, H, W) with the shorter side brought to `SIDE` or less, by halving."""
+    while min(images.shape[-2:]) > SIDE:
+        images = F.avg_pool2d(images, 2)
+    return images
+
+
+def compact(pixels: Tensor) -> Tensor:
+    """uint8 images (N, C, H, W) as rows (N, F) in [0, 1] to be held against one another."""
+    return torch.cat([halved(to_float(part)).flatten(1) for part in pixels.split(BLOCK)])
+
+
+def in_training(queries: Tensor, train: Split) -> Neighbours:
+    """The nearest training image of each query (N, F), as `nearest` finds it, without all of them in memory."""
+    indices = torch.zeros(len(queries), 1, dtype=torch.int64)
+    distances = torch.full((len(queries), 1), math.inf, dtype=torch.float64)
+    with progress("nearest training images", len(train)) as bar:
+        for positions in torch.arange(len(train)).split(BLOCK):
+            near = nearest(queries, compact(train.images(positions)))
+            closer = near.distances < distances
+            distances = torch.where(closer, near.distances, distances)
+            indices = torch.where(closer, positions[near.indices], indices)
+            bar.update(len(positions))
+    return Neighbours(indices, distances)
+
+
+def sheet(
+    subject: Subject, samples: Tensor, held_out: Split, found: Neighbours, seeds: Sequence[int]
+) -> pictures.Image.Image:
+    """Samples above their nearest training images: those that are nearest of all, and the first ones.
+
+    Below them, as a measure of both, held-out images that are nearest of all to training images.
 
     Args:
-        ours, train, held_out: (N, F), (M, F) and (L, F). Pixels are features, too, and find pixels' copies.
-
-    Raises:
-        DataError: when there are none, some aren't finite, or half of the held-out images are training images.
+        found: of the samples, then of the held-out images.
     """
-    checked(held_out, fewest=1)
-    return nearer_than_usual(*(nearest(each, train).distances[:, 0] for each in (ours, held_out)))
-
-
-def nearer_than_usual(samples: Tensor, others: Tensor) -> Memorisation:
-    """The same by each one's distance from its nearest training image: of samples (N,) and of held-out images (L,)."""
-    usual = others.quantile(0.5)
-    if usual == 0:
-        raise DataError("half of the held-out images or more lie among the training images, and can't be a measure")
-    ordered = others.sort().values
-    # Pairs that are as near as each other count by half.
-    beyond = len(others) - torch.searchsorted(ordered, samples, right=True)
-    level = torch.searchsorted(ordered, samples, right=True) - torch.searchsorted(ordered, samples)
-    return Memorisation(
-        ratio=float(samples.quantile(0.5) / usual),
-        nearer=float((beyond + level / 2).double().mean() / len(others)),
+    ours, usual = found.distances[:, 0].split([len(samples), len(held_out)])
+    nearest_real = usual.argsort(stable=True)[:SHOWN]
+    rows: list[Row] = []
+    for caption, distances, first, chosen, shown in (
+        ("samples, nearest of all", ours, 0, ours.argsort(stable=True)[:SHOWN], samples),
+        ("samples, the first", ours, 0, torch.arange(len(samples))[:SHOWN], samples),
+        ("real held-out images, nearest of all", usual, len(samples), nearest_real, None),
+    ):
+        images = held_out.images(chosen) if shown is None else shown[chosen]
+        names = [] if shown is None else [f"seed {seeds[index]}" for index in chosen.tolist()]
+        training = subject.dataset.train.images(found.indices[first + chosen, 0])
+        if rows:
+            rows.append(Row("", samples[:0]))
+        apart = [f"{distances[index]:.2f}" for index in chosen.tolist()]
+        rows += [Row(caption, images, names), Row("nearest training image, and its distance", training, apart)]
+    title = (
+        f"{subject.opened.name}, checkpoint {subject.opened.checkpoint.path.name}: {len(samples):,} samples and their "
+        "nearest training images. Their distance is the root of the summed squares of differences of pixels, which go "
+        f"from 0 to 1: {ours.quantile(0.5):.2f} in the median, and {usual.quantile(0.5):.2f} that of "
+        f"{len(held_out):,} real held-out images from theirs"
     )
+    return pictures.sheet(rows, title=title)

@@ -41,7 +41,7 @@ TOPICS = {
     "reconstruction": Topic("reconstruction", needs=("encodes", "generates")),
     "likelihood": Topic("likelihood", needs=("likelihood",)),
     "classification": Topic("classification", needs=("classifies",)),
-    "samples": Topic("sample_quality", needs=("generates",)),
+    "samples": Topic("samples", needs=("generates",)),
     "representation": Topic("representation"),
     "interpolation": Topic("interpolation", needs=("generates",)),
     "arithmetic": Topic("arithmetic", needs=("generates",)),

@@ -194,7 +194,7 @@ def write_exported(folder: Path, opened: Checkpoint, readme: str) -> Path:
 
 
 def size(kind: type[Model], image: ImageShape, options: Any) -> int:
-    """About how many bytes a checkpoint of such a model takes: the weights, two moments of each, and their average.
+    """About how many bytes a checkpoint of such a model takes: the weights, two moments of each at most, their average.
 
     Raises:
         RuntimeError: as `shapes_of`.

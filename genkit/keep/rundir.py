@@ -1,4 +1,4 @@
-"""The run directory: created under a fresh number, found again, locked, pruned. Nothing in it is ever overwritten.
+"""The run directory: created under a fresh number, found again, locked. Nothing in it is ever overwritten.
 
 A run is found without torch, and torch is imported when a checkpoint of it is opened.
 
@@ -12,7 +12,7 @@ runs/00003-vae-mnist/
     samples-000430.png, reconstructions-000430.png   after that many steps, from fixed noise and images
     checkpoints/000430/
     README.md          the model card, written at the end
-    report.html        all of it to be seen, by `genkit report`
+    pictures/ embeddings/ exports/ evaluation.json evaluation/ report.html   of the commands that are named so
     .lock              held by the process that trains
 """
 
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from genkit.errors import CheckpointError, GenkitError, NoSuchRunError
-from genkit.files import remove_folder, write_folder
+from genkit.files import write_folder
 from genkit.keep import description
 
 if TYPE_CHECKING:
@@ -40,12 +40,8 @@ logger = logging.getLogger("genkit")
 
 RUN_NAME = re.compile(r"(\d{5,})-.+")
 STEP = re.compile(r"\d{6,12}")
-#: Newest checkpoints that are kept, besides the best.
-KEPT = 2
 #: Of the files that commands write; those of one stem belong together.
 FILE_SUFFIXES = (".png", ".gif", ".npz", ".svg", ".csv", ".html", ".json")
-#: What a run needs on disk besides its checkpoints: curves, pictures, logs.
-OTHER_FILES = 64 << 20
 
 
 class Found(NamedTuple):
@@ -160,13 +156,6 @@ class RunDirectory:
             )
         return sorted(checkpoints, key=lambda path: (monitored_value(path), -int(path.name)))
 
-    def prune(self) -> None:
-        """Delete all checkpoints but the newest two and the best."""
-        keep = {*self.checkpoints[-KEPT:], self.by_merit()[0]}
-        for path in self.checkpoints:
-            if path not in keep:
-                remove_folder(path)
-
     def set_aside(self, damaged: Path) -> Path:
         """Take a damaged checkpoint out of the run, but keep it for whoever wants to know what happened to it."""
         aside = unused(damaged.with_name(f"damaged-{damaged.name}"))
@@ -180,28 +169,6 @@ class RunDirectory:
             path.unlink(missing_ok=True)
         for path in (self.path / "checkpoints").glob(".[0-9]*-*"):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def require_space(parent: Path, checkpoint_size: int) -> None:
-    """Refuse to begin a run whose checkpoints won't fit on the disk.
-
-    Args:
-        parent: where the run's folder is to be; it, or a folder above it, exists.
-        checkpoint_size: bytes of one.
-
-    Raises:
-        GenkitError
-    """
-    place = parent.absolute()
-    while not place.exists():
-        place = place.parent
-    needed = (KEPT + 2) * checkpoint_size + OTHER_FILES  # the newest, the best, and the one that is being written
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise GenkitError(
-            f"{parent}: {free / 1e6:,.0f} MB are free, and a run of this model needs {needed / 1e6:,.0f} MB; "
-            "make room, or name another folder with --out"
-        )
 
 
 def monitored_value(path: Path) -> float:

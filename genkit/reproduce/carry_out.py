@@ -115,7 +115,7 @@ class Images:
             every = asked.model_copy(update={"labels_per_class": None, "labels_seed": 0})
             if every not in self.whole:
                 self.whole[every] = data.load_for_training(every)
-            self.found[asked] = few.drawn(self.whole[every], asked)
+            self.found[asked] = few.with_few_labels(self.whole[every], asked)
         return self.found[asked]
 
     def digests(self, asked: data.DataOptions) -> tuple[str, str] | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from genkit.errors import UsageError
-from genkit.evaluate import attributes, judge, sample_quality, topics
+from genkit.evaluate import attributes, judge, samples, topics
 from genkit.evaluate.figure import Figure, LeftOut, Name, Picture
 from genkit.evaluate.subject import Asked
 from genkit.reproduce.bench import TrainedRun
@@ -14,8 +14,8 @@ from genkit.reproduce.needs import Count
 
 #: What the topic `samples` measures, as patterns: without a judge, in the features of one, and by a judge of classes.
 ON_PIXELS = ("sliced_wasserstein", "sliced_wasserstein_floor", "memorisation_ratio", "memorisation_nearer")
-BY_JUDGE = tuple(f"{name}{floor}" for name in sample_quality.DISTANCES for floor in ("", "_floor"))
-OF_CLASSES = tuple(f"{name}*" for name in sample_quality.OF_CLASSES)
+BY_JUDGE = tuple(f"{name}{floor}" for name in samples.DISTANCES for floor in ("", "_floor"))
+OF_CLASSES = tuple(f"{name}*" for name in samples.OF_CLASSES)
 #: Images whose codes are averaged for a term of a sum.
 EXEMPLARS = 3
 

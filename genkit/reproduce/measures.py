@@ -13,7 +13,7 @@ from genkit.contract import ability
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.errors import CheckpointError, UsageError, in_one_line
-from genkit.evaluate import classification, figure, likelihood, probe, reconstruction, sample_quality
+from genkit.evaluate import classification, figure, likelihood, probe, reconstruction, samples
 from genkit.evaluate.estimate import WILSON, error_of_share, estimate
 from genkit.evaluate.figure import Figure, LeftOut, Name
 from genkit.evaluate.pca import principal_angles
@@ -235,7 +235,7 @@ MEASURES: Mapping[str, Kind] = {
         gives=judged.ON_PIXELS,
         gives_where={needs.labelled: judged.BY_JUDGE, needs.several_classes: judged.OF_CLASSES},
         abilities=(ability.GENERATES,),
-        images=(needs.at_least(2 * sample_quality.FEWEST),),
+        images=(needs.at_least(2 * samples.FEWEST),),
     ),
     "representation": Kind(
         judged.topic("representation"),

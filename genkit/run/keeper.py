@@ -1,4 +1,4 @@
-"""What is kept: when a checkpoint is due, and how it gets to the disk while training goes on."""
+"""What is kept: which checkpoints a run has, and how they get to the disk while training goes on."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
-from genkit.files import sync_file
+from genkit.files import remove_folder, sync_file
 from genkit.keep import checkpoint, rundir
 from genkit.keep.checkpoint import Snapshot
 from genkit.keep.rundir import RunDirectory
 from genkit.run.curves import Curves
+
+#: Newest checkpoints that are kept, besides the best.
+KEPT = 2
 
 
 class Keeper:
@@ -66,7 +69,7 @@ class Keeper:
                 sync_file(picture)
         self.curves.sync()
         checkpoint.write(path, snapshot)
-        self.directory.prune()
+        prune(self.directory)
 
     def settle(self, wait: bool = True) -> None:
         """Wait for the checkpoint that is being written; or, without `wait`, only look whether it is done.
@@ -77,3 +80,11 @@ class Keeper:
         if self.writing is not None and (wait or self.writing.done()):
             writing, self.writing = self.writing, None
             writing.result()
+
+
+def prune(directory: RunDirectory) -> None:
+    """Delete all checkpoints of a run but the newest and the best."""
+    keep = {*directory.checkpoints[-KEPT:], directory.by_merit()[0]}
+    for path in directory.checkpoints:
+        if path not in keep:
+            remove_folder(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from torch import nn
@@ -12,12 +13,16 @@ from genkit.contract.weightless import without_memory
 from genkit.data.dataset import Dataset
 from genkit.errors import CheckpointError, GenkitError, UsageError
 from genkit.files import to_json
-from genkit.keep import checkpoint, description, rundir
+from genkit.keep import checkpoint, description
 from genkit.keep.config import MAX_SIZE as MAX_CONFIG
 from genkit.keep.config import Config
 from genkit.keep.rundir import RunDirectory
 from genkit.options import as_text, is_flag
+from genkit.run.keeper import KEPT
 from genkit.step.training import TrainingState, windows
+
+#: What a run needs on disk besides its checkpoints: curves, pictures, logs.
+OTHER_FILES = 64 << 20
 
 
 def fitted_to(dataset: Dataset, config: Config) -> Config:
@@ -58,7 +63,7 @@ def require_room(config: Config, dataset: Dataset) -> None:
             f"({registry.blamed(error)}), so that its checkpoints couldn't be checked before they are loaded; if it "
             "needs the values of tensors, compute those without torch"
         ) from error
-    rundir.require_space(Path(config.run.out), size)
+    require_space(Path(config.run.out), size)
 
 
 def require_short_names(dataset: Dataset, config: Config) -> None:
@@ -175,3 +180,25 @@ def require_same_past(before: Config, state: TrainingState, directory: RunDirect
                 f"{directory.path}: its phase '{phase.name}' had steps {was.start:,} to {was.stop:,}, a share of a run "
                 f"that with more --epochs would be another; start a new run with --init-from {directory.path}"
             )
+
+
+def require_space(parent: Path, checkpoint_size: int) -> None:
+    """Refuse to begin a run whose checkpoints won't fit on the disk.
+
+    Args:
+        parent: where the run's folder is to be; it, or a folder above it, exists.
+        checkpoint_size: bytes of one.
+
+    Raises:
+        GenkitError
+    """
+    place = parent.absolute()
+    while not place.exists():
+        place = place.parent
+    needed = (KEPT + 2) * checkpoint_size + OTHER_FILES  # the newest, the best, and the one that is being written
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise GenkitError(
+            f"{parent}: {free / 1e6:,.0f} MB are free, and a run of this model needs {needed / 1e6:,.0f} MB; "
+            "make room, or name another folder with --out"
+        )

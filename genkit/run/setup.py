@@ -91,9 +91,9 @@ class Setup:
         """
         if self.team.leads:
             restored = self.restore_newest(directory, directory.checkpoints)
-            self.team.told(self.state.step if restored else -1)
+            self.team.from_leader(self.state.step if restored else -1)
         else:
-            step = self.team.told(-1)
+            step = self.team.from_leader(-1)
             restored = step >= 0 and self.restore_newest(directory, [directory.checkpoint_path(step)])
         if not restored:
             self.take_initial_weights()

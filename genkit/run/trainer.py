@@ -18,8 +18,8 @@ from genkit.contract import Model
 from genkit.errors import CheckpointError, DivergedError, GenkitError
 from genkit.files import to_json, write_file
 from genkit.keep import checkpoint, rundir, state
+from genkit.keep import config as configuration
 from genkit.keep.config import Config, continued
-from genkit.keep.config import read as read_config
 from genkit.keep.rundir import RunDirectory
 from genkit.run import record
 from genkit.run.curves import Curves
@@ -98,7 +98,7 @@ def resume(directory: RunDirectory, given: Mapping[str, Any], team: Team | None 
     with disk_errors(directory.path), directory.locked() if leads else nullcontext():
         if leads:
             directory.tidy()
-        before = read_config(directory.path)
+        before = configuration.read(directory.path)
         config = continued(before, given, directory.path)
         require_sets(config)
         team = team or Team(device.pick(config.run.device))

@@ -1,4 +1,4 @@
-"""What a model says of its own training: faults by name, each told when it appears."""
+"""Passes on what a model says of its own training (`Model.watch`): faults by name, each when it appears."""
 
 from __future__ import annotations
 

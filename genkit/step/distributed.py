@@ -108,7 +108,7 @@ class Team:
         dist.all_reduce(total)
         return (total / self.size).to(values.dtype)
 
-    def told(self, number: int) -> int:
+    def from_leader(self, number: int) -> int:
         """The leader's number. All call it."""
         if self.size == 1:
             return number

@@ -469,7 +469,7 @@ def toml(folder: Path) -> Reader:
     """Recipes, as `genkit train --config FILE --dry-run` takes them: read, and held against the model's options."""
     from genkit.cli.train import train
     from genkit.models import names
-    from genkit.options import read_config
+    from genkit.options import read_recipe
 
     path = folder / "recipe.toml"
     commands = {name: train.get_command(click.Context(train), name) for name in names()}
@@ -478,7 +478,7 @@ def toml(folder: Path) -> Reader:
         path.write_bytes(content)
         with contextlib.redirect_stdout(io.StringIO()):
             try:
-                command = commands.get(read_config(path).get("model", ""))
+                command = commands.get(read_recipe(path).get("model", ""))
                 if command is None:
                     raise UsageError("no such model")
                 command.main(["--config", str(path), "--dry-run"], "genkit train", standalone_mode=False)

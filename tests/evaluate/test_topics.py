@@ -18,7 +18,7 @@ from genkit.contract import GenerativeModel, ImageShape, Model, Options, Phase, 
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset, Split
 from genkit.device import seeded
-from genkit.evaluate import arithmetic, classification, interpolation, representation, sample_quality, table, topics
+from genkit.evaluate import arithmetic, classification, interpolation, representation, samples, table, topics
 from genkit.evaluate.figure import Figure, Found, LeftOut, Picture
 from genkit.evaluate.neighbours import nearest
 from genkit.evaluate.samples import frechet_distance, kernel_distance, precision_recall
@@ -92,7 +92,7 @@ class TestSamples:
         everything, ours = torch.randn(60, 5), torch.randn(20, 5) + 1
         order = torch.randperm(60, generator=torch.Generator().manual_seed(7))
         one, other = everything[order[:20]], everything[order[20:40]]
-        found = by_name(sample_quality.judged(ours, everything, order, 20, Stub(), {"n": 20, "seeds": "0-19"}, 7))  # type: ignore[arg-type]
+        found = by_name(samples.judged(ours, everything, order, 20, Stub(), {"n": 20, "seeds": "0-19"}, 7))  # type: ignore[arg-type]
         assert found["samples/frechet"].value == frechet_distance(ours, one)
         assert found["samples/frechet_floor"].value == frechet_distance(one, other)
         assert found["samples/kernel"].value == kernel_distance(ours, one, seed=7).value
@@ -110,7 +110,7 @@ class TestSamples:
     def test_fewer_images_than_features_are_warned_of(self) -> None:
         def warned(count: int) -> set[str]:
             everything, order = torch.randn(2 * count, 30), torch.arange(2 * count)
-            found = sample_quality.judged(torch.randn(count, 30), everything, order, count, Stub(), {}, 0)  # type: ignore[arg-type]
+            found = samples.judged(torch.randn(count, 30), everything, order, count, Stub(), {}, 0)  # type: ignore[arg-type]
             return {name for name, figure in by_name(found).items() if figure.warning}
 
         assert warned(30) == {"samples/frechet"}
@@ -118,7 +118,7 @@ class TestSamples:
 
     def test_a_class_without_samples_has_an_error(self) -> None:
         everything, order = torch.randn(40, 5), torch.arange(40)
-        found = by_name(sample_quality.judged(-torch.rand(20, 5), everything, order, 20, Stub(), {}, 0))  # type: ignore[arg-type]
+        found = by_name(samples.judged(-torch.rand(20, 5), everything, order, 20, Stub(), {}, 0))  # type: ignore[arg-type]
         for name, value in (("smallest_share", 0), ("share_of_each_class/high", 0), ("share_of_each_class/low", 1)):
             figure = found[f"samples/{name}"]
             assert (figure.value, figure.error) == (value, 1 / 21)
@@ -129,13 +129,13 @@ class TestSamples:
         self, digits: Dataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         shown: dict[str, Any] = {}
-        monkeypatch.setattr(sample_quality.pictures, "sheet", lambda rows, title: shown.update(rows=rows, title=title))
+        monkeypatch.setattr(samples.pictures, "sheet", lambda rows, title: shown.update(rows=rows, title=title))
         subject = subject_of(small_model("vae", digits.shape), digits)
         read = subject.opened.checkpoint._replace(path=Path("000032"))
         opened = dataclasses.replace(subject.opened, checkpoint=read, run=RunDirectory(Path("run")))
         subject = dataclasses.replace(subject, opened=opened)
-        sample_quality.copies(subject, digits.val.images(slice(0, 20)), range(20))
-        held_out = nearest(sample_quality.compact(digits.test.images()), sample_quality.compact(digits.train.images()))
+        samples.copies(subject, digits.val.images(slice(0, 20)), range(20))
+        held_out = nearest(samples.compact(digits.test.images()), samples.compact(digits.train.images()))
         assert shown["title"].startswith("run, checkpoint 000032: 20 samples and their nearest training images.")
         median = held_out.distances[:, 0].quantile(0.5)
         assert f"{median:.2f} that of 500 real held-out images" in shown["title"]
@@ -148,7 +148,7 @@ class TestSamples:
     def test_without_images_for_two_halves_there_is_no_floor(self) -> None:
         everything = torch.randn(39, 5)
         order = torch.randperm(39)
-        found = sample_quality.judged(torch.randn(20, 5), everything, order, 20, Stub(), {}, 0)  # type: ignore[arg-type]
+        found = samples.judged(torch.randn(20, 5), everything, order, 20, Stub(), {}, 0)  # type: ignore[arg-type]
         assert "samples/frechet" in by_name(found)
         assert reasons(found)["samples/frechet_floor"] == "two sets of 20 real images need 40, and there are 39"
 
@@ -156,7 +156,7 @@ class TestSamples:
         model = small_model("vae", digits.shape, hidden=(16,), latent_dim=2)
         assert ability.generates(model)
         seeds = range(40, 600)
-        seen = sample_quality.draw(model.eval(), seeds, LeftOut("judge", ""))
+        seen = samples.draw(model.eval(), seeds, LeftOut("judge", ""))
         assert seen is not None
         expected = to_uint8(sampling.decode(model, sampling.seed_codes(model, seeds)))
         assert torch.equal(seen.pixels, expected)
@@ -166,7 +166,7 @@ class TestSamples:
         dataset, options = unlabelled
         subject = subject_of(small_model("vae", dataset.shape), dataset, data=options)
         subject = dataclasses.replace(subject, images=dataset.test.take(slice(0, 100)))
-        found = sample_quality.figures(subject, Asked(seed=3))
+        found = samples.figures(subject, Asked(seed=3))
         assert "neither classes nor attributes" in reasons(found)["samples/frechet"]
         figures = by_name(found)
         assert figures["samples/sliced_wasserstein"].value > 3 * figures["samples/sliced_wasserstein_floor"].value
@@ -175,27 +175,27 @@ class TestSamples:
         assert reasons(interpolation.figures(subject, Asked())) == {}
 
     def test_copies_are_found_and_named(self, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sample_quality, "BLOCK", 300)
+        monkeypatch.setattr(samples, "BLOCK", 300)
         subject = subject_of(small_model("vae", digits.shape), digits)
         positions = torch.arange(100) * 37
         copied = digits.train.images(positions)
-        found = sample_quality.copies(subject, copied, range(100))
+        found = samples.copies(subject, copied, range(100))
         assert by_name(found)["samples/memorisation_ratio"].value == 0
         assert by_name(found)["samples/memorisation_nearer"].value == 1
         (picture,) = (each for each in found if isinstance(each, Picture))
         assert picture.name == "nearest"
         assert picture.page.width > 1000
-        near = sample_quality.in_training(sample_quality.compact(copied), digits.train)
+        near = samples.in_training(samples.compact(copied), digits.train)
         assert near.indices[:, 0].tolist() == positions.tolist()
         assert near.distances.max() == 0
-        new = by_name(sample_quality.copies(subject, digits.val.images(), range(500)))
+        new = by_name(samples.copies(subject, digits.val.images(), range(500)))
         assert 0.9 < new["samples/memorisation_ratio"].value < 1.1
         assert 0.4 < new["samples/memorisation_nearer"].value < 0.6
         assert new["samples/memorisation_ratio"].conditions["held out"] == "500 test images"
 
     def test_others_images_accuse_nobody(self, digits: Dataset) -> None:
         subject = subject_of(small_model("vae", digits.shape), digits, data_digest="of others")
-        found = sample_quality.copies(subject, digits.train.images(slice(0, 10)), range(10))
+        found = samples.copies(subject, digits.train.images(slice(0, 10)), range(10))
         assert "aren't the images that the model was trained on" in reasons(found)["samples/memorisation"]
 
 

@@ -13,6 +13,7 @@ from genkit.errors import CheckpointError, GenkitError, NoSuchRunError
 from genkit.keep import rundir
 from genkit.keep.description import Description, Image
 from genkit.keep.rundir import RunDirectory, find, find_run, unused
+from genkit.run import keeper, preparation
 
 
 def fake_checkpoint(run: RunDirectory, step: int, value: float | None) -> Path:
@@ -40,7 +41,7 @@ def test_the_two_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     run = create(tmp_path, "x")
     for step, value in enumerate([5.0, 1.0, 3.0, 4.0, 2.0], 1):
         fake_checkpoint(run, step, value)
-        run.prune()
+        keeper.prune(run)
     assert [path.name for path in run.checkpoints] == ["000002", "000004", "000005"]
     assert run.by_merit()[0].name == "000002"
     assert sorted(path.name for path in (run.path / "checkpoints").iterdir()) == ["000002", "000004", "000005"]
@@ -116,9 +117,9 @@ def test_what_a_killed_process_left_is_tidied(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_too_small_is_refused_at_the_start(tmp_path: Path) -> None:
-    rundir.require_space(tmp_path / "not" / "there", 1)
+    preparation.require_space(tmp_path / "not" / "there", 1)
     with pytest.raises(GenkitError, match=r"MB are free, and a run of this model needs 400,000,000,0.. MB"):
-        rundir.require_space(tmp_path, 10**17)
+        preparation.require_space(tmp_path, 10**17)
 
 
 def test_only_a_run_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

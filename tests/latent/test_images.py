@@ -13,7 +13,7 @@ from torch import Tensor
 
 from genkit import files
 from genkit.contract import ImageShape
-from genkit.data import faces
+from genkit.data import painter
 from genkit.data.dataset import Dataset
 from genkit.errors import DataError, GenkitError
 from genkit.latent import images
@@ -244,7 +244,7 @@ def test_grey_animation_is_exact_goes_back_and_forth_and_loops(tmp_path: Path, d
 
 
 def test_colours_of_an_animation_are_close(tmp_path: Path) -> None:
-    start, end = (images.to_float(torch.from_numpy(face)) for face in faces.draw(2, 64)[0])
+    start, end = (images.to_float(torch.from_numpy(face)) for face in painter.draw(2, 64)[0])
     path = torch.stack([start + t * (end - start) for t in torch.linspace(0, 1, 8)])
     images.save_gif(tmp_path / "a.gif", path, boomerang=False)
     images.save_gif(tmp_path / "b.gif", path, boomerang=False)

@@ -1,4 +1,4 @@
-// Walking in a latent space: the pure functions of genkit/sampling.py, on codes that are Float32Arrays of D numbers.
+// Walking in a latent space: the pure functions of genkit/latent/sampling.py, on codes that are Float32Arrays of D numbers.
 
 /** The straight line from a at t = 0 to b at t = 1. */
 function lerp(a, b, t) {
