@@ -53,9 +53,9 @@ STATIC = {
     **dict.fromkeys(
         (
             "latent.js", "live.js", "map.js", "gif.js", "dom.js", "status.js", "saving.js", "busy.js", "state.js",
-            "pictures.js", "numbers.js", "names.js", "ask.js", "originals.js", "player.js", "tabs.js", "current.js",
-            "thumbs.js", "legend.js", "walk.js", "files.js", "calculate.js", "sliders.js", "reconstruct.js", "drop.js",
-            "onmap.js", "introduce.js", "page.js",
+            "pictures.js", "numbers.js", "names.js", "ask.js", "originals.js", "player.js", "tabs.js", "told.js",
+            "current.js", "thumbs.js", "legend.js", "walk.js", "files.js", "calculate.js", "sliders.js",
+            "reconstruct.js", "drop.js", "onmap.js", "introduce.js", "page.js",
         ),
         "text/javascript; charset=utf-8",
     ),

@@ -192,6 +192,11 @@ const calculate = latest(async () => {
   if (chosenTab() === "calculate") show(result.code, result.pixels, names.join(" "), { of: "sum" });
 });
 
+/** The same sum, once the decoder is told something else. */
+export function calculateAnew() {
+  if (terms.length) calculate();
+}
+
 export function fillCalculate() {
   fillTermKinds();
   drawTerms();

@@ -51,6 +51,10 @@ const placeLatest = latest(async (code) => {
 
 export const showCode = latest(async (code, what, options) => show(code, await decodeOne(code), what, options));
 
+/** The same code, once the decoder is told something else. */
+export const decodeAnew = () =>
+  showCode(current.code, current.what, { at: null, how: $("how").textContent, of: current.of });
+
 export async function showPoint(index) {
   stopPlaying();
   const code = await pointCode(index);

@@ -32,7 +32,11 @@ export function openBackend(base = "") {
   const pixels = (buffer, offset) => new Uint8ClampedArray(buffer, offset || 0);
   const indices = (numbers) => Int32Array.from(numbers);
 
-  return {
+  /** A body, behind the condition that the decoder is told, where it is told one. */
+  const told = (body) => (backend.condition ? new Blob([backend.condition, body]) : body);
+
+  const backend = {
+    condition: null, // float32: a class's number, or each attribute's share
     about: async () => {
       const about = await (await ask("about.json")).json();
       dims = about.latent_dim;
@@ -40,18 +44,19 @@ export function openBackend(base = "") {
     },
     points: async () => new Float32Array(await bytes("points.bin")),
     labels: async () => new Int16Array(await bytes("labels.bin")),
-    decode: async (codes) => pixels(await bytes("decode", codes)),
+    decode: async (codes) => pixels(await bytes("decode", told(codes))),
     under: async (x, y) => {
-      const answer = await bytes("under", Float32Array.of(x, y));
+      const answer = await bytes("under", told(Float32Array.of(x, y)));
       return { code: new Float32Array(answer, 0, dims), pixels: pixels(answer, 4 * dims) };
     },
-    place: async (codes) => new Float32Array(await bytes("place", codes)),
+    place: async (codes) => new Float32Array(await bytes("place", told(codes))),
     originals: async (numbers) => pixels(await bytes("originals", indices(numbers))),
     codes: async (numbers) => new Float32Array(await bytes("codes", indices(numbers))),
-    seeds: async (numbers) => new Float32Array(await bytes("seeds", Uint32Array.from(numbers))),
-    near: async (code) => new Int32Array(await bytes("near", code)),
+    seeds: async (numbers) => new Float32Array(await bytes("seeds", told(Uint32Array.from(numbers)))),
+    near: async (code) => new Int32Array(await bytes("near", told(code))),
     sum: async (terms) => {
-      const body = JSON.stringify({ terms: terms.map(written) });
+      const condition = backend.condition ? { condition: Array.from(backend.condition) } : {};
+      const body = JSON.stringify({ terms: terms.map(written), ...condition });
       const answer = await (await ask("sum", body, "application/json")).json();
       return {
         ...answer,
@@ -62,7 +67,7 @@ export function openBackend(base = "") {
       };
     },
     file: async (blob, onProgress) => {
-      const answer = await ask("file", blob);
+      const answer = await ask("file", told(blob));
       let last = null;
       for await (const line of lines(answer.body)) {
         const message = JSON.parse(line);
@@ -74,6 +79,7 @@ export function openBackend(base = "") {
       return { ...last, code: Float32Array.from(last.code), pixels: unpacked(last.pixels) };
     },
   };
+  return backend;
 }
 
 function gone() {

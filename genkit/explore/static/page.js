@@ -2,24 +2,32 @@
 // imports point one way, up the list in index.html, from which the browser fetches them all at once and stored.py makes
 // one file.
 
-import { fillCalculate, termKindChanged, wireCalculate } from "./calculate.js";
-import { current, decodeUnder, settled, whenSettled, wireCurrent } from "./current.js";
+import { calculateAnew, fillCalculate, termKindChanged, wireCalculate } from "./calculate.js";
+import { current, decodeAnew, decodeUnder, settled, whenSettled, wireCurrent } from "./current.js";
 import { wireDrop } from "./drop.js";
 import { $ } from "./dom.js";
 import { introduce } from "./introduce.js";
 import { fillColorings, wireLegend } from "./legend.js";
 import { openBackend } from "./live.js";
 import { openMap, showNear, wireMap } from "./onmap.js";
-import { fillReconstruct, wireReconstruct } from "./reconstruct.js";
+import { fillReconstruct, reconstructedAnew, wireReconstruct } from "./reconstruct.js";
 import { buildSliders, drawSliders, wireSliders } from "./sliders.js";
 import { state } from "./state.js";
 import { complain, say, wireStatus } from "./status.js";
 import { choose, chosenTab, whenChosen, wireTabs } from "./tabs.js";
-import { drawWalk, fillWalk, wireWalk } from "./walk.js";
+import { fillTold, whenTold, wireTold } from "./told.js";
+import { drawWalk, fillWalk, walkAnew, wireWalk } from "./walk.js";
 
 whenSettled(() => {
   if (chosenTab() === "map") showNear(current.code);
   if (chosenTab() === "sliders") drawSliders();
+});
+
+whenTold(() => {
+  decodeAnew();
+  walkAnew();
+  calculateAnew();
+  reconstructedAnew();
 });
 
 whenChosen((name) => {
@@ -30,6 +38,7 @@ whenChosen((name) => {
 });
 
 function fill() {
+  fillTold();
   fillColorings();
   fillCalculate();
   fillReconstruct();
@@ -43,6 +52,7 @@ function wire() {
   wireMap();
   wireLegend();
   wireCurrent();
+  wireTold();
   wireWalk();
   wireCalculate();
   wireSliders();

@@ -1,7 +1,7 @@
 // The Reconstruct tab: an image of one's own or one of the points', beside what the model makes of it.
 
 import { decodeOne, pointCode, pointPlace } from "./ask.js";
-import { click } from "./busy.js";
+import { click, latest } from "./busy.js";
 import { show } from "./current.js";
 import { $ } from "./dom.js";
 import { fileRefusal, readFile } from "./files.js";
@@ -13,6 +13,9 @@ import { stopPlaying } from "./player.js";
 import { state } from "./state.js";
 import { say } from "./status.js";
 import { choose } from "./tabs.js";
+import { conditionOf, tell } from "./told.js";
+
+let last = null; // what is reconstructed: its pixels, code and name
 
 export async function reconstructFile(file) {
   stopPlaying();
@@ -31,11 +34,20 @@ export async function reconstructFile(file) {
 async function reconstructPoint() {
   const [index] = randomIndices(1);
   const [[pixels], code] = [await originalsOf([index]), await pointCode(index)];
+  const own = conditionOf(index);
+  if (own) tell(own); // with another, it would be no reconstruction
   await reconstructed(pixels, code, pointPlace(index), nameOf(index));
   state.map.setMarks([]);
 }
 
 async function reconstructed(pixels, code, place, name) {
+  last = { pixels, code, name };
+  const decoded = await paintLast();
+  show(code, decoded, `Reconstruction of ${name}`, { at: place });
+}
+
+async function paintLast() {
+  const { pixels, code, name } = last;
   const decoded = await decodeOne(code);
   paint($("original"), pixels);
   paint($("reconstructed"), decoded);
@@ -43,14 +55,20 @@ async function reconstructed(pixels, code, place, name) {
   $("original-caption").textContent = name;
   $("reconstruction-error").textContent = `squared error ${error.toPrecision(3)}, summed over the image`;
   $("reconstruction").hidden = false;
-  show(code, decoded, `Reconstruction of ${name}`, { at: place });
+  return decoded;
 }
+
+/** The same code, once the decoder is told something else. */
+export const reconstructedAnew = latest(async () => {
+  if (last) await paintLast();
+});
 
 export function fillReconstruct() {
   const [refusal, encoder] = [fileRefusal(), state.about.encoder];
   let note = "The model encodes an image and decodes its code again.";
   if (refusal) note = refusal;
   else if (encoder !== true) note = `${encoder}, which takes a while.`;
+  if (!refusal && state.about.condition) note += " It takes your image for what is chosen above.";
   $("encoder-note").textContent = note;
   $("file").disabled = refusal !== null;
   $("drop").classList.toggle("refused", refusal !== null);

@@ -60,6 +60,15 @@ async function addRandomStops() {
   stopsChanged();
 }
 
+/** The same stops and their way, once the decoder is told something else. */
+export const walkAnew = latest(async () => {
+  if (!walk.stops.length) return;
+  const stops = [...walk.stops];
+  const pictures = await decodeAll(stops.map((stop) => stop.code));
+  stops.forEach((stop, k) => (stop.pixels = pictures[k]));
+  if (!walkAnew.overtaken()) stopsChanged();
+});
+
 function stopsChanged() {
   stopPlaying();
   $("stops").replaceChildren(
