@@ -252,11 +252,13 @@ def test_numbers_that_make_no_sense_are_refused(tmp_path: Path) -> None:
 # -- the page ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_is_right(runs: Path, tmp_path: Path, monkeypatch) -> None:
+def test_the_page_is_right(genkit: Genkit, runs: Path, tmp_path: Path, monkeypatch) -> None:
     """Its examples run, on such runs as its first lines train, and print what they say."""
     monkeypatch.setenv("GENKIT_OUT", str(tmp_path / "runs"))
     for number, name in enumerate(("vae", "dcgan", "classifier")):
         shutil.copytree(run_of(runs, name), tmp_path / "runs" / f"{number:05d}-{name}-mnist5k")
+    told = ["--dataset", "mnist5k", "--latent-dim", "2", "--condition", "label", "--hidden", "32", "--epochs", "1"]
+    assert genkit("train", "vae", *told, "--device", "cpu", "--out", tmp_path / "runs").code == 0
     exports = tmp_path / "runs" / "00000-vae-mnist5k" / "exports"
     exports.mkdir()
     export.weights(

@@ -169,7 +169,7 @@ def test_binary_pixels_are_drawn_with_their_grey_values_odds_by_their_place(digi
     middle = (grey > 0.3) & (grey < 0.7)
     assert float((drawn - grey)[middle].mean()) == pytest.approx(0, abs=0.01)
     few = digits.test.take(torch.tensor([7, 400]))
-    again, places = next(iter(likelihood.observed(subject, few, Asked())))
+    again, places, _ = next(iter(likelihood.observed(subject, few, Asked())))
     assert torch.equal(again, drawn[[7, 400]]), "whatever other images are measured"
     assert torch.equal(places, digits.test.rows[[7, 400]])
 

@@ -17,9 +17,8 @@ import pytest
 from numpy.typing import NDArray
 
 from genkit import cli
-from genkit.contract import GenerativeModel
+from genkit.contract import GenerativeModel, ability
 from genkit.keep import rundir
-from genkit.latent import sampling
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
@@ -97,7 +96,7 @@ def dcgan_run(coloured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def model_of(run: Path) -> GenerativeModel:
     """The model of a run, as a command opens it."""
-    return sampling.require_generative(rundir.find(str(run)).read().model, run.name).eval()
+    return ability.generator(rundir.find(str(run)).read().model, run.name).eval()
 
 
 @contextmanager

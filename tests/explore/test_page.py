@@ -202,7 +202,7 @@ def test_points_lie_where_their_codes_do_and_show_their_originals(
         assert page.inner_text("#tip") == name_of(digits, index)
         shown = pixels_of(page, "#tip canvas")
         np.testing.assert_array_equal(shown, digits.test.images(np.array([index]))[0, 0].numpy())
-        drawn = page.evaluate(
+        around = page.evaluate(
             """([x, y]) => {
                 const canvas = document.querySelector("#map-canvas");
                 const box = canvas.getBoundingClientRect();
@@ -211,7 +211,7 @@ def test_points_lie_where_their_codes_do_and_show_their_originals(
             }""",
             [x + across, y - up],
         )
-        pixels = np.array(drawn).reshape(25, 4)
+        pixels = np.array(around).reshape(25, 4)
         assert (pixels[:, 3] > 100).any(), "nothing is drawn there"
 
 
