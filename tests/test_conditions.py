@@ -189,8 +189,9 @@ def test_seeds_have_attributes_of_their_own() -> None:
     assert drawn.mean(0).tolist() == pytest.approx([0.9, 0.2], abs=0.04)
     assert set(drawn.unique().tolist()) == {0, 1}
     assert torch.equal(sampling.seed_conditions(told, [1999]), drawn[1999:])
-    noise = sampling.noise(range(2000), 20)
-    assert abs(torch.corrcoef(torch.stack([noise[:, 0], drawn[:, 1]]))[0, 1]) < 0.08
+    sizes = sampling.noise(range(2000), 20).abs()  # of which a normal number's first uniform one decides
+    together = torch.corrcoef(torch.cat([sizes, drawn], 1).T)[:20, 20:]
+    assert together.abs().max() < 0.12
 
 
 def test_named_attributes_change_and_others_stay(genkit: Genkit, faces_run: Path, tmp_path: Path) -> None:
