@@ -265,7 +265,7 @@ def test_a_model_that_breaks_is_told_of_though_its_flags_are_kept(fresh: Fresh, 
     mine = package / "models" / "mine.py"
     write(mine, mine.read_text().replace("from torch import nn", "from torch import nothing"))
     ended = fresh("train", "mine", "--help")
-    assert ended.code == 1
+    assert ended.code == 2
     assert "models/mine.py can't be loaded" in ended.err
 
 
