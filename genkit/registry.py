@@ -593,7 +593,7 @@ def place_in(error: BaseException, offers: list[Offer]) -> str | None:
             module = str(frame.f_globals.get("__name__"))
             for package, offer in packages.items():
                 if module == package or module.startswith(f"{package}."):
-                    whose = "" if offer.package is None else f" of {offer.package}"
+                    whose = "" if offer.package in (None, GENKIT) else f" of {offer.package}"
                     return f"{Path(frame.f_code.co_filename).name}{whose}, line {line}"
         seen = seen.__cause__
     return None

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from strangers import TINY, write_file
 
+from genkit import registry
 from genkit.contract import ImageShape
 from genkit.testing import Contract, contract
 
@@ -143,6 +144,12 @@ FURTHER = {
     "a weight that is no parameter": [("self.decoder(z)", "self.decoder(z + self.shift)")],
 }
 NUMBERS = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is typed here is known to no other test."""
+    monkeypatch.setattr(registry, "_typed", {})
 
 
 def written(tmp_path: Path, source: str) -> type[Contract]:
