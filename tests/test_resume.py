@@ -15,6 +15,7 @@ from endurance.harness import result_of
 
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset
+from genkit.files import remove_folder
 from genkit.keep import checkpoint, config, rundir
 from genkit.keep.rundir import RunDirectory
 
@@ -184,7 +185,7 @@ def test_initial_weights_survive_a_kill_before_the_first_checkpoint(
     new = Path(genkit(*command, "--init-from", run, "--epochs", "1", "--json").json["run"])
     before = result_of(new)
     for path in (new / "checkpoints").iterdir():
-        rundir.remove_folder(path)
+        remove_folder(path)
     assert genkit("train", "--resume", new).code == 0
     assert result_of(new) == before
 

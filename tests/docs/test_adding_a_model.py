@@ -71,7 +71,7 @@ def test_from_an_empty_folder_to_an_installed_package(environment: dict[str, str
     assert [list(each) for each in providers] == [["file", "sha256"], ["file", "sha256"], ["package", "version"]]
     assert providers[-1] == {"package": "genkit-denoising", "version": "0.1.0"}
     listed = [line.split() for line in done.stdout.splitlines() if line.startswith("denoising ")]
-    assert [line[1:3] for line in listed] == [["encodes,", "generates,"]] * 2
+    assert [line[1:4] for line in listed] == [["encodes,", "generates,", "features"]] * 2
     assert " passed" in done.stdout
     assert list((runs[0] / "pictures").glob("reconstruct*.png"))
 
