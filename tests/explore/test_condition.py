@@ -316,7 +316,9 @@ def test_a_page_without_a_condition_has_no_chooser(
     open_page: Open, vae_run: Path, told_run: Path, tmp_path: Path
 ) -> None:
     with serving(vae_run) as address:
-        assert open_page(address).is_hidden("#told")
+        page = open_page(address)
+        with answered(page):
+            assert page.is_hidden("#told")
 
 
 def test_the_file_shows_its_one_class(open_page: Open, genkit: Genkit, told_run: Path, tmp_path: Path) -> None:
