@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genkit.step.training import TrainingState
+from genkit.step.training import UNNAMED, TrainingState
 
 
 def pending_tensors(pending: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -38,7 +38,7 @@ def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def optimizer_tensors(state: TrainingState) -> dict[str, Tensor]:
     """The optimisers' state: `optimizer/critic/3/exp_avg` is of the critic's fourth parameter."""
     return {
-        f"optimizer/{phase.name or 'model'}/{index}/{name}": value
+        f"optimizer/{phase.name or UNNAMED}/{index}/{name}": value
         for phase, optimizer in zip(state.phases, state.optimizers, strict=True)
         for index, values in optimizer.state.items()
         for name, value in values.items()
@@ -54,7 +54,7 @@ def restore_optimizers(state: TrainingState, tensors: Mapping[str, Tensor]) -> N
         ValueError: when there are others than the parameters', or of another shape or type.
     """
     for phase, optimizer in zip(state.phases, state.optimizers, strict=True):
-        found = part_of(tensors, f"optimizer/{phase.name or 'model'}")
+        found = part_of(tensors, f"optimizer/{phase.name or UNNAMED}")
         remembered: dict[int, dict[str, Tensor]] = {}
         for index, parameter in enumerate(optimizer.parameters):
             own = {name.partition("/")[2]: each for name, each in found.items() if name.startswith(f"{index}/")}

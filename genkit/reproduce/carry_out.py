@@ -15,7 +15,7 @@ import torch
 from genkit import data, device, options, registry
 from genkit.data import few
 from genkit.data.dataset import Dataset
-from genkit.errors import CheckpointError, UsageError
+from genkit.errors import CheckpointError, ModelError, UsageError
 from genkit.files import from_json, read_plain
 from genkit.keep import checkpoint, config, description, rundir
 from genkit.keep.config import Config
@@ -161,7 +161,7 @@ class Shelf:
         if path not in self.known:
             try:
                 self.known[path] = config.read(path)
-            except CheckpointError:
+            except (CheckpointError, ModelError):  # of a model that isn't here, say
                 self.known[path] = None
         return self.known[path]
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from genkit.errors import CheckpointError
+from genkit.errors import CheckpointError, ModelError
 from genkit.run.curves import Curves
 from genkit.step.distributed import Team
 
@@ -90,7 +90,11 @@ class Ledger:
             return {}
         names = list(self.pending[0])
         if any(metrics.keys() != self.pending[0].keys() for metrics in self.pending):
-            raise CheckpointError("the run's checkpoint holds metrics that this model doesn't have; start a new run")
+            other = next(set(metrics) ^ set(names) for metrics in self.pending if metrics.keys() != set(names))
+            raise ModelError(
+                f"the model logs other metrics in one step than in the next, {', '.join(sorted(other))[:200]}; a phase "
+                "logs the same in every step (or the run was begun by a version of it that did so: start a new run)"
+            )
         table = torch.stack([torch.stack([metrics[name] for name in names]) for metrics in self.pending]).cpu()
         table = self.team.mean(table)
         finite = table.isfinite()

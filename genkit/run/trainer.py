@@ -36,6 +36,7 @@ from genkit.run.preparation import (
 )
 from genkit.run.prior import PriorFit
 from genkit.run.process import log_file, progress_bar, stop_signals
+from genkit.run.rehearsal import rehearse
 from genkit.run.result import Result
 from genkit.run.setup import Setup
 from genkit.run.validation import validate
@@ -69,6 +70,7 @@ def start(config: Config, team: Team | None = None, resumable: bool = True) -> R
     setup.take_initial_weights()
     if not team.leads:
         return Follower(setup).carry_out()
+    rehearse(setup)
     files = {"config.json": config.as_json(), record.ENVIRONMENT: record.environment(setup.where, team.size)}
     directory = RunDirectory.create(
         Path(config.run.out),

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import hardshrink
 
-from genkit.errors import GenkitError
+from genkit.errors import GenkitError, ModelError
 
 #: What stands beside a small second moment's root, as in torch.
 EPSILON = 1e-8
@@ -222,13 +222,15 @@ def make(parameters: Iterable[Tensor], kind: str = "adamw", **arguments: Any) ->
     """The optimiser of that kind; the arguments are those of its class.
 
     Raises:
-        GenkitError: when there is none, or it knows no such argument.
+        ModelError: when there is none, it knows no such argument, or lacks one.
     """
     if kind not in KINDS:
-        raise GenkitError(f"no optimiser is called '{kind}'; there are {', '.join(KINDS)}")
+        raise ModelError(f"no optimiser is called '{kind}'; there are {', '.join(KINDS)}")
     known = list(inspect.signature(KINDS[kind]).parameters)[1:]
     if unknown := [name for name in arguments if name not in known]:
-        raise GenkitError(f"the optimiser {kind} knows no '{unknown[0]}'; it takes {', '.join(known)}")
+        raise ModelError(f"the optimiser {kind} knows no '{unknown[0]}'; it takes {', '.join(known)}")
+    if "lr" not in arguments:
+        raise ModelError(f"the optimiser {kind} of a phase needs its lr")
     return KINDS[kind](parameters, **arguments)
 
 

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from genkit.contract import Batch, Model, Phase, TrainingOptions, scalars
-from genkit.errors import GenkitError, UsageError
+from genkit.errors import ModelError, UsageError
 from genkit.step.optim import Optimizer, make
 
 #: Seldom enough to cost nothing, and so often that, with beta1 at 0.9, no moment comes from `optim.VANISHED` to where
 #: numbers are denormal; with a smaller one it is denormal for a few steps.
 STEPS_BETWEEN_SWEEPS = 64
+#: What a checkpoint calls the optimiser of the phase without a name.
+UNNAMED = "model"
 
 
 class TrainingState:
@@ -35,7 +37,7 @@ class TrainingState:
 
     Raises:
         UsageError: where the run is too short for one of the phases.
-        GenkitError: where the model's phases can't be meant.
+        ModelError: where the model's phases can't be meant.
     """
 
     def __init__(self, model: Model, total_steps: int, steps_per_epoch: int, phases: Sequence[Phase] | None = None):
@@ -176,28 +178,34 @@ def windows(phases: Sequence[Phase], total_steps: int) -> list[range]:
 
     Raises:
         UsageError: where the run is too short for one of them.
-        GenkitError: where two phases have one name, a phase's time or number of steps is none, or there are steps in
-            which nothing would train.
+        ModelError: where two phases have one name; a phase's name, time or number of steps is none, or it has no
+            weights; or there are steps in which nothing would train.
     """
     names = [phase.name for phase in phases]
     if len(set(names)) < len(names):
-        raise GenkitError(f"the model has two phases of one name, of {', '.join(map(repr, names))}; give each its own")
+        raise ModelError(f"the model has two phases of one name, of {', '.join(map(repr, names))}; give each its own")
     for phase in phases:
-        if not (0 <= phase.begins < phase.ends <= 1 and phase.steps >= 1):
-            raise GenkitError(
+        if "/" in phase.name or phase.name == UNNAMED:
+            raise ModelError(f"the model has a phase '{phase.name}'; its name has no slash, and isn't '{UNNAMED}'")
+        if not (0 <= phase.begins <= phase.ends <= 1 and isinstance(phase.steps, int) and phase.steps >= 1):
+            raise ModelError(
                 f"the model's phase '{phase.name}' begins at {phase.begins}, ends at {phase.ends} and takes "
                 f"{phase.steps} steps of a batch; its time lies in the run, from 0 to 1, and it takes at least one"
             )
+        if not any(True for _ in phase.module.parameters()):
+            raise ModelError(
+                f"the model's phase '{phase.name}' has a module without weights, so that nothing can train"
+            )
     found = [phase.window(total_steps) for phase in phases]
     for phase, window in zip(phases, found, strict=True):
-        if not window:
+        if not window and phase.ends > 0:  # one that ends where the run begins is left out on purpose
             raise UsageError(
                 f"the run has {total_steps:,} steps, and none is left for the model's phase '{phase.name}'; give more "
                 "--epochs, or a smaller --batch-size"
             )
     edges = [0, *(window.stop for window in found if window.stop < total_steps)]
     if idle := [edge for edge in edges if not active(found, edge)]:
-        raise GenkitError(f"none of the model's phases trains in step {idle[0]:,}; have one begin where another ends")
+        raise ModelError(f"none of the model's phases trains in step {idle[0]:,}; have one begin where another ends")
     return found
 
 

@@ -59,5 +59,7 @@ def test_what_it_does_not_know_is_refused() -> None:
     weights = list(nn.Linear(1, 1).parameters())
     with pytest.raises(GenkitError, match="no optimiser is called 'adagrad'; there are adamw, sgd, rmsprop"):
         optim.make(weights, "adagrad", lr=0.1)
+    with pytest.raises(GenkitError, match="sgd of a phase needs its lr"):
+        optim.make(weights, "sgd", momentum=0.9)
     with pytest.raises(GenkitError, match="sgd knows no 'betas'; it takes lr, momentum, weight_decay"):
         optim.make(weights, "sgd", lr=0.1, betas=(0.9, 0.999))

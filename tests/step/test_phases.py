@@ -183,6 +183,7 @@ def phase(name: str = "", **time: Any) -> Phase:
         ([(0, 0.5), (0.5, 1)], 7, [range(0, 4), range(4, 7)]),
         ([(0, 1 / 3), (1 / 3, 2 / 3), (2 / 3, 1)], 30, [range(0, 10), range(10, 20), range(20, 30)]),
         ([(0, 0.6), (0.4, 1)], 10, [range(0, 6), range(4, 10)]),
+        ([(0, 0), (0, 1)], 10, [range(0, 0), range(0, 10)]),
     ],
 )
 def test_shares_become_steps(shares: list[tuple[float, float]], steps: int, wanted: list[range]) -> None:
@@ -205,7 +206,13 @@ def test_a_share_of_epochs_is_those_epochs(epochs: int) -> None:
     ("phases", "steps", "error", "said"),
     [
         ([phase("a"), phase("a")], 10, GenkitError, "two phases of one name"),
-        ([phase("a", begins=0.5, ends=0.5)], 10, GenkitError, "'a' begins at 0.5"),
+        ([phase("a"), phase("b", begins=0.5, ends=0.5)], 10, UsageError, "'b'; give more --epochs"),
+        ([phase("a"), phase("b", begins=1, ends=1)], 10, UsageError, "'b'; give more --epochs"),
+        ([phase("a", begins=0.6, ends=0.5)], 10, GenkitError, "'a' begins at 0.6"),
+        ([phase("gan"), phase("gan/critic")], 10, GenkitError, "'gan/critic'; its name has no slash"),
+        ([phase(""), phase("model")], 10, GenkitError, "isn't 'model'"),
+        ([phase("a", steps=2.5)], 10, GenkitError, "takes 2.5 steps"),
+        ([phase("a")._replace(module=nn.ReLU())], 10, GenkitError, "'a' has a module without weights"),
         ([phase("a", ends=1.5)], 10, GenkitError, "ends at 1.5"),
         ([phase("a", steps=0)], 10, GenkitError, "takes 0 steps"),
         ([phase("a", begins=0.2)], 10, GenkitError, "trains in step 0"),
