@@ -248,7 +248,7 @@ def test_what_is_kept_of_a_model_that_has_changed_is_not_used(fresh: Fresh, tmp_
         (mine, '    ] = "torch"\n', f'    ] = "torch"\n{option}', LONG_AGO + 1, "New. [default: True]"),
         (shared, "LatentDim = 30", "LatentDim = 31", LONG_AGO, "[default: 31; "),  # imported by it
         (package / "contract" / "options.py", "= 1e-3", "= 2e-3", LONG_AGO, "[default: 0.002; "),
-        (package / "options.py", '"metavar": "X"', '"metavar": "Y"', LONG_AGO, "--lr Y Adam"),
+        (package / "options.py", '"metavar": "X"', '"metavar": "Y"', LONG_AGO, "--lr Y Peak"),
     ):
         text = file.read_text(encoding="utf-8")
         assert before in text

@@ -53,18 +53,18 @@ def test_nothing_of_that_name(of):
 
 
 def test_faces_are_drawn_once(of, monkeypatch):
-    from genkit.data import faces
+    from genkit.data import painter
 
-    monkeypatch.setattr(faces, "COUNT", 60)
-    monkeypatch.setattr(faces.draw, "__defaults__", (60, *faces.draw.__defaults__[1:]))
+    monkeypatch.setattr(painter, "COUNT", 60)
+    monkeypatch.setattr(painter.draw, "__defaults__", (60, *painter.draw.__defaults__[1:]))
     with pytest.raises(DataError, match="faces haven't been drawn yet; run `genkit data fetch faces`"):
         verify("faces")
     files = fetch("faces")
     assert [path.name for path in files] == ["attributes.npy", "images.npy", "pack.json", "splits.npy"]
     dataset = of("faces")
     assert dataset.shape == (3, 32, 32)
-    assert dataset.attributes == faces.ATTRIBUTES
-    images, attributes = faces.draw()
+    assert dataset.attributes == painter.ATTRIBUTES
+    images, attributes = painter.draw()
     for split in dataset.splits().values():
         assert (split.images().numpy() == images[split.rows]).all()
         assert (split.attributes.numpy() == attributes[split.rows]).all()

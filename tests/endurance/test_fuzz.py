@@ -468,8 +468,8 @@ def zip_container(folder: Path) -> Reader:
 def toml(folder: Path) -> Reader:
     """Recipes, as `genkit train --config FILE --dry-run` takes them: read, and held against the model's options."""
     from genkit.cli.train import train
-    from genkit.models import names
     from genkit.options import read_recipe
+    from genkit.registry import names
 
     path = folder / "recipe.toml"
     commands = {name: train.get_command(click.Context(train), name) for name in names()}

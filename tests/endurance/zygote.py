@@ -32,6 +32,7 @@ from safetensors.torch import save_file
 import genkit.cli
 import genkit.data.array  # a command loads it, and what it needs, only when it is asked for; here each fork would
 import genkit.data.batches
+import genkit.run.keeper
 import genkit.run.trainer
 import genkit.step.training
 from genkit import registry
@@ -195,7 +196,8 @@ def keep_weights_at(value: list[Any]) -> None:
 
 def fast_clock(factor: float) -> None:
     """The training run's clock goes that much faster: a minute passes in no time."""
-    genkit.run.time = types.SimpleNamespace(monotonic=lambda: factor * time.monotonic())  # type: ignore[assignment]
+    clock = types.SimpleNamespace(monotonic=lambda: factor * time.monotonic())
+    genkit.run.trainer.time = genkit.run.keeper.time = clock  # type: ignore[assignment]
 
 
 def on_disk(_value: bool) -> None:
