@@ -130,15 +130,20 @@ class Offer(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A model that was imported, and of whom: of a file, with the hash of what was imported."""
+    """A model that was imported, from what, and of whom: of a file, with the hash of what was imported."""
 
-    name: str
+    offer: Offer
     kind: type[Model]
     provider: Provider
+
+    @property
+    def name(self) -> str:
+        return self.offer.name
 
 
 _typed: dict[str, Offer] = {}
 _loaded: dict[str, Loaded] = {}  # by module
+_meant: dict[str, tuple[object, Loaded]] = {}  # by name: what it was searched by, and what it has meant since
 _said: set[str] = set()
 
 
@@ -405,6 +410,9 @@ def meant(name: str) -> Offer:
         UsageError: when there is no such model.
         ModelError: when it can't be loaded, as far as that can be known.
     """
+    known = remembered(name)
+    if known is not None:
+        return known.offer
     found = offers()
     if name not in found:
         file = Path(f"{name.replace('-', '_')}.py") if isinstance(name, str) else Path()
@@ -425,21 +433,44 @@ def require_again(name: str, provider: Provider | None) -> None:
     Raises:
         UsageError, ModelError: with what to do about it.
     """
+    if remembered(name) is not None:
+        return
     if provider not in (None, GENKIT) and name not in offers():
         raise ModelError(how_to_get(name, provider))
     meant(name)
 
 
 def load(name: str) -> Loaded:
-    """Import a model, once a process.
+    """Import a model, once a process: from then on it isn't looked for again, whatever becomes of its file.
 
     Raises:
         UsageError, ModelError: as `find`.
     """
-    offer = meant(name)
+    return remembered(name) or imported(meant(name))
+
+
+def imported(offer: Offer) -> Loaded:
+    """What an offer holds, which is what its name means from now on.
+
+    Raises:
+        ModelError: as `loaded_from`.
+    """
     if offer.module not in _loaded:
         _loaded[offer.module] = loaded_from(offer)
-    return _loaded[offer.module]
+    loaded = _loaded[offer.module]
+    _meant[offer.name] = searched_by(offer.name), loaded
+    return loaded
+
+
+def remembered(name: str) -> Loaded | None:
+    """What a name has meant in this process; None before it is loaded, or where a person means another by now."""
+    searched, loaded = _meant.get(name, (None, None))
+    return loaded if searched == searched_by(name) else None
+
+
+def searched_by(name: str) -> object:
+    """What a person says of where a model lies: the variable, and a path that was typed."""
+    return os.environ.get(VARIABLE), _typed.get(name)
 
 
 def warn_of_clashes() -> None:
@@ -472,7 +503,7 @@ def loaded_from(offer: Offer) -> Loaded:
                 module = import_file(offer.module, offer.file)
             else:
                 provider, module = offer.package, importlib.import_module(offer.module)
-        return Loaded(offer.name, model_in(module, offer), provider)
+        return Loaded(offer, model_in(module, offer), provider)
     except ModelError:
         raise
     except (Exception, SystemExit) as error:
@@ -554,7 +585,8 @@ def shown(offer: Offer) -> str:
 
 def shown_by_name(name: str) -> str:
     """The same of the model that is meant by a name; the name itself where there is none."""
-    found = offers().get(name)
+    known = remembered(name)
+    found = [known.offer] if known else offers().get(name)
     return shown(found[0]) if found else name
 
 
@@ -573,7 +605,7 @@ def reason(error: BaseException, offer: Offer) -> str:
 
 def fault_of(error: BaseException) -> str | None:
     """Where code from outside was when it failed: "my_model.py, line 12"; None where none of it was at work."""
-    strangers = [each for each, *_ in offers().values() if each.package != GENKIT and each.module in _loaded]
+    strangers = [each.offer for each in _loaded.values() if each.offer.package != GENKIT]
     return place_in(error, strangers) if strangers else None
 
 

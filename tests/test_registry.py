@@ -29,7 +29,7 @@ def marking(mark: Path) -> str:
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process of its own."""
     monkeypatch.delenv(registry.VARIABLE, raising=False)
-    for name in ("_typed", "_loaded"):
+    for name in ("_typed", "_loaded", "_meant"):
         monkeypatch.setattr(registry, name, {})
     monkeypatch.setattr(registry, "_said", set())
 
@@ -176,6 +176,7 @@ def test_a_path_wins_over_a_folder_and_a_folder_over_a_package(
     install(site, "acme-models", "1.2", "tiny = acme_models", {"acme_models.py": TINY})
     assert registry.find("tiny").__module__ == "acme_models"
     assert not caplog.records
+    registry._meant.clear()  # as in a process of its own
     write_file(folder / "tiny.py")
     assert registry.provider_of("tiny") == registry.File("tiny.py", hashlib.sha256(TINY.encode()).hexdigest())
     assert "that of acme-models 1.2 isn't" in caplog.text
@@ -301,6 +302,23 @@ def test_a_run_says_whose_its_model_is(genkit: Genkit, site: Path, folder: Path,
         assert kept["provider"] == provider
         assert str(folder) not in json.dumps([written, kept])
         assert genkit("info", run, "--json").json["provider"] == provider
+
+
+def test_a_model_is_not_looked_for_again_once_it_is_loaded(genkit: Genkit, folder: Path, tmp_path: Path) -> None:
+    """Its file and its folder may go while it is trained, and another may come."""
+    start = TINY.index("        output = ")
+    gone = "        import shutil\n        shutil.rmtree(__file__.rpartition('/')[0], ignore_errors=True)\n"
+    source = TINY[:start] + gone + TINY[start:]
+    write_file(folder / "tiny.py", source)
+    run = train(genkit, "tiny", tmp_path / "runs")
+    assert not folder.exists()
+    (kept,) = run.glob("checkpoints/*/checkpoint.json")
+    assert json.loads(kept.read_text())["provider"]["sha256"] == hashlib.sha256(source.encode()).hexdigest()
+    loaded = registry.load("tiny")
+    write_file(folder / "tiny.py")
+    assert registry.load("tiny") is loaded
+    registry.add(str(write_file(tmp_path / "elsewhere" / "tiny.py")))
+    assert registry.find("tiny") is not loaded.kind
 
 
 def test_what_is_not_installed_is_asked_for_in_a_line(
