@@ -34,6 +34,8 @@ from genkit.errors import ModelError, UsageError, in_one_line
 from genkit.version import __version__
 
 if TYPE_CHECKING:
+    from importlib.metadata import Distribution
+
     from genkit.contract import Model
 
 logger = logging.getLogger("genkit")
@@ -59,6 +61,11 @@ def require_form(form: str, *texts: str) -> None:
     for text in texts:
         if not re.fullmatch(form, text):
             raise ValueError(f"{ascii(text)[:80]} is no name of a model's package or file, and no version or hash")
+
+
+def in_form(text: str) -> str:
+    """A package's name or version as it may be shown, of whatever it was called."""
+    return re.sub("[^A-Za-z0-9._+!-]+|^[^A-Za-z0-9]+", "-", text).lstrip("._+!-")[:100] or "unknown"
 
 
 @dataclass(frozen=True)
@@ -212,21 +219,81 @@ def in_packages() -> list[Offer]:
 def _entry_points(path: tuple[str, ...]) -> list[Offer]:
     if not any(map(_may_bring_models, path)):
         return []
-    from importlib.metadata import entry_points
+    from importlib.metadata import distributions
 
-    found = []
-    for each in entry_points(group=GROUP):
-        package = Package(each.dist.name, each.dist.version) if each.dist else Package("unknown", "0")
-        file = None if each.attr else file_of(each.module)
-        problem = ""
-        if not NAME.fullmatch(each.name):
-            problem = "a model's name has letters, digits and hyphens alone"
-        elif each.attr:
-            problem = f"its entry point is {each.value}; name the module alone, {each.module}"
-        elif file is None:
-            problem = f"its entry point names the module {each.module}, which isn't there"
-        found.append(Offer(ascii(each.name)[1:-1], each.module, file, package, problem))
+    found, seen = [], set()
+    try:
+        for each in distributions():
+            name, _, version = _place(each).rpartition(".")[0].partition("-")
+            key = re.sub("[-_.]+", "-", name).lower()
+            if key not in seen:  # the first on the path is meant, as Python means it
+                found += _offers_of(each, name, version)
+            seen.add(key or object())
+    except Exception as error:  # whoever finds them may be anybody's
+        say(f"not all packages could be searched for models: {type(error).__name__}: {in_one_line(error)}")
     return found
+
+
+def _place(distribution: Distribution) -> str:
+    """What the folder of a distribution is called, as acme_models-1.2.dist-info; "" where it has none."""
+    return Path(str(getattr(distribution, "_path", ""))).name
+
+
+def _offers_of(distribution: Distribution, name: str, version: str) -> list[Offer]:
+    """The models of one package; of what is wrong with it, each has a problem, and no other package is touched.
+
+    Args:
+        name, version: what its folder says, for a package that doesn't say it itself.
+    """
+    try:
+        lines = _lines_of_group(distribution.read_text("entry_points.txt") or "")
+    except Exception as error:
+        path = getattr(distribution, "_path", None)
+        with suppress(Exception):
+            if path is None or GROUP.encode() in (path / "entry_points.txt").read_bytes():
+                why = f"{type(error).__name__}: {in_one_line(error)}"
+                say(f"the models of {in_form(name)} aren't found, for its entry_points.txt can't be read: {why}")
+        return []
+    if not lines:
+        return []
+    try:
+        said: list[str | None] = [distribution.metadata["Name"], distribution.version]  # whatever their types promise
+        if None in said:
+            raise ValueError("it has no name or no version")
+        package, fault = Package(*map(str, said)), ""
+    except Exception as error:  # none, or one that says neither, or what is no name or version
+        package = Package(in_form(name), in_form(version))
+        fault = f"the METADATA of its package is faulty, {in_one_line(error)}; install the package again"
+    return [_offer_of(line, package, fault) for line in lines]
+
+
+def _lines_of_group(text: str) -> list[str]:
+    """The lines of an entry_points.txt that are in the group of models."""
+    lines, group = [], ""
+    for line in filter(None, map(str.strip, text.splitlines())):
+        if line.startswith("[") and line.endswith("]"):
+            group = line[1:-1].strip()
+        elif group == GROUP and not line.startswith("#"):
+            lines.append(line)
+    return lines
+
+
+def _offer_of(line: str, package: Package, fault: str) -> Offer:
+    """The model of a line `name = module`; with `fault` as its problem, if there is one."""
+    name, equals, value = map(str.strip, line.partition("="))
+    whole = re.fullmatch(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*)(\s*:.*)?(\s*\[.*\])?", value)
+    module = whole[1] if whole else ""
+    file = file_of(module) if whole and not whole[2] else None
+    problem = fault
+    if not NAME.fullmatch(name):
+        problem = "a model's name has letters, digits and hyphens alone"
+    elif not equals or not whole:
+        problem = f"its entry point is {ascii(line)[1:-1][:200]}; write it as {name} = MODULE"
+    elif whole[2]:
+        problem = f"its entry point is {ascii(value)[1:-1][:200]}; name the module alone, {module}"
+    elif file is None and not fault:
+        problem = f"its entry point names the module {module}, which isn't there"
+    return Offer(ascii(name)[1:-1][:80], module, file, package, problem)
 
 
 def _may_bring_models(folder: str) -> bool:
@@ -260,8 +327,11 @@ def file_of(module: str) -> Path | None:
     for part in parts:
         endings = (f"{part}{suffix}" for suffix in all_suffixes())
         names = [str(Path(part, "__init__.py")), *endings]
-        file = next((path for folder in folders for name in names if (path := folder / name).is_file()), None)
-        folders = [path for folder in folders if (path := folder / part).is_dir()]
+        try:
+            file = next((path for folder in folders for name in names if (path := folder / name).is_file()), None)
+            folders = [path for folder in folders if (path := folder / part).is_dir()]
+        except OSError:  # too long a name
+            return None
     return file
 
 
@@ -604,9 +674,15 @@ def reason(error: BaseException, offer: Offer) -> str:
 
 
 def fault_of(error: BaseException) -> str | None:
-    """Where code from outside was when it failed: "my_model.py, line 12"; None where none of it was at work."""
+    """Where code from outside was when it failed: "my_model.py, line 12"; None where none of it was at work.
+
+    It raises nothing and looks for nothing: it is asked while another fault is being told.
+    """
     strangers = [each.offer for each in _loaded.values() if each.offer.package != GENKIT]
-    return place_in(error, strangers) if strangers else None
+    try:
+        return place_in(error, strangers) if strangers else None
+    except Exception:  # by what a module says of itself, its __name__ for one
+        return None
 
 
 def blamed(error: BaseException) -> str:

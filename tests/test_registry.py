@@ -259,6 +259,60 @@ def test_a_package_that_cannot_be_loaded_is_named(genkit: Genkit, site: Path) ->
     assert "its entry point names the module zenith.nowhere, which isn't there" in outcome.err
 
 
+METADATA = "Metadata-Version: 2.1\nName: acme-models\nVersion: 1.2\n"
+
+
+@pytest.mark.parametrize(
+    ("entry", "metadata", "says"),
+    [
+        (b"mine = my-models.gan", METADATA, "its entry point is mine = my-models.gan; write it as mine = MODULE"),
+        (b"mine =", METADATA, "its entry point is mine =; write it"),
+        (b"mine", METADATA, "its entry point is mine; write it"),
+        (b"mine = acme_models:Tiny", METADATA, "name the module alone, acme_models"),
+        (b"mine = " + b"a" * 300 + b"." + b"b" * 300, METADATA, "which isn't there"),
+        (b"mine = acme_models # \xff", METADATA, None),
+        (
+            b"mine = acme_models",
+            METADATA.replace("1.2", "1.0 beta"),
+            "the METADATA of its package is faulty, '1.0 beta",
+        ),
+        (b"mine = acme_models", METADATA.replace("Name", "Nom"), "the METADATA of its package is faulty"),
+        (b"mine = acme_models", None, "the METADATA of its package is faulty"),
+    ],
+)
+def test_a_faulty_package_takes_nothing_along(
+    genkit: Genkit, site: Path, entry: bytes, metadata: str | None, says: str | None
+) -> None:
+    """Neither another's models, nor its own that are whole, nor what is said of another fault."""
+    install(site, "zenith", "3", "whole = zenith", {"zenith.py": TINY})
+    install(site, "acme-models", "1.2", "", {"acme_models.py": TINY})
+    info = site / "acme_models-1.2.dist-info"
+    (info / "entry_points.txt").write_bytes(b"[console_scripts]\nx = y:z\n[genkit.models]\n" + entry + b"\n")
+    (info / "METADATA").unlink() if metadata is None else (info / "METADATA").write_text(metadata)
+    outcome = genkit("train", "whole", "-n")
+    assert outcome.code == 0
+    assert genkit("train", "--help").code == genkit("models").code == 0
+    if says is None:
+        assert "the models of acme_models aren't found, for its entry_points.txt can't be read" in outcome.err
+    else:
+        outcome = genkit("train", "mine", "-n")
+        assert outcome.code == 2
+        assert outcome.err.startswith("genkit: the model mine can't be loaded: ")
+        assert says in outcome.err
+        assert len(outcome.err.strip().splitlines()) == 1
+    assert "Traceback" not in outcome.err
+    registry.find("whole")
+    assert registry.fault_of(ValueError()) is None
+
+
+def test_a_fault_is_told_of_without_a_search(genkit: Genkit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what broke the search would break the telling."""
+    monkeypatch.setattr(registry, "offers", lambda: 1 / 0)
+    outcome = genkit("train", "--help")
+    assert outcome.code == 1
+    assert "a fault in genkit/registry.py" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("path", "says"),
     [
