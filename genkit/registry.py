@@ -175,11 +175,13 @@ def offers() -> dict[str, list[Offer]]:
                 continue
             files.add(place)
         found.setdefault(offer.name, []).append(offer)
-    for name, (first, *others) in found.items():
-        if others and first.package not in (None, GENKIT):
-            both = " and of ".join(sorted(each.whose for each in (first, *others)))
+    for name, every in found.items():
+        fit, unfit = [each for each in every if not each.problem], [each for each in every if each.problem]
+        if len(fit) > 1 and fit[0].package not in (None, GENKIT):
+            both = " and of ".join(sorted(each.whose for each in fit))
             problem = f"several packages have a model of this name, {both}; uninstall all but one"
-            found[name] = [each._replace(problem=problem) for each in (first, *others)]
+            fit = [each._replace(problem=problem) for each in fit]
+        found[name] = fit + unfit
     return found
 
 
@@ -203,11 +205,15 @@ def of_file(path: Path) -> Offer:
 def in_variable() -> Iterator[Offer]:
     """The models in the folders of GENKIT_MODELS."""
     for each in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
-        folder = Path(each).expanduser().resolve()
-        if folder.is_dir():
+        try:
+            folder = Path(each).expanduser().resolve()
+            there = folder.is_dir()
+        except (OSError, RuntimeError):  # nobody has such a name, as in ~nobody/models; too long; links in a circle
+            there = False
+        if there:
             yield from in_folder(folder)
         else:
-            say(f"{VARIABLE} names {each}, which is no folder")
+            say(f"{VARIABLE} names {each if each.isprintable() else ascii(each)}, which is no folder")
 
 
 def in_packages() -> list[Offer]:
@@ -372,9 +378,13 @@ def add(path: str) -> str:
     Raises:
         ModelError: when there is no such file, or its model would have a name that is taken.
     """
-    file = Path(path).expanduser()
-    file = file.parent.resolve() / file.name
-    if not file.is_file():
+    try:
+        file = Path(path).expanduser()
+        file = file.parent.resolve() / file.name
+        there = file.is_file()
+    except (OSError, RuntimeError):  # nobody has such a name, as in ~nobody/x.py; too long; links in a circle
+        there = False
+    if not there:
         raise ModelError(f"there is no file {path}; give a model's name, or its file")
     if file.suffix != ".py":
         raise ModelError(f"{path} is no model: a model's file ends in .py")
@@ -414,8 +424,13 @@ def find_again(name: str, provider: Provider | None) -> type[Model]:
         UsageError: as `find`.
         ModelError: when it isn't here, with what to do about it; or it can't be loaded.
     """
-    require_again(name, provider)
-    loaded = load(name)
+    loaded = remembered(name)
+    if loaded is None or loaded.provider != provider:
+        same = same_file(name, provider)
+        loaded = imported(same) if same else loaded
+    if loaded is None:
+        require_again(name, provider)
+        loaded = load(name)
     before, now = provider, loaded.provider
     if isinstance(before, File) and isinstance(now, File):
         if before != now:
@@ -426,15 +441,31 @@ def find_again(name: str, provider: Provider | None) -> type[Model]:
     return loaded.kind
 
 
+def same_file(name: str, provider: Provider | None) -> Offer | None:
+    """Of several models of a name, the file that is to the byte the one that a run was trained with.
+
+    None where there is none, and where a person has typed a path, which is meant whatever it holds.
+    """
+    if not isinstance(provider, File) or name in _typed:
+        return None
+    for offer in offers().get(name, ()):
+        if offer.package is None and offer.file is not None and not offer.problem:
+            with suppress(OSError):
+                if hashlib.sha256(offer.file.read_bytes()).hexdigest() == provider.sha256:
+                    return offer
+    return None
+
+
 def how_to_get(name: str, provider: Provider) -> str:
     """What to do for a model that isn't here. Of what a checkpoint says, only what has the form of a name is shown."""
+    name = name if isinstance(name, str) and NAME.fullmatch(name) else ascii(name)[:80]
     if isinstance(provider, File):
         return (
             f"the model {name} isn't here; it was trained from a file {provider.file}: name the folder that has it "
             f"with {VARIABLE}=FOLDER, or give it to train, as in genkit train FOLDER/{provider.file} --resume RUN"
         )
     if provider.package == GENKIT.package:
-        return f"the model {name} comes with genkit {provider.version}, and this is {GENKIT}: pip install -U genkit"
+        return f"the model {name} comes with genkit {provider.version}, and this is {GENKIT}: update genkit"
     return (
         f"the model {name} isn't here; it was trained with the package {provider}: if you trust that, "
         f"pip install {provider.package}"
@@ -486,7 +517,7 @@ def meant(name: str) -> Offer:
     found = offers()
     if name not in found:
         file = Path(f"{name.replace('-', '_')}.py") if isinstance(name, str) else Path()
-        here = file.stem.isidentifier() and file.is_file()
+        here = len(file.name) < 100 and file.stem.isidentifier() and file.is_file()
         hint = f"; for the file that lies here, give its path: ./{file}" if here else ""
         raise UsageError(f"no model is called {ascii(name)[:80]}; there are {', '.join(found)}{hint}")
     offer, *others = found[name]
@@ -503,7 +534,7 @@ def require_again(name: str, provider: Provider | None) -> None:
     Raises:
         UsageError, ModelError: with what to do about it.
     """
-    if remembered(name) is not None:
+    if remembered(name) is not None or same_file(name, provider) is not None:
         return
     if provider not in (None, GENKIT) and name not in offers():
         raise ModelError(how_to_get(name, provider))

@@ -135,6 +135,10 @@ def test_a_folder_that_is_not_there_is_said_and_stops_nothing(
     outcome = genkit("train", "--help")
     assert outcome.code == 0
     assert outcome.err.count("nowhere, which is no folder") == 1
+    monkeypatch.setenv(registry.VARIABLE, f"~nobody-of-this-name/x:{'x' * 5000}")
+    outcome = genkit("train", "--help")
+    assert outcome.code == 0
+    assert outcome.err.count("~nobody-of-this-name/x, which is no folder") == 1
 
 
 def test_files_are_imported_apart_from_all_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +193,15 @@ def test_a_file_that_is_typed_and_in_a_folder_is_one(folder: Path, caplog: pytes
     registry.add(str(write_file(folder / "tiny.py")))
     registry.find("tiny")
     assert not caplog.records
+
+
+def test_what_is_no_model_is_not_in_the_way_of_one(folder: Path, site: Path) -> None:
+    write_file(folder / "my-model.py")
+    write_file(folder / "my_model.py")
+    assert sys.modules[registry.find("my-model").__module__].__file__ == str(folder / "my_model.py")
+    install(site, "acme-models", "1.2", "tiny = acme_models:Tiny", {"acme_models.py": TINY})
+    install(site, "zenith", "3", "tiny = zenith", {"zenith.py": TINY})
+    assert registry.find("tiny").__module__ == "zenith"
 
 
 def test_two_packages_of_one_name_are_refused_and_nothing_else_is(genkit: Genkit, site: Path) -> None:
@@ -318,6 +331,8 @@ def test_a_fault_is_told_of_without_a_search(genkit: Genkit, monkeypatch: pytest
     [
         ("./nothing.py", "there is no file ./nothing.py"),
         ("models/", "there is no file models/"),
+        ("~nobody-of-this-name/x.py", "there is no file ~nobody-of-this-name/x.py"),
+        ("x" * 300 + ".py", "there is no file xxx"),
         ("notes/tiny.txt", "a model's file ends in .py"),
         ("my tiny.py", "'my tiny' is no name of a Python module"),
     ],
@@ -419,6 +434,29 @@ def test_a_file_that_has_changed_is_said_and_used_where_the_weights_fit(
     assert "its weights aren't those of the model that it describes" in refused.err
 
 
+def test_of_several_files_the_one_that_was_trained_with_is_used(
+    genkit: Genkit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And trained with, when the run goes on."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    write_file(
+        one / "tiny.py", TINY.replace("latent_dim: contract.LatentDim = 4", "latent_dim: contract.LatentDim = 5")
+    )
+    write_file(other / "tiny.py")
+    monkeypatch.setenv(registry.VARIABLE, str(other))
+    run = train(genkit, "tiny", tmp_path / "runs")
+    for command in (["sample", run, "--seeds", "0-3"], ["info", run], ["train", "--resume", run, "--epochs", "2"]):
+        monkeypatch.setattr(registry, "_meant", {})
+        monkeypatch.setenv(registry.VARIABLE, f"{one}:{other}")
+        outcome = genkit(*command)
+        assert outcome.code == 0
+        assert "warning" not in outcome.err
+    kept = json.loads((run / "checkpoints" / "000016" / "checkpoint.json").read_text())
+    assert kept["provider"]["sha256"] == hashlib.sha256(TINY.encode()).hexdigest()
+    monkeypatch.setattr(registry, "_meant", {})
+    assert registry.provider_of("tiny").sha256 != kept["provider"]["sha256"]
+
+
 def test_a_model_of_another_package_is_said_too(
     genkit: Genkit, folder: Path, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -478,6 +516,17 @@ def test_a_provider_is_a_name_and_nothing_else(tmp_path: Path, provider: object)
     with pytest.raises(CheckpointError) as error:
         checkpoint.read(rewritten(saved, model="other", provider=provider))
     assert "pip install" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "a\nb", "x" * 1000])
+def test_a_name_that_is_none_is_not_printed_as_it_is(name: str) -> None:
+    for provider in (registry.File("tiny.py", "0" * 64), registry.Package("a", "1"), registry.Package("genkit", "99")):
+        with pytest.raises(ModelError) as error:
+            registry.require_again(name, provider)
+        assert str(error.value).isprintable()
+        assert len(str(error.value)) < 300
+        assert "install genkit" not in str(error.value)
+        assert "-U genkit" not in str(error.value)
 
 
 def test_a_classifier_on_a_strangers_encoder_says_whose_it_is(
