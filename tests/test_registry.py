@@ -240,10 +240,19 @@ FAULTS = {
         TINY.replace("LatentDim = 4", "LatentDim = 4\n        seed: int = 0"),
         "its option seed is one of genkit's own",
     ),
+    "a flag of every command": (
+        TINY.replace("LatentDim = 4", "LatentDim = 4\n        json: int = 0"),
+        "its option json is one of genkit's own",
+    ),
+    "a recipe's word": (
+        TINY.replace("LatentDim = 4", "LatentDim = 4\n        model: str = ''"),
+        "its option model is one of genkit's own",
+    ),
     "plain import": ("import _beside\n", "write `from . import _beside`"),
 }
 
 
+@pytest.mark.filterwarnings("ignore:Field name")  # pydantic has a word to say of it, too
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_cannot_be_loaded_is_one_line_and_takes_nothing_along(genkit: Genkit, folder: Path, fault: str) -> None:
     source, says = FAULTS[fault]
@@ -347,6 +356,19 @@ def test_what_is_typed_and_is_no_model_is_one_line(
     assert outcome.code == 2
     assert says in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("typed", ["my_model", "my-model"])
+def test_a_file_that_lies_here_is_pointed_at(
+    genkit: Genkit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    write_file(tmp_path / "my_model.py")
+    monkeypatch.chdir(tmp_path)
+    outcome = genkit("train", typed)
+    assert outcome.code == 2
+    assert f"no model is called '{typed}'" in outcome.err
+    assert "for the file that lies here, give its path: ./my_model.py (see genkit train --help)" in outcome.err
+    assert "lies here" not in genkit("train", "my-mdoel").err
 
 
 # Recorded

@@ -12,7 +12,7 @@ import click
 from genkit import registry
 from genkit.cli.output import emit, json_flag
 from genkit.cli.shared import loading
-from genkit.errors import ModelError
+from genkit.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from genkit.data import DataOptions
@@ -24,6 +24,8 @@ logger = logging.getLogger("genkit")
 
 #: Parameters of the command that a recipe can't set.
 NO_OPTIONS_OF_A_RUN = ("config", "resume", "as_json", "dry_run")
+#: Names that an option of a model can't have: flags of every command, and what a recipe calls the model.
+RESERVED = (*NO_OPTIONS_OF_A_RUN, "json", "model", "debug", "help")
 
 
 class Train(click.Group):
@@ -41,8 +43,11 @@ class Train(click.Group):
             formatter.write_dl(list(registry.names().items()))
 
     def resolve_command(self, context: click.Context, arguments: list[str]) -> Any:
-        if arguments[0] not in registry.names():
-            context.fail(f"no model is called '{arguments[0]}'; there are {', '.join(registry.names())}")
+        if arguments[0] not in registry.offers():
+            try:
+                registry.meant(arguments[0])
+            except UsageError as error:
+                context.fail(str(error))
         return super().resolve_command(context, arguments)
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
@@ -131,7 +136,7 @@ def train_model(name: str) -> click.Command:
     from genkit.keep.config import RunOptions
 
     about = model_flags.of(name)
-    taken = {*DataOptions.model_fields, *RunOptions.model_fields, *NO_OPTIONS_OF_A_RUN, "debug", "help"}
+    taken = {*DataOptions.model_fields, *RunOptions.model_fields, *RESERVED}
     for field in sorted(taken & {each.name for each in about}):
         raise ModelError(f"{registry.shown_by_name(name)}: its option {field} is one of genkit's own; rename it")
     own = options.flags(about)
