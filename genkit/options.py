@@ -126,8 +126,8 @@ def described(name: str, field: FieldInfo) -> Described:
         about = {"kind": "text", "metavar": "N,N,…"}
     return Described(
         name=name,
-        help=field.description,
-        default=shown_default(field),
+        help=field.description and " ".join(field.description.split()),
+        default=" ".join(shown_default(field).split()),
         needs=None if needs is None else str(needs),
         **about,
     )

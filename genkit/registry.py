@@ -34,6 +34,8 @@ from genkit.errors import ModelError, UsageError, in_one_line
 from genkit.version import __version__
 
 if TYPE_CHECKING:
+    from importlib.metadata import Distribution
+
     from genkit.contract import Model
 
 logger = logging.getLogger("genkit")
@@ -59,6 +61,11 @@ def require_form(form: str, *texts: str) -> None:
     for text in texts:
         if not re.fullmatch(form, text):
             raise ValueError(f"{ascii(text)[:80]} is no name of a model's package or file, and no version or hash")
+
+
+def in_form(text: str) -> str:
+    """A package's name or version as it may be shown, of whatever it was called."""
+    return re.sub("[^A-Za-z0-9._+!-]+|^[^A-Za-z0-9]+", "-", text).lstrip("._+!-")[:100] or "unknown"
 
 
 @dataclass(frozen=True)
@@ -130,15 +137,20 @@ class Offer(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A model that was imported, and of whom: of a file, with the hash of what was imported."""
+    """A model that was imported, from what, and of whom: of a file, with the hash of what was imported."""
 
-    name: str
+    offer: Offer
     kind: type[Model]
     provider: Provider
+
+    @property
+    def name(self) -> str:
+        return self.offer.name
 
 
 _typed: dict[str, Offer] = {}
 _loaded: dict[str, Loaded] = {}  # by module
+_meant: dict[str, tuple[object, Loaded]] = {}  # by name: what it was searched by, and what it has meant since
 _said: set[str] = set()
 
 
@@ -163,11 +175,13 @@ def offers() -> dict[str, list[Offer]]:
                 continue
             files.add(place)
         found.setdefault(offer.name, []).append(offer)
-    for name, (first, *others) in found.items():
-        if others and first.package not in (None, GENKIT):
-            both = " and of ".join(sorted(each.whose for each in (first, *others)))
+    for name, every in found.items():
+        fit, unfit = [each for each in every if not each.problem], [each for each in every if each.problem]
+        if len(fit) > 1 and fit[0].package not in (None, GENKIT):
+            both = " and of ".join(sorted(each.whose for each in fit))
             problem = f"several packages have a model of this name, {both}; uninstall all but one"
-            found[name] = [each._replace(problem=problem) for each in (first, *others)]
+            fit = [each._replace(problem=problem) for each in fit]
+        found[name] = fit + unfit
     return found
 
 
@@ -191,11 +205,15 @@ def of_file(path: Path) -> Offer:
 def in_variable() -> Iterator[Offer]:
     """The models in the folders of GENKIT_MODELS."""
     for each in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
-        folder = Path(each).expanduser().resolve()
-        if folder.is_dir():
+        try:
+            folder = Path(each).expanduser().resolve()
+            there = folder.is_dir()
+        except (OSError, RuntimeError):  # nobody has such a name, as in ~nobody/models; too long; links in a circle
+            there = False
+        if there:
             yield from in_folder(folder)
         else:
-            say(f"{VARIABLE} names {each}, which is no folder")
+            say(f"{VARIABLE} names {each if each.isprintable() else ascii(each)}, which is no folder")
 
 
 def in_packages() -> list[Offer]:
@@ -207,21 +225,81 @@ def in_packages() -> list[Offer]:
 def _entry_points(path: tuple[str, ...]) -> list[Offer]:
     if not any(map(_may_bring_models, path)):
         return []
-    from importlib.metadata import entry_points
+    from importlib.metadata import distributions
 
-    found = []
-    for each in entry_points(group=GROUP):
-        package = Package(each.dist.name, each.dist.version) if each.dist else Package("unknown", "0")
-        file = None if each.attr else file_of(each.module)
-        problem = ""
-        if not NAME.fullmatch(each.name):
-            problem = "a model's name has letters, digits and hyphens alone"
-        elif each.attr:
-            problem = f"its entry point is {each.value}; name the module alone, {each.module}"
-        elif file is None:
-            problem = f"its entry point names the module {each.module}, which isn't there"
-        found.append(Offer(ascii(each.name)[1:-1], each.module, file, package, problem))
+    found, seen = [], set()
+    try:
+        for each in distributions():
+            name, _, version = _place(each).rpartition(".")[0].partition("-")
+            key = re.sub("[-_.]+", "-", name).lower()
+            if key not in seen:  # the first on the path is meant, as Python means it
+                found += _offers_of(each, name, version)
+            seen.add(key or object())
+    except Exception as error:  # whoever finds them may be anybody's
+        say(f"not all packages could be searched for models: {type(error).__name__}: {in_one_line(error)}")
     return found
+
+
+def _place(distribution: Distribution) -> str:
+    """What the folder of a distribution is called, as acme_models-1.2.dist-info; "" where it has none."""
+    return Path(str(getattr(distribution, "_path", ""))).name
+
+
+def _offers_of(distribution: Distribution, name: str, version: str) -> list[Offer]:
+    """The models of one package; of what is wrong with it, each has a problem, and no other package is touched.
+
+    Args:
+        name, version: what its folder says, for a package that doesn't say it itself.
+    """
+    try:
+        lines = _lines_of_group(distribution.read_text("entry_points.txt") or "")
+    except Exception as error:
+        path = getattr(distribution, "_path", None)
+        with suppress(Exception):
+            if path is None or GROUP.encode() in (path / "entry_points.txt").read_bytes():
+                why = f"{type(error).__name__}: {in_one_line(error)}"
+                say(f"the models of {in_form(name)} aren't found, for its entry_points.txt can't be read: {why}")
+        return []
+    if not lines:
+        return []
+    try:
+        said: list[str | None] = [distribution.metadata["Name"], distribution.version]  # whatever their types promise
+        if None in said:
+            raise ValueError("it has no name or no version")
+        package, fault = Package(*map(str, said)), ""
+    except Exception as error:  # none, or one that says neither, or what is no name or version
+        package = Package(in_form(name), in_form(version))
+        fault = f"the METADATA of its package is faulty, {in_one_line(error)}; install the package again"
+    return [_offer_of(line, package, fault) for line in lines]
+
+
+def _lines_of_group(text: str) -> list[str]:
+    """The lines of an entry_points.txt that are in the group of models."""
+    lines, group = [], ""
+    for line in filter(None, map(str.strip, text.splitlines())):
+        if line.startswith("[") and line.endswith("]"):
+            group = line[1:-1].strip()
+        elif group == GROUP and not line.startswith("#"):
+            lines.append(line)
+    return lines
+
+
+def _offer_of(line: str, package: Package, fault: str) -> Offer:
+    """The model of a line `name = module`; with `fault` as its problem, if there is one."""
+    name, equals, value = map(str.strip, line.partition("="))
+    whole = re.fullmatch(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*)(\s*:.*)?(\s*\[.*\])?", value)
+    module = whole[1] if whole else ""
+    file = file_of(module) if whole and not whole[2] else None
+    problem = fault
+    if not NAME.fullmatch(name):
+        problem = "a model's name has letters, digits and hyphens alone"
+    elif not equals or not whole:
+        problem = f"its entry point is {ascii(line)[1:-1][:200]}; write it as {name} = MODULE"
+    elif whole[2]:
+        problem = f"its entry point is {ascii(value)[1:-1][:200]}; name the module alone, {module}"
+    elif file is None and not fault:
+        problem = f"its entry point names the module {module}, which isn't there"
+    return Offer(ascii(name)[1:-1][:80], module, file, package, problem)
 
 
 def _may_bring_models(folder: str) -> bool:
@@ -255,8 +333,11 @@ def file_of(module: str) -> Path | None:
     for part in parts:
         endings = (f"{part}{suffix}" for suffix in all_suffixes())
         names = [str(Path(part, "__init__.py")), *endings]
-        file = next((path for folder in folders for name in names if (path := folder / name).is_file()), None)
-        folders = [path for folder in folders if (path := folder / part).is_dir()]
+        try:
+            file = next((path for folder in folders for name in names if (path := folder / name).is_file()), None)
+            folders = [path for folder in folders if (path := folder / part).is_dir()]
+        except OSError:  # too long a name
+            return None
     return file
 
 
@@ -297,9 +378,13 @@ def add(path: str) -> str:
     Raises:
         ModelError: when there is no such file, or its model would have a name that is taken.
     """
-    file = Path(path).expanduser()
-    file = file.parent.resolve() / file.name
-    if not file.is_file():
+    try:
+        file = Path(path).expanduser()
+        file = file.parent.resolve() / file.name
+        there = file.is_file()
+    except (OSError, RuntimeError):  # nobody has such a name, as in ~nobody/x.py; too long; links in a circle
+        there = False
+    if not there:
         raise ModelError(f"there is no file {path}; give a model's name, or its file")
     if file.suffix != ".py":
         raise ModelError(f"{path} is no model: a model's file ends in .py")
@@ -339,8 +424,13 @@ def find_again(name: str, provider: Provider | None) -> type[Model]:
         UsageError: as `find`.
         ModelError: when it isn't here, with what to do about it; or it can't be loaded.
     """
-    require_again(name, provider)
-    loaded = load(name)
+    loaded = remembered(name)
+    if loaded is None or loaded.provider != provider:
+        same = same_file(name, provider)
+        loaded = imported(same) if same else loaded
+    if loaded is None:
+        require_again(name, provider)
+        loaded = load(name)
     before, now = provider, loaded.provider
     if isinstance(before, File) and isinstance(now, File):
         if before != now:
@@ -351,15 +441,31 @@ def find_again(name: str, provider: Provider | None) -> type[Model]:
     return loaded.kind
 
 
+def same_file(name: str, provider: Provider | None) -> Offer | None:
+    """Of several models of a name, the file that is to the byte the one that a run was trained with.
+
+    None where there is none, and where a person has typed a path, which is meant whatever it holds.
+    """
+    if not isinstance(provider, File) or name in _typed:
+        return None
+    for offer in offers().get(name, ()):
+        if offer.package is None and offer.file is not None and not offer.problem:
+            with suppress(OSError):
+                if hashlib.sha256(offer.file.read_bytes()).hexdigest() == provider.sha256:
+                    return offer
+    return None
+
+
 def how_to_get(name: str, provider: Provider) -> str:
     """What to do for a model that isn't here. Of what a checkpoint says, only what has the form of a name is shown."""
+    name = name if isinstance(name, str) and NAME.fullmatch(name) else ascii(name)[:80]
     if isinstance(provider, File):
         return (
             f"the model {name} isn't here; it was trained from a file {provider.file}: name the folder that has it "
             f"with {VARIABLE}=FOLDER, or give it to train, as in genkit train FOLDER/{provider.file} --resume RUN"
         )
     if provider.package == GENKIT.package:
-        return f"the model {name} comes with genkit {provider.version}, and this is {GENKIT}: pip install -U genkit"
+        return f"the model {name} comes with genkit {provider.version}, and this is {GENKIT}: update genkit"
     return (
         f"the model {name} isn't here; it was trained with the package {provider}: if you trust that, "
         f"pip install {provider.package}"
@@ -405,10 +511,13 @@ def meant(name: str) -> Offer:
         UsageError: when there is no such model.
         ModelError: when it can't be loaded, as far as that can be known.
     """
+    known = remembered(name)
+    if known is not None:
+        return known.offer
     found = offers()
     if name not in found:
         file = Path(f"{name.replace('-', '_')}.py") if isinstance(name, str) else Path()
-        here = file.stem.isidentifier() and file.is_file()
+        here = len(file.name) < 100 and file.stem.isidentifier() and file.is_file()
         hint = f"; for the file that lies here, give its path: ./{file}" if here else ""
         raise UsageError(f"no model is called {ascii(name)[:80]}; there are {', '.join(found)}{hint}")
     offer, *others = found[name]
@@ -425,21 +534,44 @@ def require_again(name: str, provider: Provider | None) -> None:
     Raises:
         UsageError, ModelError: with what to do about it.
     """
+    if remembered(name) is not None or same_file(name, provider) is not None:
+        return
     if provider not in (None, GENKIT) and name not in offers():
         raise ModelError(how_to_get(name, provider))
     meant(name)
 
 
 def load(name: str) -> Loaded:
-    """Import a model, once a process.
+    """Import a model, once a process: from then on it isn't looked for again, whatever becomes of its file.
 
     Raises:
         UsageError, ModelError: as `find`.
     """
-    offer = meant(name)
+    return remembered(name) or imported(meant(name))
+
+
+def imported(offer: Offer) -> Loaded:
+    """What an offer holds, which is what its name means from now on.
+
+    Raises:
+        ModelError: as `loaded_from`.
+    """
     if offer.module not in _loaded:
         _loaded[offer.module] = loaded_from(offer)
-    return _loaded[offer.module]
+    loaded = _loaded[offer.module]
+    _meant[offer.name] = searched_by(offer.name), loaded
+    return loaded
+
+
+def remembered(name: str) -> Loaded | None:
+    """What a name has meant in this process; None before it is loaded, or where a person means another by now."""
+    searched, loaded = _meant.get(name, (None, None))
+    return loaded if searched == searched_by(name) else None
+
+
+def searched_by(name: str) -> object:
+    """What a person says of where a model lies: the variable, and a path that was typed."""
+    return os.environ.get(VARIABLE), _typed.get(name)
 
 
 def warn_of_clashes() -> None:
@@ -472,7 +604,7 @@ def loaded_from(offer: Offer) -> Loaded:
                 module = import_file(offer.module, offer.file)
             else:
                 provider, module = offer.package, importlib.import_module(offer.module)
-        return Loaded(offer.name, model_in(module, offer), provider)
+        return Loaded(offer, model_in(module, offer), provider)
     except ModelError:
         raise
     except (Exception, SystemExit) as error:
@@ -554,7 +686,8 @@ def shown(offer: Offer) -> str:
 
 def shown_by_name(name: str) -> str:
     """The same of the model that is meant by a name; the name itself where there is none."""
-    found = offers().get(name)
+    known = remembered(name)
+    found = [known.offer] if known else offers().get(name)
     return shown(found[0]) if found else name
 
 
@@ -572,9 +705,15 @@ def reason(error: BaseException, offer: Offer) -> str:
 
 
 def fault_of(error: BaseException) -> str | None:
-    """Where code from outside was when it failed: "my_model.py, line 12"; None where none of it was at work."""
-    strangers = [each for each, *_ in offers().values() if each.package != GENKIT and each.module in _loaded]
-    return place_in(error, strangers) if strangers else None
+    """Where code from outside was when it failed: "my_model.py, line 12"; None where none of it was at work.
+
+    It raises nothing and looks for nothing: it is asked while another fault is being told.
+    """
+    strangers = [each.offer for each in _loaded.values() if each.offer.package != GENKIT]
+    try:
+        return place_in(error, strangers) if strangers else None
+    except Exception:  # by what a module says of itself, its __name__ for one
+        return None
 
 
 def blamed(error: BaseException) -> str:

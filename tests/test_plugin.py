@@ -41,6 +41,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     registry._entry_points.cache_clear()
     yield folder / "site"
     sys.path.remove(str(folder / "site"))
+    registry._meant.clear()
     registry._entry_points.cache_clear()
     for name in [each for each in sys.modules if each.partition(".")[0] == "strange_models"]:
         del sys.modules[name]

@@ -29,7 +29,7 @@ def marking(mark: Path) -> str:
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process of its own."""
     monkeypatch.delenv(registry.VARIABLE, raising=False)
-    for name in ("_typed", "_loaded"):
+    for name in ("_typed", "_loaded", "_meant"):
         monkeypatch.setattr(registry, name, {})
     monkeypatch.setattr(registry, "_said", set())
 
@@ -135,6 +135,10 @@ def test_a_folder_that_is_not_there_is_said_and_stops_nothing(
     outcome = genkit("train", "--help")
     assert outcome.code == 0
     assert outcome.err.count("nowhere, which is no folder") == 1
+    monkeypatch.setenv(registry.VARIABLE, f"~nobody-of-this-name/x:{'x' * 5000}")
+    outcome = genkit("train", "--help")
+    assert outcome.code == 0
+    assert outcome.err.count("~nobody-of-this-name/x, which is no folder") == 1
 
 
 def test_files_are_imported_apart_from_all_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +180,7 @@ def test_a_path_wins_over_a_folder_and_a_folder_over_a_package(
     install(site, "acme-models", "1.2", "tiny = acme_models", {"acme_models.py": TINY})
     assert registry.find("tiny").__module__ == "acme_models"
     assert not caplog.records
+    registry._meant.clear()  # as in a process of its own
     write_file(folder / "tiny.py")
     assert registry.provider_of("tiny") == registry.File("tiny.py", hashlib.sha256(TINY.encode()).hexdigest())
     assert "that of acme-models 1.2 isn't" in caplog.text
@@ -188,6 +193,15 @@ def test_a_file_that_is_typed_and_in_a_folder_is_one(folder: Path, caplog: pytes
     registry.add(str(write_file(folder / "tiny.py")))
     registry.find("tiny")
     assert not caplog.records
+
+
+def test_what_is_no_model_is_not_in_the_way_of_one(folder: Path, site: Path) -> None:
+    write_file(folder / "my-model.py")
+    write_file(folder / "my_model.py")
+    assert sys.modules[registry.find("my-model").__module__].__file__ == str(folder / "my_model.py")
+    install(site, "acme-models", "1.2", "tiny = acme_models:Tiny", {"acme_models.py": TINY})
+    install(site, "zenith", "3", "tiny = zenith", {"zenith.py": TINY})
+    assert registry.find("tiny").__module__ == "zenith"
 
 
 def test_two_packages_of_one_name_are_refused_and_nothing_else_is(genkit: Genkit, site: Path) -> None:
@@ -226,10 +240,19 @@ FAULTS = {
         TINY.replace("LatentDim = 4", "LatentDim = 4\n        seed: int = 0"),
         "its option seed is one of genkit's own",
     ),
+    "a flag of every command": (
+        TINY.replace("LatentDim = 4", "LatentDim = 4\n        json: int = 0"),
+        "its option json is one of genkit's own",
+    ),
+    "a recipe's word": (
+        TINY.replace("LatentDim = 4", "LatentDim = 4\n        model: str = ''"),
+        "its option model is one of genkit's own",
+    ),
     "plain import": ("import _beside\n", "write `from . import _beside`"),
 }
 
 
+@pytest.mark.filterwarnings("ignore:Field name")  # pydantic has a word to say of it, too
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_cannot_be_loaded_is_one_line_and_takes_nothing_along(genkit: Genkit, folder: Path, fault: str) -> None:
     source, says = FAULTS[fault]
@@ -258,11 +281,67 @@ def test_a_package_that_cannot_be_loaded_is_named(genkit: Genkit, site: Path) ->
     assert "its entry point names the module zenith.nowhere, which isn't there" in outcome.err
 
 
+METADATA = "Metadata-Version: 2.1\nName: acme-models\nVersion: 1.2\n"
+
+
+@pytest.mark.parametrize(
+    ("entry", "metadata", "says"),
+    [
+        (b"mine = my-models.gan", METADATA, "its entry point is mine = my-models.gan; write it as mine = MODULE"),
+        (b"mine =", METADATA, "its entry point is mine =; write it"),
+        (b"mine", METADATA, "its entry point is mine; write it"),
+        (b"mine = acme_models:Tiny", METADATA, "name the module alone, acme_models"),
+        (b"mine = " + b"a" * 300 + b"." + b"b" * 300, METADATA, "which isn't there"),
+        (b"mine = acme_models # \xff", METADATA, None),
+        (
+            b"mine = acme_models",
+            METADATA.replace("1.2", "1.0 beta"),
+            "the METADATA of its package is faulty, '1.0 beta",
+        ),
+        (b"mine = acme_models", METADATA.replace("Name", "Nom"), "the METADATA of its package is faulty"),
+        (b"mine = acme_models", None, "the METADATA of its package is faulty"),
+    ],
+)
+def test_a_faulty_package_takes_nothing_along(
+    genkit: Genkit, site: Path, entry: bytes, metadata: str | None, says: str | None
+) -> None:
+    """Neither another's models, nor its own that are whole, nor what is said of another fault."""
+    install(site, "zenith", "3", "whole = zenith", {"zenith.py": TINY})
+    install(site, "acme-models", "1.2", "", {"acme_models.py": TINY})
+    info = site / "acme_models-1.2.dist-info"
+    (info / "entry_points.txt").write_bytes(b"[console_scripts]\nx = y:z\n[genkit.models]\n" + entry + b"\n")
+    (info / "METADATA").unlink() if metadata is None else (info / "METADATA").write_text(metadata)
+    outcome = genkit("train", "whole", "-n")
+    assert outcome.code == 0
+    assert genkit("train", "--help").code == genkit("models").code == 0
+    if says is None:
+        assert "the models of acme_models aren't found, for its entry_points.txt can't be read" in outcome.err
+    else:
+        outcome = genkit("train", "mine", "-n")
+        assert outcome.code == 2
+        assert outcome.err.startswith("genkit: the model mine can't be loaded: ")
+        assert says in outcome.err
+        assert len(outcome.err.strip().splitlines()) == 1
+    assert "Traceback" not in outcome.err
+    registry.find("whole")
+    assert registry.fault_of(ValueError()) is None
+
+
+def test_a_fault_is_told_of_without_a_search(genkit: Genkit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what broke the search would break the telling."""
+    monkeypatch.setattr(registry, "offers", lambda: 1 / 0)
+    outcome = genkit("train", "--help")
+    assert outcome.code == 1
+    assert "a fault in genkit/registry.py" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("path", "says"),
     [
         ("./nothing.py", "there is no file ./nothing.py"),
         ("models/", "there is no file models/"),
+        ("~nobody-of-this-name/x.py", "there is no file ~nobody-of-this-name/x.py"),
+        ("x" * 300 + ".py", "there is no file xxx"),
         ("notes/tiny.txt", "a model's file ends in .py"),
         ("my tiny.py", "'my tiny' is no name of a Python module"),
     ],
@@ -277,6 +356,19 @@ def test_what_is_typed_and_is_no_model_is_one_line(
     assert outcome.code == 2
     assert says in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("typed", ["my_model", "my-model"])
+def test_a_file_that_lies_here_is_pointed_at(
+    genkit: Genkit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    write_file(tmp_path / "my_model.py")
+    monkeypatch.chdir(tmp_path)
+    outcome = genkit("train", typed)
+    assert outcome.code == 2
+    assert f"no model is called '{typed}'" in outcome.err
+    assert "for the file that lies here, give its path: ./my_model.py (see genkit train --help)" in outcome.err
+    assert "lies here" not in genkit("train", "my-mdoel").err
 
 
 # Recorded
@@ -301,6 +393,23 @@ def test_a_run_says_whose_its_model_is(genkit: Genkit, site: Path, folder: Path,
         assert kept["provider"] == provider
         assert str(folder) not in json.dumps([written, kept])
         assert genkit("info", run, "--json").json["provider"] == provider
+
+
+def test_a_model_is_not_looked_for_again_once_it_is_loaded(genkit: Genkit, folder: Path, tmp_path: Path) -> None:
+    """Its file and its folder may go while it is trained, and another may come."""
+    start = TINY.index("        output = ")
+    gone = "        import shutil\n        shutil.rmtree(__file__.rpartition('/')[0], ignore_errors=True)\n"
+    source = TINY[:start] + gone + TINY[start:]
+    write_file(folder / "tiny.py", source)
+    run = train(genkit, "tiny", tmp_path / "runs")
+    assert not folder.exists()
+    (kept,) = run.glob("checkpoints/*/checkpoint.json")
+    assert json.loads(kept.read_text())["provider"]["sha256"] == hashlib.sha256(source.encode()).hexdigest()
+    loaded = registry.load("tiny")
+    write_file(folder / "tiny.py")
+    assert registry.load("tiny") is loaded
+    registry.add(str(write_file(tmp_path / "elsewhere" / "tiny.py")))
+    assert registry.find("tiny") is not loaded.kind
 
 
 def test_what_is_not_installed_is_asked_for_in_a_line(
@@ -345,6 +454,29 @@ def test_a_file_that_has_changed_is_said_and_used_where_the_weights_fit(
     refused = genkit("sample", run)
     assert refused.code == 1
     assert "its weights aren't those of the model that it describes" in refused.err
+
+
+def test_of_several_files_the_one_that_was_trained_with_is_used(
+    genkit: Genkit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And trained with, when the run goes on."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    write_file(
+        one / "tiny.py", TINY.replace("latent_dim: contract.LatentDim = 4", "latent_dim: contract.LatentDim = 5")
+    )
+    write_file(other / "tiny.py")
+    monkeypatch.setenv(registry.VARIABLE, str(other))
+    run = train(genkit, "tiny", tmp_path / "runs")
+    for command in (["sample", run, "--seeds", "0-3"], ["info", run], ["train", "--resume", run, "--epochs", "2"]):
+        monkeypatch.setattr(registry, "_meant", {})
+        monkeypatch.setenv(registry.VARIABLE, f"{one}:{other}")
+        outcome = genkit(*command)
+        assert outcome.code == 0
+        assert "warning" not in outcome.err
+    kept = json.loads((run / "checkpoints" / "000016" / "checkpoint.json").read_text())
+    assert kept["provider"]["sha256"] == hashlib.sha256(TINY.encode()).hexdigest()
+    monkeypatch.setattr(registry, "_meant", {})
+    assert registry.provider_of("tiny").sha256 != kept["provider"]["sha256"]
 
 
 def test_a_model_of_another_package_is_said_too(
@@ -406,6 +538,17 @@ def test_a_provider_is_a_name_and_nothing_else(tmp_path: Path, provider: object)
     with pytest.raises(CheckpointError) as error:
         checkpoint.read(rewritten(saved, model="other", provider=provider))
     assert "pip install" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "a\nb", "x" * 1000])
+def test_a_name_that_is_none_is_not_printed_as_it_is(name: str) -> None:
+    for provider in (registry.File("tiny.py", "0" * 64), registry.Package("a", "1"), registry.Package("genkit", "99")):
+        with pytest.raises(ModelError) as error:
+            registry.require_again(name, provider)
+        assert str(error.value).isprintable()
+        assert len(str(error.value)) < 300
+        assert "install genkit" not in str(error.value)
+        assert "-U genkit" not in str(error.value)
 
 
 def test_a_classifier_on_a_strangers_encoder_says_whose_it_is(

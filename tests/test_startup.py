@@ -275,10 +275,53 @@ def test_the_flags_of_a_model_from_outside_are_kept_too(fresh: Fresh, tmp_path: 
         again = fresh("train", *arguments, "--help", **variables)
         assert (again.torch, again.out) == (False, first.out)
         refused = fresh("train", *arguments, "--latent-dim", "0", **variables)
-        assert (refused.code, refused.torch) == (2, False)
+        assert (refused.code, refused.torch) == (2, True), "the model is asked before it is refused"
+        nowhere = fresh("train", *arguments, "--dataset", "nowhere", **variables)
+        assert (nowhere.code, nowhere.torch) == (2, False)
         changed = (here / "_shared.py").read_text().replace("LatentDim = 30", "LatentDim = 31")
         write(here / "_shared.py", changed, LONG_AGO + 1)
         assert "[default: 31; " in words(fresh("train", *arguments, "--help", **variables).out)
+
+
+def test_a_model_from_outside_is_asked_before_its_value_is_refused(fresh: Fresh, tmp_path: Path) -> None:
+    """What decides its flags may be a file that Python doesn't load, or a variable."""
+    here = tmp_path / "here"
+    text = (Path(cli.__file__).parents[1] / "models" / "ae.py").read_text()
+    options = (
+        "        kind: Literal[tuple(json.loads(Path(__file__).with_name('kinds.json').read_text()))] = 'one'\n"
+        "        size: Annotated[int, Field(le=int(os.environ.get('MOST', 1)))] = 1\n"
+        "        extra: Annotated[bool, Field(description='One\\nand another.', json_schema_extra=NEEDS)] = False\n"
+    )
+    text = text.replace('    ] = "torch"\n', f'    ] = "torch"\n{options}')
+    needs = "NEEDS = {'needs': 'kind'} if 'NEEDS' in os.environ else {}"
+    imports = f"import json\nimport os\nfrom pathlib import Path\nfrom typing import Literal\n{needs}\n"
+    write(here / "mine.py", text.replace("from typing import", f"{imports}from typing import", 1))
+    for arguments, variables in ((["--kind", "three"], {}), (["--size", "7"], {"MOST": "9"}), (["--extra"], {})):
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        write(here / "kinds.json", '["one", "two"]')
+        first = fresh("train", "./mine.py", "--help", NEEDS="1")
+        assert "One and another." in words(first.out), first.err
+        assert fresh("train", "./mine.py", "--help") == first._replace(torch=False)
+        write(here / "kinds.json", '["one", "three"]')
+        ended = fresh("train", "./mine.py", *arguments, "--dry-run", **variables)
+        assert ended.code == 0, ended.err
+    refused = fresh("train", "./mine.py", "--kind", "four")
+    assert refused.code == 2
+    assert "'four' is not one of 'one', 'three'" in refused.err
+
+
+def test_of_what_is_kept_of_a_model_the_oldest_goes(fresh: Fresh, tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "flags"
+    folder.mkdir(parents=True)
+    others = [folder / "ae-notes.json", folder / f"ae-two-{1:016x}.json"]
+    for number, path in enumerate([*others, *(folder / f"ae-{number:016x}.json" for number in range(20))]):
+        write(path, "{}", LONG_AGO + number)
+    assert fresh("train", "ae", "--help").code == 0
+    left = {each.name for each in kept(tmp_path)} - {each.name for each in others}
+    assert len(left) == 8
+    assert left >= {f"ae-{number:016x}.json" for number in range(13, 20)}
+    assert all(each.exists() for each in others)
+    assert not fresh("train", "ae", "--help").torch
 
 
 def test_a_model_that_breaks_is_told_of_though_its_flags_are_kept(fresh: Fresh, package: Path) -> None:

@@ -4,6 +4,9 @@ To import a model is to import torch, a second for a help text or a slip of the 
 (`options.Described`), and only shown and held against what is typed: the values that a run is made with are checked by
 the model's own class. It lies beside the data sets, in `flags/`, is written by the first command that imports the
 model, and can be deleted at any time.
+
+Of a model from outside more may decide than the files that Python loads, a list that it reads or a variable: before a
+value is refused for what is kept of it, the model itself is asked.
 """
 
 from __future__ import annotations
@@ -11,10 +14,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import pydantic
 from pydantic import BaseModel, field_validator
@@ -29,6 +34,8 @@ from genkit.version import __version__
 
 #: Of the kept files; bytes of the largest that is read.
 FORMAT, MAX_SIZE = 1, 4 << 20
+#: How many are kept of a model: of other versions, interpreters and paths.
+MOST = 8
 #: When this process began, about, and how long before a file must have been changed for the last time: later, what was
 #: imported may not be what lies there, and one change may have the time of another. Nanoseconds.
 BEGAN, SETTLED = time.time_ns(), 2 * 10**9
@@ -64,23 +71,39 @@ class Kept(BaseModel, extra="forbid", frozen=True, strict=True):
             return False
 
 
-def of(name: str) -> tuple[Described, ...]:
+class Flags(NamedTuple):
+    """What the flags of a model are.
+
+    Attributes:
+        about: each of them.
+        final: whether what they refuse is refused; else the model itself has to be asked first.
+    """
+
+    about: tuple[Described, ...]
+    final: bool
+
+
+def of(name: str, ask: bool = False) -> Flags:
     """What the flags of a model are, from what is kept where that holds, else from the model itself.
+
+    Args:
+        ask: the model itself in any case.
 
     Raises:
         UsageError, ModelError: as `registry.find`.
     """
-    file = registry.meant(name).file
+    offer = registry.meant(name)
+    file = offer.file
     new = "torch" not in sys.modules  # else there is nothing to gain, and what is loaded may be old
-    if new and file is not None and (kept := read(file, name)) is not None:
-        return kept
+    if new and not ask and file is not None and (kept := read(file, name)) is not None:
+        return Flags(kept, offer.package == registry.GENKIT)
     with loading():
         model = registry.find(name)
     flags = describe(model.Options)
     if new and file is not None:
         with suppress(GenkitError, OSError, ValueError):
             keep(file, name, flags)
-    return flags
+    return Flags(flags, True)
 
 
 def read(file: Path, name: str) -> tuple[Described, ...] | None:
@@ -104,8 +127,20 @@ def keep(file: Path, name: str, flags: tuple[Described, ...]) -> None:
     if max(changed for _, changed in files.values()) > BEGAN - SETTLED:
         return
     kept = Kept(model=sha256(file), files=files, flags=flags)
-    with whole_file(store.writable_root() / place(file, name)) as temporary:
+    path = store.writable_root() / place(file, name)
+    with whole_file(path) as temporary:
         temporary.write_text(kept.model_dump_json(), encoding="utf-8")
+    prune(path.parent, name)
+
+
+def prune(folder: Path, name: str) -> None:
+    """Delete what was kept of a model long ago."""
+    form = re.compile(re.escape(name) + "-[0-9a-f]{16}[.]json")
+    old = sorted(
+        (each for each in folder.iterdir() if form.fullmatch(each.name)), key=lambda each: each.lstat().st_mtime
+    )
+    for each in old[:-MOST]:
+        each.unlink()
 
 
 def place(file: Path, name: str) -> Path:

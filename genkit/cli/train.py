@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +12,20 @@ import click
 from genkit import registry
 from genkit.cli.output import emit, json_flag
 from genkit.cli.shared import loading
-from genkit.errors import ModelError
+from genkit.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
+    from genkit.cli.model_flags import Flags
     from genkit.data import DataOptions
     from genkit.keep.config import Config
     from genkit.keep.rundir import RunDirectory
-    from genkit.options import Described
 
 logger = logging.getLogger("genkit")
 
 #: Parameters of the command that a recipe can't set.
 NO_OPTIONS_OF_A_RUN = ("config", "resume", "as_json", "dry_run")
+#: Names that an option of a model can't have: flags of every command, and what a recipe calls the model.
+RESERVED = (*NO_OPTIONS_OF_A_RUN, "json", "model", "debug", "help")
 
 
 class Train(click.Group):
@@ -41,8 +43,11 @@ class Train(click.Group):
             formatter.write_dl(list(registry.names().items()))
 
     def resolve_command(self, context: click.Context, arguments: list[str]) -> Any:
-        if arguments[0] not in registry.names():
-            context.fail(f"no model is called '{arguments[0]}'; there are {', '.join(registry.names())}")
+        if arguments[0] not in registry.offers():
+            try:
+                registry.meant(arguments[0])
+            except UsageError as error:
+                context.fail(str(error))
         return super().resolve_command(context, arguments)
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
@@ -108,12 +113,34 @@ def model_of_recipe(path: str) -> str:
 
 
 class SectionedCommand(click.Command):
-    """A command whose help lists its options under headings."""
+    """A command whose help lists its options under headings.
 
-    def __init__(self, name: str, *, sections: dict[str, list[click.Parameter]], **kwargs: Any):
+    Args:
+        surer: makes the command that is asked before this one refuses what was typed; None where this one is sure.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        sections: dict[str, list[click.Parameter]],
+        surer: Callable[[], click.Command] | None = None,
+        **kwargs: Any,
+    ):
         params = [each for section in sections.values() for each in section]
         super().__init__(name, params=params, **kwargs)
         self.sections = sections
+        self.surer = surer
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if self.surer is None:
+            return super().make_context(info_name, args, parent, **extra)
+        try:
+            return super().make_context(info_name, list(args), parent, **extra)
+        except click.UsageError:
+            return self.surer().make_context(info_name, args, parent, **extra)
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         for title, parameters in self.sections.items():
@@ -122,17 +149,23 @@ class SectionedCommand(click.Command):
                 formatter.write_dl(records)
 
 
-def train_model(name: str) -> click.Command:
-    """The command that trains one model, with that model's options, the data's and the run's as flags."""
+def train_model(name: str, ask: bool = False) -> click.Command:
+    """The command that trains one model, with that model's options, the data's and the run's as flags.
+
+    Args:
+        ask: the model itself what its options are, though it be kept.
+    """
     from genkit import options
     from genkit.cli import model_flags
     from genkit.contract import TRAINING_FIELDS
     from genkit.data import DataOptions
     from genkit.keep.config import RunOptions
 
-    about = model_flags.of(name)
-    taken = {*DataOptions.model_fields, *RunOptions.model_fields, *NO_OPTIONS_OF_A_RUN, "debug", "help"}
+    flags = about, final = model_flags.of(name, ask)
+    taken = {*DataOptions.model_fields, *RunOptions.model_fields, *RESERVED}
     for field in sorted(taken & {each.name for each in about}):
+        if not final:
+            return train_model(name, ask=True)
         raise ModelError(f"{registry.shown_by_name(name)}: its option {field} is one of genkit's own; rename it")
     own = options.flags(about)
     offer = registry.meant(name)
@@ -144,7 +177,7 @@ def train_model(name: str) -> click.Command:
 
         directory = None if resume is None else find_run(resume)
         if directory is None:
-            refuse(context, about)
+            refuse(context, name, flags)
         with loading():
             from genkit.run import trainer
             from genkit.step import distributed
@@ -180,6 +213,7 @@ def train_model(name: str) -> click.Command:
     return SectionedCommand(
         name,
         callback=callback,
+        surer=None if final else lambda: train_model(name, ask=True),
         help=f"{registry.names()[name]}\n\n{whose}Prints the folder of the run on stdout.",
         sections={
             "Model": [each for each in own if each.name not in TRAINING_FIELDS],
@@ -219,23 +253,30 @@ def given_by_a_person(context: click.Context) -> dict[str, Any]:
     return {key: value for key, value in context.params.items() if sources[key] != "default"}
 
 
-def refuse(context: click.Context, about: Sequence[Described]) -> None:
+def refuse(context: click.Context, name: str, flags: Flags) -> None:
     """Refuse what can't be meant of a new run, as far as that is seen without torch.
 
     Args:
-        about: the model's options.
+        name: of the model.
+        flags: its own.
 
     Raises:
         UsageError: for an option without the one that it needs, or for images that aren't there.
         CheckpointError: for a run to begin with that isn't there.
     """
     from genkit import data, options
+    from genkit.cli import model_flags
     from genkit.data import DataOptions
     from genkit.keep import rundir
     from genkit.keep.config import RunOptions
 
     given = given_by_a_person(context)
-    options.require_needed(about, given)
+    try:
+        options.require_needed(flags.about, given)
+    except UsageError:
+        if flags.final:
+            raise
+        options.require_needed(model_flags.of(name, ask=True).about, given)
     for each in ("dataset", "beside"):
         if given.get(each):
             data.require_known(given[each])
