@@ -406,6 +406,24 @@ def test_what_a_condition_may_not_be(digits_run: Path, call: Any, error: type, w
         call(package.load(digits_run))
 
 
+@pytest.mark.parametrize("kind", ["int64", "uint8", "bool", "float64"])
+def test_an_attribute_that_is_there_is_one(faces_run: Path, kind: str) -> None:
+    model = package.load(faces_run)
+    expected = model.sample(2, condition="male&!glasses&smile&!facing-left")
+    given = np.array([1, 0, 1, 0], kind)
+    for condition in (given, torch.from_numpy(given), np.stack([given, given])):
+        assert torch.equal(model.sample(2, condition=condition), expected)
+
+
+def test_pixels_of_an_image_as_a_condition() -> None:
+    told = Conditions(Condition("image", shape=ImageShape(1, 2, 2)))
+    bright = np.full((1, 2, 2), 255, np.uint8)
+    assert (told.read(bright, 3) == 1).all()
+    assert (told.read(bright > 0, 3) == 1).all()
+    with pytest.raises(DataError, match="rescale it"):
+        told.read(bright.astype(np.int64), 3)
+
+
 def test_shares_lie_in_a_range(faces_run: Path) -> None:
     model = package.load(faces_run)
     for condition in ({"male": 1.5}, np.array([0, 0, 0, np.nan]), torch.tensor([-1.0, 0, 0, 0])):
