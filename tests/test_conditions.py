@@ -626,9 +626,21 @@ def test_an_image_as_a_condition(
     assert arrays_of(outcome)["conditions"].shape == (3, 1, 28, 28)
     assert genkit("sample", run, "--reconstruct", "--out", tmp_path).code == 0
     outcome = genkit(
-        "evaluate", run, "--only", "reconstruction,samples", "--limit", 40, "--samples", 10, "--out", tmp_path, "--json"
+        "evaluate",
+        run,
+        "--only",
+        "reconstruction,samples,interpolation",
+        "--limit",
+        40,
+        "--samples",
+        10,
+        "--out",
+        tmp_path,
+        "--json",
     )
     assert outcome.code == 0, outcome.err
+    names = {each["name"] for each in outcome.json["runs"][0]["figures"]}
+    assert {"reconstruction/squared_error", "samples/frechet", "interpolation/slerp", "interpolation/lerp"} <= names
 
 
 def test_abilities_are_listed(genkit: Genkit, outside_runs: dict[str, Path]) -> None:
