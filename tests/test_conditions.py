@@ -406,6 +406,24 @@ def test_what_a_condition_may_not_be(digits_run: Path, call: Any, error: type, w
         call(package.load(digits_run))
 
 
+@pytest.mark.parametrize("kind", ["int64", "uint8", "bool", "float64"])
+def test_an_attribute_that_is_there_is_one(faces_run: Path, kind: str) -> None:
+    model = package.load(faces_run)
+    expected = model.sample(2, condition="male&!glasses&smile&!facing-left")
+    given = np.array([1, 0, 1, 0], kind)
+    for condition in (given, torch.from_numpy(given), np.stack([given, given])):
+        assert torch.equal(model.sample(2, condition=condition), expected)
+
+
+def test_pixels_of_an_image_as_a_condition() -> None:
+    told = Conditions(Condition("image", shape=ImageShape(1, 2, 2)))
+    bright = np.full((1, 2, 2), 255, np.uint8)
+    assert (told.read(bright, 3) == 1).all()
+    assert (told.read(bright > 0, 3) == 1).all()
+    with pytest.raises(DataError, match="rescale it"):
+        told.read(bright.astype(np.int64), 3)
+
+
 def test_shares_lie_in_a_range(faces_run: Path) -> None:
     model = package.load(faces_run)
     for condition in ({"male": 1.5}, np.array([0, 0, 0, np.nan]), torch.tensor([-1.0, 0, 0, 0])):
@@ -457,8 +475,8 @@ def test_all_topics_give_each_image_its_own_condition(genkit: Genkit, which: str
     else:
         assert "as often as among 30 real ones" in figures["samples/frechet"]["conditions"]["given"]
         assert figures["interpolation/slerp"]["conditions"]["given"]
-        assert "given" in figures["representation/knn_all_labels/code"]["conditions"]
-        assert "given" not in figures["representation/knn_all_labels/pixels"]["conditions"]
+        assert "vae is told the class that a probe would have to tell" in str(found["left_out"])
+        assert not [name for name in figures if name.startswith("representation")]
 
 
 def test_the_likelihood_is_given_the_class(digits_run: Path, digits: Dataset) -> None:
@@ -485,15 +503,19 @@ def test_samples_are_of_the_images_classes(digits_run: Path, digits: Dataset, mo
 
     labels = digits.test.labels
     assert labels is not None
-    ones = digits.test.take((labels == 1).nonzero().flatten()[:30])
     opened = Opened.find(str(digits_run), torch.device("cpu"))
     plain = replace(digits, classes=())
-    subject = Subject(opened=opened, data=opened.data_options(), dataset=plain, split="test", images=ones)
+    few = digits.test.take(slice(0, 60))
+    subject = Subject(opened=opened, data=opened.data_options(), dataset=plain, split="test", images=few)
     seen: list[Tensor] = []
-    decode = sampling.decode
+    decode, compare = sampling.decode, samples.sliced_wasserstein
+    against: list[Tensor] = []
     monkeypatch.setattr(sampling, "decode", lambda *given: (seen.append(given[2]), decode(*given))[1])
-    samples.figures(subject, Asked(samples=10))
-    assert torch.cat(seen).tolist() == [1] * 10
+    monkeypatch.setattr(samples, "sliced_wasserstein", lambda a, b: (against.append(b), compare(a, b))[1])
+    samples.figures(subject, Asked(samples=20, seed=3))
+    pixels = few.images().flatten(1).float() / 255
+    same = torch.cdist(against[0].flatten(1), pixels).argmin(1)
+    assert torch.cat(seen).tolist() == labels[:60][same].tolist()
 
 
 @pytest.mark.parametrize("which", ["digits_run", "faces_run"])
@@ -502,8 +524,14 @@ def test_it_is_reported_embedded_and_goes_on(genkit: Genkit, which: str, request
     outcome = genkit("report", run, "--out", tmp_path / "report.html", "--json")
     assert outcome.code == 0, outcome.err
     assert not [each for each in outcome.json["missing"] if "couldn" in str(each)]
-    assert "The decoder takes a condition, which here is" in (tmp_path / "report.html").read_text()
-    assert genkit("embed", run, "--limit", 50, "--out", tmp_path).code == 0
+    report = (tmp_path / "report.html").read_text()
+    assert "The decoder takes a condition, which here is" in report
+    outcome = genkit("embed", run, "--limit", 50, "--out", tmp_path, "--json")
+    assert outcome.code == 0
+    said = f"the model is told each image's {'class' if which == 'digits_run' else 'attributes'}, so how far the colours"
+    assert said in outcome.err
+    assert "the model is told" in Path(outcome.json["files"]["svg"]).read_text()
+    assert "the model is told each image" in report
     epochs = json.loads((run / "config.json").read_text())["options"]["epochs"]
     assert genkit("train", "--resume", run, "--epochs", epochs + 1).code == 0
 
@@ -608,9 +636,21 @@ def test_an_image_as_a_condition(
     assert arrays_of(outcome)["conditions"].shape == (3, 1, 28, 28)
     assert genkit("sample", run, "--reconstruct", "--out", tmp_path).code == 0
     outcome = genkit(
-        "evaluate", run, "--only", "reconstruction,samples", "--limit", 40, "--samples", 10, "--out", tmp_path, "--json"
+        "evaluate",
+        run,
+        "--only",
+        "reconstruction,samples,interpolation",
+        "--limit",
+        40,
+        "--samples",
+        10,
+        "--out",
+        tmp_path,
+        "--json",
     )
     assert outcome.code == 0, outcome.err
+    names = {each["name"] for each in outcome.json["runs"][0]["figures"]}
+    assert {"reconstruction/squared_error", "samples/frechet", "interpolation/slerp", "interpolation/lerp"} <= names
 
 
 def test_abilities_are_listed(genkit: Genkit, outside_runs: dict[str, Path]) -> None:

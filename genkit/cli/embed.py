@@ -71,6 +71,9 @@ def embed(
     if found.method == "native":
         logger.info("these codes have two dimensions already and are shown as they are, whatever the --method")
     separation = scores.separation(found.points, labels)
+    told = scatter.told_of_color(opened.model, rows, color_by)
+    if told:
+        logger.info("%s", told)
 
     stem = rundir.unused(results(opened, out, "embeddings") / f"{split}-{found.method}.png").with_suffix("")
     files = {
@@ -91,7 +94,7 @@ def embed(
             files["png"],
             files["svg"],
             title=f"{opened.name}: {len(rows):,} {split} images of {images.name}",
-            subtitle=in_words(separation),
+            subtitle="; ".join(filter(None, [in_words(separation), told])),
             axes=found.axes,
             thumbnails=rows.images() if thumbnails else None,
         )

@@ -112,8 +112,8 @@ def figures(
     added = [at for at, term in enumerate(terms) if term.sign > 0]
     if not added:
         raise UsageError(f"--arithmetic: '{expression}' adds nothing; write 'a - b + c'")
-    _, spread = sampling.prior_moments(model)
-    own = sampling.seed_conditions(model, range(SAMPLES))
+    moments = sampling.PriorMoments(model)
+    own = conditions_of_samples(model, dataset)
     samples = sampling.seed_codes(model, range(SAMPLES), own)
     pictures = sampling.decode(model, samples, own)
     chance = succeeds(judge, pictures, goal)
@@ -138,11 +138,15 @@ def figures(
             rows = torch.randperm(len(codes), generator=generator)[:exemplars]
             also = None if conditions_of_term is None else conditions_of_term[rows]
             chosen.append(Exemplars(term, images[rows], codes[rows.to(codes.device)], also))
-        if model.condition is not None:
-            for found, some in ((told, chosen), (told_alone, [chosen[added[-1]]])):
-                found += [condition_of(model.condition, some)] * (1 + NEIGHBOURS)
         noise_seed = (seed * draws + draw) * NEIGHBOURS
-        for found, code in ((in_latent, combine(chosen, lambda each: each.code)), (alone, chosen[added[-1]].code)):
+        last = [chosen[added[-1]]]
+        for found, found_told, some, code in (
+            (in_latent, told, chosen, combine(chosen, lambda each: each.code)),
+            (alone, told_alone, last, last[0].code),
+        ):
+            condition = None if model.condition is None else condition_of(model.condition, some)
+            found_told += [] if condition is None else [condition] * (1 + NEIGHBOURS)
+            _, spread = moments(condition)
             around = sampling.neighbours(code, spread, JITTER, NEIGHBOURS, noise_seed)
             found.append(torch.cat([code[None], around]))
         in_pixels.append(combine(chosen, lambda each: each.images.mean(0)).clamp(0, 1))
@@ -173,6 +177,14 @@ def figures(
             share("arithmetic/pixels", succeeds(judge, torch.stack(in_pixels), goal), SHARE, **conditions),
             share("arithmetic/chance", chance, SHARE, **{**by_chance, "exemplars": "samples from the prior"}),
         ]
+
+
+def conditions_of_samples(model: GenerativeModel, dataset: Dataset) -> Tensor | None:
+    """What samples 0 to SAMPLES - 1 are of, (SAMPLES, …): each seed's own, or of a model told an image, test images'."""
+    if model.condition is None or model.condition.kind != "image":
+        return sampling.seed_conditions(model, range(SAMPLES))
+    chosen = dataset.test.take(torch.arange(SAMPLES) * len(dataset.test) // SAMPLES)
+    return conditions_of(model, chosen, sampling.device_of(model))
 
 
 def require_attributes(term: Term, judge: Judge) -> None:

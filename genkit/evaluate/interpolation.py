@@ -29,7 +29,8 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
     chosen = subject.images.take(torch.arange(PATHS) * len(subject.images) // PATHS)
     own = conditions_of(model, chosen, subject.device)
     starts, ends = sampling.seed_codes(model, seeds, None if own is None else torch.cat([own, own])).split(PATHS)
-    centre, _ = sampling.prior_moments(model)
+    moments = sampling.PriorMoments(model)
+    centre = moments(None)[0] if own is None else torch.stack([moments(each[None])[0] for each in own])
     conditions = {
         **subject.conditions,
         "points": POINTS,

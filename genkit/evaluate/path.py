@@ -35,7 +35,7 @@ def unevenness(
         features: images to (B, F).
         starts, ends: codes (P, D), the two ends of each path.
         points: on a path, both ends included; at least 3.
-        centre: (D,) about which slerp turns, as in `sampling.interpolate`.
+        centre: (D,) about which slerp turns, as in `sampling.interpolate`, or (P, D), a path's own each.
         conditions: (P, …), of a decoder that takes one: the whole of a path is of one.
 
     Returns:
@@ -48,8 +48,9 @@ def unevenness(
     if points < 3:
         raise UsageError(f"a path of {points} points has no two steps to compare; take 3 points or more")
     ratios = []
-    for start, end, *also in zip(starts, ends, *given(conditions), strict=True):
-        (codes,) = sampling.interpolate(torch.stack([start, end]), points, path, centre)
+    centres = [centre] * len(starts) if centre is None or centre.ndim == 1 else list(centre)
+    for start, end, about, *also in zip(starts, ends, centres, *given(conditions), strict=True):
+        (codes,) = sampling.interpolate(torch.stack([start, end]), points, path, about)
         images = decode(codes, *(each.expand(points, *each.shape) for each in also))
         steps = checked(features(images)).diff(dim=0).square().sum(1).sqrt()
         if steps.any():

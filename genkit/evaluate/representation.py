@@ -32,6 +32,8 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
     model, dataset = subject.model, subject.dataset
     if dataset.train.labels is None or len(dataset.classes) < 2:
         return [LeftOut("representation", f"{dataset.name} has no classes to tell apart")]
+    if model.condition is not None and model.condition.kind == "class":
+        return [LeftOut("representation", f"{subject.kind} is told the class that a probe would have to tell")]
     if subject.split == "train":
         return [LeftOut("representation", "a probe learns from training images; choose --split test or val")]
     try:

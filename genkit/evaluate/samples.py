@@ -93,15 +93,15 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
     judge = subject.extractor()
     # 2⁶³ is where a generator's seeds end.
     seeds = [(asked.seed * count + index) % 2**63 for index in range(count)]
-    # As often of each class as the real images that samples are held against.
-    condition = conditions_of(model, subject.images.take(subject.images.spread(count)), subject.device)
+    chosen = subject.images.take(subject.images.spread(2 * count))
+    # In the order in which `floor` takes them: the first half, which samples are held against, is one of its two sets.
+    order = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(asked.seed))
+    # Of the classes, or whatever it is, of the very images that they are held against.
+    condition = conditions_of(model, chosen.take(order[:count]), subject.device)
     ours = draw(model, seeds, judge, condition)
     if ours is None:
         reason = "some samples aren't finite numbers: the model's training diverged; use an earlier checkpoint"
         return [LeftOut("samples", reason)]
-    chosen = subject.images.take(subject.images.spread(2 * count))
-    # In the order in which `floor` takes them: the first half, which samples are held against, is one of its two sets.
-    order = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(asked.seed))
     real = look_at(chosen, subject, judge)
     conditions = {**subject.conditions, "n": count, "seeds": f"{seeds[0]}-{seeds[-1]}"}
     if condition is not None:

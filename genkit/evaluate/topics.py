@@ -80,8 +80,11 @@ def measure(subject: Subject, asked: Asked, topics: Iterable[str]) -> list[Found
     for topic in topics:
         if lacks := lacking(subject.model, topic):
             found.append(LeftOut(topic, f"{subject.kind} {lacks.lacks}"))
-        else:
+            continue
+        try:
             found += import_module(f"genkit.evaluate.{TOPICS[topic].file}").figures(subject, asked)
+        except UsageError as error:  # what other topics have measured is kept
+            found.append(LeftOut(topic, str(error)))
     return [warned(each) for each in found]
 
 

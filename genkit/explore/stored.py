@@ -345,7 +345,7 @@ class Points(NamedTuple):
             if count < fewest or size >= room:
                 continue
             notes = [f"{count:,} of the map's {everything:,} points are in the file"] if count < everything else []
-            if space.split is None and programs is not None:
+            if programs is not None and decodes_points(space):
                 return cls(positions, data, seeds, notes, size)  # their images are what their codes decode to
             for sheet, note in sheets(space, positions):
                 whole = size + len(to_json(sheet))
@@ -361,6 +361,13 @@ class Points(NamedTuple):
         if space.split is None:
             changed["terms"] = {"labels": [], "attributes": []}
         return changed
+
+
+def decodes_points(space: Space) -> bool:
+    """Whether the points' own images are what the file makes of their codes: seeds', all of the file's condition."""
+    if space.split is not None or space.own is None or space.condition is None:
+        return space.split is None
+    return bool((space.own == space.condition).all())
 
 
 def coordinates(space: Space, positions: Tensor, programs: Programs | None) -> tuple[dict[str, Any], int]:

@@ -130,8 +130,8 @@ class Conditions:
 
         Args:
             given: of classes a name or a number, or one an image, as a list or an array; of attributes an expression
-                (`male&!hat`), a mapping of names to numbers in [0, 1], or an array, (A,) or (count, A); of an image an
-                array, (C, H, W) or (count, C, H, W).
+                (`male&!hat`), a mapping of names to numbers in [0, 1], or an array, (A,) or (count, A), of numbers in
+                [0, 1] or bool; of an image an array, (C, H, W) or (count, C, H, W), in [0, 1] or uint8.
             own: what the attributes that aren't named are; not there by default.
 
         Raises:
@@ -152,7 +152,9 @@ class Conditions:
             words = "an expression, a mapping or an array of attributes" if kind == "attributes" else "an array"
             raise DataError(f"condition is {words}, and not {type(given).__name__}")
         row = (self.condition.size,) if kind == "attributes" else tuple(self.condition.shape or ())
-        values = to_float(given.detach()).float()
+        values = given.detach()
+        # Of pixels uint8 goes to 255; an attribute that is there is 1, whatever kind of number that is.
+        values = (to_float(values) if kind == "image" and values.dtype == torch.uint8 else values).float()
         if tuple(values.shape) not in (row, (count, *row)):
             shape = ", ".join(map(str, row))
             raise DataError(f"the condition is ({shape}), or ({count}, {shape}), and this one {tuple(values.shape)}")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from genkit.contract import Model
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import UsageError
 from genkit.files import whole_file
@@ -73,6 +74,19 @@ def coloring(images: Dataset, rows: Split, attribute: str | None = None) -> tupl
         offer = ", ".join(images.attributes) or "none"
         raise UsageError(f"--color-by: {images.name} has no attribute '{name}' (it has {offer})")
     return rows.attributes[:, images.attributes.index(name)].long(), (f"not {name}", name)
+
+
+def told_of_color(model: Model, rows: Split, attribute: str | None = None) -> str | None:
+    """What is to be said of points that are coloured (`coloring`) by what the model is told of each image, if they are.
+
+    Their codes need not hold it: how far the colours are apart says nothing of what the model sees.
+    """
+    by_class = attribute is None and rows.labels is not None
+    kind = "class" if by_class else None if rows.attributes is None else "attributes"
+    if model.condition is None or model.condition.kind != kind:
+        return None
+    what = "class" if by_class else "attributes"
+    return f"the model is told each image's {what}, so how far the colours are apart says nothing of what it sees"
 
 
 def plot(

@@ -285,7 +285,8 @@ def embedded(account: Account, limit: int, method: projection.Method = "pca") ->
         if accuracy is None
         else f"{separation['k']}-NN accuracy {accuracy:.3f}, leave one out"
     )
-    return [Plot(plot), Text(f"In these two dimensions, of {len(rows):,} points: {note}.", quiet=True)]
+    said = "; ".join(filter(None, [note, scatter.told_of_color(account.model, rows)]))
+    return [Plot(plot), Text(f"In these two dimensions, of {len(rows):,} points: {said}.", quiet=True)]
 
 
 def strips(rows: Sequence[Row], limit: int, what: str) -> Strips:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from genkit.contract import GenerativeModel, ImageShape, Options, Phase
+from genkit.contract import Batch, Condition, GenerativeModel, ImageShape, Options, Phase
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import UsageError
 from genkit.evaluate import attributes
@@ -112,6 +112,45 @@ def test_a_linear_model_adds_without_fault() -> None:
     assert conditions["drawn from"] == "25 male&glasses, 25 male&!glasses, 25 !male&!glasses"
     assert conditions["error"] == "the end of Wilson's interval"
     assert "drawn from" not in found["chance"].conditions
+
+
+class OfImage(Additive):
+    """Told the image itself: its prior is as wide as that image is bright, and of a black one no number differs."""
+
+    @classmethod
+    def condition_for(cls, options: Any) -> Condition:
+        return Condition("image")
+
+    def condition_of(self, batch: Batch) -> Tensor:
+        return batch.images
+
+    def decode(self, z: Tensor, condition: Tensor) -> Tensor:
+        return z.view(-1, *IMAGE)
+
+    def encode(self, images: Tensor, condition: Tensor) -> Tensor:
+        return super().encode(images)
+
+    def prior(self, noise: Tensor, condition: Tensor) -> Tensor:
+        return 0.5 + noise * condition.flatten(1)
+
+
+def test_neighbours_of_a_sum_are_as_far_as_its_own_prior_reaches() -> None:
+    """Each sum is told an image of both attributes, whose two pixels the prior spreads; the last term, one of one."""
+    seen: list[Tensor] = []
+
+    class Watching(Stub):
+        def has(self, images: Tensor) -> Tensor:
+            seen.append(images.flatten(1))
+            return super().has(images)
+
+    expression = "male&glasses - male&!glasses + !male&glasses"
+    found = figures(OfImage(), pictures(255), expression, Watching(), draws=20)  # type: ignore[arg-type]
+    assert {figure.name for figure in found} >= {"arithmetic/success", "arithmetic/chance"}
+    samples, *judged, _ = seen
+    assert len(samples) == attributes.SAMPLES
+    apart = torch.cat(judged).view(2, 20, 1 + attributes.NEIGHBOURS, 4).std(2) > 0
+    assert (apart[0] == torch.tensor([True, True, False, False])).all()
+    assert (apart[1] == torch.tensor([False, True, False, False])).all()
 
 
 def test_what_the_judge_does_not_see_is_no_success() -> None:

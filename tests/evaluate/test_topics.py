@@ -14,10 +14,11 @@ import torch
 from conftest import Genkit, opened_model, run_of, small_model, subject_of
 from torch import Tensor
 
-from genkit.contract import GenerativeModel, ImageShape, Model, Options, Phase, ability
+from genkit.contract import Batch, Condition, GenerativeModel, ImageShape, Model, Options, Phase, ability
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset, Split
 from genkit.device import seeded
+from genkit.errors import UsageError
 from genkit.evaluate import arithmetic, classification, interpolation, representation, samples, table, topics
 from genkit.evaluate.figure import Figure, Found, LeftOut, Picture
 from genkit.evaluate.neighbours import nearest
@@ -365,6 +366,40 @@ class TestInterpolation:
         assert found["interpolation/slerp"].value > 1.02
         assert found["interpolation/lerp"].conditions["features"] == "pixels"
         assert found["interpolation/lerp"].conditions["paths"] == 100
+
+    def test_a_path_turns_about_the_centre_of_its_own_class(self, unlabelled: tuple[Dataset, DataOptions]) -> None:
+        """Classes whose priors lie far apart are as uneven as one alone: about a common centre they would be even."""
+
+        class Apart(Line):
+            @classmethod
+            def condition_for(cls, options: Any) -> Condition:
+                return Condition("class", 2)
+
+            def condition_of(self, batch: Batch) -> Tensor:
+                return torch.arange(len(batch.images)) % 2
+
+            def decode(self, z: Tensor, condition: Tensor) -> Tensor:
+                return super().decode(z)
+
+            def prior(self, noise: Tensor, condition: Tensor) -> Tensor:
+                return 1000 * condition[:, None] + noise
+
+        alone, apart = (
+            by_name(interpolation.figures(subject_of(model, unlabelled[0], data=unlabelled[1]), Asked()))
+            for model in (Line(), Apart())
+        )
+        assert apart["interpolation/slerp"].value == pytest.approx(alone["interpolation/slerp"].value, rel=1e-2)
+
+
+def test_what_other_topics_have_measured_is_kept(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(subject: Subject, asked: Asked) -> list[Found]:
+        raise UsageError("the model's decoder takes an image")
+
+    monkeypatch.setattr(interpolation, "figures", refusing)
+    subject = subject_of(small_model("ae", digits.shape, hidden=(8,)).eval(), digits)
+    found = topics.measure(subject, Asked(), ["reconstruction", "interpolation"])
+    assert "reconstruction/squared_error" in by_name(found)
+    assert reasons(found)["interpolation"] == "the model's decoder takes an image"
 
 
 class TestArithmetic:

@@ -14,9 +14,11 @@ import pytest
 import torch
 from conftest import Genkit, small_model
 from explore.conftest import Open, answered, code_of, opening, pixels_of, serving, train
+from explore.test_stored import ask as backend
 from explore.test_server import JSON, LATENT, ask, exchange, floats, png, request, started
 
 import genkit as package
+from genkit import registry
 from genkit.contract import ability
 from genkit.data.dataset import Dataset
 from genkit.explore import program, stored
@@ -329,3 +331,22 @@ def test_the_file_shows_its_one_class(open_page: Open, genkit: Genkit, told_run:
     shown = pixels_of(page).astype(float)
     expected = package.load(told_run).decode(code_of(page), 7)[0] * 255
     assert np.abs(shown - expected).max() <= stored.TOLERANCE + 0.5
+
+
+def test_a_file_shows_each_seed_as_what_it_is(
+    open_page: Open, genkit: Genkit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an encoder the points are seeds, each of its own class, and the file decodes one class alone."""
+    monkeypatch.setenv(registry.VARIABLE, str(Path(__file__).parents[1] / "outside"))
+    run = train(tmp_path / "runs", "drawn", "mnist5k", "--epochs", "3", "--batch-size", "50", "--lr", "0.02")
+    path = tmp_path / "seven.html"
+    outcome = genkit("explore", run, "--class", "7", "--limit", 30, "--export", path, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["mode"] == "decoder"
+    page = open_page(path.as_uri())
+    model, some = package.load(run), [0, 3, 7, 29]
+    shown = np.array(backend(page, "(b, k) => b.originals(k)", some)).reshape(4, 28, 28)
+    for seed, image in zip(some, shown, strict=True):
+        own, seven = (model.sample(1, seed, condition)[0, 0].numpy() * 255 for condition in (None, 7))
+        assert np.abs(image - own).max() <= 1.01
+        assert (np.abs(image - seven).max() < 20) == (seed == 7)
