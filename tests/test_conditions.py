@@ -528,7 +528,8 @@ def test_it_is_reported_embedded_and_goes_on(genkit: Genkit, which: str, request
     assert "The decoder takes a condition, which here is" in report
     outcome = genkit("embed", run, "--limit", 50, "--out", tmp_path, "--json")
     assert outcome.code == 0
-    said = f"the model is told each image's {'class' if which == 'digits_run' else 'attributes'}, so how far the colours"
+    what = "class" if which == "digits_run" else "attributes"
+    said = f"the model is told each image's {what}, so how far the colours"
     assert said in outcome.err
     assert "the model is told" in Path(outcome.json["files"]["svg"]).read_text()
     assert "the model is told each image" in report

@@ -73,7 +73,7 @@ def test_faces_are_drawn_once(of, monkeypatch):
     def fail(*arguments: object, **options: object) -> None:
         pytest.fail("drawn twice")
 
-    monkeypatch.setattr(faces, "draw", fail)
+    monkeypatch.setattr(painter, "draw", fail)
     assert len(of("faces").test) == 6
     with pytest.raises(pytest.fail.Exception):
         of("faces", image_size=20, channels=1)
