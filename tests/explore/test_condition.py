@@ -14,8 +14,8 @@ import pytest
 import torch
 from conftest import Genkit, small_model
 from explore.conftest import Open, answered, code_of, opening, pixels_of, serving, train
-from explore.test_stored import ask as backend
 from explore.test_server import JSON, LATENT, ask, exchange, floats, png, request, started
+from explore.test_stored import ask as backend
 
 import genkit as package
 from genkit import registry
