@@ -180,7 +180,7 @@ def figures(
 
 
 def conditions_of_samples(model: GenerativeModel, dataset: Dataset) -> Tensor | None:
-    """What samples 0 to SAMPLES - 1 are of, (SAMPLES, …): each seed's own; where the model takes an image, test ones."""
+    """What samples 0 to SAMPLES - 1 are of, (SAMPLES, …): each seed's own, or test images' where it takes images."""
     if model.condition is None or model.condition.kind != "image":
         return sampling.seed_conditions(model, range(SAMPLES))
     chosen = dataset.test.take(torch.arange(SAMPLES) * len(dataset.test) // SAMPLES)
