@@ -102,13 +102,14 @@ class LoadedModel:
         told = self._told(condition, len(batch))
         return _answer(sampling.in_chunks(self.model.encode, *sampling.on(self.device, batch, told)), images, one)
 
-    def invert(self, images: Array, steps: int = 300, condition: Any = None) -> Array:
+    def invert(self, images: Array, steps: int = 300, condition: Any = None, **settings: Any) -> Array:
         """The codes whose images come closest to the given ones in squared error, found by search: for any decoder.
 
         Args:
             images: as in `encode`.
             steps: of the search; 300 of a small model take seconds.
             condition: as in `encode`.
+            settings: as in `decode`; one whose name is taken here has an underscore behind it, `steps_=50`.
 
         Returns:
             As `encode`.
@@ -117,10 +118,10 @@ class LoadedModel:
             DataError: when they aren't such images.
             UsageError: when the model makes no images.
         """
-        model = self._generator()
-        batch, one = self._images(images)
-        told = self._told(condition, len(batch))
-        return _answer(sampling.invert(model, batch, told, steps=_whole(steps, "steps", 1, MOST_SAMPLES)), images, one)
+        with self._set(settings) as model:
+            batch, one = self._images(images)
+            told, steps = self._told(condition, len(batch)), _whole(steps, "steps", 1, MOST_SAMPLES)
+            return _answer(sampling.invert(model, batch, told, steps=steps), images, one)
 
     # -- images of codes -----------------------------------------------------------------------------------------------
 
@@ -191,7 +192,13 @@ class LoadedModel:
             return _answer(sampling.reconstruct(model, batch, self._told(condition, len(batch))), images, one)
 
     def interpolate(
-        self, a: Array, b: Array, steps: int = 9, path: sampling.Path = "slerp", condition: Any = None
+        self,
+        a: Array,
+        b: Array,
+        steps: int = 9,
+        path: sampling.Path = "slerp",
+        condition: Any = None,
+        **settings: Any,
     ) -> Array:
         """The images on the way from one code to another, both ends included.
 
@@ -200,6 +207,7 @@ class LoadedModel:
             steps: images, at least 2.
             path: "slerp", the great circle about the prior's centre, or "lerp", the straight line.
             condition: one, of all images, which a model with `conditions` has to be told.
+            settings: as in `invert`.
 
         Returns:
             (steps, C, H, W) float32 in [0, 1].
@@ -208,17 +216,17 @@ class LoadedModel:
             DataError: when they aren't such codes.
             UsageError: when the model makes no images, or there is no such way.
         """
-        model = self._generator()
-        ends = [self._codes(each) for each in (a, b)]
-        if not all(one for _, one in ends):
-            raise DataError(f"interpolate goes from one code ({self.latent_dim},) to another; pass a row of each")
-        if path not in ("slerp", "lerp"):
-            raise UsageError(f"path is 'slerp' or 'lerp', not {path!r}")
-        waypoints = torch.cat([codes for codes, _ in ends]).to(self.device)
-        told = self._told(condition, 1)
-        centre, _ = sampling.prior_moments(model, told)
-        (codes,) = sampling.interpolate(waypoints, _whole(steps, "steps", 2, MOST_SAMPLES), path, centre)
-        return _answer(sampling.decode(model, codes, sampling.repeated(told, len(codes))), a, False)
+        with self._set(settings) as model:
+            ends = [self._codes(each) for each in (a, b)]
+            if not all(one for _, one in ends):
+                raise DataError(f"interpolate goes from one code ({self.latent_dim},) to another; pass a row of each")
+            if path not in ("slerp", "lerp"):
+                raise UsageError(f"path is 'slerp' or 'lerp', not {path!r}")
+            waypoints = torch.cat([codes for codes, _ in ends]).to(self.device)
+            told = self._told(condition, 1)
+            centre, _ = sampling.prior_moments(model, told)
+            (codes,) = sampling.interpolate(waypoints, _whole(steps, "steps", 2, MOST_SAMPLES), path, centre)
+            return _answer(sampling.decode(model, codes, sampling.repeated(told, len(codes))), a, False)
 
     # -- what is on images ---------------------------------------------------------------------------------------------
 
@@ -275,7 +283,9 @@ class LoadedModel:
         model = self._generator()
         before, name = model.sampling, f"a {self.description.model}"
         if settings:
-            model.sampling = sampling.options_of(model, settings, name)
+            # With the underscore that keeps an option from an argument of the same name.
+            values = {each.removesuffix("_"): value for each, value in settings.items()}
+            model.sampling = sampling.options_of(model, values, name)
         try:
             yield model
         finally:

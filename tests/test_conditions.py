@@ -251,6 +251,57 @@ def test_images_are_encoded_with_their_own_label(genkit: Genkit, digits_run: Pat
     assert other["conditions"].tolist() == [3, 3]
 
 
+@pytest.fixture
+def titles(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The titles of the sheets that are laid out."""
+    from genkit.latent import images
+
+    seen: list[str] = []
+    lay_out = images.sheet
+    monkeypatch.setattr(
+        images,
+        "sheet",
+        lambda rows, headings=(), title="": (seen.append(title), lay_out(rows, headings, title))[1],
+    )
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("which", "given", "said"),
+    [
+        ("digits_run", [], "00000-vae-mnist5k\n"),
+        ("digits_run", ["--class", "3"], "00000-vae-mnist5k, decoded as class 3\n"),
+        ("faces_run", ["--condition", "male & !smile"], "00000-vae-faces, decoded as male&!smile\n"),
+    ],
+)
+def test_the_title_says_as_what_images_are_decoded(
+    genkit: Genkit, which: str, given: list[str], said: str, titles: list[str], request: Any, tmp_path: Path
+) -> None:
+    run = request.getfixturevalue(which)
+    assert genkit("sample", run, "--reconstruct", "--images", "0,1", *given, "--out", tmp_path).code == 0
+    assert titles[0].startswith(said)
+
+
+def test_a_class_that_is_named_twice_has_two_rows(genkit: Genkit, digits_run: Path, tmp_path: Path) -> None:
+    more = ["--classes", "5,5,1", "--seeds", "0-1", "--npz", "--out", tmp_path, "--json"]
+    assert arrays_of(genkit("sample", digits_run, *more))["conditions"].tolist() == [5, 5, 5, 5, 1, 1]
+
+
+def test_what_is_not_said_of_a_file_is_absent_and_said_once(genkit: Genkit, faces_run: Path, tmp_path: Path) -> None:
+    from genkit.latent.images import save_png
+
+    save_png(tmp_path / "mine.png", torch.full((3, 32, 32), 128, dtype=torch.uint8))
+    file = tmp_path / "mine.png"
+    line = "what --condition doesn't name is absent: glasses, facing-left"
+    for kind in (["--reconstruct", "--file", file], ["--arithmetic", f"{file} - {file} + {file}"]):
+        outcome = genkit("sample", faces_run, *kind, "--condition", "male&!smile", "--out", tmp_path)
+        assert outcome.code == 0
+        assert outcome.err.count(line) == 1
+    whole = "male&!smile&glasses&!facing-left"
+    outcome = genkit("sample", faces_run, "--reconstruct", "--file", file, "--condition", whole, "--out", tmp_path)
+    assert "absent" not in outcome.err
+
+
 def test_a_file_needs_its_class(genkit: Genkit, digits_run: Path, digits: Dataset, tmp_path: Path) -> None:
     from genkit.latent.images import save_png
 
@@ -592,6 +643,16 @@ def test_options_of_the_sampling_are_given_each_time(
         assert why in outcome.err
     with pytest.raises(UsageError, match="steps must be at most 100"):
         model.sample(1, steps=101)
+    codes, images = model.draw(2, condition=3), model.sample(2, condition=3, steps=50)
+    walk = model.interpolate(codes[0], codes[1], steps=4, condition=3, steps_=50, guidance=2.5)
+    assert len(walk) == 4
+    torch.testing.assert_close(walk[[0, -1]], model.decode(codes, 3, steps=50, guidance=2.5), atol=1e-4, rtol=0)
+    assert (walk[[0, -1]] - model.decode(codes, 3)).abs().max() > 0.1
+    found = model.invert(images, 3, condition=3, guidance=2.5)
+    assert not found.equal(model.invert(images, 3, condition=3))
+    assert model.model.sampling.guidance == 1
+    with pytest.raises(UsageError, match="step: no such option of the sampling"):
+        model.invert(images, 3, condition=3, step=2)
 
 
 def test_help_after_a_run_lists_the_options_of_its_sampling(

@@ -123,7 +123,7 @@ def test_an_export_says_nothing_of_where_it_lies(genkit: Genkit, run: Path, tmp_
 
 @pytest.mark.parametrize("more", [[], ["-n"]])
 def test_sets_that_are_not_the_models_are_refused(
-    genkit: Genkit, sets: tuple[Path, Path], tmp_path: Path, more: list[str]
+    genkit: Genkit, sets: tuple[Path, Path], tmp_path: Path, more: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = sets
     out = ["--out", tmp_path / "runs", *more]
@@ -131,6 +131,9 @@ def test_sets_that_are_not_the_models_are_refused(
     assert said == "genkit: pair is trained on two sets of images: name the second with --beside NAME|PATH"
     said = refused(genkit, "train", "ae", "--dataset", first, "--beside", second, *out)
     assert said == f"genkit: ae is trained on one set of images: leave out --beside {second}"
+    monkeypatch.setenv("GENKIT_BESIDE", str(second))
+    said = refused(genkit, "train", "ae", "--dataset", first, *out)
+    assert said == f"genkit: ae is trained on one set of images: unset the variable GENKIT_BESIDE, {second}"
     said = refused(genkit, "train", "pair", "--dataset", first, "--beside", "nowhere", *out)
     assert "nowhere: no such file or folder" in said
     assert not (tmp_path / "runs").exists()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from genkit.keep.opened import Opened
     from genkit.latent.condition import Conditions, Wanted
 
+logger = logging.getLogger("genkit")
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: Where `ModelCommand` keeps the RUN that a person asks help for.
@@ -29,8 +32,8 @@ class_option = click.option(
 condition_option = click.option(
     "--condition",
     metavar="EXPR|FILE",
-    help="Of a model whose decoder takes attributes: 'male&glasses&!hat', those that aren't named staying as they are; "
-    "of one that takes an image, its file.",
+    help="Of a model whose decoder takes attributes: 'male&glasses&!hat', those that aren't named staying as they are "
+    "(of a file: not there); of one that takes an image, its file.",
 )
 set_option = click.option(
     "--set",
@@ -118,6 +121,7 @@ class Told:
         self.opened = opened
         self.conditions: Conditions | None = Conditions.of(opened.model, about.classes, about.attributes)
         self.wanted: Wanted | None = None
+        self.said = False  # what is taken for granted of files
         if class_name is not None:
             self.wanted = self.require("--class").class_of(class_name)
         if condition is not None:
@@ -173,6 +177,13 @@ class Told:
             kind = self.conditions.condition.kind
             what = {"class": "class", "attributes": "attributes", "image": "condition"}[kind]
             raise UsageError(f"{names[0]}: the model has to be told an image's {what}; say it with {flag[kind]}")
+        if isinstance(self.wanted, Mapping) and not self.said:
+            others = [name for column, name in enumerate(self.conditions.names) if column not in self.wanted]
+            if others:
+                logger.info(
+                    "of a file nothing is known: what --condition doesn't name is absent: %s", ", ".join(others)
+                )
+            self.said = True
         return rows
 
     def changed(self, own: Tensor | None) -> Tensor | None:
@@ -194,6 +205,18 @@ class Told:
         flag = "--class" if self.conditions.condition.kind == "class" else "--condition"
         notes = [] if shared(rows) else [f"{what} keeps {words}, which its first code has; {flag} names another"]
         return rows[:1], f", {words}", notes
+
+    def wanted_in_words(self) -> str:
+        """What the person gave, for the title of a picture: `, decoded as class 7`; nothing where they gave nothing."""
+        if self.wanted is None or self.conditions is None:
+            return ""
+        if isinstance(self.wanted, Mapping):
+            names = self.conditions.names
+            parts = [f"{'' if value else '!'}{names[column]}" for column, value in self.wanted.items()]
+            return f", decoded as {'&'.join(parts)}"
+        rows = self.conditions.rows(self.wanted, None, 1)
+        assert rows is not None  # something is wanted
+        return f", decoded as {self.conditions.in_words(rows[0])}"
 
     def in_words(self, conditions: Tensor | None) -> list[str] | None:
         """What there is among conditions (N, …), each once, in the order in which it comes."""

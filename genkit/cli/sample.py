@@ -230,7 +230,7 @@ def make_samples(opened: Opened, asked: dict[str, Any]) -> Picture:
         )
     seeds = asked["seeds"] or ROW_SEEDS
     chosen = conditions.classes_of(asked["classes"])
-    rows = {conditions.names[each]: torch.full((len(seeds),), each) for each in chosen}
+    rows = [(conditions.names[each], torch.full((len(seeds),), each)) for each in chosen]
     return pictures.by_condition(opened.generator, seeds, rows, opened.name)
 
 
@@ -238,8 +238,9 @@ def make_reconstructions(opened: Opened, asked: dict[str, Any]) -> Picture:
     from genkit.latent import pictures
 
     originals, names, own = chosen_images(opened, asked, DEFAULT_IMAGES)
-    condition = asked["told"].changed(own)
-    return pictures.reconstructions(opened.generator, originals, names, opened.name, own, condition)
+    told: Told = asked["told"]
+    title = f"{opened.name}{told.wanted_in_words()}"
+    return pictures.reconstructions(opened.generator, originals, names, title, own, told.changed(own))
 
 
 def make_interpolation(opened: Opened, asked: dict[str, Any]) -> Picture:

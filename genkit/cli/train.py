@@ -314,8 +314,9 @@ def new_settings(context: click.Context, name: str) -> Config:
         given = {**own, **given, "init_from": str(weights.path)}
     model, data, run = (options.validate(part, given) for part in (kind, DataOptions, RunOptions))
     settings = Config(name, model, data, run, {})
+    settings = settings._replace(sources={field: sources.get(field, "default") for field in settings.values()})
     require_sets(settings)
-    return settings._replace(sources={field: sources.get(field, "default") for field in settings.values()})
+    return settings
 
 
 def images_of(theirs: DataOptions, given: Mapping[str, Any], two_sets: bool) -> dict[str, Any]:

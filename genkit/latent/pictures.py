@@ -56,12 +56,14 @@ def samples(
     return Picture(images.to_pil(images.grid(decoded, columns)), decoded, codes, conditions=condition)
 
 
-def by_condition(model: GenerativeModel, seeds: Sequence[int], rows: Mapping[str, Tensor], title: str) -> Picture:
-    """A row for each of some conditions, by its name: the same seeds in each."""
-    conditions = torch.cat(list(rows.values()))
+def by_condition(
+    model: GenerativeModel, seeds: Sequence[int], rows: Sequence[tuple[str, Tensor]], title: str
+) -> Picture:
+    """A row for each of some conditions, with its name, as often as it is there: the same seeds in each."""
+    conditions = torch.cat([row for _, row in rows])
     codes = torch.cat([sampling.seed_codes(model, seeds, row) for row in conditions.split(len(seeds))])
     decoded = sampling.decode(model, codes, conditions)
-    shown = [Row(name, part) for name, part in zip(rows, decoded.split(len(seeds)), strict=True)]
+    shown = [Row(name, part) for (name, _), part in zip(rows, decoded.split(len(seeds)), strict=True)]
     sheet = images.sheet(shown, [f"seed {seed}" for seed in seeds], title)
     return Picture(sheet, decoded, codes, rows=shown, conditions=conditions)
 

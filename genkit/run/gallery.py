@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from genkit.contract import Model, ability
-from genkit.data.dataset import Dataset
+from genkit.contract import GenerativeModel, Model, ability
+from genkit.data.dataset import Dataset, Split
 from genkit.keep.rundir import RunDirectory
 from genkit.latent import images, sampling
 from genkit.run.curves import Curves
@@ -49,12 +49,7 @@ class Gallery:
         if not ability.generates(model):
             return
         val, where = self.dataset.val, sampling.device_of(model)
-        if model.condition is not None and model.condition.kind == "image":  # which a seed hasn't got
-            condition = passes.conditions_of(model, val.take(torch.arange(COUNT) % len(val)), where)
-        else:
-            condition = sampling.seed_conditions(model, range(COUNT))
-        codes = sampling.seed_codes(model, range(COUNT), condition)
-        pictures = {"samples": images.grid(sampling.decode(model, codes, condition))}
+        pictures = {"samples": images.grid(samples(model, val, COUNT))}
         if ability.encodes(model):
             some = val.take(val.spread(COUNT // 2))
             originals, own = images.to_float(some.images()), passes.conditions_of(model, some, where)
@@ -74,3 +69,16 @@ class Gallery:
         """The files that no checkpoint vouches for yet, for the one that now will."""
         handed, self.unsaved = self.unsaved, []
         return handed
+
+
+def samples(model: GenerativeModel, val: Split, count: int) -> Tensor:
+    """Images (count, C, H, W) of the first seeds, each under its seed's own condition, where the model takes one.
+
+    An image is a condition that a seed hasn't got: then they are those of validation images.
+    """
+    if model.condition is not None and model.condition.kind == "image":
+        some = val.take(torch.arange(count) % len(val))
+        condition = passes.conditions_of(model, some, sampling.device_of(model))
+    else:
+        condition = sampling.seed_conditions(model, range(count))
+    return sampling.decode(model, sampling.seed_codes(model, range(count), condition), condition)

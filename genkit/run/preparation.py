@@ -46,7 +46,9 @@ def require_sets(config: Config) -> None:
     if needed and config.data.beside is None:
         raise UsageError(f"{config.model} is trained on two sets of images: name the second with --beside NAME|PATH")
     if not needed and config.data.beside is not None:
-        raise UsageError(f"{config.model} {ability.SECOND_SET.lacks}: leave out --beside {config.data.beside}")
+        by_variable = config.sources.get("beside") == "variable"
+        leave = "unset the variable GENKIT_BESIDE," if by_variable else "leave out --beside"
+        raise UsageError(f"{config.model} {ability.SECOND_SET.lacks}: {leave} {config.data.beside}")
 
 
 def require_room(config: Config, dataset: Dataset) -> None:

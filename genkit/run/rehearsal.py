@@ -10,7 +10,7 @@ import torch
 
 from genkit.contract import ability
 from genkit.errors import ModelError
-from genkit.latent import sampling
+from genkit.run.gallery import samples
 from genkit.run.setup import Setup
 from genkit.run.validation import validate
 from genkit.step.training import active
@@ -43,4 +43,4 @@ def rehearse(setup: Setup) -> None:
         )
     if ability.generates(model):
         with torch.no_grad():
-            sampling.decode(model, sampling.seed_codes(model, range(1)))
+            samples(model, val, 1)

@@ -250,6 +250,16 @@ def test_the_page_decodes_as_the_class_that_is_chosen(
         assert page.input_value("#told select") == "7"
         assert code_of(page).tolist() == code.tolist()
         assert_shows(page, model, 7)
+        if size == "desktop":
+            box = page.locator("#map").bounding_box()
+            assert box is not None
+            with answered(page):
+                page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.4 * box["height"])
+                page.mouse.down()
+                page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.6 * box["height"], steps=5)
+                page.mouse.up()
+            assert code_of(page).tolist() != code.tolist()
+            assert_shows(page, model, 7)
 
         # A walk and a sum follow.
         page.click("#tab-walk")
