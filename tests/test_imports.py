@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -48,3 +49,19 @@ def test_an_import_that_points_up_or_round_is_found(copy: Path, file: str, line:
     outcome = checked(copy)
     assert outcome.returncode == 1
     assert said in " ".join(outcome.stdout.split())
+
+
+def test_what_a_model_can_do_is_asked_in_one_place() -> None:
+    """By `contract/ability.py`: no other file looks at a model's class, or for a method of it."""
+    asked = re.compile(
+        r"isinstance\([^)]*(\bmodel\b|\.model\b|\bModel\b|Encodes|Classifies|Likelihood|GenerativeModel)"
+        r"|issubclass\([^)]*(Model|Encodes)|hasattr\([^)]*\bmodel\b"
+    )
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in sorted((ROOT / "genkit").rglob("*.py"))
+        if path.relative_to(ROOT / "genkit").parts not in {("contract", "ability.py"), ("registry.py",)}
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if asked.search(line)
+    ]
+    assert found == ["genkit/cli/train.py: if not isinstance(model, str):"]  # a name in a recipe
