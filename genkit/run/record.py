@@ -15,7 +15,7 @@ from genkit.contract import ability
 from genkit.data.dataset import Dataset
 from genkit.files import from_json, read_plain
 from genkit.keep.config import MAX_SIZE, Config
-from genkit.options import as_text
+from genkit.options import as_text, is_flag
 from genkit.run.process import load_average
 from genkit.run.result import Result
 from genkit.version import __version__
@@ -86,9 +86,13 @@ def uses(config: Config, run: Path) -> str:
 
 def card(config: Config, dataset: Dataset, result: Result) -> str:
     """The model card: what this run is, how it did, and how to use it."""
+    fields = type(config.options).model_fields.items()
+    # What neither a person nor the images have said is no setting: how many classes, of a model that is told none.
+    unfilled = {name for name, each in fields if not is_flag(each) and config.sources[name] == "default"}
     options = "\n".join(
         f"| {name.replace('_', '-')} | {as_text(value)} | {config.sources[name]} |"
         for name, value in config.values().items()
+        if name not in unfilled
     )
     metrics = "\n".join(f"| {name} | {value:.6g} |" for name, value in result.metrics.items())
     measured = (
