@@ -1,4 +1,7 @@
-"""What a run needs before its first step, and what is refused before it: options, room on the disk, model, weights."""
+"""What a run needs before its first step, and what is refused before it: options, room on the disk, model, weights.
+
+`rehearsal.py` refuses what only a look at a few images shows.
+"""
 
 from __future__ import annotations
 

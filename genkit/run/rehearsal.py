@@ -1,4 +1,4 @@
-"""What a run does at the end of an epoch, done once on a few images before it begins.
+"""Refuses a model that would fail at an epoch's end, by doing once, on a few images, what a run does there.
 
 A model's fault there would else come to light after an epoch, or, of a phase that begins late, after most of the run.
 Neither weights nor random generators are changed.

@@ -215,6 +215,7 @@ class RMSprop(Optimizer):
         torch._foreach_add_(parameters, buffers, alpha=-lr)
 
 
+#: By name, as a phase names them; the docstring of `contract.Phase` lists them for whoever writes a model.
 KINDS: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD, "rmsprop": RMSprop}
 
 
