@@ -54,6 +54,7 @@ def verify(name_or_path: str, as_json: bool) -> int:
         *(f"size        {size}: {count:,}" for size, count in findings.sizes.items()),
         *(f"mode        {mode}: {count:,}" for mode, count in findings.modes.items()),
         *(f"sha256      {total}  {file}" for file, total in findings.sums.items()),
+        *(f"note        {note}" for note in findings.notes),
         *(f"fault       {problem}" for problem in findings.problems),
         "all is well" if findings.ok else f"{len(findings.problems)} faults",
     ]

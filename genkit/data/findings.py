@@ -17,6 +17,7 @@ class Findings(BaseModel, extra="forbid"):
         sizes: "WIDTHxHEIGHT" to the number of images of it.
         modes: how the pixels are stored ("L", "RGB", "uint8", ...) to the number of images.
         sums: file to the SHA-256 that was found, for sources whose sums are known.
+        notes: how the pixels are read, where that goes without saying for some; no fault.
         problems: one line a fault, with the file it is in; empty when all is well.
     """
 
@@ -27,6 +28,7 @@ class Findings(BaseModel, extra="forbid"):
     sizes: dict[str, int] = Field(default_factory=dict)
     modes: dict[str, int] = Field(default_factory=dict)
     sums: dict[str, str] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
     problems: list[str] = Field(default_factory=list)
 
     @property

@@ -7,7 +7,7 @@ import os
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -19,9 +19,19 @@ from tqdm import tqdm
 from genkit.contract import ImageShape
 from genkit.data import DataOptions, pack, tables
 from genkit.data.dataset import Dataset
-from genkit.data.decode import EXTENSIONS, BadImage, Header, decode_and_hash, read_header, without_warnings
+from genkit.data.decode import (
+    EXTENSIONS,
+    BadImage,
+    Header,
+    bits_of,
+    decode_and_hash,
+    range_of,
+    read_header,
+    without_warnings,
+)
 from genkit.data.findings import Findings
-from genkit.data.pixels import wanted_shape
+from genkit.data.levels import Range, Whites, dark, remark, require_floats, white_of
+from genkit.data.pixels import loss_by_crop, wanted_shape
 from genkit.errors import DataError
 
 #: Folders of these names are the folder's own splits.
@@ -57,14 +67,14 @@ def load(options: DataOptions) -> Dataset:
             doesn't fit.
     """
     listing = scan(Path(options.dataset).expanduser())
-    source = {"folder": str(listing.root), "image_size": options.image_size, "channels": options.channels}
+    source = {"folder": str(listing.root), **pack.form_of(options)}
     key = pack.Key(options.dataset, source, [listing.files, listing.stamps])
     with without_warnings():
         packed = pack.open_or_write(key, lambda: _contents(listing, options))
     _refuse_if_too_many(listing.root, packed.skipped, options.skip_bad, all_known=True)
     for file, problem in packed.skipped.items():
         log.warning("left out: %s %s", listing.root / file, problem)
-    return packed.dataset
+    return packed.told()
 
 
 def verify(name_or_path: str) -> Findings:
@@ -84,11 +94,22 @@ def verify(name_or_path: str) -> Findings:
     stamps = listing.stamp_of()
     packed = list(pack.sources_of({"folder": str(listing.root)}))
 
+    whites: Whites = {}
+    with without_warnings():
+        headers = dict(_attempt_all(lambda file: read_header(listing.root / file), listing.files))
+        try:
+            whites, notes = _whites(
+                listing.root, {file: header for file, header in headers.items() if not isinstance(header, BadImage)}
+            )
+            findings.notes = list(notes)
+        except DataError as error:
+            findings.problems.append(str(error))
+
     def inspect(file: str) -> tuple[Header, int, str]:
         path = listing.root / file
         header = read_header(path)
         shape = ImageShape(1 if header.grey else 3, header.height, header.width)
-        _, fingerprint, digest = decode_and_hash(path, header, shape)
+        _, fingerprint, digest = decode_and_hash(path, header, shape, whites=whites)
         return header, fingerprint, digest
 
     def rotted(file: str, digest: str) -> bool:
@@ -283,6 +304,11 @@ def _contents(listing: Listing, options: DataOptions) -> pack.Contents:
     if not headers:
         raise DataError(f"{listing.root}: none of its {len(listing.files):,} image files can be read")
     shape = wanted_shape(_common_shape(listing.root, headers, options), options)
+    whites, notes = _whites(listing.root, headers)
+    loss = loss_by_crop([(header.width, header.height) for header in headers.values()], options)
+
+    def decoded(file: str) -> tuple[np.ndarray, int, str]:
+        return decode_and_hash(listing.root / file, headers[file], shape, options.fit, whites)
 
     def chunks() -> Iterator[pack.Chunk]:
         row_of = {file: row for row, file in enumerate(listing.files)}
@@ -291,7 +317,7 @@ def _contents(listing: Listing, options: DataOptions) -> pack.Contents:
         for start in range(0, len(good), step):
             rows, images, fingerprints = [], [], []
             some = good[start : start + step]
-            results = _attempt_all(lambda file: decode_and_hash(listing.root / file, headers[file], shape), some)
+            results = _attempt_all(decoded, some)
             for file, result in results:
                 if isinstance(result, BadImage):
                     skipped[file] = str(result)
@@ -315,7 +341,41 @@ def _contents(listing: Listing, options: DataOptions) -> pack.Contents:
         attribute_names=description.attribute_names,
         skipped=skipped,
         sources=sources,
+        whites=whites,
+        notes=(*notes, *([loss] if loss else [])),
     )
+
+
+def _whites(root: Path, headers: Mapping[str, Header]) -> tuple[Whites, list[str]]:
+    """The numbers that are white in these pictures, and what is to be said of them.
+
+    Pictures are decoded until more of them would make no difference: in most folders, the first.
+
+    Raises:
+        DataError: when their numbers aren't brightness.
+    """
+    found = {bits: Range(bits) for bits in (8, 16, 0)}
+
+    def look(file: str) -> Range | None:
+        settled = found[bits_of(headers[file].mode)].settled
+        return None if settled else range_of(root / file)
+
+    for _, seen in _attempt_all(look, list(headers)):
+        if isinstance(seen, Range):
+            found[seen.bits].include(seen)
+    whites: dict[int, int] = {}
+    notes: list[str | None] = []
+    try:
+        for bits in (8, 16):
+            if found[bits].high >= 0:
+                whites[bits] = white_of(found[bits])
+                notes.append(remark(found[bits], whites[bits]))
+        if found[0].high >= 0:
+            require_floats(found[0])
+            notes.append(dark(found[0].high * 255))
+    except DataError as error:
+        raise DataError(f"{root}: {error}") from error
+    return whites, [note for note in notes if note]
 
 
 def _common_shape(root: Path, headers: dict[str, Header], options: DataOptions) -> ImageShape:

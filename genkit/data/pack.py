@@ -36,16 +36,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genkit.contract import ImageShape
-from genkit.data import store
+from genkit.data import DataOptions, store
 from genkit.data.dataset import Dataset, ImageFile, Split, as_tensor, divide, fingerprint, mapped_file
 from genkit.data.findings import Findings
+from genkit.data.levels import Whites
 from genkit.data.pixels import conform
 from genkit.errors import DataError
 from genkit.files import sha256_of
 
 MANIFEST = "pack.json"
 SOURCES = "sources.json"
-FORMAT = 2  # 1 had no sources.json
+FORMAT = 3  # 1 had no sources.json, 2 took every number for what its format says
 PARTS = ("train", "val", "test")
 LEFT_OUT = len(PARTS)
 
@@ -89,6 +90,8 @@ class Contents:
         classes, attribute_names: names of the labels and of the attributes' columns.
         skipped: file to what is wrong with it, for those that were left out; may grow while the chunks are made.
         sources: file to what was read, for those that were packed; may grow while the chunks are made.
+        whites: what was taken for white, where that was found out of the pixels.
+        notes: what is to be said of how the images were read, each time that they are used.
     """
 
     shape: ImageShape
@@ -101,6 +104,14 @@ class Contents:
     attribute_names: tuple[str, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
     sources: dict[str, SourceFile] = field(default_factory=dict)
+    whites: Whites = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def form_of(options: DataOptions) -> dict[str, Any]:
+    """What `options` say of the form that images get, for `Key.source`; a pack's name depends on it."""
+    form: dict[str, Any] = {"image_size": options.image_size, "channels": options.channels}
+    return form if options.fit == "crop" else {**form, "fit": options.fit}
 
 
 def chunk_length(shape: ImageShape) -> int:
@@ -128,6 +139,8 @@ class Manifest(BaseModel, extra="forbid"):
     attributes: tuple[str, ...]
     skipped: dict[str, str]
     sums: dict[str, str]
+    whites: dict[int, int] = {}
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -173,6 +186,13 @@ class Pack(NamedTuple):
     folder: Path
     dataset: Dataset
     skipped: dict[str, str]  # bad files that were left out, and what is wrong with each
+    notes: tuple[str, ...]  # what is to be said of how the images were read
+
+    def told(self) -> Dataset:
+        """The data set, once its notes have been logged."""
+        for note in self.notes:
+            log.info("%s: %s", self.dataset.name, note)
+        return self.dataset
 
 
 def find(key: Key) -> Pack | None:
@@ -282,6 +302,8 @@ def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
         classes=contents.classes,
         attributes=contents.attribute_names,
         skipped=contents.skipped,
+        whites=dict(contents.whites),
+        notes=contents.notes,
         sums={path.name: _sum(path) for path in sorted(folder.iterdir())},
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -373,7 +395,8 @@ def _open(folder: Path, name: str) -> Pack:
         )
 
     train, val, test = (split(index) for index in range(len(PARTS)))
-    return Pack(folder, Dataset(name, train, val, test, manifest.classes, manifest.attributes), manifest.skipped)
+    dataset = Dataset(name, train, val, test, manifest.classes, manifest.attributes, whites=manifest.whites)
+    return Pack(folder, dataset, manifest.skipped, manifest.notes)
 
 
 def _read_manifest(folder: Path) -> Manifest:
