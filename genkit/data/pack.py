@@ -37,15 +37,16 @@ from tqdm import tqdm
 
 from genkit.contract import ImageShape
 from genkit.data import store
-from genkit.data.dataset import Dataset, ImageFile, Split, as_tensor, divide, fingerprint, mapped_file
+from genkit.data.dataset import Dataset, ImageFile, Split, as_tensor, fingerprint, mapped_file
 from genkit.data.findings import Findings
 from genkit.data.pixels import conform
+from genkit.data.splits import divide, name_copies
 from genkit.errors import DataError
 from genkit.files import sha256_of
 
 MANIFEST = "pack.json"
 SOURCES = "sources.json"
-FORMAT = 2  # 1 had no sources.json
+FORMAT = 3  # 1 had no sources.json, 2 let copies of one picture take a whole split
 PARTS = ("train", "val", "test")
 LEFT_OUT = len(PARTS)
 
@@ -340,6 +341,7 @@ def _divide(name: str, everything: Split, originals: np.ndarray | None, parts: n
         splits = divide(
             name, {part: converted_images.take(split.rows) for part, split in zip(PARTS, splits, strict=True)}
         )
+    name_copies(name, dict(zip(PARTS, splits, strict=True)))
     codes = np.full(len(everything), LEFT_OUT, np.uint8)
     for index, split in enumerate(splits):
         codes[split.rows.numpy()] = index
