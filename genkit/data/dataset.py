@@ -19,6 +19,8 @@ from genkit.errors import DataError
 
 #: Images of a split whose pixels go into `Dataset.digest`.
 DIGESTED = 1000
+#: Classes that are named where a split lacks some.
+NAMED = 10
 #: Bytes of images that are looked at together, where a split goes through all of them.
 BLOCK_BYTES = 1 << 25
 
@@ -187,6 +189,15 @@ class Dataset:
 
     def splits(self) -> dict[str, Split]:
         return {"train": self.train, "val": self.val, "test": self.test}
+
+    def lacking(self, split: Split) -> str:
+        """The classes that none of a split's images is of, in words: `3, 7`, or "" where all are there."""
+        if split.labels is None:
+            return ""
+        counts = torch.bincount(split.labels, minlength=len(self.classes)).tolist()
+        names = [name for name, count in zip(self.classes, counts, strict=True) if not count]
+        few, others = names[:NAMED], len(names) - NAMED
+        return ", ".join(few) + (f" and {others:,} more" if others > 0 else "")
 
     def beside_split(self, name: str) -> Split | None:
         """That split of the second set; None where there is no such set."""

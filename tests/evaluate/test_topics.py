@@ -74,6 +74,16 @@ class Line(GenerativeModel):
         return images.flatten(1)
 
 
+def test_a_probe_of_training_images_of_one_class_is_left_out(digits: Dataset) -> None:
+    """That they were all of one class ended the whole command."""
+    assert digits.train.labels is not None
+    threes = dataclasses.replace(digits, train=digits.train.take(digits.train.labels == 3))
+    subject = subject_of(small_model("ae", digits.shape, hidden=(8,)), threes)
+    found = topics.measure(subject, Asked(), ["representation"])
+    assert reasons(found) == {"representation": "the training images of mnist5k are all of one class"}
+    assert subject.lacking == {"no training image of class": "0, 1, 2, 4, 5, 6, 7, 8, 9"}
+
+
 class Stub:
     """A judge whose features are handed to it, and which sees the class in the first of them."""
 
