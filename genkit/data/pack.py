@@ -31,7 +31,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import torch
 from filelock import FileLock
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from torch import Tensor
 from tqdm import tqdm
 
@@ -90,6 +90,7 @@ class Contents:
         classes, attribute_names: names of the labels and of the attributes' columns.
         skipped: file to what is wrong with it, for those that were left out; may grow while the chunks are made.
         sources: file to what was read, for those that were packed; may grow while the chunks are made.
+        left_out: what the files hold besides and isn't packed, by kind.
     """
 
     shape: ImageShape
@@ -102,6 +103,7 @@ class Contents:
     attribute_names: tuple[str, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
     sources: dict[str, SourceFile] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 def chunk_length(shape: ImageShape) -> int:
@@ -128,6 +130,7 @@ class Manifest(BaseModel, extra="forbid"):
     classes: tuple[str, ...]
     attributes: tuple[str, ...]
     skipped: dict[str, str]
+    left_out: dict[str, int] = Field(default_factory=dict)  # earlier versions didn't count
     sums: dict[str, str]
 
 
@@ -174,6 +177,7 @@ class Pack(NamedTuple):
     folder: Path
     dataset: Dataset
     skipped: dict[str, str]  # bad files that were left out, and what is wrong with each
+    left_out: dict[str, int]
 
 
 def find(key: Key) -> Pack | None:
@@ -283,6 +287,7 @@ def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
         classes=contents.classes,
         attributes=contents.attribute_names,
         skipped=contents.skipped,
+        left_out=contents.left_out,
         sums={path.name: _sum(path) for path in sorted(folder.iterdir())},
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -375,7 +380,12 @@ def _open(folder: Path, name: str) -> Pack:
         )
 
     train, val, test = (split(index) for index in range(len(PARTS)))
-    return Pack(folder, Dataset(name, train, val, test, manifest.classes, manifest.attributes), manifest.skipped)
+    return Pack(
+        folder,
+        Dataset(name, train, val, test, manifest.classes, manifest.attributes),
+        manifest.skipped,
+        manifest.left_out,
+    )
 
 
 def _read_manifest(folder: Path) -> Manifest:
