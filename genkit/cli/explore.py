@@ -92,7 +92,16 @@ def explore(
         names = (load().name, load().classes, load().attributes)
     first = told.of_seeds([0])
     space = functools.partial(
-        Space, generator, opened.name, load, names, split=split, method=method, limit=limit, condition=first
+        Space,
+        generator,
+        opened.name,
+        load,
+        names,
+        split=split,
+        method=method,
+        limit=limit,
+        condition=first,
+        form=opened.form,
     )
     if export is not None:
         write(space(), opened, export, as_json)

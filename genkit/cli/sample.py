@@ -363,7 +363,7 @@ def chosen_images(opened: Opened, asked: dict[str, Any], default_count: int) -> 
     if asked["files"]:
         own.append(asked["told"].of_files([file.name for file in asked["files"]]))
     for file in asked["files"]:
-        parts.append(images.read_image(file, opened.generator.image)[None])
+        parts.append(images.read_image(file, opened.form)[None])
         names.append(file.name)
     known = [rows for rows in own if rows is not None]
     return torch.cat(parts), names, torch.cat(known) if known else None
@@ -409,7 +409,7 @@ def exemplars(opened: Opened, told: Told, term: Term, source: Lazy, count: int, 
         return arithmetic.Exemplars(term, sampling.decode(opened.generator, codes, own), codes, own)
     if arithmetic.is_file_term(term.text):
         own = told.of_files(term.text.split(","))
-        found = [images.read_image(Path(part.strip()), opened.generator.image) for part in term.text.split(",")]
+        found = [images.read_image(Path(part.strip()), opened.form) for part in term.text.split(",")]
         originals = torch.stack(found)
     else:
         dataset = source()

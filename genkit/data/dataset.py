@@ -7,7 +7,7 @@ import math
 import os
 import warnings
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from genkit.contract import ImageShape
+from genkit.data.levels import Whites
 from genkit.errors import DataError
 
 #: Images of a split whose pixels go into `Dataset.digest`.
@@ -172,6 +173,7 @@ class Dataset:
         classes: the names of the labels, () where there are none.
         attributes: the names of the attributes' columns, () where there are none.
         beside: the second set, in its own form, where a model is trained on two (`load_for_training`).
+        whites: by the bits of a stored pixel, the number that was found to be white; see `levels`.
     """
 
     name: str
@@ -181,6 +183,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     beside: Dataset | None = None
+    whites: Whites = field(default_factory=dict)
 
     @property
     def shape(self) -> ImageShape:

@@ -36,9 +36,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genkit.contract import ImageShape
-from genkit.data import store
+from genkit.data import DataOptions, store
 from genkit.data.dataset import Dataset, ImageFile, Split, as_tensor, fingerprint, mapped_file
 from genkit.data.findings import Findings
+from genkit.data.levels import Whites
 from genkit.data.pixels import conform
 from genkit.data.splits import divide, name_copies
 from genkit.errors import DataError
@@ -46,7 +47,8 @@ from genkit.files import sha256_of
 
 MANIFEST = "pack.json"
 SOURCES = "sources.json"
-FORMAT = 3  # 1 had no sources.json, 2 let copies of one picture take a whole split
+#: 1 had no sources.json; 2 let copies of one picture take a whole split, and took numbers for what their format says.
+FORMAT = 3
 PARTS = ("train", "val", "test")
 LEFT_OUT = len(PARTS)
 
@@ -91,6 +93,8 @@ class Contents:
         skipped: file to what is wrong with it, for those that were left out; may grow while the chunks are made.
         sources: file to what was read, for those that were packed; may grow while the chunks are made.
         left_out: what the files hold besides and isn't packed, by kind.
+        whites: what was taken for white, where that was found out of the pixels.
+        notes: what is to be said of how the images were read, each time that they are used.
     """
 
     shape: ImageShape
@@ -104,6 +108,14 @@ class Contents:
     skipped: dict[str, str] = field(default_factory=dict)
     sources: dict[str, SourceFile] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
+    whites: Whites = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def form_of(options: DataOptions) -> dict[str, Any]:
+    """What `options` say of the form that images get, for `Key.source`; a pack's name depends on it."""
+    form: dict[str, Any] = {"image_size": options.image_size, "channels": options.channels}
+    return form if options.fit == "crop" else {**form, "fit": options.fit}
 
 
 def chunk_length(shape: ImageShape) -> int:
@@ -132,6 +144,8 @@ class Manifest(BaseModel, extra="forbid"):
     skipped: dict[str, str]
     left_out: dict[str, int] = Field(default_factory=dict)  # earlier versions didn't count
     sums: dict[str, str]
+    whites: dict[int, int] = {}
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -177,7 +191,14 @@ class Pack(NamedTuple):
     folder: Path
     dataset: Dataset
     skipped: dict[str, str]  # bad files that were left out, and what is wrong with each
-    left_out: dict[str, int]
+    left_out: dict[str, int]  # what the files hold besides, by kind
+    notes: tuple[str, ...]  # what is to be said of how the images were read
+
+    def told(self) -> Dataset:
+        """The data set, once its notes have been logged."""
+        for note in self.notes:
+            log.info("%s: %s", self.dataset.name, note)
+        return self.dataset
 
 
 def find(key: Key) -> Pack | None:
@@ -288,6 +309,8 @@ def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
         attributes=contents.attribute_names,
         skipped=contents.skipped,
         left_out=contents.left_out,
+        whites=dict(contents.whites),
+        notes=contents.notes,
         sums={path.name: _sum(path) for path in sorted(folder.iterdir())},
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -380,12 +403,8 @@ def _open(folder: Path, name: str) -> Pack:
         )
 
     train, val, test = (split(index) for index in range(len(PARTS)))
-    return Pack(
-        folder,
-        Dataset(name, train, val, test, manifest.classes, manifest.attributes),
-        manifest.skipped,
-        manifest.left_out,
-    )
+    dataset = Dataset(name, train, val, test, manifest.classes, manifest.attributes, whites=manifest.whites)
+    return Pack(folder, dataset, manifest.skipped, manifest.left_out, manifest.notes)
 
 
 def _read_manifest(folder: Path) -> Manifest:

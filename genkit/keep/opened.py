@@ -11,6 +11,7 @@ from genkit import data
 from genkit.contract import GenerativeModel, Model, ability
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset
+from genkit.data.pixels import Form
 from genkit.errors import UsageError
 from genkit.files import sha256_of
 from genkit.keep import rundir
@@ -78,6 +79,11 @@ class Opened:
     def kind(self) -> str:
         """The model's name: `vae`."""
         return self.description.model
+
+    @property
+    def form(self) -> Form:
+        """How a person's picture becomes one that the model takes."""
+        return Form(self.model.image, self.description.data.fit, self.description.whites)
 
     @property
     def generator(self) -> GenerativeModel:

@@ -328,6 +328,7 @@ class Leader(Trainer):
             beside_digest=self.setup.beside_digest,
             classes=self.dataset.classes,
             attributes=self.dataset.attributes,
+            whites=self.dataset.whites,
         )
         self.keeper.save(snapshot, self.gallery.handed_over())
 
