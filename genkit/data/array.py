@@ -296,7 +296,9 @@ def _remedy(shape: tuple[int, ...]) -> str | None:
             return f"save x.reshape(-1, {side}, {side})"
         case (_, length) if length % 3 == 0 and (side := math.isqrt(length // 3)) ** 2 * 3 == length and side > 1:
             return f"save x.reshape(-1, 3, {side}, {side}), or x.reshape(-1, {side}, {side}, 3) if colours come last"
-        case (_, 1, length) | (_, length, 1) if (side := math.isqrt(length)) ** 2 == length and side > 1:
+        case (count, 1, length) | (count, length, 1) if (
+            count != length and (side := math.isqrt(length)) ** 2 == length and side > 1
+        ):
             return f"save x.reshape(-1, {side}, {side}) of pixels that were laid in a row"
         case (height, width, 1 | 3 | 4 as channels) if min(height, width) > 4:
             kind = "grey" if channels == 1 else "colour"

@@ -314,7 +314,7 @@ def test_splits_by_the_names_of_keras_and_medmnist(tmp_path, of, pictures, names
 def test_x_beside_x_test_is_for_training(tmp_path, of, pictures):
     np.savez(tmp_path / "set.npz", x=pictures[:80], y=LABELS[:80], x_test=pictures[80:], y_test=LABELS[80:])
     dataset = of(tmp_path / "set.npz")
-    assert [len(split) for split in dataset.splits().values()] == [70, 10, 20]
+    assert [len(split) for split in dataset.splits().values()] == [72, 8, 20]
     assert (dataset.test.images()[:, 0].numpy() == pictures[80:]).all()
     assert dataset.classes == tuple("0123456789")
 
