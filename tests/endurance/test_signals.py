@@ -26,7 +26,7 @@ from PIL import Image
 COUNT = 500 if FULL else 6
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-#: What is imported before genkit is in charge. Python itself tells of a SIGINT until then, in as many lines as it likes.
+#: What is imported before genkit is in charge; until then Python tells of a SIGINT, in as many lines as it likes.
 FIRST = {"__init__", "__main__", "ending", "version"}
 #: Of these a signal is how it is meant to end.
 WELCOME = {("explore", signal.SIGINT)}
@@ -143,6 +143,6 @@ def test_at_any_instant_of_a_process(
         22,
         f"SIGINT or SIGTERM at random instants of a process, from its start: {sent} in {len(commands)} commands "
         f"({', '.join(commands)}), {before} of them before Python came to genkit's first lines",
-        f"0 lost: all others ended with 130 or 143 (the page, on SIGINT, with 0), and none left anything half-written; all {resumed} runs "
-        "that had begun resume to the bit",
+        f"0 lost: all others ended with 130 or 143 (the page, on SIGINT, with 0), and none left anything half-written; "
+        f"all {resumed} runs that had begun resume to the bit",
     )
