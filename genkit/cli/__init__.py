@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from genkit import ending
-from genkit.cli.output import LogHandler, emit_error
+from genkit.cli.output import LogHandler, emit_error, take_streams
 from genkit.errors import GenkitError
 from genkit.version import __version__
 
@@ -112,6 +112,7 @@ def program() -> NoReturn:
     been registered to run at the end does run, and what was printed is flushed.
     """
     ending.listen()
+    take_streams()
     try:
         main()
     except SystemExit as end:
@@ -119,9 +120,9 @@ def program() -> NoReturn:
     atexit._run_exitfuncs()
     try:
         sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:  # nobody reads it any more, or the disk is full
+    except (OSError, GenkitError):  # nobody reads it any more, or it has been said that the disk is full
         code = code or 1
+    sys.stderr.flush()
     os._exit(code)
 
 
