@@ -21,7 +21,6 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -43,7 +42,7 @@ from genkit.data.levels import Whites
 from genkit.data.pixels import conform
 from genkit.data.splits import divide, name_copies
 from genkit.errors import DataError
-from genkit.files import sha256_of
+from genkit.files import scratch_folder, sha256_of
 
 MANIFEST = "pack.json"
 SOURCES = "sources.json"
@@ -260,20 +259,15 @@ def _disk_errors(folder: Path) -> Iterator[None]:
 
 def _write(folder: Path, key: Key, contents: Contents) -> None:
     """Make the pack under a temporary name and then give it its own."""
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{key.stem}.", suffix=".part"))
-    try:
+    with scratch_folder(folder.parent, f".{key.stem}.") as temporary:
         manifest = _fill(temporary, key, contents)
         for file in temporary.iterdir():
             file.chmod(0o444)
             with file.open("rb") as written:
                 os.fsync(written.fileno())
-        temporary.chmod(0o755)
         if folder.exists():  # damaged, or we wouldn't be here
             shutil.rmtree(folder)
         temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     size = sum(file.stat().st_size for file in folder.iterdir())
     log.info("%s: packed %s images into %s (%.1f MB)", key.name, f"{manifest.count:,}", folder, size / 1e6)
 

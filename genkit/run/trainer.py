@@ -6,6 +6,7 @@ What is logged, kept and drawn is the business of ledger.py, keeper.py and galle
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -247,6 +248,8 @@ class Leader(Trainer):
                     except NotFiniteError as error:
                         raise self.diverged(error) from None
                     self.keeper.settle()
+                if received and stopped is None:  # it came after the last step that would have heeded it
+                    signal.raise_signal(received[0])
                 return self.finish(stopped)
 
     def introduce(self) -> None:

@@ -252,7 +252,7 @@ class TestRepresentation:
         )["representation"]  # fmt: skip
         monkeypatch.setitem(sys.modules, "sklearn.svm", None)
         found = representation.figures(subject_of(model, digits), Asked())
-        assert "pip install 'genkit[analysis]'" in reasons(found)["representation/svm"]
+        assert "pip install scikit-learn" in reasons(found)["representation/svm"]
         assert "representation/knn_all_labels/code" in by_name(found)
         assert "of the 600 training images here, only" in reasons(found)["representation/knn_100_per_class"]
         assert len([each for each in found if isinstance(each, LeftOut)]) == 2, "once, not once for each of three"
