@@ -44,6 +44,7 @@ def fetch(name: str, as_json: bool) -> None:
 def verify(name_or_path: str, as_json: bool) -> int:
     """Read every byte of a set, folder or array anew, and list every fault. Exits with 1 if there is one."""
     from genkit import data as sources
+    from genkit.data.findings import in_words
 
     sources.require_known(name_or_path)
     findings = sources.verify(name_or_path)
@@ -53,8 +54,9 @@ def verify(name_or_path: str, as_json: bool) -> int:
         f"images      {findings.images:,} ({findings.duplicates:,} exact duplicates)",
         *(f"size        {size}: {count:,}" for size, count in findings.sizes.items()),
         *(f"mode        {mode}: {count:,}" for mode, count in findings.modes.items()),
-        *(f"sha256      {total}  {file}" for file, total in findings.sums.items()),
         *(f"note        {note}" for note in findings.notes),
+        *([f"left out    {in_words(findings.left_out)}"] if findings.left_out else []),
+        *(f"sha256      {total}  {file}" for file, total in findings.sums.items()),
         *(f"fault       {problem}" for problem in findings.problems),
         "all is well" if findings.ok else f"{len(findings.problems)} faults",
     ]

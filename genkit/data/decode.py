@@ -11,7 +11,7 @@ import io
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -34,6 +34,10 @@ MAX_PIXELS_PER_BYTE = 1032
 MAX_PIXELS_PER_BYTE_OF = {"DDS": 2, "QOI": 62, "XPM": 2}
 #: Below this, a picture is allowed whatever its file's size.
 SMALL = 1 << 20
+#: So many pages of a file are counted.
+MAX_PAGES = 4096
+#: Formats whose further pages are frames. (In MPO they are the same picture for other screens, in PSD its layers.)
+ANIMATIONS = {"GIF", "PNG", "WEBP", "AVIF", "FLI"}
 #: Files of up to so many bytes are read only once, into memory.
 READ_AT_ONCE = 16 << 20
 
@@ -61,6 +65,8 @@ class Header(NamedTuple):
     height: int
     mode: str  # Pillow's
     grey: bool  # stored without colour
+    pages: int = 1  # of a TIFF, counted to MAX_PAGES
+    animated: bool = False  # has further frames
 
 
 def read_header(source: Path | bytes) -> Header:
@@ -75,7 +81,8 @@ def read_header(source: Path | bytes) -> Header:
         width, height = image.size
         if _orientation(image) in (5, 6, 7, 8):
             width, height = height, width
-        return Header(width, height, image.mode, _is_grey(image))
+        mode, grey, animated = image.mode, _is_grey(image), _is_animated(image)
+        return Header(width, height, mode, grey, _pages(image), animated)
 
 
 def decode(
@@ -221,6 +228,25 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # metadata is damaged more often than pixels, and matters less
         return 1
+
+
+def _pages(image: Image.Image) -> int:
+    """How many pages a TIFF has, counted to MAX_PAGES: each has to be looked for. Moves on from the first."""
+    pages = 1
+    if image.format == "TIFF":
+        with suppress(Exception):  # the end, or a page that can't be found; the first one is what is read
+            while pages < MAX_PAGES:
+                image.seek(pages)
+                pages += 1
+    return pages
+
+
+def _is_animated(image: Image.Image) -> bool:
+    """Whether there is a second frame. May move on to it."""
+    try:
+        return image.format in ANIMATIONS and bool(getattr(image, "is_animated", False))
+    except Exception:  # a damaged second frame; the first one is what is read
+        return True
 
 
 def _is_grey(image: Image.Image) -> bool:

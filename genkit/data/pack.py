@@ -21,7 +21,6 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,22 +30,24 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import torch
 from filelock import FileLock
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from torch import Tensor
 from tqdm import tqdm
 
 from genkit.contract import ImageShape
 from genkit.data import DataOptions, store
-from genkit.data.dataset import Dataset, ImageFile, Split, as_tensor, divide, fingerprint, mapped_file
+from genkit.data.dataset import Dataset, ImageFile, Split, as_tensor, fingerprint, mapped_file
 from genkit.data.findings import Findings
 from genkit.data.levels import Whites
 from genkit.data.pixels import conform
+from genkit.data.splits import divide, name_copies
 from genkit.errors import DataError
-from genkit.files import sha256_of
+from genkit.files import scratch_folder, sha256_of
 
 MANIFEST = "pack.json"
 SOURCES = "sources.json"
-FORMAT = 3  # 1 had no sources.json, 2 took every number for what its format says
+#: 1 had no sources.json; 2 let copies of one picture take a whole split, and took numbers for what their format says.
+FORMAT = 3
 PARTS = ("train", "val", "test")
 LEFT_OUT = len(PARTS)
 
@@ -90,6 +91,7 @@ class Contents:
         classes, attribute_names: names of the labels and of the attributes' columns.
         skipped: file to what is wrong with it, for those that were left out; may grow while the chunks are made.
         sources: file to what was read, for those that were packed; may grow while the chunks are made.
+        left_out: what the files hold besides and isn't packed, by kind.
         whites: what was taken for white, where that was found out of the pixels.
         notes: what is to be said of how the images were read, each time that they are used.
     """
@@ -104,6 +106,7 @@ class Contents:
     attribute_names: tuple[str, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
     sources: dict[str, SourceFile] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
     whites: Whites = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -138,6 +141,7 @@ class Manifest(BaseModel, extra="forbid"):
     classes: tuple[str, ...]
     attributes: tuple[str, ...]
     skipped: dict[str, str]
+    left_out: dict[str, int] = Field(default_factory=dict)  # earlier versions didn't count
     sums: dict[str, str]
     whites: dict[int, int] = {}
     notes: tuple[str, ...] = ()
@@ -186,6 +190,7 @@ class Pack(NamedTuple):
     folder: Path
     dataset: Dataset
     skipped: dict[str, str]  # bad files that were left out, and what is wrong with each
+    left_out: dict[str, int]  # what the files hold besides, by kind
     notes: tuple[str, ...]  # what is to be said of how the images were read
 
     def told(self) -> Dataset:
@@ -254,20 +259,15 @@ def _disk_errors(folder: Path) -> Iterator[None]:
 
 def _write(folder: Path, key: Key, contents: Contents) -> None:
     """Make the pack under a temporary name and then give it its own."""
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{key.stem}.", suffix=".part"))
-    try:
+    with scratch_folder(folder.parent, f".{key.stem}.") as temporary:
         manifest = _fill(temporary, key, contents)
         for file in temporary.iterdir():
             file.chmod(0o444)
             with file.open("rb") as written:
                 os.fsync(written.fileno())
-        temporary.chmod(0o755)
         if folder.exists():  # damaged, or we wouldn't be here
             shutil.rmtree(folder)
         temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     size = sum(file.stat().st_size for file in folder.iterdir())
     log.info("%s: packed %s images into %s (%.1f MB)", key.name, f"{manifest.count:,}", folder, size / 1e6)
 
@@ -302,6 +302,7 @@ def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
         classes=contents.classes,
         attributes=contents.attribute_names,
         skipped=contents.skipped,
+        left_out=contents.left_out,
         whites=dict(contents.whites),
         notes=contents.notes,
         sums={path.name: _sum(path) for path in sorted(folder.iterdir())},
@@ -362,6 +363,7 @@ def _divide(name: str, everything: Split, originals: np.ndarray | None, parts: n
         splits = divide(
             name, {part: converted_images.take(split.rows) for part, split in zip(PARTS, splits, strict=True)}
         )
+    name_copies(name, dict(zip(PARTS, splits, strict=True)))
     codes = np.full(len(everything), LEFT_OUT, np.uint8)
     for index, split in enumerate(splits):
         codes[split.rows.numpy()] = index
@@ -396,7 +398,7 @@ def _open(folder: Path, name: str) -> Pack:
 
     train, val, test = (split(index) for index in range(len(PARTS)))
     dataset = Dataset(name, train, val, test, manifest.classes, manifest.attributes, whites=manifest.whites)
-    return Pack(folder, dataset, manifest.skipped, manifest.notes)
+    return Pack(folder, dataset, manifest.skipped, manifest.left_out, manifest.notes)
 
 
 def _read_manifest(folder: Path) -> Manifest:

@@ -6,6 +6,7 @@ What is logged, kept and drawn is the business of ledger.py, keeper.py and galle
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from genkit import data, device
-from genkit.contract import Model
+from genkit.contract import Model, ability
 from genkit.errors import CheckpointError, DivergedError, GenkitError
 from genkit.files import to_json, write_file
 from genkit.keep import checkpoint, rundir, state
@@ -247,6 +248,8 @@ class Leader(Trainer):
                     except NotFiniteError as error:
                         raise self.diverged(error) from None
                     self.keeper.settle()
+                if received and stopped is None:  # it came after the last step that would have heeded it
+                    signal.raise_signal(received[0])
                 return self.finish(stopped)
 
     def introduce(self) -> None:
@@ -351,6 +354,9 @@ class Leader(Trainer):
             metrics = {f"test/{name}": value for name, value in values.items()}
             self.curves.add_test(about.step, values)
             logger.info("test  %s", "  ".join(f"{name} {value:.5g}" for name, value in values.items()))
+            lacking = self.dataset.lacking(self.dataset.test)
+            if lacking and ability.classifies(model) and not model.options.attributes:
+                logger.warning("no test image is of the class %s: the test error says nothing of it", lacking)
         result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped)
         write_file(self.directory.path / "README.md", record.card(self.config, self.dataset, result).encode())
         return result
