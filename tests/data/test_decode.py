@@ -215,3 +215,15 @@ def test_numbers_without_a_known_white_are_bad(tmp_path):
     Image.fromarray(np.array([[0, np.nan]], np.float32)).save(tmp_path / "f.tif")
     with pytest.raises(BadImage, match="not within 0 to 1"):
         read(tmp_path / "f.tif")
+
+
+@pytest.mark.parametrize(("bits", "code"), [(8, "<BB"), (16, "<HH")])
+def test_a_tiff_in_which_0_is_white(tmp_path, bits, code):
+    """By hand: Pillow neither writes nor heeds it in 16 bits."""
+    path, largest = tmp_path / "x.tif", 2**bits - 1
+    for photometric, stored in ((0, (0, largest)), (1, (largest, 0))):
+        tags = {256: 2, 257: 1, 258: bits, 259: 1, 262: photometric, 273: 122, 277: 1, 278: 1, 279: bits // 4}
+        entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+        head = b"II*\0" + struct.pack("<IH", 8, len(tags))
+        path.write_bytes(head + entries + bytes(4) + struct.pack(code, *stored))
+        assert decode(path, read_header(path), ImageShape(1, 1, 2))[0].tolist() == [[[255, 0]]]
