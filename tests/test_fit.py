@@ -16,6 +16,7 @@ from genkit.contract import ImageShape
 from genkit.data import DataOptions
 from genkit.data.pixels import Form
 from genkit.errors import UsageError
+from genkit.explore.server import Server
 from genkit.keep import config
 from genkit.keep.opened import Opened
 from genkit.latent.images import read_image
@@ -103,3 +104,35 @@ def test_what_a_crop_loses_is_said_each_time(pictures: Path, caplog: pytest.LogC
         assert f"{pictures}: the central square keeps 25 % to 30 % of each picture; --fit pad keeps all of it" in (
             caplog.messages
         )
+
+
+def test_and_so_is_what_an_array_loses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    np.save(tmp_path / "wide.npy", np.random.default_rng(1).integers(0, 256, (20, 12, 48), np.uint8))
+    with caplog.at_level("INFO", "genkit"):
+        cropped = data.load(DataOptions(dataset=str(tmp_path / "wide.npy"), image_size=12))
+        assert "the central square keeps 25 % of each picture" in caplog.messages[-1]
+        caplog.clear()
+        padded = data.load(DataOptions(dataset=str(tmp_path / "wide.npy"), image_size=12, fit="pad"))
+        assert not any("central square" in message for message in caplog.messages)
+    assert cropped.train.storage[:, :, :4].max() > 0
+    assert padded.train.storage[:, :, :4].max() == 0  # 3 rows of the 12 hold it all
+
+
+def test_arrays_of_0_and_1_are_what_the_training_images_were(run: Path, pictures: Path) -> None:
+    model = package.load(run)
+    mask = (np.random.default_rng(2).random((4, 12, 12)) < 0.5).astype(np.uint8)
+    assert np.array_equal(model.encode(mask), model.encode(mask.astype(np.float32)))
+    grey = mask * np.uint8(2)
+    assert np.array_equal(model.encode(grey), model.encode(grey.astype(np.float32) / 255))
+
+
+def test_the_explorer_reads_a_picture_so(run: Path, pictures: Path, genkit: Genkit, monkeypatch) -> None:
+    read = []
+
+    def serve(server: Server, *_: object) -> None:
+        read.append(server.desk.space.read((pictures / "03.png").read_bytes()))
+        server.server_close()
+
+    monkeypatch.setattr("genkit.cli.explore.serve", serve)
+    assert genkit("explore", run, "--no-browser").code == 0
+    assert read[0].equal(package.load(run).read_image(pictures / "03.png"))
