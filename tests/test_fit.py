@@ -53,7 +53,9 @@ def test_a_run_remembers_how_pictures_were_fitted(run: Path) -> None:
     opened = Opened.find(str(run), torch.device("cpu"))
     assert opened.form == Form(ImageShape(1, 12, 12), "pad", {8: 1})
     assert opened.data_options("faces").fit == "pad"
-    assert "| fit | pad | flag |" in (run / "README.md").read_text()
+    card = (run / "README.md").read_text()
+    assert "| fit | pad | flag |" in card
+    assert "\nOf the images: all pixels are 0 or 1, and 1 is taken for white.\n" in card
 
 
 def test_a_picture_alone_is_read_as_in_its_folder(run: Path, pictures: Path) -> None:
