@@ -56,15 +56,20 @@ def load(options: DataOptions) -> Dataset:
         DataError: when there is no picture, more than `options.skip_bad` files can't be used, sizes differ, or a table
             doesn't fit.
     """
-    listing = scan(Path(options.dataset).expanduser())
-    source = {"folder": str(listing.root), "image_size": options.image_size, "channels": options.channels}
-    key = pack.Key(options.dataset, source, [listing.files, listing.stamps])
+    listing, key = _sought(options)
     with without_warnings():
         packed = pack.open_or_write(key, lambda: _contents(listing, options))
     _refuse_if_too_many(listing.root, packed.skipped, options.skip_bad, all_known=True)
     for file, problem in packed.skipped.items():
         log.warning("left out: %s %s", listing.root / file, problem)
     return packed.dataset
+
+
+def _sought(options: DataOptions) -> tuple[Listing, pack.Key]:
+    """What lies in the folder, and the pack of it."""
+    listing = scan(Path(options.dataset).expanduser())
+    source = {"folder": str(listing.root), "image_size": options.image_size, "channels": options.channels}
+    return listing, pack.Key(options.dataset, source, [listing.files, listing.stamps])
 
 
 def verify(name_or_path: str) -> Findings:
@@ -176,6 +181,30 @@ def scan(folder: Path) -> Listing:
     if not files:
         raise DataError(f"{folder}: no image files in it; put some there (.png, .jpg, ..., in subfolders by class)")
     return Listing(root, files, [(name, each.st_size, each.st_mtime_ns) for name, each in sorted(found.items())])
+
+
+def has_own_splits(folder: Path) -> bool:
+    """Whether the folder says which of its pictures are for training, and which for testing.
+
+    Raises:
+        DataError: when it can't be read, or made sense of.
+    """
+    listing = scan(folder)
+    paths = _unwrapped([file.split("/") for file in listing.files])
+    return tables.PARTITION in listing.tables() or _parts(listing.root, paths) is not None
+
+
+def files_of(options: DataOptions) -> list[str]:
+    """The pictures that `load` packed, by their paths from the folder, in the order of the pack's images.
+
+    Raises:
+        DataError: when they aren't packed as they lie there now.
+    """
+    listing, key = _sought(options)
+    packed = pack.find(key)
+    if packed is None:
+        raise DataError(f"{options.dataset}: has changed while it was read; try again")
+    return [file for file in listing.files if file not in packed.skipped]
 
 
 class Description(NamedTuple):

@@ -34,7 +34,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
         return [LeftOut("representation", f"{dataset.name} has no classes to tell apart")]
     if model.condition is not None and model.condition.kind == "class":
         return [LeftOut("representation", f"{subject.kind} is told the class that a probe would have to tell")]
-    if subject.split == "train":
+    if subject.split in ("train", "all"):
         return [LeftOut("representation", "a probe learns from training images; choose --split test or val")]
     try:
         width = features(model, subject.images.take(slice(0, 1)), subject).shape[1]
