@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -113,7 +113,7 @@ class LoadedModel:
             raise UsageError(f"a {self.description.model} has no encoder{other}")
         batch, one = self._images(images)
         told = self._told(condition, len(batch))
-        return _answer(sampling.in_chunks(self.model.encode, *sampling.on(self.device, batch, told)), images, one)
+        return self._in_chunks(self.model.encode, images, one, batch, told)
 
     def invert(self, images: Array, steps: int = 300, condition: Any = None, **settings: Any) -> Array:
         """The codes whose images come closest to the given ones in squared error, found by search: for any decoder.
@@ -261,7 +261,7 @@ class LoadedModel:
         if not ability.classifies(self.model):
             raise UsageError(f"a {self.description.model} tells no classes; `genkit train classifier` makes what does")
         batch, one = self._images(images)
-        return _answer(sampling.in_chunks(self.model.probabilities, batch.to(self.device)), images, one)
+        return self._in_chunks(self.model.probabilities, images, one, batch)
 
     @torch.no_grad()
     def features(self, images: Array, condition: Any = None) -> Array:
@@ -278,9 +278,13 @@ class LoadedModel:
         """
         batch, one = self._images(images)
         told = self._told(condition, len(batch))
-        return _answer(sampling.in_chunks(self.model.features, *sampling.on(self.device, batch, told)), images, one)
+        return self._in_chunks(self.model.features, images, one, batch, told)
 
     # -- what is taken -------------------------------------------------------------------------------------------------
+
+    def _in_chunks(self, function: Callable[..., Tensor], like: Array, one: bool, *inputs: Tensor | None) -> Array:
+        size = sampling.chunk_of(self.model)
+        return _answer(sampling.in_chunks(function, *sampling.on(self.device, *inputs), size=size), like, one)
 
     def _generator(self) -> GenerativeModel:
         if not ability.generates(self.model):

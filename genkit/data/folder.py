@@ -59,18 +59,13 @@ def load(options: DataOptions) -> Dataset:
         DataError: when there is no picture, more than `options.skip_bad` files can't be used, sizes differ, or a table
             doesn't fit.
     """
-    listing = scan(Path(options.dataset).expanduser())
-    layout = lay_out(listing)
+    listing, layout, key = _sought(options)
     for note in layout.notes:
         log.info("%s: %s", listing.root, note)
     for warning in layout.warnings:
         log.warning("%s: %s", listing.root, warning)
-    source = {"folder": str(listing.root), **pack.form_of(options)}
-    state = [layout.files, listing.stamps, listing.targets, _meaning(layout)]
     with without_warnings():
-        packed = pack.open_or_write(
-            pack.Key(options.dataset, source, state), lambda: _contents(listing, layout, options)
-        )
+        packed = pack.open_or_write(key, lambda: _contents(listing, layout, options))
     left_out = {**listing.left_out, **layout.left_out, **packed.left_out}
     if left_out:
         log.warning("%s: left out: %s", listing.root, in_words(left_out))
@@ -81,6 +76,38 @@ def load(options: DataOptions) -> Dataset:
     for file, problem in packed.skipped.items():
         log.warning("left out: %s %s", listing.root / file, problem)
     return packed.told()
+
+
+def _sought(options: DataOptions) -> tuple[Listing, Layout, pack.Key]:
+    """What lies in the folder, what it means, and the pack of it."""
+    listing = scan(Path(options.dataset).expanduser())
+    layout = lay_out(listing)
+    source = {"folder": str(listing.root), **pack.form_of(options)}
+    state = [layout.files, listing.stamps, listing.targets, _meaning(layout)]
+    return listing, layout, pack.Key(options.dataset, source, state)
+
+
+def has_own_splits(folder: Path) -> bool:
+    """Whether the folder says which of its pictures are for training, and which for testing.
+
+    Raises:
+        DataError: when it can't be read, or made sense of.
+    """
+    listing = scan(folder)
+    return tables.PARTITION in listing.stamps or lay_out(listing).parts is not None
+
+
+def files_of(options: DataOptions) -> list[str]:
+    """The pictures that `load` packed, by their paths from the folder, in the order of the pack's images.
+
+    Raises:
+        DataError: when they aren't packed as they lie there now.
+    """
+    _, layout, key = _sought(options)
+    packed = pack.find(key)
+    if packed is None:
+        raise DataError(f"{options.dataset}: has changed while it was read; try again")
+    return [file for file in layout.files if file not in packed.skipped]
 
 
 def verify(name_or_path: str) -> Findings:

@@ -36,7 +36,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
         return [LeftOut("representation", f"{subject.kind} is told the class that a probe would have to tell")]
     if len(dataset.train.labels.unique()) < 2:
         return [LeftOut("representation", f"the training images of {dataset.name} are all of one class")]
-    if subject.split == "train":
+    if subject.split in ("train", "all"):
         return [LeftOut("representation", "a probe learns from training images; choose --split test or val")]
     try:
         width = features(model, subject.images.take(slice(0, 1)), subject).shape[1]
