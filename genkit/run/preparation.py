@@ -82,7 +82,7 @@ def require_room(config: Config, dataset: Dataset) -> None:
     require_space(Path(config.run.out), size)
 
 
-def require_memory(config: Config, dataset: Dataset, where: torch.device) -> None:
+def require_room_for_weights(config: Config, dataset: Dataset, where: torch.device) -> None:
     """Say of a model that large images make so large what makes it smaller, and refuse what a CPU has no memory for.
 
     Nothing of its size has been allocated then.

@@ -30,8 +30,8 @@ from genkit.run.ledger import NotFiniteError
 from genkit.run.preparation import (
     fitted_to,
     require_likely_size,
-    require_memory,
     require_room,
+    require_room_for_weights,
     require_same_past,
     require_sets,
     require_short_names,
@@ -66,7 +66,7 @@ def start(config: Config, team: Team | None = None, resumable: bool = True) -> R
     config, team = config.located(), team or Team(device.pick(config.run.device))
     dataset = team.one_a_machine_first(lambda: data.load_for_training(config.data))
     config = fitted_to(dataset, config)
-    require_memory(config, dataset, team.device)
+    require_room_for_weights(config, dataset, team.device)
     require_room(config, dataset)
     require_short_names(dataset, config)
     setup = Setup(config, dataset, team)

@@ -12,7 +12,7 @@ from genkit.errors import GenkitError
 from genkit.keep.config import Config, RunOptions
 from genkit.models.vae import VAE
 from genkit.run import preparation
-from genkit.run.preparation import require_memory
+from genkit.run.preparation import require_room_for_weights
 
 
 def prepared(shape: ImageShape, **options: object) -> tuple[Config, Dataset]:
@@ -25,7 +25,7 @@ def prepared(shape: ImageShape, **options: object) -> tuple[Config, Dataset]:
 
 def test_a_model_that_large_images_make_too_large_for_memory_is_refused_with_what_makes_it_smaller() -> None:
     with pytest.raises(GenkitError) as caught:
-        require_memory(*prepared(ImageShape(3, 40_000, 50_000)), torch.device("cpu"))
+        require_room_for_weights(*prepared(ImageShape(3, 40_000, 50_000)), torch.device("cpu"))
     said = str(caught.value)
     assert said.startswith("vae has ")
     assert " weights on images of 3×40000×50000, and 12 to be trained on: " in said
@@ -36,15 +36,15 @@ def test_a_model_that_large_images_make_too_large_for_memory_is_refused_with_wha
 def test_a_large_model_of_large_images_is_said(caplog: pytest.LogCaptureFixture, monkeypatch) -> None:
     monkeypatch.setattr(preparation, "free_memory", lambda: 1 << 60)
     with caplog.at_level(logging.WARNING, "genkit"):
-        require_memory(*prepared(ImageShape(3, 300, 400)), torch.device("cpu"))
+        require_room_for_weights(*prepared(ImageShape(3, 300, 400)), torch.device("cpu"))
         (said,) = caplog.messages
         assert "give --image-size 64, say, which leaves" in said
         caplog.clear()
-        require_memory(*prepared(ImageShape(3, 64, 64)), torch.device("cpu"))
-        require_memory(*prepared(ImageShape(1, 200, 200), net="conv"), torch.device("cpu"))
+        require_room_for_weights(*prepared(ImageShape(3, 64, 64)), torch.device("cpu"))
+        require_room_for_weights(*prepared(ImageShape(1, 200, 200), net="conv"), torch.device("cpu"))
         assert caplog.messages == []
 
 
 def test_what_a_gpu_holds_is_for_it_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparation, "free_memory", lambda: 1 << 20)
-    require_memory(*prepared(ImageShape(3, 300, 400)), torch.device("cuda"))
+    require_room_for_weights(*prepared(ImageShape(3, 300, 400)), torch.device("cuda"))
