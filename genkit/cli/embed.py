@@ -79,9 +79,7 @@ def embed(
         from genkit.step import passes
 
     opened = load_run(sought, device)
-    split = opened.split_to_take(split, dataset)
-    images = opened.dataset(dataset)
-    everything = choice.taken(images, split)
+    images, everything, split = opened.chosen(dataset, split)
     rows = everything.take(everything.spread(limit))
     require_room(opened, rows)
     labels, classes = scatter.coloring(images, rows, color_by)
@@ -146,7 +144,8 @@ def require_room(opened: Opened, rows: Split) -> None:
     if width * len(rows) > MOST_NUMBERS:
         raise UsageError(
             f"the features of {len(rows):,} images, {width:,} numbers each, would take "
-            f"{4 * width * len(rows) / 1e9:.1f} GB, and at most {4 * MOST_NUMBERS / 1e9:.1f} GB are used; give --limit {MOST_NUMBERS // width}"
+            f"{4 * width * len(rows) / 1e9:.1f} GB, and at most {4 * MOST_NUMBERS / 1e9:.1f} GB are used; "
+            f"give --limit {MOST_NUMBERS // width}"
         )
 
 

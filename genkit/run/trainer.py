@@ -31,6 +31,7 @@ from genkit.run.preparation import (
     require_likely_size,
     require_room,
     require_same_past,
+    require_same_place,
     require_sets,
     require_short_names,
 )
@@ -103,6 +104,8 @@ def resume(directory: RunDirectory, given: Mapping[str, Any], team: Team | None 
         before = configuration.read(directory.path)
         config = continued(before, given, directory.path)
         require_sets(config)
+        require_same_place(before, config, directory)
+        data.require_there(config.data, f"genkit train --resume {directory.path} ")
         team = team or Team(device.pick(config.run.device))
         dataset = team.one_a_machine_first(lambda: data.load_for_training(config.data))
         require_likely_size(config, dataset, directory)
@@ -326,6 +329,7 @@ class Leader(Trainer):
             data=self.config.data,
             data_digest=self.setup.data_digest,
             beside_digest=self.setup.beside_digest,
+            seed=self.config.run.seed,
             classes=self.dataset.classes,
             attributes=self.dataset.attributes,
         )
