@@ -67,7 +67,7 @@ def test_a_run_holds_what_it_should(runs: Path, name: str) -> None:
     assert any(key.startswith("test/") for key in rows[-1])
     assert list((run / "tb").glob("events*"))
     assert (f"genkit sample {run}" in (run / "README.md").read_text()) == (name in GENERATIVE)
-    assert "epoch 2/2" in (run / "log.txt").read_text()
+    assert "epoch 2/2  val  " in (run / "log.txt").read_text()
     steps = sorted(int(path.name) for path in (run / "checkpoints").iterdir())
     assert steps[-1] == 30, "2 epochs of 4,000 images in batches of 256, the rest left out"
 

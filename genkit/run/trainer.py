@@ -290,7 +290,7 @@ class Leader(Trainer):
         values = self.measured(model, "val", step)
         self.ledger.enter("val", values, step)
         shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
-        logger.info("epoch %*d/%d  %s", len(str(epochs)), epoch, epochs, shown)
+        logger.info("epoch %*d/%d  val  %s", len(str(epochs)), epoch, epochs, shown)
         self.watch.look(values)
         if last or epoch % self.config.run.picture_every == 0:
             self.prior.fit(model, step)

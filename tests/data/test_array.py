@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from genkit.data import verify
+from genkit.data import DataOptions, load, verify
 from genkit.data.array import MAX_INFLATION
 from genkit.errors import DataError
 
@@ -239,3 +240,9 @@ def test_verify(tmp_path, pictures, of):
     path.write_bytes(content)
     (problem,) = verify(str(path)).problems
     assert problem.startswith(f"{path}: Bad CRC-32")
+
+
+def test_a_file_that_is_no_array_is_told_in_our_words(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(b"GIF89a, and so on")
+    with pytest.raises(DataError, match=r"a\.npy: it isn't an array in NumPy's format, whatever its name says; save"):
+        load(DataOptions(dataset=str(tmp_path / "a.npy")))
