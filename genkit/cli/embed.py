@@ -89,7 +89,7 @@ def embed(
     found = projection.project(features, method, seed)  # type: ignore[arg-type]  # click has checked the choice
     if found.method == "native":
         logger.info("these codes have two dimensions already and are shown as they are, whatever the --method")
-    separation = scores.separation(found.points, labels)
+    separation = scores.separation(found.points, labels, rows.fingerprinted().fingerprints)
     told = scatter.told_of_color(opened.model, rows, color_by)
     if told:
         logger.info("%s", told)
@@ -159,4 +159,5 @@ def in_words(scores: dict[str, Any]) -> str:
         parts.append(f"silhouette {scores['silhouette']:.3f}")
     if "note" in scores:
         parts.append(f"no score: {scores['note']}")
-    return f"{', '.join(parts)}, of {scores['n']:,} points in 2-D"
+    left_out = f" (and {scores['copies']:,} copies of the same images, left out)" if scores["copies"] else ""
+    return f"{', '.join(parts)}, of {scores['n']:,} points in 2-D{left_out}"
