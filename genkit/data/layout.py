@@ -437,9 +437,11 @@ class _Reading:
         several = sum(len(each) > 1 for each in places.values())
         if several:
             self.warnings.append(f"{several:,} images stand in more than one class, through links; each counts in all")
-        outside = [real for real in targets.values() if not Path(real).is_relative_to(self.root)]
+        inside = f"{self.root}/"
+        outside = Counter(real.rpartition("/")[0] for real in targets.values() if not real.startswith(inside))
         if outside:
-            self.notes.append(f"{len(outside):,} images lie elsewhere, in {os.path.commonpath(outside)}, through links")
+            place = os.path.commonpath([folder or "/" for folder in outside])
+            self.notes.append(f"{outside.total():,} images lie elsewhere, in {shown([place])}, through links")
 
     # -- what is said of it --------------------------------------------------------------------------------------------
 

@@ -212,6 +212,7 @@ def test_masks_of_splits_in_folders_of_their_own(understood):
     layout = understood(*(f"{kind}/{part}/1.png" for kind in ("images", "annotations") for part in ("training", "val")))
     assert read_as(layout) == {"images/training/1.png": ("train", None), "images/val/1.png": ("val", None)}
     assert layout.left_out == {"images in annotations/ (masks)": 2}
+    assert layout.notes == ["splits: train (training/), val (val/)"]
 
 
 def test_masks_beside_their_images(understood):
