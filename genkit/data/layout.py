@@ -389,6 +389,9 @@ class _Reading:
             self.notes.append(f"all images are in one class, {shown(classes)}; folders in it aren't taken for classes")
         if loose or len(classes) < 2:
             return {}, []
+        deeper = sorted({path[1] for path in self.paths.values() if len(path) > 1})
+        if deeper:
+            self.notes.append(f"folders in the classes tell nothing apart ({shown(deeper)})")
         masks = [name for name in classes if _Name.of(name).masks]
         if masks:
             self.warnings.append(f"{shown(masks)} are taken for classes; if they are masks, move them out")
@@ -440,8 +443,9 @@ class _Reading:
         inside = f"{self.root}/"
         outside = Counter(real.rpartition("/")[0] for real in targets.values() if not real.startswith(inside))
         if outside:
-            place = os.path.commonpath([folder or "/" for folder in outside])
-            self.notes.append(f"{outside.total():,} images lie elsewhere, in {shown([place])}, through links")
+            common = os.path.commonpath([folder or "/" for folder in outside])
+            where = [common] if common != "/" else sorted(outside)
+            self.notes.append(f"{outside.total():,} images lie elsewhere, in {shown(where)}, through links")
 
     # -- what is said of it --------------------------------------------------------------------------------------------
 
