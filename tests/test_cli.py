@@ -227,8 +227,8 @@ def test_sample_grid(genkit: Genkit, runs: Path, name: str) -> None:
 def test_an_image_does_not_change_with_its_neighbours(genkit: Genkit, runs: Path, tmp_path: Path) -> None:
     for seeds in ("5", "0-40"):
         genkit("sample", run_of(runs, "vae"), "--seeds", seeds, "--each", "--npz", "--out", tmp_path / seeds)
-    alone = np.asarray(picture(tmp_path / "5" / "samples" / "00000.png"))
-    among = np.asarray(picture(tmp_path / "0-40" / "samples" / "00005.png"))
+    alone = np.asarray(picture(tmp_path / "5" / "samples" / "seed-00005.png"))
+    among = np.asarray(picture(tmp_path / "0-40" / "samples" / "seed-00005.png"))
     assert alone.shape == (28, 28)
     assert np.array_equal(alone, among)
     with np.load(tmp_path / "0-40" / "samples.npz") as file:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import signal
 import sys
-import threading
 import traceback
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +13,8 @@ from typing import NoReturn
 
 import click
 
-from genkit.cli.output import LogHandler, emit_error
+from genkit import ending
+from genkit.cli.output import LogHandler, emit_error, take_streams
 from genkit.errors import GenkitError
 from genkit.version import __version__
 
@@ -77,9 +76,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     logger.setLevel(logging.INFO)
     handler = LogHandler()
     logger.addHandler(handler)
-    handlers = {}
-    if threading.current_thread() is threading.main_thread():
-        handlers[signal.SIGTERM] = signal.signal(signal.SIGTERM, terminate)
     try:
         code = genkit_command.main([each for each in arguments if each != "--debug"], "genkit", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -95,8 +91,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             traceback.print_exc()
     except (KeyboardInterrupt, click.Abort):
         code = emit_error("interrupted", 130, as_json)
-    except Terminated:
-        code = emit_error("terminated", 143, as_json)
     except Exception as error:
         if is_out_of_memory(error):
             sys.exit(emit_error("out of memory; use a smaller --batch-size or --image-size", 1, as_json))
@@ -108,17 +102,17 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-        for number, former in handlers.items():
-            signal.signal(number, former)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def program() -> NoReturn:
-    """`main` as a process of its own, which ends as soon as it is done.
+    """`main` as a process of its own, which ends as soon as it is done, or is told to.
 
     Python would first take apart, object by object, all that torch has made: a third of a second for nothing. What has
     been registered to run at the end does run, and what was printed is flushed.
     """
+    ending.listen()
+    take_streams()
     try:
         main()
     except SystemExit as end:
@@ -126,18 +120,10 @@ def program() -> NoReturn:
     atexit._run_exitfuncs()
     try:
         sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:  # nobody reads it any more, or the disk is full
+    except (OSError, GenkitError):  # nobody reads it any more, or it has been said that the disk is full
         code = code or 1
+    sys.stderr.flush()
     os._exit(code)
-
-
-class Terminated(BaseException):
-    """SIGTERM, as KeyboardInterrupt is SIGINT: what is half-written is cleaned up on the way out."""
-
-
-def terminate(_number: int, _frame: object) -> None:
-    raise Terminated
 
 
 def place_of(error: Exception) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, Field, field_validator
 
@@ -17,6 +17,10 @@ from genkit.errors import DataError, UsageError
 if TYPE_CHECKING:
     from genkit.data.dataset import Dataset
     from genkit.data.findings import Findings
+
+
+#: What becomes of pictures of other proportions than the wanted ones; `pixels.prepare` says it.
+Fit: TypeAlias = Literal["crop", "pad", "stretch"]
 
 
 class DataOptions(BaseModel, extra="forbid", frozen=True):
@@ -33,10 +37,17 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
         Field(
             ge=8,
             le=1024,
-            description="Cut each image to its central square and resize it to this width.",
+            description="Bring each image to a square of this width, by --fit.",
             json_schema_extra={"none": "as they are"},
         ),
     ] = None
+    fit: Annotated[
+        Fit,
+        Field(
+            description="With --image-size: crop each image to its central square, pad it to a square with black, or "
+            "stretch it to one."
+        ),
+    ] = "crop"
     channels: Annotated[
         Literal[1, 3] | None,
         Field(description="1 for grey, 3 for colour.", json_schema_extra={"none": "detected"}),
@@ -114,9 +125,18 @@ def load_for_training(options: DataOptions) -> Dataset:
 
     Raises:
         DataError: as `load`, of either.
+        UsageError: when they have different sizes, which batches only bring together by cutting, and `fit` isn't that.
     """
     dataset, second = load(options), second_of(options)
-    return dataset if second is None else replace(dataset, beside=load(second))
+    if second is None:
+        return dataset
+    beside = load(second)
+    if options.fit != "crop" and beside.shape[1:] != dataset.shape[1:]:
+        raise UsageError(
+            f"--fit {options.fit}: {beside.name} has images of {beside.shape}, and {dataset.name} of {dataset.shape}; "
+            "give --image-size, by which both are brought to one size"
+        )
+    return replace(dataset, beside=beside)
 
 
 def second_of(options: DataOptions) -> DataOptions | None:
@@ -127,7 +147,9 @@ def second_of(options: DataOptions) -> DataOptions | None:
     """
     if options.beside is None:
         return None
-    return DataOptions(dataset=options.beside, image_size=options.image_size, skip_bad=options.skip_bad)
+    return DataOptions(
+        dataset=options.beside, image_size=options.image_size, fit=options.fit, skip_bad=options.skip_bad
+    )
 
 
 class Missing(NamedTuple):

@@ -30,7 +30,8 @@ class Findings(BaseModel, extra="forbid"):
         sizes: "WIDTHxHEIGHT" to the number of images of it.
         modes: how the pixels are stored ("L", "RGB", "uint8", ...) to the number of images.
         left_out: what was there and isn't read, by kind (".heic", "hidden images", ...) to its number.
-        notes: one line each on how the source is understood, where that isn't plain: its splits, classes, tables.
+        notes: one line each on how the source is understood, where that isn't plain: its splits, classes, tables, and
+            how its pixels are read; no fault.
         sums: file to the SHA-256 that was found, for sources whose sums are known.
         problems: one line a fault, with the file it is in; empty when all is well.
     """

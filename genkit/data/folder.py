@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -19,11 +19,20 @@ from tqdm import tqdm
 from genkit.contract import ImageShape
 from genkit.data import DataOptions, pack, tables
 from genkit.data.dataset import Dataset
-from genkit.data.decode import BadImage, Header, decode_and_hash, read_header, without_warnings
+from genkit.data.decode import (
+    BadImage,
+    Header,
+    bits_of,
+    decode_and_hash,
+    range_of,
+    read_header,
+    without_warnings,
+)
 from genkit.data.findings import Findings, in_words
 from genkit.data.layout import Layout, lay_out, unlearnt
+from genkit.data.levels import Range, Whites, dark, remark, require_floats, white_of
 from genkit.data.listing import Listing, scan
-from genkit.data.pixels import wanted_shape
+from genkit.data.pixels import loss_by_crop, wanted_shape
 from genkit.errors import DataError
 
 #: Files that a thread takes at once.
@@ -50,18 +59,13 @@ def load(options: DataOptions) -> Dataset:
         DataError: when there is no picture, more than `options.skip_bad` files can't be used, sizes differ, or a table
             doesn't fit.
     """
-    listing = scan(Path(options.dataset).expanduser())
-    layout = lay_out(listing)
+    listing, layout, key = _sought(options)
     for note in layout.notes:
         log.info("%s: %s", listing.root, note)
     for warning in layout.warnings:
         log.warning("%s: %s", listing.root, warning)
-    source = {"folder": str(listing.root), "image_size": options.image_size, "channels": options.channels}
-    state = [layout.files, listing.stamps, listing.targets, _meaning(layout)]
     with without_warnings():
-        packed = pack.open_or_write(
-            pack.Key(options.dataset, source, state), lambda: _contents(listing, layout, options)
-        )
+        packed = pack.open_or_write(key, lambda: _contents(listing, layout, options))
     left_out = {**listing.left_out, **layout.left_out, **packed.left_out}
     if left_out:
         log.warning("%s: left out: %s", listing.root, in_words(left_out))
@@ -71,7 +75,39 @@ def load(options: DataOptions) -> Dataset:
     _refuse_if_too_many(listing.root, packed.skipped, options.skip_bad, all_known=True)
     for file, problem in packed.skipped.items():
         log.warning("left out: %s %s", listing.root / file, problem)
-    return packed.dataset
+    return packed.told()
+
+
+def _sought(options: DataOptions) -> tuple[Listing, Layout, pack.Key]:
+    """What lies in the folder, what it means, and the pack of it."""
+    listing = scan(Path(options.dataset).expanduser())
+    layout = lay_out(listing)
+    source = {"folder": str(listing.root), **pack.form_of(options)}
+    state = [layout.files, listing.stamps, listing.targets, _meaning(layout)]
+    return listing, layout, pack.Key(options.dataset, source, state)
+
+
+def has_own_splits(folder: Path) -> bool:
+    """Whether the folder says which of its pictures are for training, and which for testing.
+
+    Raises:
+        DataError: when it can't be read, or made sense of.
+    """
+    listing = scan(folder)
+    return tables.PARTITION in listing.stamps or lay_out(listing).parts is not None
+
+
+def files_of(options: DataOptions) -> list[str]:
+    """The pictures that `load` packed, by their paths from the folder, in the order of the pack's images.
+
+    Raises:
+        DataError: when they aren't packed as they lie there now.
+    """
+    _, layout, key = _sought(options)
+    packed = pack.find(key)
+    if packed is None:
+        raise DataError(f"{options.dataset}: has changed while it was read; try again")
+    return [file for file in layout.files if file not in packed.skipped]
 
 
 def verify(name_or_path: str) -> Findings:
@@ -97,18 +133,27 @@ def verify(name_or_path: str) -> Findings:
         findings.left_out |= layout.left_out
         findings.notes = layout.notes + layout.warnings + layout.unlearnt()
     findings.files = len(files)
-    headers = []
     sizes: Counter[str] = Counter()
     modes: Counter[str] = Counter()
     fingerprints = set()
     packed = list(pack.sources_of({"folder": str(listing.root)}))
 
-    def inspect(file: str) -> tuple[Header, int, str]:
-        path = listing.root / file
-        header = read_header(path)
+    with without_warnings():
+        read = dict(_attempt_all(lambda file: read_header(listing.root / file), files))
+    headers = {file: header for file, header in read.items() if not isinstance(header, BadImage)}
+    whites: Whites = {}
+    try:
+        whites, notes = _whites(listing.root, headers)
+        findings.notes += notes
+    except DataError as error:
+        findings.problems.append(str(error))
+
+    def inspect(file: str) -> tuple[int, str]:
+        header = read[file]
+        if isinstance(header, BadImage):
+            raise header
         shape = ImageShape(1 if header.grey else 3, header.height, header.width)
-        _, fingerprint, digest = decode_and_hash(path, header, shape)
-        return header, fingerprint, digest
+        return decode_and_hash(listing.root / file, header, shape, whites=whites)[1:]
 
     def rotted(file: str, digest: str) -> bool:
         before = [sources[file] for sources in packed if file in sources]
@@ -120,20 +165,19 @@ def verify(name_or_path: str) -> Findings:
             if isinstance(result, BadImage):
                 findings.problems.append(f"{listing.root / file}: {result}; mend or remove it, or use --skip-bad")
                 continue
-            header, fingerprint, digest = result
+            fingerprint, digest = result
             if rotted(file, digest):
                 findings.problems.append(
                     f"{listing.root / file}: has changed since it was packed although its size and time are the same; "
                     "restore it from a copy, or `touch` it to accept it as it is"
                 )
-            headers.append(header)
             findings.images += 1
             findings.duplicates += fingerprint in fingerprints
             fingerprints.add(fingerprint)
-            sizes[f"{header.width}x{header.height}"] += 1
-            modes[header.mode] += 1
+            sizes[f"{headers[file].width}x{headers[file].height}"] += 1
+            modes[headers[file].mode] += 1
     findings.sizes, findings.modes = dict(sizes.most_common()), dict(modes.most_common())
-    findings.left_out |= _further_pages(headers)
+    findings.left_out |= _further_pages(headers.values())
     findings.problems += _faults_of_tables(listing, files)
     pack.verify_packs_of({"folder": str(listing.root)}, findings)
     return findings
@@ -211,6 +255,11 @@ def _contents(listing: Listing, layout: Layout, options: DataOptions) -> pack.Co
     if not headers:
         raise DataError(f"{listing.root}: none of its {len(files):,} image files can be read")
     shape = wanted_shape(_common_shape(listing.root, headers, options), options)
+    whites, notes = _whites(listing.root, headers)
+    loss = loss_by_crop([(header.width, header.height) for header in headers.values()], options)
+
+    def decoded(file: str) -> tuple[np.ndarray, int, str]:
+        return decode_and_hash(listing.root / file, headers[file], shape, options.fit, whites)
 
     def chunks() -> Iterator[pack.Chunk]:
         row_of = {file: row for row, file in enumerate(files)}
@@ -219,7 +268,7 @@ def _contents(listing: Listing, layout: Layout, options: DataOptions) -> pack.Co
         for start in range(0, len(good), step):
             rows, images, fingerprints = [], [], []
             some = good[start : start + step]
-            results = _attempt_all(lambda file: decode_and_hash(listing.root / file, headers[file], shape), some)
+            results = _attempt_all(decoded, some)
             for file, result in results:
                 if isinstance(result, BadImage):
                     skipped[file] = str(result)
@@ -244,7 +293,41 @@ def _contents(listing: Listing, layout: Layout, options: DataOptions) -> pack.Co
         left_out=_further_pages(headers.values()),
         skipped=skipped,
         sources=sources,
+        whites=whites,
+        notes=(*notes, *([loss] if loss else [])),
     )
+
+
+def _whites(root: Path, headers: Mapping[str, Header]) -> tuple[Whites, list[str]]:
+    """The numbers that are white in these pictures, and what is to be said of them.
+
+    Pictures are decoded until more of them would make no difference: in most folders, the first.
+
+    Raises:
+        DataError: when their numbers aren't brightness.
+    """
+    found = {bits: Range(bits) for bits in (8, 16, 0)}
+
+    def look(file: str) -> Range | None:
+        settled = found[bits_of(headers[file].mode)].settled
+        return None if settled else range_of(root / file)
+
+    for _, seen in _attempt_all(look, list(headers)):
+        if isinstance(seen, Range):
+            found[seen.bits].include(seen)
+    whites: dict[int, int] = {}
+    notes: list[str | None] = []
+    try:
+        for bits in (8, 16):
+            if found[bits].high >= 0:
+                whites[bits] = white_of(found[bits])
+                notes.append(remark(found[bits], whites[bits]))
+        if found[0].high >= 0:
+            require_floats(found[0])
+            notes.append(dark(found[0].high * 255))
+    except DataError as error:
+        raise DataError(f"{root}: {error}") from error
+    return whites, [note for note in notes if note]
 
 
 def _common_shape(root: Path, headers: dict[str, Header], options: DataOptions) -> ImageShape:

@@ -13,9 +13,10 @@ import torch
 
 from genkit.contract import ImageShape
 from genkit.data import DataOptions, Missing, pack, store
-from genkit.data.dataset import Dataset, Split, as_tensor, divide, fingerprint
+from genkit.data.dataset import Dataset, Split, as_tensor, fingerprint
 from genkit.data.findings import Findings
 from genkit.data.pixels import wanted_shape
+from genkit.data.splits import divide
 from genkit.errors import DataError
 from genkit.files import sha256_of
 

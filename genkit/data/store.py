@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from genkit.data import Missing
+from genkit.ending import unfinished
 from genkit.errors import DataError
 
 #: Seconds without a byte after which a mirror is given up.
@@ -73,15 +74,16 @@ def write_once(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(0o444)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with unfinished(temporary):
+            try:
+                with temporary.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.chmod(0o444)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(
             f"{path}: can't be written ({error.strerror}); make room, or set GENKIT_DATA to another folder"

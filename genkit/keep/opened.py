@@ -9,8 +9,9 @@ import torch
 
 from genkit import data
 from genkit.contract import GenerativeModel, Model, ability
-from genkit.data import DataOptions
+from genkit.data import DataOptions, choice
 from genkit.data.dataset import Dataset
+from genkit.data.pixels import Form
 from genkit.errors import UsageError
 from genkit.files import sha256_of
 from genkit.keep import rundir
@@ -80,6 +81,11 @@ class Opened:
         return self.description.model
 
     @property
+    def form(self) -> Form:
+        """How a person's picture becomes one that the model takes."""
+        return Form(self.model.image, self.description.data.fit, self.description.whites)
+
+    @property
     def generator(self) -> GenerativeModel:
         """The model, for what needs its images.
 
@@ -104,6 +110,12 @@ class Opened:
         images = data.load(self.data_options(other))
         self.require_shape(images)
         return images
+
+    def split_to_take(self, wanted: str | None, other: str | None) -> str:
+        """The split of these images that a person means who has named this one, or none (`choice.split_to_take`)."""
+        if other is not None and data.located(DataOptions(dataset=other)).dataset == self.data_options().dataset:
+            other = None
+        return choice.split_to_take(wanted, other)
 
     def require_shape(self, images: Dataset) -> None:
         """Refuse images of another shape than the model's, or without the classes or attributes that it is told.

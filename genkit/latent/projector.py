@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from genkit.data.dataset import Split
 from genkit.files import whole_file
-from genkit.latent.images import save_png, to_pil, to_uint8
+from genkit.latent.images import save_png, to_pil
 from genkit.latent.projection import principal_components
 
 #: TensorBoard refuses a sprite that is wider or higher.
@@ -52,7 +53,7 @@ def write_projector(
     labels: Tensor | None,
     classes: Sequence[str],
     rows: Tensor,
-    images: Tensor | None = None,
+    images: Split | None = None,
 ) -> None:
     """Export features (N, F) for TensorBoard's projector, which `tensorboard --logdir FOLDER` then shows.
 
@@ -60,7 +61,7 @@ def write_projector(
 
     Args:
         labels, classes, rows: as in `write_csv`.
-        images: (N, C, H, W), shown in place of the points.
+        images: shown in place of the points.
 
     Raises:
         GenkitError: when a file can't be written.
@@ -91,26 +92,28 @@ def _metadata(labels: Tensor | None, classes: Sequence[str], rows: Tensor) -> st
     return "".join(["index\tlabel\tclass\n", *lines])
 
 
-def sprite(images: Tensor) -> tuple[Image.Image, tuple[int, int]]:
-    """All images (N, C, H, W) in one picture, row by row, and the (width, height) of a cell.
+def sprite(images: Split) -> tuple[Image.Image, tuple[int, int]]:
+    """All images in one picture, row by row, and the (width, height) of a cell; read some at a time.
 
     There are as many rows as columns: TensorBoard mistakes one number for the other when it looks for an image's row.
     The images are shrunk where the picture would be larger than TensorBoard takes.
     """
     cells = math.ceil(math.sqrt(len(images)))
-    height, width = images.shape[2:]
+    channels, height, width = images.storage.shape[1:]
     scale = min(1.0, SPRITE_SIDE / cells / max(height, width))
     size = (max(1, int(width * scale)), max(1, int(height * scale)))
     if size == (width, height):
-        # All at once, which takes a hundredth of the time.
-        pixels = torch.zeros(cells * cells, *images.shape[1:], dtype=torch.uint8)
-        pixels[: len(images)] = to_uint8(images)
+        # All at once, which takes a hundredth of the time; they are no more than the picture has pixels.
+        pixels = torch.zeros(cells * cells, channels, height, width, dtype=torch.uint8)
+        pixels[: len(images)] = images.images()
         rows = pixels.view(cells, cells, -1, height, width).permute(2, 0, 3, 1, 4)
         return to_pil(rows.reshape(-1, cells * height, cells * width)), size
-    picture = Image.new("L" if images.shape[1] == 1 else "RGB", (cells * size[0], cells * size[1]))
-    for index, image in enumerate(images):
-        place = (index % cells * size[0], index // cells * size[1])
-        picture.paste(to_pil(image).resize(size, Image.Resampling.BOX), place)
+    picture = Image.new("L" if channels == 1 else "RGB", (cells * size[0], cells * size[1]))
+    step = images.block_length()
+    for start in range(0, len(images), step):
+        for index, image in enumerate(images.images(slice(start, start + step)), start):
+            place = (index % cells * size[0], index // cells * size[1])
+            picture.paste(to_pil(image).resize(size, Image.Resampling.BOX), place)
     return picture, size
 
 

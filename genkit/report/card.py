@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from genkit.contract import ability
+from genkit.data import choice
 from genkit.data.dataset import Dataset
 from genkit.evaluate import table as words
 from genkit.evaluate.figure import Figure, Name
@@ -57,9 +58,9 @@ def told(account: Account) -> str:
     if figures and evaluation is not None:
         on = evaluation.on
         said = " and ".join(in_a_sentence(each, on.images) for each in figures)
-        every = account.dataset.splits()[on.split] if isinstance(account.dataset, Dataset) else None
+        every = choice.taken(account.dataset, on.split) if isinstance(account.dataset, Dataset) else None
         which = f"{on.images:,} of its" if every is not None and on.images < len(every) else "its"
-        return f": {said}, measured on {which} {on.split} images"
+        return f": {said}, measured on {which} {choice.of_split(on.split)}images"
     monitor, history = account.description.monitor, account.history
     if not isinstance(history, Missing) and monitor in history.test and account.which == "best":
         return f": {words.in_words(monitor.rpartition('/')[2])} {history.test[monitor]:.4g} on its test images"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
+from genkit.data import choice
 from genkit.errors import GenkitError, in_one_line
 from genkit.evaluate import kept
 from genkit.evaluate.figure import Figure, LeftOut, Name
@@ -35,7 +36,7 @@ class On(NamedTuple):
     data_digest: str | None
 
     def __str__(self) -> str:
-        return f"{self.images:,} {self.split} images of {last_part(self.dataset)}, {self.resolution}"
+        return f"{self.images:,} {choice.of_split(self.split)}images of {last_part(self.dataset)}, {self.resolution}"
 
     @property
     def content(self) -> str:

@@ -20,6 +20,7 @@ from genkit import registry
 from genkit.contract import GenerativeModel, ImageShape, ability
 from genkit.data.dataset import Dataset
 from genkit.data.decode import BadImage, decode, read_header, without_warnings
+from genkit.ending import unfinished
 from genkit.errors import GenkitError, UsageError
 from genkit.files import require_plain
 from genkit.latent import arithmetic, images, pictures, projection, sampling, scatter, scores
@@ -275,7 +276,7 @@ def embedded(account: Account, limit: int, method: projection.Method = "pca") ->
     title = f"{what.capitalize()} of {len(rows):,} test images, {points.name}"
     coloured = "" if labels is None else f", coloured by {'class' if dataset.classes else dataset.attributes[0]}"
     separation = scores.separation(points.points, labels)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, unfinished(Path(folder)):
         drawn = Path(folder) / "plot.png"
         scatter.plot(points.points, labels, classes, drawn, None, title, axes=points.axes, width=PLOT)
         plot = png.of_drawing(drawn, f"{title}{coloured}", limit)

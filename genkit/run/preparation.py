@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from genkit import registry
-from genkit.contract import TRAINING_FIELDS, Model, ability
+from genkit.contract import TRAINING_FIELDS, ImageShape, Model, ability
 from genkit.contract.weightless import without_memory
+from genkit.data.batches import free_memory
 from genkit.data.dataset import Dataset
 from genkit.errors import CheckpointError, GenkitError, UsageError
 from genkit.files import to_json
@@ -24,8 +27,16 @@ from genkit.options import as_text, is_flag
 from genkit.run.keeper import KEPT
 from genkit.step.training import TrainingState, windows
 
+#: From so many weights on, it is said where they come from images that are larger than LARGE on a side.
+MANY_WEIGHTS = 50_000_000
+LARGE, SMALLER = 128, 64
+#: Bytes of memory for each weight: itself, its gradient, and AdamW's two moments.
+BYTES_PER_WEIGHT = 16
+
 #: What a run needs on disk besides its checkpoints: curves, pictures, logs.
 OTHER_FILES = 64 << 20
+
+logger = logging.getLogger("genkit")
 
 
 def fitted_to(dataset: Dataset, config: Config) -> Config:
@@ -69,6 +80,40 @@ def require_room(config: Config, dataset: Dataset) -> None:
             "needs the values of tensors, compute those without torch"
         ) from error
     require_space(Path(config.run.out), size)
+
+
+def require_memory(config: Config, dataset: Dataset, where: torch.device) -> None:
+    """Say of a model that large images make so large what makes it smaller, and refuse what a CPU has no memory for.
+
+    Nothing of its size has been allocated then.
+
+    Raises:
+        GenkitError
+    """
+    image, kind = dataset.shape, registry.find(config.model)
+    try:
+        weights = checkpoint.weights_size(kind, image, config.options) // 4
+    except (RuntimeError, TypeError):
+        return  # `require_room` says so
+    if weights < MANY_WEIGHTS:
+        return
+    size = f"{config.model} has {weights:,} weights on images of {image}, and {len(dataset.train):,} to be trained on"
+    remedy = "make it smaller"
+    if max(image.height, image.width) > LARGE:
+        remedy = f"give --image-size {SMALLER}, say"
+        try:
+            square = ImageShape(image.channels, SMALLER, SMALLER)
+            fewer = checkpoint.weights_size(kind, square, config.options) // 4
+            remedy += f", which leaves {fewer:,} of them"
+        except (GenkitError, RuntimeError, TypeError):
+            pass  # a model that isn't for such images
+        if getattr(config.options, "net", None) == "mlp":
+            remedy += ", or --net conv"
+    needed, free = BYTES_PER_WEIGHT * weights, free_memory()
+    if where.type == "cpu" and needed > free:
+        raise GenkitError(f"{size}: {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; {remedy}")
+    if max(image.height, image.width) > LARGE:
+        logger.warning("%s; %s", size, remedy)
 
 
 def require_short_names(dataset: Dataset, config: Config) -> None:

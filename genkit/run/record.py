@@ -72,7 +72,11 @@ def changes(run: Path, where: torch.device) -> list[str]:
 
 def describe_data(dataset: Dataset) -> str:
     counts = " + ".join(f"{len(split):,} {name}" for name, split in dataset.splits().items())
-    extra = [f"{len(dataset.classes)} classes"] if dataset.classes else []
+    gaps: dict[str, list[str]] = {}
+    for name, split in dataset.splits().items():
+        gaps.setdefault(dataset.lacking(split), []).append(name)
+    said = "; ".join(f"no image of {there} in {' and '.join(names)}" for there, names in gaps.items() if there)
+    extra = [f"{len(dataset.classes)} classes{f' ({said})' if said else ''}"] if dataset.classes else []
     extra += [f"attributes {', '.join(dataset.attributes)}"] if dataset.attributes else []
     return ", ".join([f"{counts} images of {dataset.shape}", *extra])
 

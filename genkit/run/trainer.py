@@ -6,6 +6,7 @@ What is logged, kept and drawn is the business of ledger.py, keeper.py and galle
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from genkit import data, device
-from genkit.contract import Model
+from genkit.contract import Model, ability
 from genkit.errors import CheckpointError, DivergedError, GenkitError
 from genkit.files import to_json, write_file
 from genkit.keep import checkpoint, rundir, state
@@ -29,6 +30,7 @@ from genkit.run.ledger import NotFiniteError
 from genkit.run.preparation import (
     fitted_to,
     require_likely_size,
+    require_memory,
     require_room,
     require_same_past,
     require_sets,
@@ -64,6 +66,7 @@ def start(config: Config, team: Team | None = None, resumable: bool = True) -> R
     config, team = config.located(), team or Team(device.pick(config.run.device))
     dataset = team.one_a_machine_first(lambda: data.load_for_training(config.data))
     config = fitted_to(dataset, config)
+    require_memory(config, dataset, team.device)
     require_room(config, dataset)
     require_short_names(dataset, config)
     setup = Setup(config, dataset, team)
@@ -245,6 +248,8 @@ class Leader(Trainer):
                     except NotFiniteError as error:
                         raise self.diverged(error) from None
                     self.keeper.settle()
+                if received and stopped is None:  # it came after the last step that would have heeded it
+                    signal.raise_signal(received[0])
                 return self.finish(stopped)
 
     def introduce(self) -> None:
@@ -328,6 +333,7 @@ class Leader(Trainer):
             beside_digest=self.setup.beside_digest,
             classes=self.dataset.classes,
             attributes=self.dataset.attributes,
+            whites=self.dataset.whites,
         )
         self.keeper.save(snapshot, self.gallery.handed_over())
 
@@ -348,6 +354,9 @@ class Leader(Trainer):
             metrics = {f"test/{name}": value for name, value in values.items()}
             self.curves.add_test(about.step, values)
             logger.info("test  %s", "  ".join(f"{name} {value:.5g}" for name, value in values.items()))
+            lacking = self.dataset.lacking(self.dataset.test)
+            if lacking and ability.classifies(model) and not model.options.attributes:
+                logger.warning("no test image is of the class %s: the test error says nothing of it", lacking)
         result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped)
         write_file(self.directory.path / "README.md", record.card(self.config, self.dataset, result).encode())
         return result

@@ -210,7 +210,7 @@ def test_a_truncated_picture_is_bad(tmp_path, extension, pictures):
 
 def test_numbers_without_a_known_white_are_bad(tmp_path):
     Image.fromarray(np.array([[0, 70_000]], np.int32)).save(tmp_path / "i.tif")
-    with pytest.raises(BadImage, match="pixel values from 0 to 70000, not within 0 to 65535"):
+    with pytest.raises(BadImage, match="pixels of 0 to 70,000, not within 0 to 65,535"):
         read(tmp_path / "i.tif")
     Image.fromarray(np.array([[0, np.nan]], np.float32)).save(tmp_path / "f.tif")
     with pytest.raises(BadImage, match="not within 0 to 1"):
