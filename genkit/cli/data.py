@@ -44,9 +44,10 @@ def fetch(name: str, as_json: bool) -> None:
 def verify(name_or_path: str, as_json: bool) -> int:
     """Read every byte of a set, folder or array anew, and list every fault. Exits with 1 if there is one."""
     from genkit import data as sources
-    from genkit.data.findings import in_words
 
     sources.require_known(name_or_path)
+    from genkit.data.findings import in_words
+
     findings = sources.verify(name_or_path)
     lines = [
         f"source      {findings.source}",
