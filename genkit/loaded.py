@@ -350,7 +350,7 @@ class LoadedModel:
             )
         if values.dtype != torch.uint8 and not values.is_floating_point():
             raise DataError(f"images are floats in [0, 1], or uint8, and these are {_kind(given)}; convert them")
-        if values.dtype == torch.uint8 and self._form.whites.get(8) == 1 and len(values) and values.max() <= 1:
+        if values.dtype == torch.uint8 and (self._form.whites or {}).get(8) == 1 and len(values) and values.max() <= 1:
             values = values * 255  # as the images were that it was trained on
         values = to_float(values).float()
         if not len(values):

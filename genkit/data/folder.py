@@ -309,8 +309,8 @@ def _whites(root: Path, headers: Mapping[str, Header]) -> tuple[Whites, list[str
     found = {bits: Range(bits) for bits in (8, 16, 0)}
 
     def look(file: str) -> Range | None:
-        settled = found[bits_of(headers[file].mode)].settled
-        return None if settled else range_of(root / file)
+        mode = headers[file].mode
+        return None if mode == "1" or found[bits_of(mode)].settled else range_of(root / file)
 
     for _, seen in _attempt_all(look, list(headers)):
         if isinstance(seen, Range):

@@ -191,11 +191,10 @@ class Pack(NamedTuple):
     dataset: Dataset
     skipped: dict[str, str]  # bad files that were left out, and what is wrong with each
     left_out: dict[str, int]  # what the files hold besides, by kind
-    notes: tuple[str, ...]  # what is to be said of how the images were read
 
     def told(self) -> Dataset:
         """The data set, once its notes have been logged."""
-        for note in self.notes:
+        for note in self.dataset.notes:
             log.info("%s: %s", self.dataset.name, note)
         return self.dataset
 
@@ -397,8 +396,9 @@ def _open(folder: Path, name: str) -> Pack:
         )
 
     train, val, test = (split(index) for index in range(len(PARTS)))
-    dataset = Dataset(name, train, val, test, manifest.classes, manifest.attributes, whites=manifest.whites)
-    return Pack(folder, dataset, manifest.skipped, manifest.left_out, manifest.notes)
+    read: dict[str, Any] = {"whites": manifest.whites, "notes": manifest.notes}
+    dataset = Dataset(name, train, val, test, manifest.classes, manifest.attributes, **read)
+    return Pack(folder, dataset, manifest.skipped, manifest.left_out)
 
 
 def _read_manifest(folder: Path) -> Manifest:

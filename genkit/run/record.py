@@ -107,6 +107,7 @@ def card(config: Config, dataset: Dataset, result: Result) -> str:
             f"    genkit train --resume {result.run}\n"
         )
     )
+    notes = "".join(f"\nOf the images: {note}.\n" for note in dataset.notes)
     beside = dataset.beside
     second = "" if beside is None else f", beside `{beside.name}` ({describe_data(beside)})"
     provider = registry.provider_of(config.model)
@@ -115,7 +116,7 @@ def card(config: Config, dataset: Dataset, result: Result) -> str:
 
 The model `{config.model}`{of}, trained by genkit {__version__} on `{dataset.name}` ({describe_data(dataset)}){second}:
 {result.steps:,} steps in {result.seconds:.0f} s. `checkpoints/{result.checkpoint.name}` is the best by validation.
-
+{notes}
 {measured}
 ![real images](reals.png)
 
