@@ -31,6 +31,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from genkit.errors import ModelError, UsageError, in_one_line
+from genkit.files import expanded
 from genkit.version import __version__
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def in_variable() -> Iterator[Offer]:
     """The models in the folders of GENKIT_MODELS."""
     for each in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
         try:
-            folder = Path(each).expanduser().resolve()
+            folder = expanded(each).resolve()
             there = folder.is_dir()
         except (OSError, RuntimeError):  # nobody has such a name, as in ~nobody/models; too long; links in a circle
             there = False
@@ -379,7 +380,7 @@ def add(path: str) -> str:
         ModelError: when there is no such file, or its model would have a name that is taken.
     """
     try:
-        file = Path(path).expanduser()
+        file = expanded(path)
         file = file.parent.resolve() / file.name
         there = file.is_file()
     except (OSError, RuntimeError):  # nobody has such a name, as in ~nobody/x.py; too long; links in a circle

@@ -11,6 +11,7 @@ import click
 
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up, results
+from genkit.wording import counted
 
 logger = logging.getLogger("genkit")
 
@@ -93,7 +94,7 @@ def embed(
             classes,
             files["png"],
             files["svg"],
-            title=f"{opened.name}: {len(rows):,} {split} images of {images.name}",
+            title=f"{opened.name}: {counted(len(rows), split + ' image')} of {images.name}",
             subtitle="; ".join(filter(None, [in_words(separation), told])),
             axes=found.axes,
             thumbnails=rows.images() if thumbnails else None,

@@ -18,8 +18,11 @@ from typing import Any
 import click
 
 from genkit.errors import GenkitError
+from genkit.wording import one_line
 
 SCHEMA_VERSION = 1
+#: Letters of an error at most.
+LONGEST = 1200
 
 _JSON: dict[str, Any] = {"is_flag": True, "help": "Print the result as one JSON object on stdout."}
 
@@ -127,6 +130,7 @@ def emit_error(message: str, code: int, as_json: bool) -> int:
     """
     if not message:
         return code
+    message = one_line(message, LONGEST)  # a person's own words are in it, and names of files
     with suppress(OSError):  # where stderr is a file on the full disk that is the error
         click.echo(f"genkit: {message}", err=True)
     if as_json:
@@ -139,7 +143,8 @@ class LogHandler(logging.Handler):
     """Log lines on stderr, above a progress bar that may be running."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = f"warning: {record.getMessage()}" if record.levelno >= logging.WARNING else record.getMessage()
+        said = one_line(record.getMessage())
+        message = f"warning: {said}" if record.levelno >= logging.WARNING else said
         if "tqdm" in sys.modules:
             from tqdm import tqdm
 

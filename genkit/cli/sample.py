@@ -15,6 +15,7 @@ from genkit.cli.given import ModelCommand, Told, apply_settings, class_option, c
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up, results, typed
 from genkit.errors import UsageError
+from genkit.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -283,7 +284,7 @@ def make_traversal(opened: Opened, asked: dict[str, Any]) -> Picture:
     dims = asked["dims"]
     latent = opened.generator.options.latent_dim
     if dims and max(dims) >= latent:
-        raise UsageError(f"--dims: there are {latent} dimensions, 0 to {latent - 1}")
+        raise UsageError(f"--dims: a code has {counted(latent, 'dimension')}, 0 to {latent - 1}")
     condition, words, _ = asked["told"].one(own, "the sweep")
     title = f"{opened.name}, from {names[0]}{words}"
     return pictures.traversal(opened.generator, codes[0], dims, asked["reach"], asked["steps"] or 11, title, condition)
@@ -356,7 +357,7 @@ def chosen_images(opened: Opened, asked: dict[str, Any], default_count: int) -> 
         test = opened.dataset(asked["dataset"]).test
         positions = torch.tensor(asked["images"]) if asked["images"] else test.spread(default_count)
         if int(positions.max()) >= len(test):
-            raise UsageError(f"--images: the test split has {len(test)} images, 0 to {len(test) - 1}")
+            raise UsageError(f"--images: the test split has {counted(len(test), 'image')}, 0 to {len(test) - 1}")
         parts.append(images.to_float(test.images(positions)))
         own.append(passes.conditions_of(opened.model, test.take(positions), opened.device))
         names += [f"test {position}" for position in positions.tolist()]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from genkit.errors import GenkitError
+from genkit.wording import counted
 
 if TYPE_CHECKING:
     from genkit.keep.opened import Opened
@@ -25,10 +26,6 @@ RUN_HELP = (
     "folder of runs; left out, it is the newest run in runs/, or in $GENKIT_OUT."
 )
 DEVICE_HELP = "auto (cuda, then mps, then cpu), cpu, cuda, cuda:1 or mps."
-
-
-def epochs(count: float) -> str:
-    return f"{count:g} epoch{'' if count == 1 else 's'}"
 
 
 @contextmanager
@@ -95,7 +92,7 @@ def load_run(found: Found, device: str) -> Opened:
         opened.checkpoint.path,
         about.model,
         about.data.in_words(),
-        epochs(about.epoch),
+        counted(about.epoch, "epoch"),
         devices.describe(where),
     )
     return opened

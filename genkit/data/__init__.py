@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from pydantic import BaseModel, Field, field_validator
 
 from genkit.errors import DataError, UsageError
+from genkit.files import expanded
 
 if TYPE_CHECKING:
     from genkit.data.dataset import Dataset
@@ -155,7 +156,7 @@ def located(options: DataOptions) -> DataOptions:
     """The same options with paths made absolute, so that they mean the same from any folder."""
 
     def absolute(name_or_path: str) -> str:
-        return name_or_path if name_or_path in SOURCES else str(Path(name_or_path).expanduser().resolve())
+        return name_or_path if name_or_path in SOURCES else str(expanded(name_or_path).resolve())
 
     beside = options.beside and absolute(options.beside)
     return options.model_copy(update={"dataset": absolute(options.dataset), "beside": beside})
@@ -202,7 +203,7 @@ def _kind(name_or_path: str) -> str:
     """The module that reads it. A name goes before a path of the same spelling; `./mnist` is always the path."""
     if name_or_path in SOURCES:
         return SOURCES[name_or_path].module
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     if path.is_dir():
         return "folder"
     if path.is_file():

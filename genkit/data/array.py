@@ -25,6 +25,7 @@ from genkit.data.decode import MAX_PIXELS, flatten
 from genkit.data.findings import Findings
 from genkit.data.pixels import conform, wanted_shape
 from genkit.errors import DataError, in_one_line
+from genkit.files import expanded
 
 #: What the arrays of a .npz may be called. One that is alone is the images, whatever it is called.
 IMAGES = ("images", "x")
@@ -57,7 +58,7 @@ def load(options: DataOptions) -> Dataset:
     Raises:
         DataError: when the file is damaged, or holds something else.
     """
-    path = Path(options.dataset).expanduser().resolve()
+    path = expanded(options.dataset).resolve()
     with _reading(path):
         status = path.stat()
         state = [status.st_size, status.st_mtime_ns]
@@ -67,7 +68,7 @@ def load(options: DataOptions) -> Dataset:
 
 def verify(name_or_path: str) -> Findings:
     """Read an array whole, check its values, count duplicates, and check packs of it."""
-    path = Path(name_or_path).expanduser().resolve()
+    path = expanded(name_or_path).resolve()
     findings = Findings(source=str(path), files=1)
     fingerprints = []
     try:

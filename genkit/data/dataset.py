@@ -18,6 +18,7 @@ from torch import Tensor
 
 from genkit.contract import ImageShape
 from genkit.errors import DataError
+from genkit.wording import counted
 
 #: Share of all images that each held-out split takes where a source brings no split of its own.
 HELD_OUT = 0.1
@@ -265,7 +266,9 @@ def hold_out(everything: Split, *, fraction: float = HELD_OUT) -> tuple[Split, S
     assert everything.fingerprints is not None
     _, groups, sizes = torch.unique(everything.fingerprints, return_inverse=True, return_counts=True)
     if len(sizes) < 2:
-        raise DataError(f"{len(everything)} images, {len(sizes)} of them distinct, are too few to hold some out")
+        raise DataError(
+            f"{counted(len(everything), 'image')}, {len(sizes)} of them distinct, can't be divided to hold some out"
+        )
     held_groups = max(1, int((sizes.cumsum(0) <= round(fraction * len(everything))).sum()))
     held = groups < held_groups
     return everything.take(~held), everything.take(held)
@@ -312,7 +315,9 @@ def _without(split: Split, other: Split, name: str, split_name: str, other_name:
     assert other.fingerprints is not None
     shared = torch.isin(split.fingerprints, other.fingerprints)
     if shared.any():
-        log.warning("%s: %d images of %s also stand in %s; left out", name, int(shared.sum()), split_name, other_name)
+        log.warning(
+            "%s: left out: %s of %s that %s has, too", name, counted(int(shared.sum()), "image"), split_name, other_name
+        )
     if shared.all():
         raise DataError(f"every image of {split_name} also stands in {other_name}")
     return split.take(~shared)

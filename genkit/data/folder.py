@@ -23,6 +23,8 @@ from genkit.data.decode import EXTENSIONS, BadImage, Header, decode_and_hash, re
 from genkit.data.findings import Findings
 from genkit.data.pixels import wanted_shape
 from genkit.errors import DataError
+from genkit.files import expanded
+from genkit.wording import counted
 
 #: Folders of these names are the folder's own splits.
 PART_NAMES = {
@@ -56,7 +58,7 @@ def load(options: DataOptions) -> Dataset:
         DataError: when there is no picture, more than `options.skip_bad` files can't be used, sizes differ, or a table
             doesn't fit.
     """
-    listing = scan(Path(options.dataset).expanduser())
+    listing = scan(expanded(options.dataset))
     source = {"folder": str(listing.root), "image_size": options.image_size, "channels": options.channels}
     key = pack.Key(options.dataset, source, [listing.files, listing.stamps])
     with without_warnings():
@@ -73,7 +75,7 @@ def verify(name_or_path: str) -> Findings:
     A picture that decodes but whose bytes aren't those that were packed, although its size and time are, has rotted: no
     program that writes a file leaves its time as it was.
     """
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     if (path / pack.MANIFEST).is_file():
         return pack.verify(path)
     listing = scan(path)
@@ -171,7 +173,7 @@ def scan(folder: Path) -> Listing:
             if stat.S_ISREG(status.st_mode):
                 found[relative] = status
     if outside:
-        log.warning("%s: %d links lead out of the folder and are left out; copy the files instead", folder, outside)
+        log.warning("%s: left out: %s out of the folder; copy the files instead", folder, counted(outside, "link"))
     files = sorted(found.keys() - wanted)
     if not files:
         raise DataError(f"{folder}: no image files in it; put some there (.png, .jpg, ..., in subfolders by class)")
@@ -337,7 +339,7 @@ def _refuse_if_too_many(root: Path, skipped: dict[str, str], allowed: int, all_k
     if len(skipped) > allowed:
         number = f"--skip-bad {len(skipped)}" if all_known else f"--skip-bad {len(skipped)} or more"
         file, problem = next(iter(skipped.items()))
-        others = f" (and {len(skipped) - 1:,} other files are bad)" if len(skipped) > 1 else ""
+        others = f" (and {counted(len(skipped) - 1, 'other bad file')})" if len(skipped) > 1 else ""
         raise DataError(
             f"{root / file} {problem}{others}; mend or remove it, or leave bad files out with {number} "
             f"(`genkit data verify {root}` names them all)"

@@ -18,6 +18,7 @@ import platformdirs
 from genkit.data import Missing
 from genkit.ending import unfinished
 from genkit.errors import DataError
+from genkit.files import expanded
 
 #: Seconds without a byte after which a mirror is given up.
 TIMEOUT = 30
@@ -33,7 +34,7 @@ log = logging.getLogger("genkit")
 def roots() -> list[Path]:
     """The folders that data is looked for in, in order: GENKIT_DATA if it is set, then the user's cache directory."""
     chosen = os.environ.get("GENKIT_DATA")
-    folders = [Path(chosen).expanduser()] if chosen else []
+    folders = [expanded(chosen)] if chosen else []
     return [*folders, Path(platformdirs.user_cache_dir("genkit"))]
 
 
