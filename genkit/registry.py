@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from genkit.errors import ModelError, UsageError, in_one_line
 from genkit.files import expanded
 from genkit.version import __version__
+from genkit.wording import nearest
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
@@ -519,7 +520,7 @@ def meant(name: str) -> Offer:
     if name not in found:
         file = Path(f"{name.replace('-', '_')}.py") if isinstance(name, str) else Path()
         here = len(file.name) < 100 and file.stem.isidentifier() and file.is_file()
-        hint = f"; for the file that lies here, give its path: ./{file}" if here else ""
+        hint = f"; for the file that lies here, give its path: ./{file}" if here else nearest(str(name), found)
         raise UsageError(f"no model is called {ascii(name)[:80]}; there are {', '.join(found)}{hint}")
     offer, *others = found[name]
     if offer.problem:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def counted(count: float, what: str) -> str:
     """`1 image`, `2 images`, `1,000 classes`, `0.5 epochs`."""
@@ -15,3 +17,11 @@ def one_line(text: str, most: int | None = None) -> str:
     if most is not None and len(words) > most:
         words = f"{words[: most // 2]}…{words[-(most // 2) :]}"
     return "".join(letter if letter.isprintable() else "?" for letter in words)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean 'epochs'?", or nothing."""
+    from difflib import get_close_matches  # only where something is wrong
+
+    found = get_close_matches(name[:100], list(known), n=1)
+    return f"; did you mean '{found[0]}'?" if found else ""

@@ -10,7 +10,7 @@ import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -18,6 +18,7 @@ from genkit import ending
 from genkit.cli.output import LogHandler, emit_error, take_streams
 from genkit.errors import GenkitError, in_one_line
 from genkit.version import __version__
+from genkit.wording import nearest
 
 #: Each is the object of its own name in the file of its own name, which is imported when the command is asked for.
 COMMANDS = (
@@ -43,6 +44,12 @@ class Commands(click.Group):
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         return getattr(import_module(f"genkit.cli.{name}"), name) if name in COMMANDS else None
+
+    def resolve_command(self, context: click.Context, arguments: list[str]) -> Any:
+        name = arguments[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            context.fail(f"no such command '{name}'{nearest(name, COMMANDS)}")
+        return super().resolve_command(context, arguments)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -76,13 +76,13 @@ def take_streams() -> None:
                 os.dup2(opened, number)
                 os.close(opened)
     codecs.register_error("genkit.printable", printable)
-    sys.stdout = stream(Results(1, "w", closefd=False), sys.stdout, "genkit.printable")
-    sys.stderr = stream(Remarks(2, "w", closefd=False), sys.stderr, "backslashreplace")
+    sys.stdout = stream(Results(1, "w", closefd=False), sys.stdout, "genkit.printable", os.isatty(1))
+    sys.stderr = stream(Remarks(2, "w", closefd=False), sys.stderr, "backslashreplace", by_line=True)
 
 
-def stream(raw: io.FileIO, before: Any, errors: str) -> io.TextIOWrapper:
+def stream(raw: io.FileIO, before: Any, errors: str, by_line: bool) -> io.TextIOWrapper:
     encoding = getattr(before, "encoding", None) or "utf-8"
-    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=raw.isatty())
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=by_line)
 
 
 def printable(error: UnicodeError) -> tuple[str | bytes, int]:

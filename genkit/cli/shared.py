@@ -53,10 +53,13 @@ def typed(context: click.Context, option: str) -> bool:
 
 
 def results(opened: Opened, out: Path | None, kind: str) -> Path:
-    """The folder for results of one kind: `--out`, else in the run, else here. Made if it is missing."""
+    """The folder for results of one kind: `--out`, else in the run, else here. It is made with the first of them."""
     path = out or (opened.run.path / kind if opened.run else Path())
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        made = [each for each in (path, *path.parents) if not each.exists()]
+        path.mkdir(parents=True, exist_ok=True)  # whether it can be is seen before what takes long
+        for each in made:
+            each.rmdir()
     except OSError as error:
         raise GenkitError(f"can't write to {path}: {error.strerror}; name another folder with --out") from error
     return path

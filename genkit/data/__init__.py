@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from genkit.errors import DataError, UsageError
 from genkit.files import expanded
+from genkit.wording import nearest
 
 if TYPE_CHECKING:
     from genkit.data.dataset import Dataset
@@ -182,7 +183,9 @@ def fetch(name: str) -> list[Path]:
         DataError: when it can't be had, or files that lie there aren't what was published.
     """
     if name not in SOURCES:
-        raise UsageError(f"{name}: there is no such set to fetch; the sets are {', '.join(SOURCES)}")
+        raise UsageError(
+            f"{name}: there is no such set to fetch; the sets are {', '.join(SOURCES)}{nearest(name, SOURCES)}"
+        )
     return _module(name).fetch(name)
 
 
@@ -208,4 +211,5 @@ def _kind(name_or_path: str) -> str:
         return "folder"
     if path.is_file():
         return "array"
-    raise DataError(f"{name_or_path}: no such file or folder, and no such set; the sets are {', '.join(SOURCES)}")
+    hint = nearest(name_or_path, SOURCES)
+    raise DataError(f"{name_or_path}: no such file or folder, and no such set; the sets are {', '.join(SOURCES)}{hint}")

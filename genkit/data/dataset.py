@@ -266,9 +266,7 @@ def hold_out(everything: Split, *, fraction: float = HELD_OUT) -> tuple[Split, S
     assert everything.fingerprints is not None
     _, groups, sizes = torch.unique(everything.fingerprints, return_inverse=True, return_counts=True)
     if len(sizes) < 2:
-        raise DataError(
-            f"{counted(len(everything), 'image')}, {len(sizes)} of them distinct, can't be divided to hold some out"
-        )
+        raise DataError(f"too few to hold some out: {counted(len(everything), 'image')}, {len(sizes)} of them distinct")
     held_groups = max(1, int((sizes.cumsum(0) <= round(fraction * len(everything))).sum()))
     held = groups < held_groups
     return everything.take(~held), everything.take(held)

@@ -109,9 +109,9 @@ def test_the_nearer_to_training_the_sooner_a_shared_image_goes(caplog: pytest.Lo
     assert values(val) == [3, 6]
     assert values(test) == [4, 5, 7]
     assert caplog.messages == [
-        "mine: 2 images of train also stand in test; left out",
-        "mine: 1 images of val also stand in test; left out",
-        "mine: 2 images of train also stand in val; left out",
+        "mine: left out: 2 images of train that test has, too",
+        "mine: left out: 1 image of val that test has, too",
+        "mine: left out: 2 images of train that val has, too",
     ]
 
 
@@ -124,7 +124,9 @@ def test_val_is_held_out_of_train_where_only_test_is_given():
 
 @pytest.mark.parametrize("images", [[], [1], [1, 1, 1], [1, 2, 2]])
 def test_too_few_different_images(images: list[int]):
-    with pytest.raises(DataError, match=r"^mine: \d images.*give at least 3 different images$"):
+    with pytest.raises(
+        DataError, match=r"^mine: too few to hold some out: \d images?, \d of them.*give at least 3 different images$"
+    ):
         divide("mine", {"all": block(*images)})
 
 

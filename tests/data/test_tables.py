@@ -47,7 +47,7 @@ def test_celebas_own_table(tmp_path):
         ("file\na.png\n", "name at least one attribute"),
         ("file,x,X\n", "each only once"),
         ("file,a&b\n", "'a&b' can't name an attribute; use letters, digits and '-' or '_'"),
-        ("file,x\na.png,1\n", "2 of 3 images have no line, for example sub/b.png; add them"),
+        ("file,x\na.png,1\n", "no line for 2 of 3 images, for example sub/b.png; add them"),
         ("file,x\na.png,1\nb.png,1\nc.png,2\n", "'2' for c.png; write 0 or 1, -1 or 1, false or true"),
         ("file,x\na.png,1,1\n", "3 cells for a.png, where 2 were expected"),
         ("file,x\na.png,1\na.png,1\n", "a.png has more than one line"),
@@ -73,7 +73,7 @@ def test_a_table_that_is_no_text(tmp_path):
 
 def test_a_bare_name_must_be_the_only_one(tmp_path):
     path = table(tmp_path, "file,x\nb.png,1\n")
-    with pytest.raises(DataError, match="2 of 2 images have no line"):
+    with pytest.raises(DataError, match="no line for 2 of 2 images"):
         read_attributes(path, ["1/b.png", "2/b.png"])
 
 
