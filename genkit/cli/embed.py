@@ -112,7 +112,7 @@ def embed(
             classes,
             files["png"],
             files["svg"],
-            title=f"{opened.name}: {len(rows):,} {choice.of_split(split)}images of {images.name}",
+            title=f"{opened.name}: {counted(len(rows), f'{choice.of_split(split)}image')} of {images.name}",
             subtitle="; ".join(filter(None, [in_words(separation), told])),
             axes=found.axes,
             thumbnails=rows if thumbnails else None,
@@ -146,7 +146,8 @@ def require_room(opened: Opened, rows: Split) -> None:
     if width * len(rows) > MOST_NUMBERS:
         raise UsageError(
             f"the features of {len(rows):,} images, {width:,} numbers each, would take "
-            f"{4 * width * len(rows) / 1e9:.1f} GB, and at most {4 * MOST_NUMBERS / 1e9:.1f} GB are used; give --limit {MOST_NUMBERS // width}"
+            f"{4 * width * len(rows) / 1e9:.1f} GB, and at most {4 * MOST_NUMBERS / 1e9:.1f} GB are used; "
+            f"give --limit {MOST_NUMBERS // width}"
         )
 
 

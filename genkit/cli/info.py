@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import epochs, loading
+from genkit.cli.shared import loading
 from genkit.errors import CheckpointError
+from genkit.wording import counted
 
 if TYPE_CHECKING:
     from genkit.keep.description import Description
@@ -57,7 +58,7 @@ def info(run: str | None, as_json: bool) -> int:
         f"checkpoint  {opened} (whole: every SHA-256 agrees)",
         f"model       {about.model}{of}, {weights:,} weights",
         f"images      {ImageShape(**about.image.model_dump())}, from {about.data.in_words()}",
-        f"trained     {about.step:,} steps, {epochs(about.epoch)}, {about.seconds:.0f} s",
+        f"trained     {counted(about.step, 'step')}, {counted(about.epoch, 'epoch')}, {about.seconds:.0f} s",
         *(f"{name:11} {value:.6g}" for name, value in about.metrics.items()),
         f"options     {as_text(about.options)}",
     ]

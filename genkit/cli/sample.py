@@ -28,6 +28,7 @@ from genkit.cli.shared import (
 )
 from genkit.data.choice import ALL, CHOICES
 from genkit.errors import UsageError
+from genkit.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -339,7 +340,7 @@ def make_traversal(opened: Opened, asked: dict[str, Any]) -> Picture:
     dims = asked["dims"]
     latent = opened.generator.options.latent_dim
     if dims and max(dims) >= latent:
-        raise UsageError(f"--dims: there are {latent} dimensions, 0 to {latent - 1}")
+        raise UsageError(f"--dims: a code has {counted(latent, 'dimension')}, 0 to {latent - 1}")
     condition, words, _ = asked["told"].one(own, "the sweep")
     title = f"{opened.name}, from {names[0]}{words}"
     return pictures.traversal(opened.generator, codes[0], dims, asked["reach"], asked["steps"] or 11, title, condition)

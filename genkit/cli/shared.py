@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from genkit.errors import GenkitError, UsageError
+from genkit.wording import counted
 
 if TYPE_CHECKING:
     from genkit.keep.opened import Opened
@@ -28,10 +29,6 @@ RUN_HELP = (
 )
 SPLIT_HELP = "Of the images.  [default: test; of your own images, which have no splits, all]"
 DEVICE_HELP = "auto (cuda, then mps, then cpu), cpu, cuda, cuda:1 or mps."
-
-
-def epochs(count: float) -> str:
-    return f"{count:g} epoch{'' if count == 1 else 's'}"
 
 
 @contextmanager
@@ -59,10 +56,13 @@ def typed(context: click.Context, option: str) -> bool:
 
 
 def results(opened: Opened, out: Path | None, kind: str) -> Path:
-    """The folder for results of one kind: `--out`, else in the run, else here. Made if it is missing."""
+    """The folder for results of one kind: `--out`, else in the run, else here. It is made with the first of them."""
     path = out or (opened.run.path / kind if opened.run else Path())
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        made = [each for each in (path, *path.parents) if not each.exists()]
+        path.mkdir(parents=True, exist_ok=True)  # whether it can be is seen before what takes long
+        for each in made:
+            each.rmdir()
     except OSError as error:
         raise GenkitError(f"can't write to {path}: {error.strerror}; name another folder with --out") from error
     return path
@@ -193,7 +193,7 @@ def load_run(found: Found, device: str) -> Opened:
         opened.checkpoint.path,
         about.model,
         about.data.in_words(),
-        epochs(about.epoch),
+        counted(about.epoch, "epoch"),
         devices.describe(where),
     )
     return opened

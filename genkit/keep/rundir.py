@@ -276,7 +276,7 @@ def number_of(run: Path) -> int:
 
 def unused(path: Path) -> Path:
     """`path`, or with -2, -3, … before its suffix where a file beside it has that stem: nothing is overwritten."""
-    beside = {entry.name for entry in path.parent.iterdir()}
+    beside = {entry.name for entry in path.parent.iterdir()} if path.parent.is_dir() else set()
     # A run may be called a.b: what follows a dot is a suffix only where it is one of a file.
     suffix = path.suffix if path.suffix in FILE_SUFFIXES else ""
     stem = path.name.removesuffix(suffix)

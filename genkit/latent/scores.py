@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genkit.wording import counted
+
 #: Distances held in memory at once: 128 MiB of float64.
 DISTANCES = 1 << 24
 
@@ -57,7 +59,7 @@ def separation(
             votes_right.append(_vote(distances, membership, k) == classes[positions])
     result["silhouette"] = torch.cat(silhouettes).mean().item()
     if not votes_right:
-        return {**result, "note": f"{len(points)} points have no {k} neighbours each"}
+        return {**result, "note": f"of {counted(len(points), 'point')} none has {counted(k, 'neighbour')}"}
     result["knn_accuracy"] = torch.cat(votes_right).double().mean().item()
     return result
 

@@ -10,6 +10,7 @@ from genkit.report.account import Account
 from genkit.report.blocks import Block, Cell, Charts, Missing, Table, Text, printable
 from genkit.report.chart import Line, Mark
 from genkit.report.history import History, Point
+from genkit.wording import counted
 
 ABOUT = "By epoch. Where a curve begins so far away that the rest would be flat, its beginning is cut off."
 #: Charts of a run; what else was logged is in metrics.jsonl.
@@ -50,10 +51,6 @@ def column(account: Account, others: Sequence[Account]) -> list[Block]:
     if not history.val:
         blocks.append(Missing("no epoch has come to its end, so nothing was validated"))
     return [*blocks, *validations(account, history), *tested(history)]
-
-
-def counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def titled(name: str) -> str:

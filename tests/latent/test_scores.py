@@ -91,7 +91,7 @@ def test_scores_that_make_no_sense_are_left_out_and_say_why() -> None:
     few = scores.separation(points, halves)
     assert few["knn_accuracy"] is None
     assert few["silhouette"] is not None
-    assert few["note"] == "8 points have no 10 neighbours each"
+    assert few["note"] == "of 8 points none has 10 neighbours"
     assert scores.separation(points, halves, k=8)["knn_accuracy"] is None
     assert scores.separation(points, halves, k=7)["knn_accuracy"] is not None
 
