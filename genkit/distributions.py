@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 #: Of a posterior whose variance is of the prior's order, as all are that training hasn't thrown far off: the deviation
 #: is e there.
 MOST_LOG_VARIANCE = 2.0

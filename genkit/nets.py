@@ -192,9 +192,7 @@ class ConvEncoder(nn.Module):
         scale: of the linear layer's inputs.
     """
 
-    def __init__(
-        self, image: ImageShape, width: int, outputs: int, levels: int, activation: str, scale: float = 1.0
-    ):
+    def __init__(self, image: ImageShape, width: int, outputs: int, levels: int, activation: str, scale: float = 1.0):
         super().__init__()
         sizes, channels = pyramid(image, levels), [image.channels, *widths(width, levels)]
         layers: list[nn.Module] = []

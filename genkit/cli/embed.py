@@ -10,13 +10,14 @@ from typing import Any
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up, results
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, checkpoint_option, load_run, loading, looked_up, results
 
 logger = logging.getLogger("genkit")
 
 
 @click.command(epilog=RUN_HELP)
 @click.argument("run", required=False)
+@checkpoint_option
 @click.option(
     "--method",
     type=click.Choice(["pca", "tsne", "umap"]),

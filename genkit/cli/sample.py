@@ -13,7 +13,7 @@ import click
 
 from genkit.cli.given import ModelCommand, Told, apply_settings, class_option, condition_option, set_option
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up, results, typed
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, checkpoint_option, load_run, loading, looked_up, results, typed
 from genkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def finite(context: click.Context, parameter: click.Parameter, value: float) -> 
 
 @click.command(cls=ModelCommand, epilog=RUN_HELP)
 @click.argument("run", required=False)
+@checkpoint_option
 @click.option("--seeds", type=Numbers(), help="Seeds of the samples, or of the waypoints.  [default: 0-63; 0-4]")
 @click.option("--images", type=Numbers(), help="Images of the test split, by position.  [default: 16, evenly spaced]")
 @click.option("--file", "files", type=click.Path(path_type=Path), multiple=True, help="An image file; may be repeated.")

@@ -35,6 +35,9 @@ class Model(nn.Module, ABC):
     #: The validation metric that picks the best checkpoint, lower is better: one that a phase logs, or one of
     #: `run.validation.SAMPLE_METRICS`.
     monitor: str = "loss"
+    #: Which checkpoint of a run is opened where nobody says: the best by `monitor`, or the last, of a model whose
+    #: monitor is a distance of samples, too noisy to tell a finished model from a lucky draw.
+    opens: ClassVar[Literal["best", "last"]] = "best"
     #: The axes of an image, in order, that the model is written for; others are refused before anything is built.
     axes: ClassVar[tuple[str, ...]] = ImageShape._fields
     #: Whether it is trained on two sets of images: `Batch.beside` then holds those of the second one (`--beside`).

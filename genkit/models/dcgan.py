@@ -78,6 +78,7 @@ class DCGAN(GenerativeModel):
             return given
 
     monitor = "sliced_wasserstein"
+    opens = "last"
 
     def __init__(self, image: ImageShape, options: Options):
         super().__init__(image, options)

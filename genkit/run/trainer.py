@@ -235,7 +235,7 @@ class Leader(Trainer):
                 until = -1 if self.setup.restored_step is None else self.setup.restored_step
                 self.curves = self.ledger.curves = stack.enter_context(Curves(self.directory.path, until))
                 writer = stack.enter_context(ThreadPoolExecutor(1))
-                self.keeper = Keeper(self.directory, self.curves, self.config.run.checkpoint_seconds, writer)
+                self.keeper = Keeper(self.directory, self.curves, self.config.run, writer)
                 self.gallery = Gallery(self.directory, self.curves, self.dataset)
                 with stop_signals(alone=self.team.size == 1) as received:
                     if begins:
@@ -284,6 +284,7 @@ class Leader(Trainer):
         """Validate, draw, and see whether to save, in this order: a checkpoint vouches for all that came before it."""
         epochs, every = self.config.options.epochs, self.config.run.checkpoint_epochs
         last, step, model = epoch == epochs, self.state.step, self.state.best_model
+        kept = self.config.run.keep_every is not None and epoch % self.config.run.keep_every == 0
         values = self.measured(model, "val", step)
         self.ledger.enter("val", values, step)
         shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
@@ -293,8 +294,8 @@ class Leader(Trainer):
             self.prior.fit(model, step)
             self.gallery.draw(model, step)
         if every:
-            return values, last or epoch % every == 0
-        return values, last or self.keeper.due or self.keeper.is_best(values.get(self.state.model.monitor))
+            return values, last or kept or epoch % every == 0
+        return values, last or kept or self.keeper.due or self.keeper.is_best(values.get(self.state.model.monitor))
 
     def measured(self, model: Model, split: str, step: int) -> dict[str, float]:
         """The metrics of a model of this step on a split, `val` or `test`."""
@@ -320,6 +321,7 @@ class Leader(Trainer):
             random,
             model=self.config.model,
             monitor=self.state.model.monitor,
+            opens=self.state.model.opens,
             epoch=round(self.state.step / len(self.batches), 4),
             seconds=round(self.seconds, 3),
             metrics={f"val/{name}": value for name, value in values.items()},
@@ -332,10 +334,10 @@ class Leader(Trainer):
         self.keeper.save(snapshot, self.gallery.handed_over())
 
     def finish(self, stopped: int | None) -> Result:
-        """Measure the best checkpoint, as it lies on disk, on the test split, and write the model card."""
-        best = rundir.Found(self.directory.by_merit(), self.directory)
+        """Measure the checkpoint that RUN stands for, as it lies on disk, on the test split; write the model card."""
+        chosen = rundir.Found(self.directory.choose(), self.directory)
         metrics: dict[str, float] = {}
-        path = best.checkpoints[0]
+        path = chosen.checkpoints[0]
         if stopped is not None:
             done = f"{self.state.step:,} of {self.total_steps:,}"
             again = f"genkit train --resume {self.directory.path}"
@@ -343,12 +345,13 @@ class Leader(Trainer):
             how = f"; go on with: {again}{together}" if self.resumable else ""
             logger.info("stopped  after %s steps%s", done, how)
         else:
-            path, model, about = best.read()
+            path, model, about = chosen.read()
             values = self.measured(model.to(self.setup.where), "test", about.step)
             metrics = {f"test/{name}": value for name, value in values.items()}
             self.curves.add_test(about.step, values)
             logger.info("test  %s", "  ".join(f"{name} {value:.5g}" for name, value in values.items()))
-        result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped)
+        which = self.directory.called(path)
+        result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped, which)
         write_file(self.directory.path / "README.md", record.card(self.config, self.dataset, result).encode())
         return result
 
