@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from genkit.contract.batch import Batch
 from genkit.contract.condition import Condition
+from genkit.contract.fault import Fault
 from genkit.contract.images import TrainingImages
 from genkit.contract.options import TRAINING_FIELDS, Options, SamplingOptions, TrainingOptions
 from genkit.contract.phase import Phase
@@ -56,14 +57,15 @@ class Model(nn.Module, ABC):
     def phases(self) -> Sequence[Phase]:
         """The training step, in order: one phase for an autoencoder; generator, then critic, for a GAN."""
 
-    def watch(self, history: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    def watch(self, history: Sequence[Mapping[str, float]]) -> Mapping[str, Fault | str]:
         """What has gone wrong in training, short of numbers that aren't finite.
 
         Args:
             history: the metrics of each validation so far, the newest last; at least one.
 
         Returns:
-            The field's name for each fault ("posterior collapse"), with what shows it and what usually helps.
+            The field's name for each fault ("posterior collapse"), with what shows it and what usually helps: the
+            options that aren't set already. A run tells of one that lasts, and of too few steps in place of options.
         """
         return {}
 

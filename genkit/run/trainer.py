@@ -15,6 +15,7 @@ from typing import Any
 
 from genkit import data, device
 from genkit.contract import Model
+from genkit.contract.fault import any_of
 from genkit.errors import CheckpointError, DivergedError, GenkitError
 from genkit.files import to_json, write_file
 from genkit.keep import checkpoint, rundir, state
@@ -40,7 +41,7 @@ from genkit.run.rehearsal import rehearse
 from genkit.run.result import Result
 from genkit.run.setup import Setup
 from genkit.run.validation import validate
-from genkit.run.watch import Watch
+from genkit.run.watch import Watch, steadier
 from genkit.step.accelerate import described
 from genkit.step.distributed import Team, lost_process
 from genkit.step.training import train
@@ -70,7 +71,7 @@ def start(config: Config, team: Team | None = None, resumable: bool = True) -> R
     setup.take_initial_weights()
     if not team.leads:
         return Follower(setup).carry_out()
-    rehearse(setup)
+    untrained = rehearse(setup)
     files = {"config.json": config.as_json(), record.ENVIRONMENT: record.environment(setup.where, team.size)}
     directory = RunDirectory.create(
         Path(config.run.out),
@@ -78,7 +79,7 @@ def start(config: Config, team: Team | None = None, resumable: bool = True) -> R
         {name: to_json(value) for name, value in files.items()},
     )
     with disk_errors(directory.path), directory.locked(), log_file(directory.path / "log.txt"):
-        return Leader(setup, directory, resumable).carry_out()
+        return Leader(setup, directory, resumable, untrained).carry_out()
 
 
 def resume(directory: RunDirectory, given: Mapping[str, Any], team: Team | None = None) -> Result:
@@ -212,16 +213,23 @@ class Leader(Trainer):
 
     Args:
         resumable: whether a person may go on with the run where it stops.
+        untrained: what was measured before the first step.
     """
 
     curves: Curves
     keeper: Keeper
     gallery: Gallery
 
-    def __init__(self, setup: Setup, directory: RunDirectory, resumable: bool = True):
+    def __init__(
+        self,
+        setup: Setup,
+        directory: RunDirectory,
+        resumable: bool = True,
+        untrained: Mapping[str, float] | None = None,
+    ):
         super().__init__(setup)
         self.directory, self.dataset, self.resumable = directory, setup.dataset, resumable
-        self.watch = Watch(self.state.model)
+        self.watch = Watch(self.state, untrained)
         beside = setup.dataset.beside_split("train")
         self.prior = PriorFit(setup.dataset.train, setup.where, setup.config.run.seed, beside)
 
@@ -360,14 +368,12 @@ class Leader(Trainer):
         phase, _, metric = error.name.removeprefix("val/").removeprefix("train/").rpartition("/")
         in_validation = error.name.startswith("val/")
         what = {"grad_norm": "gradient"}.get(metric, f"validation's {metric}" if in_validation else metric)
-        options, path = self.config.options, self.directory.path
-        advice = f"a lower --lr (it is {options.lr:g})"
-        advice += "" if options.grad_clip else " or --grad-clip 1"
-        advice += "" if options.lr_warmup else " or --lr-warmup 1"
+        path = self.directory.path
+        advice = any_of(steadier(self.config.options, len(self.batches)))
         with suppress(CheckpointError, OSError):  # the worse news goes first
             self.keeper.settle()
-        saved = self.directory.checkpoints
-        again = f"genkit train {self.config.model}" + (f" --init-from {saved[-1]}" if saved else "")
+        saved = self.directory.checkpoints and self.directory.by_merit()
+        again = f"genkit train {self.config.model}" + (f" --init-from {saved[0]}" if saved else "")
         return DivergedError(
             f"the {what} {f'of the phase {phase} ' if phase else ''}is no longer finite at step {error.step}; "
             f"what usually helps is a new run with {advice}: {again} … (what there is of this one: {path})"
