@@ -14,6 +14,7 @@ from genkit.cli.shared import (
     DEVICE_HELP,
     RUN_HELP,
     SPLIT_HELP,
+    checkpoint_option,
     load_run,
     loading,
     looked_up,
@@ -22,6 +23,7 @@ from genkit.cli.shared import (
 )
 from genkit.data.choice import CHOICES
 from genkit.errors import UsageError
+from genkit.wording import counted
 
 if TYPE_CHECKING:
     from genkit.data.dataset import Split
@@ -32,6 +34,7 @@ logger = logging.getLogger("genkit")
 
 @click.command(epilog=RUN_HELP)
 @click.argument("run", required=False)
+@checkpoint_option
 @click.option(
     "--method",
     type=click.Choice(["pca", "tsne", "umap"]),

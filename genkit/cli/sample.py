@@ -17,6 +17,7 @@ from genkit.cli.shared import (
     DEVICE_HELP,
     RUN_HELP,
     SPLIT_HELP,
+    checkpoint_option,
     images_in,
     load_run,
     loading,
@@ -90,6 +91,7 @@ class Sample(ModelCommand):
 
 @click.command(cls=Sample, epilog=RUN_HELP)
 @click.argument("run", required=False)
+@checkpoint_option
 @click.option("--seeds", type=Numbers(), help="Seeds of the samples, or of the waypoints.  [default: 0-63; 0-4]")
 @click.option("--images", type=Numbers(), help="Images of the split, by position.  [default: 16, evenly spaced]")
 @click.option(

@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from safetensors import SafetensorError, deserialize
@@ -55,6 +55,7 @@ class Description(BaseModel):
         step, epoch: training steps taken, and passes over the training images.
         seconds: spent in training so far.
         monitor: the metric by which the run's checkpoints are compared, without its `val/`.
+        opens: which of them is opened where nobody says: the best by that metric, or the last.
         metrics: measured on the validation images at this step; empty for a checkpoint between two validations.
         data: the images that it was trained on, a path being absolute.
         data_digest: `Dataset.digest` of them; `data_sum` in the file.
@@ -78,6 +79,7 @@ class Description(BaseModel):
     epoch: Annotated[float, Field(ge=0)] = 0
     seconds: Annotated[float, Field(ge=0)] = 0
     monitor: str = "loss"
+    opens: Literal["best", "last"] = "best"
     metrics: dict[str, float] = Field(default_factory=dict)
     data: DataOptions = Field(default_factory=DataOptions)
     data_digest: str = Field(default="", alias="data_sum")
@@ -92,7 +94,12 @@ class Description(BaseModel):
     @property
     def weights_file(self) -> str:
         """The file of the weights to use: the averaged ones, where an average is kept."""
-        return AVERAGED if self.options.get("ema") and not self.exported else MODEL
+        return AVERAGED if self.averages and not self.exported else MODEL
+
+    @property
+    def averages(self) -> bool:
+        """Whether the weights to use are averaged over steps."""
+        return bool(self.options.get("ema"))
 
     def is_of(self, digest: str | None) -> bool | None:
         """Whether it was trained on the images with this `Dataset.digest`; None where either isn't known."""

@@ -37,13 +37,16 @@ class Opened:
     digest: str
 
     @classmethod
-    def find(cls, run: str | None, device: torch.device) -> Opened:
+    def find(cls, run: str | None, device: torch.device, which: str | None = None) -> Opened:
         """Open what a RUN argument means (`rundir.find`), and bring its model to the device.
+
+        Args:
+            which: of a run's checkpoints: `best`, `last`, or a step; by default the one that its model opens with.
 
         Raises:
             CheckpointError: when there is no such thing, or none of its checkpoints is whole.
         """
-        return cls.read(rundir.find(run), device)
+        return cls.read(rundir.find(run, which), device)
 
     @classmethod
     def read(cls, found: Found, device: torch.device) -> Opened:

@@ -63,7 +63,7 @@ def told(account: Account) -> str:
         which = f"{on.images:,} of its" if every is not None and on.images < len(every) else "its"
         return f": {said}, measured on {which} {choice.of_split(on.split)}images"
     monitor, history = account.description.monitor, account.history
-    if not isinstance(history, Missing) and monitor in history.test and account.which == "best":
+    if not isinstance(history, Missing) and monitor in history.test and history.tested_step == account.description.step:
         return f": {words.in_words(monitor.rpartition('/')[2])} {history.test[monitor]:.4g} on its test images"
     value = account.description.metrics.get(f"val/{monitor}")
     return (
@@ -147,7 +147,8 @@ def checkpoint_of(account: Account) -> str:
     monitor = f"val/{account.description.monitor}"
     value = account.description.metrics.get(monitor)
     best = "" if value is None else f", {monitor} {value:.5g}"
-    return f"{account.opened.checkpoint.path.name}, sha256 {account.opened.digest[:RECOGNISED]}{best}"
+    which = "" if account.which == "this" else f" ({account.which})"
+    return f"{account.opened.checkpoint.path.name}{which}, sha256 {account.opened.digest[:RECOGNISED]}{best}"
 
 
 def environment_of(*keys: str) -> Callable[[Account], str]:

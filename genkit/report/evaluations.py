@@ -37,7 +37,8 @@ class On(NamedTuple):
     data_digest: str | None
 
     def __str__(self) -> str:
-        return f"{counted(self.images, f'{choice.of_split(self.split)}image')} of {last_part(self.dataset)}, {self.resolution}"
+        images = counted(self.images, f"{choice.of_split(self.split)}image")
+        return f"{images} of {last_part(self.dataset)}, {self.resolution}"
 
     @property
     def content(self) -> str:

@@ -129,7 +129,7 @@ def tested(history: History) -> list[Block]:
     rows = [[Cell(titled(name)), Cell(f"{value:,.6g}", number=True)] for name, value in history.test.items()]
     return [
         Table(
-            "Measured on the test split at the end of training, by the best checkpoint",
+            f"Measured on the test split at the end of training, by the checkpoint of step {history.tested_step:,}",
             head,
             rows,
             folded="Test split, in numbers",

@@ -79,7 +79,8 @@ def require_room(config: Config, dataset: Dataset) -> None:
             f"({registry.blamed(error)}), so that its checkpoints couldn't be checked before they are loaded; if it "
             "needs the values of tensors, compute those without torch"
         ) from error
-    require_space(Path(config.run.out), size)
+    for_good = config.options.epochs // config.run.keep_every if config.run.keep_every else 0
+    require_space(Path(config.run.out), size, for_good)
 
 
 def require_memory(config: Config, dataset: Dataset, where: torch.device) -> None:
@@ -232,12 +233,13 @@ def require_same_past(before: Config, state: TrainingState, directory: RunDirect
             )
 
 
-def require_space(parent: Path, checkpoint_size: int) -> None:
+def require_space(parent: Path, checkpoint_size: int, for_good: int = 0) -> None:
     """Refuse to begin a run whose checkpoints won't fit on the disk.
 
     Args:
         parent: where the run's folder is to be; it, or a folder above it, exists.
         checkpoint_size: bytes of one.
+        for_good: how many are kept besides the newest and the best.
 
     Raises:
         GenkitError
@@ -245,7 +247,8 @@ def require_space(parent: Path, checkpoint_size: int) -> None:
     place = parent.absolute()
     while not place.exists():
         place = place.parent
-    needed = (KEPT + 2) * checkpoint_size + OTHER_FILES  # the newest, the best, and the one that is being written
+    # The newest, the best, and the one that is being written.
+    needed = (KEPT + 2 + for_good) * checkpoint_size + OTHER_FILES
     free = shutil.disk_usage(place).free
     if free < needed:
         raise GenkitError(

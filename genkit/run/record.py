@@ -89,6 +89,14 @@ def uses(config: Config, run: Path) -> str:
     return "\n".join(f"    genkit {kind.format(run)}" for kind in kinds)
 
 
+def opened(config: Config, result: Result) -> str:
+    """Which checkpoint the figures are of, and commands open."""
+    words = {"best": "the best by validation", "last": "the last"}
+    said = " and ".join(words[each] for each in result.which) or "what could be read"
+    weights = ", with averaged weights" if config.options.ema else ""
+    return f"Commands open `checkpoints/{result.checkpoint.name}`, {said}{weights}."
+
+
 def card(config: Config, dataset: Dataset, result: Result) -> str:
     """The model card: what this run is, how it did, and how to use it."""
     fields = type(config.options).model_fields.items()
@@ -117,7 +125,7 @@ def card(config: Config, dataset: Dataset, result: Result) -> str:
     return f"""# {result.run.name}
 
 The model `{config.model}`{of}, trained by genkit {__version__} on `{dataset.name}` ({describe_data(dataset)}){second}:
-{steps} in {result.seconds:.0f} s. `checkpoints/{result.checkpoint.name}` is the best by validation.
+{steps} in {result.seconds:.0f} s. {opened(config, result)}
 {notes}
 {measured}
 ![real images](reals.png)

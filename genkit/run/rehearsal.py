@@ -19,8 +19,11 @@ from genkit.step.training import active
 IMAGES = 3
 
 
-def rehearse(setup: Setup) -> None:
+def rehearse(setup: Setup) -> dict[str, float]:
     """Measure each stage's losses, the metric that the run is monitored by, and draw a sample.
+
+    Returns:
+        What the last stage's losses, and that metric, are before the first step.
 
     Raises:
         ModelError: where a phase has no loss, or the last of them don't measure that metric.
@@ -44,3 +47,4 @@ def rehearse(setup: Setup) -> None:
     if ability.generates(model):
         with torch.no_grad():
             samples(model, val, 1)
+    return measured
