@@ -24,6 +24,7 @@ from genkit.wording import nearest
 COMMANDS = (
     "data",
     "embed",
+    "encode",
     "evaluate",
     "explore",
     "export",
@@ -61,6 +62,7 @@ def genkit_command() -> None:
     genkit train vae --dataset mnist     train a model
     genkit sample --interpolate          walk through the newest run's latent space
     genkit embed                         look at it in two dimensions
+    genkit encode --out codes.npz        its codes of images, for other programs
     genkit explore                       walk through it in a browser
     genkit evaluate                      measure the model
     genkit export --format onnx          take it elsewhere

@@ -82,9 +82,7 @@ def embed(
         from genkit.step import passes
 
     opened = load_run(sought, device)
-    split = opened.split_to_take(split, dataset)
-    images = opened.dataset(dataset)
-    everything = choice.taken(images, split)
+    images, everything, split = opened.chosen(dataset, split)
     rows = everything.take(everything.spread(limit))
     require_room(opened, rows)
     labels, classes = scatter.coloring(images, rows, color_by)

@@ -457,12 +457,8 @@ class Lazy:
 
     def __call__(self) -> tuple[Dataset, Split, str]:
         """The data, its split that is meant, and that one's name."""
-        from genkit.data import choice
-
         if self.loaded is None:
-            name = self.opened.split_to_take(self.wanted, self.other)
-            dataset = self.opened.dataset(self.other)
-            self.loaded = dataset, choice.taken(dataset, name), name
+            self.loaded = self.opened.chosen(self.other, self.wanted)
         return self.loaded
 
 

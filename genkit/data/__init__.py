@@ -185,6 +185,34 @@ def located(options: DataOptions) -> DataOptions:
     return options.model_copy(update={"dataset": absolute(options.dataset), "beside": beside})
 
 
+def lost(options: DataOptions) -> dict[str, str]:
+    """The paths of images that aren't there (any more), by the option that names them."""
+    named = {"dataset": options.dataset, "beside": options.beside}
+    return {
+        option: path
+        for option, path in named.items()
+        if path is not None and path not in SOURCES and not Path(path).expanduser().exists()
+    }
+
+
+def require_there(options: DataOptions, instead: str) -> None:
+    """Refuse to look for images where they lay once and don't any more.
+
+    Args:
+        instead: how to say where they are now, to which the options are added: "genkit train --resume RUN".
+
+    Raises:
+        DataError
+    """
+    gone = lost(options)
+    if gone:
+        flags = " ".join(f"--{option} NEW" for option in gone)
+        raise DataError(
+            f"{' and '.join(gone.values())}: the images that the run was trained on aren't there any more; where they "
+            f"lie elsewhere now, say so with {instead}{flags}"
+        )
+
+
 def require_known(name_or_path: str) -> None:
     """Refuse what somebody has typed where it is neither a set's name nor the path of anything.
 

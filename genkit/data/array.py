@@ -515,7 +515,11 @@ def _check_member(info: zipfile.ZipInfo, size: int) -> None:
 def _header(file: IO[bytes], path: Path, member: str | None, size: int) -> Stored:
     """Read the header of an array that takes `size` bytes with it. Raises ValueError when they don't agree."""
     # Later versions differ in allowing headers of up to 4 GB, which no plain array needs.
-    if np.lib.format.read_magic(file) != (1, 0):
+    try:
+        version = np.lib.format.read_magic(file)
+    except ValueError:
+        raise ValueError("it isn't an array in NumPy's format, whatever its name says") from None
+    if version != (1, 0):
         raise ValueError("not in version 1.0 of NumPy's format")
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
     offset = file.tell()

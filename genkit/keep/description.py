@@ -66,6 +66,7 @@ class Description(BaseModel):
         processes: that trained together; the state of each one's random generators is kept.
         exported: that this is an exported one, which can be used but not trained on.
         weights: how many numbers training moves; None where a version wrote it that didn't count them.
+        seed: of the run; None where a version wrote it that didn't record it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
@@ -90,6 +91,7 @@ class Description(BaseModel):
     processes: Annotated[int, Field(ge=1)] = 1
     exported: bool = False
     weights: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
 
     @property
     def weights_file(self) -> str:

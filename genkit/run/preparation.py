@@ -210,6 +210,55 @@ def load_weights(model: Model, source: checkpoint.Checkpoint) -> int:
     raise UsageError(f"--init-from: the weights of {source.path} don't fit {', '.join(differences) or 'this model'}")
 
 
+def require_same_place(before: Config, now: Config, directory: RunDirectory) -> None:
+    """Refuse another place of the images of a run that has no checkpoint, which alone would know them again.
+
+    Raises:
+        UsageError
+    """
+    if now.data != before.data and not directory.checkpoints:
+        raise UsageError(
+            f"{directory.path} has no checkpoint yet, which would tell whether {now.data.in_words()} are the same "
+            "images; begin a new run with them"
+        )
+
+
+def require_unedited(config: Config, path: Path, directory: RunDirectory) -> None:
+    """Refuse a config.json that somebody has edited: what it says now isn't what the run was trained with.
+
+    Args:
+        path: a checkpoint of the run, which recorded that; a damaged one is left to whoever reads it.
+
+    Raises:
+        CheckpointError
+    """
+    try:
+        about = description.describe(path)
+        recorded = type(config.options).model_validate(about.options).model_dump()
+    except (CheckpointError, ValueError):
+        return
+    ours = config.options.model_dump()
+    if ours["epochs"] > recorded["epochs"]:
+        recorded["epochs"] = ours["epochs"]  # raised on resuming
+    if about.seed is not None:
+        ours["seed"], recorded["seed"] = config.run.seed, about.seed
+    differences = [
+        f"{name.replace('_', '-')} {as_text(value)} (trained with {as_text(recorded[name])})"
+        for name, value in ours.items()
+        if name in recorded and value != recorded[name]
+    ]
+    if not differences:
+        return
+    try:
+        description.verify(path)
+    except CheckpointError:
+        return
+    raise CheckpointError(
+        f"{directory.path / 'config.json'} has been edited: {', '.join(differences)}; put it back to go on, or start a "
+        f"new run with --init-from {directory.path}"
+    )
+
+
 def require_same_past(before: Config, state: TrainingState, directory: RunDirectory) -> None:
     """Refuse more epochs where a phase that is over, or hadn't begun, would by them have trained at another time.
 

@@ -34,6 +34,7 @@ from genkit.run.preparation import (
     require_memory,
     require_room,
     require_same_past,
+    require_same_place,
     require_sets,
     require_short_names,
 )
@@ -107,6 +108,8 @@ def resume(directory: RunDirectory, given: Mapping[str, Any], team: Team | None 
         before = configuration.read(directory.path)
         config = continued(before, given, directory.path)
         require_sets(config)
+        require_same_place(before, config, directory)
+        data.require_there(config.data, f"genkit train --resume {directory.path} ")
         team = team or Team(device.pick(config.run.device))
         dataset = team.one_a_machine_first(lambda: data.load_for_training(config.data))
         require_likely_size(config, dataset, directory)
@@ -301,7 +304,7 @@ class Leader(Trainer):
         values = self.measured(model, "val", step)
         self.ledger.enter("val", values, step)
         shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
-        logger.info("epoch %*d/%d  %s", len(str(epochs)), epoch, epochs, shown)
+        logger.info("epoch %*d/%d  val  %s", len(str(epochs)), epoch, epochs, shown)
         self.watch.look(values)
         if last or epoch % self.config.run.picture_every == 0:
             self.prior.fit(model, step)
@@ -341,6 +344,7 @@ class Leader(Trainer):
             data=self.config.data,
             data_digest=self.setup.data_digest,
             beside_digest=self.setup.beside_digest,
+            seed=self.config.run.seed,
             classes=self.dataset.classes,
             attributes=self.dataset.attributes,
             whites=self.dataset.whites,
