@@ -6,10 +6,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+#: Of a posterior whose variance is of the prior's order, as all are that training hasn't thrown far off: the deviation
+#: is e there.
+MOST_LOG_VARIANCE = 2.0
+
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(mean, variance) ‖ N(0, 1)) of every element, in nats: ½(μ² + σ² − 1 − ln σ²). Same shape as `mean`."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+
+
+def bounded_log_variance(raw: Tensor) -> Tensor:
+    """A net's output as a log variance: itself up to `MOST_LOG_VARIANCE`, and a plus the logarithm of what is above.
+
+    Beyond that bound a, v becomes a + ln(1 + v − a), so that the variance grows with v and no longer with its
+    exponential, which a net's first steps could send beyond any number; and, unlike a clamp's, its gradient never
+    vanishes. To the bit the identity below.
+    """
+    above = F.relu(raw - MOST_LOG_VARIANCE)
+    return raw.clamp(max=MOST_LOG_VARIANCE) + above.log1p()
 
 
 def bernoulli_log_likelihood(logits: Tensor, pixels: Tensor) -> Tensor:

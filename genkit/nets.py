@@ -21,6 +21,9 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
 }
 
+#: Inputs of a linear layer above which `linear` scales them down: about as many as a small image has pixels.
+MOST_INPUTS = 1024
+
 #: What a pixel that is 0 in every image is taken for, where its log-odds are wanted.
 LEAST_ODDS = 0.005
 
@@ -45,13 +48,56 @@ Widths = Annotated[
     Field(max_length=64, description=WIDTHS_HELP),
 ]
 ConvWidth = Annotated[int, Field(ge=1, le=1024, description=CONV_WIDTH_HELP)]
+#: An option that is filled in, by `scale_for`, and is 1 in runs that were made without it.
+InputScale = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=1,
+        description="By what the inputs of the encoder's widest linear layer are scaled.",
+        json_schema_extra={"flag": False},
+    ),
+]
 
 
-def mlp(sizes: Sequence[int], activation: str) -> nn.Sequential:
-    """Linear layers from `sizes[0]` to `sizes[-1]` inputs, with the activation between them and none after the last."""
+class ScaledLinear(nn.Linear):
+    """A linear layer x ↦ s·Wx + b, whose initial weights are 1/s times as large as those of torch's own.
+
+    An optimiser like Adam moves every weight by about the learning rate, however small its gradient, and so moves an
+    output by up to the sum of the inputs times that: hundreds in the first step, where the inputs are the pixels of a
+    large image. With s = m / inputs it moves as far as with m inputs. It is the learning rate in 1 / inputs that Yang
+    et al., "Tensor Programs V" (2022), take for such a layer, without one of its own.
+    """
+
+    def __init__(self, inputs: int, outputs: int, scale: float):
+        super().__init__(inputs, outputs)
+        self.scale = scale
+        with torch.no_grad():
+            self.weight.div_(scale)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.addmm(self.bias, inputs, self.weight.T, alpha=self.scale)
+
+
+def linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:
+    """A linear layer whose inputs are scaled; see `scale_for`."""
+    return nn.Linear(inputs, outputs) if scale == 1 else ScaledLinear(inputs, outputs, scale)
+
+
+def scale_for(inputs: int) -> float:
+    """By what the inputs of a linear layer are scaled in new runs: 1, and less where they are more than MOST_INPUTS."""
+    return min(1.0, MOST_INPUTS / inputs)
+
+
+def mlp(sizes: Sequence[int], activation: str, scale: float = 1.0) -> nn.Sequential:
+    """Linear layers from `sizes[0]` to `sizes[-1]` inputs, with the activation between them and none after the last.
+
+    Args:
+        scale: of the first one's inputs.
+    """
     layers: list[nn.Module] = []
-    for inputs, outputs in itertools.pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
+    for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+        layers += [linear(inputs, outputs, 1.0 if number else scale), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1])
 
 
@@ -63,7 +109,8 @@ def he_initialised(net: nn.Module) -> None:
     """
     for module in net.modules():
         if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0, (2 / module.in_features) ** 0.5)
+            scale = module.scale if isinstance(module, ScaledLinear) else 1.0
+            nn.init.normal_(module.weight, 0, (2 / module.in_features) ** 0.5 / scale)
             nn.init.zeros_(module.bias)
 
 
@@ -142,9 +189,10 @@ class ConvEncoder(nn.Module):
         outputs: numbers returned an image.
         levels: convolutions, each of which halves height and width.
         activation: a key of `ACTIVATIONS`.
+        scale: of the linear layer's inputs.
     """
 
-    def __init__(self, image: ImageShape, width: int, outputs: int, levels: int, activation: str):
+    def __init__(self, image: ImageShape, width: int, outputs: int, levels: int, activation: str, scale: float = 1.0):
         super().__init__()
         sizes, channels = pyramid(image, levels), [image.channels, *widths(width, levels)]
         layers: list[nn.Module] = []
@@ -154,8 +202,13 @@ class ConvEncoder(nn.Module):
                 nn.BatchNorm2d(channels[level + 1]),
                 ACTIVATIONS[activation](),
             ]
-        height, width = sizes[-1]
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * height * width, outputs))
+        last = linear(self.features(image, width, levels), outputs, scale)
+        self.layers = nn.Sequential(*layers, nn.Flatten(), last)
+
+    @staticmethod
+    def features(image: ImageShape, width: int, levels: int) -> int:
+        """How many numbers the last convolution makes of an image."""
+        return ImageShape(widths(width, levels)[-1], *pyramid(image, levels)[-1]).numbers
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)
@@ -164,7 +217,7 @@ class ConvEncoder(nn.Module):
 class ConvDecoder(nn.Module):
     """One linear layer, then transposed convolutions: codes (B, inputs) to images (B, C, H, W), unbounded.
 
-    The mirror of `ConvEncoder`, with the same arguments.
+    The mirror of `ConvEncoder`, with the same arguments but `scale`.
     """
 
     def __init__(self, image: ImageShape, width: int, inputs: int, levels: int, activation: str):

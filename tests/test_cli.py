@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import GENERATIVE, Genkit, run_of
 from PIL import Image
 
@@ -484,6 +485,16 @@ def test_embed(genkit: Genkit, runs: Path, name: str) -> None:
     assert 0 < result["knn_accuracy"] <= 1
     assert -1 <= result["silhouette"] <= 1
     assert (files["projector"] / "projector_config.pbtxt").exists()
+
+
+def test_copies_are_no_neighbours(genkit: Genkit, runs: Path, digits: Dataset, tmp_path: Path) -> None:
+    """Of four pictures, 20 times each, each one's neighbours were its own copies, and the score was 1."""
+    assert digits.train.labels is not None
+    some = digits.train.take(torch.arange(4) * 1000)
+    np.savez(tmp_path / "four.npz", images=some.images().repeat(20, 1, 1, 1), labels=some.labels.repeat(20))
+    outcome = genkit("embed", run_of(runs, "vae"), "--dataset", tmp_path / "four.npz", "--split", "train")
+    assert "no score: 2 points have no 10 neighbours each, of 2 points in 2-D" in outcome.out
+    assert "(and 38 copies of the same images, left out)" in outcome.out
 
 
 def test_a_native_embedding_is_the_code(genkit: Genkit, runs: Path, digits: Dataset) -> None:

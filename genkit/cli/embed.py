@@ -14,6 +14,7 @@ from genkit.cli.shared import (
     DEVICE_HELP,
     RUN_HELP,
     SPLIT_HELP,
+    checkpoint_option,
     load_run,
     loading,
     looked_up,
@@ -22,6 +23,7 @@ from genkit.cli.shared import (
 )
 from genkit.data.choice import CHOICES
 from genkit.errors import UsageError
+from genkit.wording import counted
 
 if TYPE_CHECKING:
     from genkit.data.dataset import Split
@@ -32,6 +34,7 @@ logger = logging.getLogger("genkit")
 
 @click.command(epilog=RUN_HELP)
 @click.argument("run", required=False)
+@checkpoint_option
 @click.option(
     "--method",
     type=click.Choice(["pca", "tsne", "umap"]),
@@ -87,7 +90,7 @@ def embed(
     found = projection.project(features, method, seed)  # type: ignore[arg-type]  # click has checked the choice
     if found.method == "native":
         logger.info("these codes have two dimensions already and are shown as they are, whatever the --method")
-    separation = scores.separation(found.points, labels)
+    separation = scores.separation(found.points, labels, rows.fingerprinted().fingerprints)
     told = scatter.told_of_color(opened.model, rows, color_by)
     if told:
         logger.info("%s", told)
@@ -110,7 +113,7 @@ def embed(
             classes,
             files["png"],
             files["svg"],
-            title=f"{opened.name}: {len(rows):,} {choice.of_split(split)}images of {images.name}",
+            title=f"{opened.name}: {counted(len(rows), f'{choice.of_split(split)}image')} of {images.name}",
             subtitle="; ".join(filter(None, [in_words(separation), told])),
             axes=found.axes,
             thumbnails=rows if thumbnails else None,
@@ -158,4 +161,5 @@ def in_words(scores: dict[str, Any]) -> str:
         parts.append(f"silhouette {scores['silhouette']:.3f}")
     if "note" in scores:
         parts.append(f"no score: {scores['note']}")
-    return f"{', '.join(parts)}, of {scores['n']:,} points in 2-D"
+    left_out = f" (and {scores['copies']:,} copies of the same images, left out)" if scores["copies"] else ""
+    return f"{', '.join(parts)}, of {scores['n']:,} points in 2-D{left_out}"

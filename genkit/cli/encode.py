@@ -9,7 +9,17 @@ from pathlib import Path
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, SPLIT_HELP, load_run, loading, looked_up, require_free, results
+from genkit.cli.shared import (
+    DEVICE_HELP,
+    RUN_HELP,
+    SPLIT_HELP,
+    checkpoint_option,
+    load_run,
+    loading,
+    looked_up,
+    require_free,
+    results,
+)
 from genkit.data.choice import CHOICES
 from genkit.errors import UsageError
 
@@ -21,6 +31,7 @@ ENDINGS = (".npz", ".csv", ".parquet")
 
 @click.command(epilog=RUN_HELP)
 @click.argument("run", required=False)
+@checkpoint_option
 @click.option("--dataset", metavar="NAME|PATH", help="Other images than those that the run was trained on.")
 @click.option("--split", type=click.Choice(CHOICES), help=SPLIT_HELP)
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="At most N images, evenly spaced.  [default: all]")

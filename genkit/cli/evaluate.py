@@ -14,6 +14,7 @@ from genkit.cli.output import emit, finite, json_option
 from genkit.cli.shared import (
     DEVICE_HELP,
     RUN_HELP,
+    checkpoint_option,
     load_run,
     loading,
     looked_up,
@@ -41,6 +42,7 @@ OF_TOPICS = {"k": "likelihood", "nll_images": "likelihood", "samples": "samples"
 
 @click.command(epilog=RUN_HELP)
 @click.argument("runs", nargs=-1, metavar="[RUN]…")
+@checkpoint_option
 @click.option("--only", metavar="TOPIC,…", help=f"Of {', '.join(topics.TOPICS)}.  [default: all that the model allows]")
 @click.option("--split", type=click.Choice(CHOICES), default="test", show_default=True, help="Images.")
 @click.option(
@@ -221,6 +223,14 @@ def prepare(
     else:
         loaded[options] = opened.dataset(dataset)
     subject = subject_of(opened, options, loaded[options], split, limit)
+    if dataset is None and not subject.own:
+        logger.warning(
+            "%s aren't the images that %s was trained on, or were divided otherwise then: some of its %s images may "
+            "be among those that it has seen",
+            subject.dataset.name,
+            opened.name,
+            split,
+        )
     for expression in expressions:
         arithmetic.check(expression, subject.dataset)
     result = Prepared(subject, file, out, f"{opened.name}-" if shared else "")

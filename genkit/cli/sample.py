@@ -17,6 +17,7 @@ from genkit.cli.shared import (
     DEVICE_HELP,
     RUN_HELP,
     SPLIT_HELP,
+    checkpoint_option,
     images_in,
     load_run,
     loading,
@@ -28,6 +29,7 @@ from genkit.cli.shared import (
 )
 from genkit.data.choice import ALL, CHOICES
 from genkit.errors import UsageError
+from genkit.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,6 +91,7 @@ class Sample(ModelCommand):
 
 @click.command(cls=Sample, epilog=RUN_HELP)
 @click.argument("run", required=False)
+@checkpoint_option
 @click.option("--seeds", type=Numbers(), help="Seeds of the samples, or of the waypoints.  [default: 0-63; 0-4]")
 @click.option("--images", type=Numbers(), help="Images of the split, by position.  [default: 16, evenly spaced]")
 @click.option(
@@ -340,7 +343,7 @@ def make_traversal(opened: Opened, asked: dict[str, Any]) -> Picture:
     codes, names, own, _ = chosen_codes(opened, asked, range(1))
     latent = opened.generator.options.latent_dim
     if dims and max(dims) >= latent:
-        raise UsageError(f"--dims: there are {latent} dimensions, 0 to {latent - 1}")
+        raise UsageError(f"--dims: a code has {counted(latent, 'dimension')}, 0 to {latent - 1}")
     condition, words, _ = asked["told"].one(own, "the sweep")
     title = f"{opened.name}, from {names[0]}{words}"
     return pictures.traversal(opened.generator, codes[0], dims, asked["reach"], steps, title, condition)
@@ -426,7 +429,7 @@ def chosen_images(opened: Opened, asked: dict[str, Any], default_count: int) -> 
     if asked["files"]:
         own.append(asked["told"].of_files([file.name for file in asked["files"]]))
     for file in asked["files"]:
-        parts.append(images.read_image(file, opened.generator.image)[None])
+        parts.append(images.read_image(file, opened.form)[None])
         names.append(file.name)
     known = [rows for rows in own if rows is not None]
     return torch.cat(parts), names, torch.cat(known) if known else None
@@ -485,7 +488,7 @@ def exemplars(opened: Opened, told: Told, term: Term, source: Lazy, count: int, 
         return arithmetic.Exemplars(term, sampling.decode(opened.generator, codes, own), codes, own)
     if arithmetic.is_file_term(term.text):
         own = told.of_files(term.text.split(","))
-        found = [images.read_image(Path(part.strip()), opened.generator.image) for part in term.text.split(",")]
+        found = [images.read_image(Path(part.strip()), opened.form) for part in term.text.split(",")]
         originals = torch.stack(found)
     else:
         dataset, split, which = source()

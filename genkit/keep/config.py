@@ -70,6 +70,14 @@ class RunOptions(BaseModel):
     log_every: Annotated[int, Field(ge=1, description="Steps from one logged training loss to the next.")] = 50
     picture_every: Annotated[int, Field(ge=1, description="Epochs from one drawn picture to the next.")] = 1
     checkpoint_every: Interval = "1"
+    keep_every: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Keep the checkpoint of every N-th epoch for good, besides the newest and the best.",
+            json_schema_extra={"none": "only the newest two and the best"},
+        ),
+    ] = None
 
     @property
     def checkpoint_epochs(self) -> int | None:

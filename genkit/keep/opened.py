@@ -11,6 +11,7 @@ from genkit import data
 from genkit.contract import GenerativeModel, Model, ability
 from genkit.data import DataOptions, choice
 from genkit.data.dataset import Dataset, Split
+from genkit.data.pixels import Form
 from genkit.errors import DataError, GenkitError, UsageError
 from genkit.files import sha256_of
 from genkit.keep import config, rundir
@@ -36,13 +37,16 @@ class Opened:
     digest: str
 
     @classmethod
-    def find(cls, run: str | None, device: torch.device) -> Opened:
+    def find(cls, run: str | None, device: torch.device, which: str | None = None) -> Opened:
         """Open what a RUN argument means (`rundir.find`), and bring its model to the device.
+
+        Args:
+            which: of a run's checkpoints: `best`, `last`, or a step; by default the one that its model opens with.
 
         Raises:
             CheckpointError: when there is no such thing, or none of its checkpoints is whole.
         """
-        return cls.read(rundir.find(run), device)
+        return cls.read(rundir.find(run, which), device)
 
     @classmethod
     def read(cls, found: Found, device: torch.device) -> Opened:
@@ -78,6 +82,11 @@ class Opened:
     def kind(self) -> str:
         """The model's name: `vae`."""
         return self.description.model
+
+    @property
+    def form(self) -> Form:
+        """How a person's picture becomes one that the model takes."""
+        return Form(self.model.image, self.description.data.fit, self.description.whites)
 
     @property
     def generator(self) -> GenerativeModel:

@@ -21,7 +21,9 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from genkit.contract import ImageShape
-from genkit.data.decode import EXTENSIONS, BadImage, decode, read_header, without_warnings
+from genkit.data.decode import EXTENSIONS, BadImage, decode, range_of, read_header, without_warnings
+from genkit.data.levels import white_of_one
+from genkit.data.pixels import Form
 from genkit.errors import DataError
 from genkit.files import whole_file, whole_folder
 from genkit.latent.bounds import GAP, MOST_FILM, MOST_PIXELS, ROW_GAP
@@ -296,8 +298,8 @@ def _wrap(text: str, size: int, width: int) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def read_image(path: Path, shape: ImageShape) -> Tensor:
-    """One image file as float `shape` in [0, 1], brought to it just as a folder of images is.
+def read_image(path: Path, form: Form | ImageShape) -> Tensor:
+    """One image file as floats in [0, 1] of the shape of `form`, brought to it just as a folder of images is.
 
     Raises:
         DataError: when it isn't there, or can't be read as an image.
@@ -306,14 +308,13 @@ def read_image(path: Path, shape: ImageShape) -> Tensor:
         raise DataError(f"{path}: there is no such file; give the path of an image")
     try:
         with without_warnings():
-            pixels, _ = decode(path, read_header(path), shape)
+            return _decoded(path, form)
     except BadImage as error:
         raise DataError(f"{path}: {error}; give another image") from error
-    return to_float(torch.tensor(pixels))
 
 
-def image_from(content: bytes, shape: ImageShape) -> Tensor:
-    """The content of an image file as float `shape` in [0, 1], as `read_image` reads it from the file.
+def image_from(content: bytes, form: Form | ImageShape) -> Tensor:
+    """The content of an image file as floats in [0, 1], as `read_image` reads it from the file.
 
     It may come from anybody: its size is bounded before anything of that size is allocated.
 
@@ -321,9 +322,18 @@ def image_from(content: bytes, shape: ImageShape) -> Tensor:
         DataError: when it can't be read as an image.
     """
     try:
-        pixels, _ = decode(content, read_header(content), shape)
+        return _decoded(content, form)
     except BadImage as error:
         raise DataError(f"the file {error}; give another image") from error
+
+
+def _decoded(source: Path | bytes, form: Form | ImageShape) -> Tensor:
+    """Raises BadImage."""
+    shape, fit, whites = form if isinstance(form, Form) else Form(form)
+    found = None if whites is None else range_of(source)
+    if found is not None:
+        whites = {found.bits: white_of_one(found, whites or {})}
+    pixels, _ = decode(source, read_header(source), shape, fit, whites)
     return to_float(torch.tensor(pixels))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from genkit import contract, nets
 from genkit.contract import Batch, GenerativeModel, ImageShape, Phase
+from genkit.contract.images import TrainingImages
 
 Loss = Annotated[
     Literal["mse", "cross-entropy"],
@@ -30,6 +31,7 @@ class Autoencoder(GenerativeModel):
         latent_dim: contract.LatentDim = 30
         activation: nets.Activation = "gelu"
         loss: Loss = "mse"
+        input_scale: nets.InputScale = 1.0
 
     monitor = "squared_error"
 
@@ -38,6 +40,17 @@ class Autoencoder(GenerativeModel):
         self.pixels = "odds" if options.loss == "cross-entropy" else "value"
         self.encoder, self.decoder = self.build()
         self.codes = nets.FittedGaussian(options.latent_dim)
+
+    @classmethod
+    @abstractmethod
+    def widest(cls, image: ImageShape, options: Any) -> int:
+        """How many inputs the encoder's widest linear layer has, which `input_scale` is for."""
+
+    @classmethod
+    def options_for(cls, options: Any, dataset: TrainingImages) -> Any:
+        if "input_scale" in options.model_fields_set:
+            return options
+        return options.model_copy(update={"input_scale": nets.scale_for(cls.widest(dataset.shape, options))})
 
     @abstractmethod
     def build(self) -> tuple[nn.Module, nn.Module]:

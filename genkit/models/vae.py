@@ -21,10 +21,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from genkit import contract, nets
-from genkit.contract import Batch, Condition, GenerativeModel, ImageShape, Phase
+from genkit.contract import Batch, Condition, Fault, GenerativeModel, ImageShape, Phase
 from genkit.contract.condition import given
 from genkit.contract.images import TrainingImages
-from genkit.distributions import bernoulli_log_likelihood, gaussian_kl
+from genkit.distributions import bernoulli_log_likelihood, bounded_log_variance, gaussian_kl
 from genkit.errors import UsageError
 
 #: Numbers that the decoder gives at once in a validation with several codes an image: 128 MiB.
@@ -79,6 +79,7 @@ class VAE(GenerativeModel):
         attributes: Annotated[
             dict[str, float], contract.filled_in("The attributes that are told, with their shares of the images.")
         ] = Field(default_factory=dict)
+        input_scale: nets.InputScale = 1.0
 
         @model_validator(mode="after")
         def _has_one_kl_term(self) -> VAE.Options:
@@ -103,12 +104,13 @@ class VAE(GenerativeModel):
         if options.net == "mlp":
             sizes = [image.numbers, *options.hidden]
             into = [sizes[0] + told, *sizes[1:], 2 * latent]
-            self.encoder = nn.Sequential(nn.Flatten(), nets.mlp(into, activation))
+            self.encoder = nn.Sequential(nn.Flatten(), nets.mlp(into, activation, options.input_scale))
             out = nets.mlp([latent + told, *sizes[::-1]], activation)
             self.decoder = nn.Sequential(out, nn.Unflatten(1, tuple(image)))
         else:
             seen = image._replace(channels=image.channels + told)
-            self.encoder = nets.ConvEncoder(seen, options.width, 2 * latent, self.LEVELS, activation)
+            shape = (options.width, 2 * latent, self.LEVELS, activation)
+            self.encoder = nets.ConvEncoder(seen, *shape, options.input_scale)
             self.decoder = nets.ConvDecoder(image, options.width, latent + told, self.LEVELS, activation)
         if options.likelihood == "gaussian":
             log_sigma = torch.tensor(math.log(options.sigma or 0.1))
@@ -139,7 +141,12 @@ class VAE(GenerativeModel):
                 raise UsageError(f"--condition attributes: {dataset.name} has none; {offer}")
             shares = dataset.train.attributes.double().mean(0).tolist()
             attributes = {name: round(share, 4) for name, share in zip(dataset.attributes, shares, strict=True)}
-        return options.model_copy(update={"classes": classes, "attributes": attributes})
+        found = {"classes": classes, "attributes": attributes}
+        if "input_scale" not in options.model_fields_set:
+            image = dataset.shape
+            conv = nets.ConvEncoder.features(image, options.width, cls.LEVELS)
+            found["input_scale"] = nets.scale_for(image.numbers if options.net == "mlp" else conv)
+        return options.model_copy(update=found)
 
     def phases(self) -> list[Phase]:
         return [Phase("", self, self.losses, self.options.optimizer())]
@@ -199,15 +206,19 @@ class VAE(GenerativeModel):
             return self.options.beta
         return self.options.beta * (epoch / self.options.kl_warmup).clamp(max=1)
 
-    def watch(self, history: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    def watch(self, history: Sequence[Mapping[str, float]]) -> Mapping[str, Fault]:
         """Posterior collapse: hardly any unit tells images apart, so the decoder has learned to do without the code."""
-        active, latent = history[-1].get("active_units"), self.options.latent_dim
-        if active is None or active > latent / 20:
+        active, options = history[-1].get("active_units"), self.options
+        if active is None or active > options.latent_dim / 20:
             return {}
-        return {
-            "posterior collapse": f"{active:.0f} of {latent} latent units are active, so the code says little; "
-            "what usually helps: --kl-warmup 5, a --beta below 1, or a lower --lr"
-        }
+        helps = []
+        if options.objective == "elbo":
+            helps += [] if options.kl_warmup else ["--kl-warmup 5"]
+            helps += ["a --beta below 1"] if options.beta == 1 else []
+            helps += [f"a lower --beta (it is {options.beta:g})"] if options.beta > 1 else []
+        helps += [f"a lower --lr (it is {options.lr:g})"]
+        shows = f"{active:.0f} of {options.latent_dim} latent units are active, so the code says little"
+        return {"posterior collapse": Fault(shows, helps)}
 
     def told(self, inputs: Tensor, condition: Tensor | None) -> Tensor:
         """What a net is given: images (B, C, H, W) or codes (B, latent_dim), with the condition (B,) or (B, A) beside.
@@ -232,8 +243,8 @@ class VAE(GenerativeModel):
 
     def posterior(self, images: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q(z|x), each (B, latent_dim)."""
-        mean, log_variance = self.encoder(self.told(images, condition)).to(images.dtype).chunk(2, 1)
-        return mean, log_variance
+        mean, raw = self.encoder(self.told(images, condition)).to(images.dtype).chunk(2, 1)
+        return mean, bounded_log_variance(raw)
 
     def negative_log_likelihood(self, output: Tensor, images: Tensor) -> Tensor:
         """−ln p(x|z) of each pixel, in nats: (B, C, H, W). `output` is the decoder's, before its sigmoid."""

@@ -10,6 +10,7 @@ from genkit.report.account import Account
 from genkit.report.blocks import Block, Cell, Charts, Missing, Table, Text, printable
 from genkit.report.chart import Line, Mark
 from genkit.report.history import History, Point
+from genkit.wording import counted
 
 #: Charts of a run; what else was logged is in metrics.jsonl.
 MOST_CHARTS = 9
@@ -76,10 +77,6 @@ def column(account: Account, others: Sequence[Account]) -> list[Block]:
     if not history.val:
         blocks.append(Missing("no epoch has come to its end, so nothing was validated"))
     return [*blocks, *validations(account, history), *tested(history)]
-
-
-def counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def titled(name: str) -> str:
@@ -158,7 +155,7 @@ def tested(history: History) -> list[Block]:
     rows = [[Cell(titled(name)), Cell(f"{value:,.6g}", number=True)] for name, value in history.test.items()]
     return [
         Table(
-            "Measured on the test split at the end of training, by the best checkpoint",
+            f"Measured on the test split at the end of training, by the checkpoint of step {history.tested_step:,}",
             head,
             rows,
             folded="Test split, in numbers",

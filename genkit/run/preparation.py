@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from genkit import registry
-from genkit.contract import TRAINING_FIELDS, Model, ability
+from genkit.contract import TRAINING_FIELDS, ImageShape, Model, ability
 from genkit.contract.weightless import without_memory
+from genkit.data.batches import free_memory
 from genkit.data.dataset import Dataset
 from genkit.errors import CheckpointError, GenkitError, UsageError
 from genkit.files import to_json
@@ -24,8 +27,16 @@ from genkit.options import as_text, is_flag
 from genkit.run.keeper import KEPT
 from genkit.step.training import TrainingState, windows
 
+#: From so many weights on, it is said where they come from images that are larger than LARGE on a side.
+MANY_WEIGHTS = 50_000_000
+LARGE, SMALLER = 128, 64
+#: Bytes of memory for each weight: itself, its gradient, and AdamW's two moments.
+BYTES_PER_WEIGHT = 16
+
 #: What a run needs on disk besides its checkpoints: curves, pictures, logs.
 OTHER_FILES = 64 << 20
+
+logger = logging.getLogger("genkit")
 
 
 def fitted_to(dataset: Dataset, config: Config) -> Config:
@@ -68,7 +79,42 @@ def require_room(config: Config, dataset: Dataset) -> None:
             f"({registry.blamed(error)}), so that its checkpoints couldn't be checked before they are loaded; if it "
             "needs the values of tensors, compute those without torch"
         ) from error
-    require_space(Path(config.run.out), size)
+    for_good = config.options.epochs // config.run.keep_every if config.run.keep_every else 0
+    require_space(Path(config.run.out), size, for_good)
+
+
+def require_memory(config: Config, dataset: Dataset, where: torch.device) -> None:
+    """Say of a model that large images make so large what makes it smaller, and refuse what a CPU has no memory for.
+
+    Nothing of its size has been allocated then.
+
+    Raises:
+        GenkitError
+    """
+    image, kind = dataset.shape, registry.find(config.model)
+    try:
+        weights = checkpoint.weights_size(kind, image, config.options) // 4
+    except (RuntimeError, TypeError):
+        return  # `require_room` says so
+    if weights < MANY_WEIGHTS:
+        return
+    size = f"{config.model} has {weights:,} weights on images of {image}, and {len(dataset.train):,} to be trained on"
+    remedy = "make it smaller"
+    if max(image.height, image.width) > LARGE:
+        remedy = f"give --image-size {SMALLER}, say"
+        try:
+            square = ImageShape(image.channels, SMALLER, SMALLER)
+            fewer = checkpoint.weights_size(kind, square, config.options) // 4
+            remedy += f", which leaves {fewer:,} of them"
+        except (GenkitError, RuntimeError, TypeError):
+            pass  # a model that isn't for such images
+        if getattr(config.options, "net", None) == "mlp":
+            remedy += ", or --net conv"
+    needed, free = BYTES_PER_WEIGHT * weights, free_memory()
+    if where.type == "cpu" and needed > free:
+        raise GenkitError(f"{size}: {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; {remedy}")
+    if max(image.height, image.width) > LARGE:
+        logger.warning("%s; %s", size, remedy)
 
 
 def require_short_names(dataset: Dataset, config: Config) -> None:
@@ -236,12 +282,13 @@ def require_same_past(before: Config, state: TrainingState, directory: RunDirect
             )
 
 
-def require_space(parent: Path, checkpoint_size: int) -> None:
+def require_space(parent: Path, checkpoint_size: int, for_good: int = 0) -> None:
     """Refuse to begin a run whose checkpoints won't fit on the disk.
 
     Args:
         parent: where the run's folder is to be; it, or a folder above it, exists.
         checkpoint_size: bytes of one.
+        for_good: how many are kept besides the newest and the best.
 
     Raises:
         GenkitError
@@ -249,7 +296,8 @@ def require_space(parent: Path, checkpoint_size: int) -> None:
     place = parent.absolute()
     while not place.exists():
         place = place.parent
-    needed = (KEPT + 2) * checkpoint_size + OTHER_FILES  # the newest, the best, and the one that is being written
+    # The newest, the best, and the one that is being written.
+    needed = (KEPT + 2 + for_good) * checkpoint_size + OTHER_FILES
     free = shutil.disk_usage(place).free
     if free < needed:
         raise GenkitError(

@@ -29,8 +29,11 @@ IMAGES = 3
 COUNTED = (2, 4)
 
 
-def rehearse(setup: Setup) -> None:
+def rehearse(setup: Setup) -> dict[str, float]:
     """Measure each stage's losses, the metric that the run is monitored by, and draw a sample.
+
+    Returns:
+        What the last stage's losses, and that metric, are before the first step.
 
     Raises:
         UsageError: where a step can't fit into memory.
@@ -56,6 +59,7 @@ def rehearse(setup: Setup) -> None:
     if ability.generates(model):
         with torch.no_grad():
             samples(model, val, 1)
+    return measured
 
 
 def require_memory(setup: Setup) -> None:

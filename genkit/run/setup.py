@@ -138,7 +138,8 @@ class Setup:
         if about.data_digest != self.data_digest or about.beside_digest != self.beside_digest:
             altered = self.dataset if about.data_digest != self.data_digest or second is None else second
             raise CheckpointError(
-                f"{path}: the images of {altered.name} aren't those that the run was trained on; bring them "
+                f"{path}: the images of {altered.name} aren't those that the run was trained on, or were divided "
+                "otherwise then (by an earlier version, if there are many copies of one or rare classes); bring them "
                 f"back (--dataset names another place), or start a new run with --init-from {directory.path}"
             )
         try:

@@ -6,6 +6,7 @@ What is logged, kept and drawn is the business of ledger.py, keeper.py and galle
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from genkit import data, device
-from genkit.contract import Model
+from genkit.contract import Model, ability
+from genkit.contract.fault import any_of
 from genkit.errors import CheckpointError, DivergedError, GenkitError
 from genkit.files import to_json, write_file
 from genkit.keep import checkpoint, rundir, state
@@ -29,6 +31,7 @@ from genkit.run.ledger import NotFiniteError
 from genkit.run.preparation import (
     fitted_to,
     require_likely_size,
+    require_memory,
     require_room,
     require_same_past,
     require_same_place,
@@ -41,7 +44,7 @@ from genkit.run.rehearsal import rehearse
 from genkit.run.result import Result
 from genkit.run.setup import Setup
 from genkit.run.validation import validate
-from genkit.run.watch import Watch
+from genkit.run.watch import Watch, steadier
 from genkit.step.accelerate import described
 from genkit.step.distributed import Team, lost_process
 from genkit.step.training import train
@@ -65,13 +68,14 @@ def start(config: Config, team: Team | None = None, resumable: bool = True) -> R
     config, team = config.located(), team or Team(device.pick(config.run.device))
     dataset = team.one_a_machine_first(lambda: data.load_for_training(config.data))
     config = fitted_to(dataset, config)
+    require_memory(config, dataset, team.device)
     require_room(config, dataset)
     require_short_names(dataset, config)
     setup = Setup(config, dataset, team)
     setup.take_initial_weights()
     if not team.leads:
         return Follower(setup).carry_out()
-    rehearse(setup)
+    untrained = rehearse(setup)
     files = {"config.json": config.as_json(), record.ENVIRONMENT: record.environment(setup.where, team.size)}
     directory = RunDirectory.create(
         Path(config.run.out),
@@ -79,7 +83,7 @@ def start(config: Config, team: Team | None = None, resumable: bool = True) -> R
         {name: to_json(value) for name, value in files.items()},
     )
     with disk_errors(directory.path), directory.locked(), log_file(directory.path / "log.txt"):
-        return Leader(setup, directory, resumable).carry_out()
+        return Leader(setup, directory, resumable, untrained).carry_out()
 
 
 def resume(directory: RunDirectory, given: Mapping[str, Any], team: Team | None = None) -> Result:
@@ -215,16 +219,23 @@ class Leader(Trainer):
 
     Args:
         resumable: whether a person may go on with the run where it stops.
+        untrained: what was measured before the first step.
     """
 
     curves: Curves
     keeper: Keeper
     gallery: Gallery
 
-    def __init__(self, setup: Setup, directory: RunDirectory, resumable: bool = True):
+    def __init__(
+        self,
+        setup: Setup,
+        directory: RunDirectory,
+        resumable: bool = True,
+        untrained: Mapping[str, float] | None = None,
+    ):
         super().__init__(setup)
         self.directory, self.dataset, self.resumable = directory, setup.dataset, resumable
-        self.watch = Watch(self.state.model)
+        self.watch = Watch(self.state, untrained)
         beside = setup.dataset.beside_split("train")
         self.prior = PriorFit(setup.dataset.train, setup.where, setup.config.run.seed, beside)
 
@@ -238,7 +249,7 @@ class Leader(Trainer):
                 until = -1 if self.setup.restored_step is None else self.setup.restored_step
                 self.curves = self.ledger.curves = stack.enter_context(Curves(self.directory.path, until))
                 writer = stack.enter_context(ThreadPoolExecutor(1))
-                self.keeper = Keeper(self.directory, self.curves, self.config.run.checkpoint_seconds, writer)
+                self.keeper = Keeper(self.directory, self.curves, self.config.run, writer)
                 self.gallery = Gallery(self.directory, self.curves, self.dataset)
                 with stop_signals(alone=self.team.size == 1) as received:
                     if begins:
@@ -248,6 +259,8 @@ class Leader(Trainer):
                     except NotFiniteError as error:
                         raise self.diverged(error) from None
                     self.keeper.settle()
+                if received and stopped is None:  # it came after the last step that would have heeded it
+                    signal.raise_signal(received[0])
                 return self.finish(stopped)
 
     def introduce(self) -> None:
@@ -287,6 +300,7 @@ class Leader(Trainer):
         """Validate, draw, and see whether to save, in this order: a checkpoint vouches for all that came before it."""
         epochs, every = self.config.options.epochs, self.config.run.checkpoint_epochs
         last, step, model = epoch == epochs, self.state.step, self.state.best_model
+        kept = self.config.run.keep_every is not None and epoch % self.config.run.keep_every == 0
         values = self.measured(model, "val", step)
         self.ledger.enter("val", values, step)
         shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
@@ -296,8 +310,8 @@ class Leader(Trainer):
             self.prior.fit(model, step)
             self.gallery.draw(model, step)
         if every:
-            return values, last or epoch % every == 0
-        return values, last or self.keeper.due or self.keeper.is_best(values.get(self.state.model.monitor))
+            return values, last or kept or epoch % every == 0
+        return values, last or kept or self.keeper.due or self.keeper.is_best(values.get(self.state.model.monitor))
 
     def measured(self, model: Model, split: str, step: int) -> dict[str, float]:
         """The metrics of a model of this step on a split, `val` or `test`."""
@@ -323,6 +337,7 @@ class Leader(Trainer):
             random,
             model=self.config.model,
             monitor=self.state.model.monitor,
+            opens=self.state.model.opens,
             epoch=round(self.state.step / len(self.batches), 4),
             seconds=round(self.seconds, 3),
             metrics={f"val/{name}": value for name, value in values.items()},
@@ -332,14 +347,15 @@ class Leader(Trainer):
             seed=self.config.run.seed,
             classes=self.dataset.classes,
             attributes=self.dataset.attributes,
+            whites=self.dataset.whites,
         )
         self.keeper.save(snapshot, self.gallery.handed_over())
 
     def finish(self, stopped: int | None) -> Result:
-        """Measure the best checkpoint, as it lies on disk, on the test split, and write the model card."""
-        best = rundir.Found(self.directory.by_merit(), self.directory)
+        """Measure the checkpoint that RUN stands for, as it lies on disk, on the test split; write the model card."""
+        chosen = rundir.Found(self.directory.choose(), self.directory)
         metrics: dict[str, float] = {}
-        path = best.checkpoints[0]
+        path = chosen.checkpoints[0]
         if stopped is not None:
             done = f"{self.state.step:,} of {self.total_steps:,}"
             again = f"genkit train --resume {self.directory.path}"
@@ -347,12 +363,16 @@ class Leader(Trainer):
             how = f"; go on with: {again}{together}" if self.resumable else ""
             logger.info("stopped  after %s steps%s", done, how)
         else:
-            path, model, about = best.read()
+            path, model, about = chosen.read()
             values = self.measured(model.to(self.setup.where), "test", about.step)
             metrics = {f"test/{name}": value for name, value in values.items()}
             self.curves.add_test(about.step, values)
             logger.info("test  %s", "  ".join(f"{name} {value:.5g}" for name, value in values.items()))
-        result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped)
+            lacking = self.dataset.lacking(self.dataset.test)
+            if lacking and ability.classifies(model) and not model.options.attributes:
+                logger.warning("no test image is of the class %s: the test error says nothing of it", lacking)
+        which = self.directory.called(path)
+        result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped, which)
         write_file(self.directory.path / "README.md", record.card(self.config, self.dataset, result).encode())
         return result
 
@@ -361,14 +381,12 @@ class Leader(Trainer):
         phase, _, metric = error.name.removeprefix("val/").removeprefix("train/").rpartition("/")
         in_validation = error.name.startswith("val/")
         what = {"grad_norm": "gradient"}.get(metric, f"validation's {metric}" if in_validation else metric)
-        options, path = self.config.options, self.directory.path
-        advice = f"a lower --lr (it is {options.lr:g})"
-        advice += "" if options.grad_clip else " or --grad-clip 1"
-        advice += "" if options.lr_warmup else " or --lr-warmup 1"
+        path = self.directory.path
+        advice = any_of(steadier(self.config.options, len(self.batches)))
         with suppress(CheckpointError, OSError):  # the worse news goes first
             self.keeper.settle()
-        saved = self.directory.checkpoints
-        again = f"genkit train {self.config.model}" + (f" --init-from {saved[-1]}" if saved else "")
+        saved = self.directory.checkpoints and self.directory.by_merit()
+        again = f"genkit train {self.config.model}" + (f" --init-from {saved[0]}" if saved else "")
         return DivergedError(
             f"the {what} {f'of the phase {phase} ' if phase else ''}is no longer finite at step {error.step}; "
             f"what usually helps is a new run with {advice}: {again} … (what there is of this one: {path})"
