@@ -280,7 +280,7 @@ def require(kind: str) -> None:
     """
     missing = [each for each in ("onnx", "onnxscript", "onnxruntime") if kind == "onnx" and find_spec(each) is None]
     if missing:
-        raise UsageError(f"--format onnx needs {' and '.join(missing)}: pip install 'genkit[export]'")
+        raise UsageError(f"--format onnx needs {' and '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def write_part(part: Part, path: Path, kind: str) -> None:

@@ -13,11 +13,17 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from genkit.ending import unfinished
 from genkit.errors import GenkitError
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with `~` and `~name` as the folder that it stands for; a name that nobody has stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # Path.expanduser makes an error of such a name
 
 
 @contextmanager
@@ -33,17 +39,17 @@ def whole_file(path: Path, durable: bool = False) -> Iterator[Path]:
     # Not from tempfile, which makes files that only their owner can read.
     temporary = path.with_name(f".genkit-{uuid.uuid4().hex}{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-            if durable:
-                sync_file(temporary)
-            temporary.replace(path)
-            if durable:
-                sync_folder(path.parent)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with unfinished(temporary), parents_of(path):
+            try:
+                yield temporary
+                if durable:
+                    sync_file(temporary)
+                temporary.replace(path)
+                if durable:
+                    sync_folder(path.parent)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
     except OSError as error:
         raise GenkitError(
             f"{path}: can't be written ({error.strerror or error}); make room, or name another place"
@@ -59,17 +65,48 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".genkit-{uuid.uuid4().hex}")
     try:
-        temporary.mkdir(parents=True)  # not from tempfile, whose folders only their owner can read
-        try:
-            yield temporary
-            temporary.rename(path)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+        with unfinished(temporary), parents_of(path):
+            temporary.mkdir()  # not from tempfile, whose folders only their owner can read
+            try:
+                yield temporary
+                temporary.rename(path)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
     except OSError as error:
         raise GenkitError(
             f"{path}: can't be written ({error.strerror or error}); make room, or name another place"
         ) from error
+
+
+@contextmanager
+def parents_of(path: Path) -> Iterator[None]:
+    """The folders above `path`, made where they are missing; on an error those that were made, if empty, go again."""
+    made = [each for each in path.parents if not each.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # something else lies there by now
+            for each in made:
+                each.rmdir()
+        raise
+
+
+@contextmanager
+def scratch_folder(parent: Path, prefix: str, suffix: str = ".part") -> Iterator[Path]:
+    """A new folder in `parent` that is gone afterwards, unless it has been given another name.
+
+    Raises:
+        OSError: when it can't be made.
+    """
+    temporary = parent / f"{prefix}{uuid.uuid4().hex}{suffix}"
+    with unfinished(temporary):
+        temporary.mkdir()
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -92,24 +129,20 @@ def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
     Raises:
         OSError: when the disk doesn't take it; then nothing is left there.
     """
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    temporary.mkdir()  # not from tempfile, whose folders only their owner can read
-    try:
+    with scratch_folder(path.parent, f".{path.name}-", "") as temporary:
         for name, content in contents.items():
             write_synced(temporary / name, content)
         sync_folder(temporary)
         temporary.rename(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     sync_folder(path.parent)
 
 
 def remove_folder(path: Path) -> None:
     """Delete a folder so that nobody ever sees half of it: it loses its name before it loses its files."""
     doomed = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    path.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+    with unfinished(doomed):
+        path.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def write_synced(path: Path, content: bytes) -> None:

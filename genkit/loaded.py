@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,7 +25,7 @@ from genkit.keep.description import Description
 from genkit.keep.opened import Opened
 from genkit.latent import sampling
 from genkit.latent.condition import Conditions
-from genkit.latent.images import to_float
+from genkit.latent.images import read_image, to_float
 
 #: What is taken and given back: PyTorch's or NumPy's.
 Array = TypeVar("Array", Tensor, np.ndarray)
@@ -66,6 +67,7 @@ class LoadedModel:
         self.description: Description = opened.description
         self.device = opened.device
         self.image: ImageShape = self.model.image
+        self._form = opened.form
         self.latent_dim: int = getattr(self.model.options, "latent_dim", 0)
         self.classes = self.description.classes
         self.attributes = self.description.attributes
@@ -80,6 +82,16 @@ class LoadedModel:
         codes = f", codes of {self.latent_dim}" if self.latent_dim else ""
         return f"<{about.model} of {about.data.dataset}: images of {self.image}{codes}; {self.path}>"
 
+    # -- images of files -----------------------------------------------------------------------------------------------
+
+    def read_image(self, path: str | os.PathLike[str]) -> Tensor:
+        """An image file as (C, H, W) floats in [0, 1], brought to what the model takes as its training images were.
+
+        Raises:
+            DataError: when it isn't there, or can't be read as an image.
+        """
+        return read_image(Path(path), self._form)
+
     # -- codes of images -----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -87,7 +99,8 @@ class LoadedModel:
         """The codes of images, by the encoder; of a distribution over codes (a VAE's), the mean.
 
         Args:
-            images: (N, C, H, W), or one of them, (C, H, W); floats in [0, 1], or uint8.
+            images: (N, C, H, W), or one of them, (C, H, W); floats in [0, 1], or uint8. Grey ones may be (N, H, W) or
+                (H, W), too; (1, H, W) is one.
             condition: what they are of, which a model with `conditions` has to be told.
 
         Returns:
@@ -102,7 +115,7 @@ class LoadedModel:
             raise UsageError(f"a {self.description.model} has no encoder{other}")
         batch, one = self._images(images)
         told = self._told(condition, len(batch))
-        return _answer(sampling.in_chunks(self.model.encode, *sampling.on(self.device, batch, told)), images, one)
+        return self._in_chunks(self.model.encode, images, one, batch, told)
 
     def invert(self, images: Array, steps: int = 300, condition: Any = None, **settings: Any) -> Array:
         """The codes whose images come closest to the given ones in squared error, found by search: for any decoder.
@@ -191,7 +204,8 @@ class LoadedModel:
         """
         with self._set(settings) as model:
             batch, one = self._images(images)
-            return _answer(sampling.reconstruct(model, batch, self._told(condition, len(batch))), images, one)
+            found = _answer(sampling.reconstruct(model, batch, self._told(condition, len(batch))), images, one)
+            return found.reshape(images.shape)
 
     def interpolate(
         self,
@@ -249,7 +263,7 @@ class LoadedModel:
         if not ability.classifies(self.model):
             raise UsageError(f"a {self.description.model} tells no classes; `genkit train classifier` makes what does")
         batch, one = self._images(images)
-        return _answer(sampling.in_chunks(self.model.probabilities, batch.to(self.device)), images, one)
+        return self._in_chunks(self.model.probabilities, images, one, batch)
 
     @torch.no_grad()
     def features(self, images: Array, condition: Any = None) -> Array:
@@ -266,9 +280,13 @@ class LoadedModel:
         """
         batch, one = self._images(images)
         told = self._told(condition, len(batch))
-        return _answer(sampling.in_chunks(self.model.features, *sampling.on(self.device, batch, told)), images, one)
+        return self._in_chunks(self.model.features, images, one, batch, told)
 
     # -- what is taken -------------------------------------------------------------------------------------------------
+
+    def _in_chunks(self, function: Callable[..., Tensor], like: Array, one: bool, *inputs: Tensor | None) -> Array:
+        size = sampling.chunk_of(self.model)
+        return _answer(sampling.in_chunks(function, *sampling.on(self.device, *inputs), size=size), like, one)
 
     def _generator(self) -> GenerativeModel:
         if not ability.generates(self.model):
@@ -323,8 +341,10 @@ class LoadedModel:
     def _images(self, given: Tensor | np.ndarray) -> tuple[Tensor, bool]:
         """Images as a float32 batch (N, C, H, W) in [0, 1], and whether it was one without its batch."""
         values = _tensor(given, "images")
-        one = values.ndim == 3
         wanted = tuple(self.image)
+        if wanted[0] == 1 and values.shape[-2:] == wanted[1:] and (values.ndim == 2 or values.shape[-3] != 1):
+            values = values[..., None, :, :] if values.ndim < 4 else values
+        one = values.ndim == 3
         if values.shape[-3:] != wanted or values.ndim not in (3, 4):
             raise DataError(
                 f"the model takes images (N, {', '.join(map(str, wanted))}), or one without its N, and these are "
@@ -332,6 +352,8 @@ class LoadedModel:
             )
         if values.dtype != torch.uint8 and not values.is_floating_point():
             raise DataError(f"images are floats in [0, 1], or uint8, and these are {_kind(given)}; convert them")
+        if values.dtype == torch.uint8 and (self._form.whites or {}).get(8) == 1 and len(values) and values.max() <= 1:
+            values = values * 255  # as the images were that it was trained on
         values = to_float(values).float()
         if not len(values):
             raise DataError("there is no image; pass at least one")
@@ -384,9 +406,7 @@ def _hint(found: tuple[int, ...], image: ImageShape) -> str:
     channels, height, width = image
     if found[-3:] == (height, width, channels):
         return "; channels come first: permute(…, 2, 0, 1) does it"
-    if channels == 1 and found[-2:] == (height, width):
-        return "; put the channel in: images[..., None, :, :]"
-    return "; genkit.latent.images.read_image(path, model.image) reads a file to it"
+    return "; model.read_image(path) reads a file to it"
 
 
 def _whole(number: Any, name: str, least: int, most: int) -> int:

@@ -223,7 +223,7 @@ def test_onnx_without_its_extra_is_a_line(genkit: Genkit, runs: Path, monkeypatc
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxscript" else object())
     outcome = genkit("export", run_of(runs, "vae"), "--format", "onnx")
     assert outcome.code == 2
-    assert outcome.err == "genkit: --format onnx needs onnxscript: pip install 'genkit[export]'\n"
+    assert outcome.err == "genkit: --format onnx needs onnxscript: pip install onnxscript\n"
 
 
 # -- weights -----------------------------------------------------------------------------------------------------------

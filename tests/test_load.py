@@ -202,13 +202,17 @@ def test_what_is_no_image_is_refused(given: Any, says: str, tmp_path: Path) -> N
         model.encode(given)
 
 
-def test_a_grey_image_without_its_channel_is_told_where_to_put_it(tmp_path: Path) -> None:
+def test_grey_images_may_come_without_their_channel(tmp_path: Path) -> None:
     model = small(tmp_path, "vae", ImageShape(1, 9, 13))
     for shape in ((9, 13), (4, 9, 13)):
         grey = torch.rand(shape)
-        with pytest.raises(DataError, match=r"put the channel in: images\[\.\.\., None, :, :\]"):
-            model.encode(grey)
-        assert model.encode(grey[..., None, :, :]).shape == (*shape[:-2], 5)
+        codes = model.encode(grey)
+        assert codes.shape == (*shape[:-2], 5)
+        assert codes.equal(model.encode(grey[..., None, :, :]))
+        assert model.reconstruct(grey).shape == shape
+    assert model.encode(grey[:1]).shape == (5,)  # (1, H, W) is one image
+    with pytest.raises(DataError, match=r"model takes images \(N, 1, 9, 13\)"):
+        model.encode(torch.rand(4, 13, 9))
 
 
 @pytest.mark.parametrize(

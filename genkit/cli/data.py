@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from genkit.cli.output import emit, json_option
+from genkit.wording import counted
 
 
 @click.group()
@@ -46,6 +47,8 @@ def verify(name_or_path: str, as_json: bool) -> int:
     from genkit import data as sources
 
     sources.require_known(name_or_path)
+    from genkit.data.findings import in_words
+
     findings = sources.verify(name_or_path)
     lines = [
         f"source      {findings.source}",
@@ -53,9 +56,11 @@ def verify(name_or_path: str, as_json: bool) -> int:
         f"images      {findings.images:,} ({findings.duplicates:,} exact duplicates)",
         *(f"size        {size}: {count:,}" for size, count in findings.sizes.items()),
         *(f"mode        {mode}: {count:,}" for mode, count in findings.modes.items()),
+        *(f"note        {note}" for note in findings.notes),
+        *([f"left out    {in_words(findings.left_out)}"] if findings.left_out else []),
         *(f"sha256      {total}  {file}" for file, total in findings.sums.items()),
         *(f"fault       {problem}" for problem in findings.problems),
-        "all is well" if findings.ok else f"{len(findings.problems)} faults",
+        "all is well" if findings.ok else counted(len(findings.problems), "fault"),
     ]
     emit({**findings.model_dump(), "ok": findings.ok}, lines, as_json)
     return 0 if findings.ok else 1

@@ -11,8 +11,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from genkit.cli.output import emit, finite, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, checkpoint_option, load_run, loading, looked_up, results, typed
-from genkit.errors import DataError, GenkitError, UsageError
+from genkit.cli.shared import (
+    DEVICE_HELP,
+    RUN_HELP,
+    checkpoint_option,
+    load_run,
+    loading,
+    looked_up,
+    require_folder,
+    results,
+    typed,
+)
+from genkit.data.choice import CHOICES
+from genkit.errors import GenkitError, UsageError
 from genkit.evaluate import topics
 
 if TYPE_CHECKING:
@@ -33,7 +44,7 @@ OF_TOPICS = {"k": "likelihood", "nll_images": "likelihood", "samples": "samples"
 @click.argument("runs", nargs=-1, metavar="[RUN]…")
 @checkpoint_option
 @click.option("--only", metavar="TOPIC,…", help=f"Of {', '.join(topics.TOPICS)}.  [default: all that the model allows]")
-@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Images.")
+@click.option("--split", type=click.Choice(CHOICES), default="test", show_default=True, help="Images.")
 @click.option(
     "--limit", type=click.IntRange(1), metavar="N", help="Use at most N images, evenly spaced.  [default: all]"
 )
@@ -72,7 +83,10 @@ OF_TOPICS = {"k": "likelihood", "nll_images": "likelihood", "samples": "samples"
 @click.option("--dataset", metavar="NAME|PATH", help="Other images than those that the run was trained on.")
 @click.option("--device", default="auto", show_default=True, envvar="GENKIT_DEVICE", help=DEVICE_HELP)
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for evaluation.json.  [default: the run]"
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder for evaluation.json.  [default: the run]",
 )
 @json_option
 @click.pass_context
@@ -103,6 +117,7 @@ def evaluate(
 
     Samples are judged by a classifier of their data set, which is trained the first time: some minutes.
     """
+    require_folder(out, "evaluation.json, and pictures in a folder of its own")
     chosen = topics.chosen(only)
     if expressions and "arithmetic" not in chosen:
         raise UsageError("--arithmetic is measured by the topic arithmetic, which --only leaves out")
@@ -208,6 +223,14 @@ def prepare(
     else:
         loaded[options] = opened.dataset(dataset)
     subject = subject_of(opened, options, loaded[options], split, limit)
+    if dataset is None and not subject.own:
+        logger.warning(
+            "%s aren't the images that %s was trained on, or were divided otherwise then: some of its %s images may "
+            "be among those that it has seen",
+            subject.dataset.name,
+            opened.name,
+            split,
+        )
     for expression in expressions:
         arithmetic.check(expression, subject.dataset)
     result = Prepared(subject, file, out, f"{opened.name}-" if shared else "")
@@ -233,11 +256,10 @@ def subject_of(opened: Opened, options: DataOptions, images: Dataset, split: str
     Raises:
         DataError: when there are none.
     """
+    from genkit.data import choice
     from genkit.evaluate.subject import Subject
 
-    everything = images.splits()[split]
-    if not len(everything):
-        raise DataError(f"{images.name} has no {split} images; choose another --split")
+    everything = choice.taken(images, split)
     rows = everything if limit is None else everything.take(everything.spread(limit))
     return Subject(opened=opened, data=options, dataset=images, split=split, images=rows)
 

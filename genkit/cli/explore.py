@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -15,6 +16,7 @@ import click
 from genkit.cli.given import ModelCommand, Told, apply_settings, class_option, condition_option, set_option
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import DEVICE_HELP, RUN_HELP, checkpoint_option, load_run, loading, looked_up
+from genkit.ending import welcome
 
 if TYPE_CHECKING:
     from genkit.explore.server import Server
@@ -93,7 +95,16 @@ def explore(
         names = (load().name, load().classes, load().attributes)
     first = told.of_seeds([0])
     space = functools.partial(
-        Space, generator, opened.name, load, names, split=split, method=method, limit=limit, condition=first
+        Space,
+        generator,
+        opened.name,
+        load,
+        names,
+        split=split,
+        method=method,
+        limit=limit,
+        condition=first,
+        form=opened.form,
     )
     if export is not None:
         write(space(), opened, export, as_json)
@@ -110,7 +121,8 @@ def serve(server: Server, opened: Opened, no_browser: bool, as_json: bool) -> No
     if not no_browser:
         show(address, server.port)
     logger.info("Ctrl-C ends it")
-    server.serve_forever()
+    with welcome(signal.SIGINT):
+        server.serve_forever()
 
 
 def write(space: Space, opened: Opened, path: Path, as_json: bool) -> None:

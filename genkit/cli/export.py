@@ -8,7 +8,16 @@ from pathlib import Path
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, checkpoint_option, load_run, loading, looked_up, results
+from genkit.cli.shared import (
+    DEVICE_HELP,
+    RUN_HELP,
+    checkpoint_option,
+    load_run,
+    loading,
+    looked_up,
+    require_folder,
+    results,
+)
 from genkit.errors import UsageError
 
 logger = logging.getLogger("genkit")
@@ -37,7 +46,8 @@ logger = logging.getLogger("genkit")
 )
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
     help="Where the new folder is made.  [default: exports/ in the run]",
 )
 @json_option
@@ -48,6 +58,7 @@ def export(run: str | None, kind: str, dataset: str | None, device: str, out: Pa
     They are held against the model on test images and on samples; if one differs by more than 1e-4, nothing is written.
     Prints the files.
     """
+    require_folder(out, "a new folder of files")
     if kind == "safetensors" and dataset is not None:
         raise UsageError("--dataset goes with --format onnx or pt2: to write weights, no images are needed")
     found = looked_up(run, dataset)

@@ -149,7 +149,7 @@ class Told:
 
         shape = self.require("--condition").condition.shape
         assert shape is not None  # of an image it is known
-        return images.read_image(Path(path), shape)
+        return images.read_image(Path(path), self.opened.form._replace(shape=shape))
 
     def of_seeds(self, seeds: Sequence[int]) -> Tensor | None:
         """The conditions of seeds: their own, as far as nothing else was given."""

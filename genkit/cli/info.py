@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import checkpoint_option, epochs, in_words, loading, looked_up
-from genkit.errors import CheckpointError
+from genkit.cli.shared import checkpoint_option, in_words, loading, looked_up
+from genkit.errors import CheckpointError, GenkitError
+from genkit.wording import counted
 
 if TYPE_CHECKING:
     from genkit.keep.description import Description
@@ -59,16 +61,32 @@ def info(run: str | None, as_json: bool) -> int:
     lines = [
         f"run         {found.run.path if found.run else 'none (a checkpoint by itself)'}",
         f"checkpoint  {opened} (whole: every SHA-256 agrees)",
-        *([f"which       {said}"] if (said := in_words(found.run, opened, about)) else []),
+        *([f"which       {which}"] if (which := in_words(found.run, opened, about)) else []),
         f"model       {about.model}{of}, {weights:,} weights",
         f"images      {ImageShape(**about.image.model_dump())}, from {about.data.in_words()}",
-        f"trained     {about.step:,} steps, {epochs(about.epoch)}, {about.seconds:.0f} s",
+        f"trained     {counted(about.step, 'step')}, {counted(about.epoch, 'epoch')}, {about.seconds:.0f} s",
         *(f"{name:11} {value:.6g}" for name, value in about.metrics.items()),
-        f"options     {as_text(about.options)}",
+        f"options     {as_text(said(about))}",
     ]
     lines += [f"damaged     {problem}" for problem in damaged.values()]
     emit(result, lines, as_json)
     return 1 if damaged else 0
+
+
+def said(about: Description) -> dict[str, Any]:
+    """A model's options without those that nobody can set and that its images haven't said, as far as that is known
+    without its import: how many classes, of a model that is told none."""
+    from genkit import registry
+    from genkit.cli import model_flags
+
+    flags = None
+    with suppress(GenkitError):
+        file = registry.meant(about.model).file
+        flags = None if file is None else model_flags.read(file, about.model)
+    if flags is None:
+        return about.options
+    known = {each.name for each in flags}
+    return {name: value for name, value in about.options.items() if name in known or value}
 
 
 def weights_of(checkpoint: Path) -> int:

@@ -13,13 +13,28 @@ import click
 
 from genkit.cli.given import ModelCommand, Told, apply_settings, class_option, condition_option, set_option
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, checkpoint_option, load_run, loading, looked_up, results, typed
+from genkit.cli.shared import (
+    DEVICE_HELP,
+    RUN_HELP,
+    SPLIT_HELP,
+    checkpoint_option,
+    images_in,
+    load_run,
+    loading,
+    looked_up,
+    require_quoted,
+    results,
+    target,
+    typed,
+)
+from genkit.data.choice import ALL, CHOICES
 from genkit.errors import UsageError
+from genkit.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from genkit.data.dataset import Dataset
+    from genkit.data.dataset import Dataset, Split
     from genkit.keep.opened import Opened
     from genkit.latent.arithmetic import Exemplars, Term
     from genkit.latent.pictures import Picture
@@ -51,10 +66,10 @@ class Numbers(click.ParamType):
 #: Which options shape which kind of sample; the others of these would be ignored, and are refused.
 SHAPED_BY = {
     "samples": {"seeds", "columns", "classes"},
-    "reconstruct": {"images", "files", "dataset"},
-    "interpolate": {"seeds", "images", "files", "dataset", "path", "steps"},
-    "arithmetic": {"exemplars", "jitter", "seed", "dataset"},
-    "traverse": {"seeds", "images", "files", "dataset", "dims", "reach", "steps"},
+    "reconstruct": {"images", "files", "dataset", "split"},
+    "interpolate": {"seeds", "images", "files", "dataset", "split", "path", "steps"},
+    "arithmetic": {"exemplars", "jitter", "seed", "dataset", "split"},
+    "traverse": {"seeds", "images", "files", "dataset", "split", "dims", "reach", "steps"},
     "manifold": {"side"},
 }
 
@@ -66,12 +81,26 @@ def finite(context: click.Context, parameter: click.Parameter, value: float) -> 
     return value
 
 
-@click.command(cls=ModelCommand, epilog=RUN_HELP)
+class Sample(ModelCommand):
+    """Tells what the shell has made of a pattern, before one of its files is taken for RUN."""
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        require_quoted("--file", arguments)
+        return super().parse_args(context, arguments)
+
+
+@click.command(cls=Sample, epilog=RUN_HELP)
 @click.argument("run", required=False)
 @checkpoint_option
 @click.option("--seeds", type=Numbers(), help="Seeds of the samples, or of the waypoints.  [default: 0-63; 0-4]")
-@click.option("--images", type=Numbers(), help="Images of the test split, by position.  [default: 16, evenly spaced]")
-@click.option("--file", "files", type=click.Path(path_type=Path), multiple=True, help="An image file; may be repeated.")
+@click.option("--images", type=Numbers(), help="Images of the split, by position.  [default: 16, evenly spaced]")
+@click.option(
+    "--file",
+    "files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="An image file, a folder of them, or a pattern in quotes, 'scans/*.png'; may be repeated.",
+)
 @click.option("--reconstruct", is_flag=True, help="Originals above reconstructions: of --images or --file.")
 @click.option("--interpolate", is_flag=True, help="Walk between --seeds, --images or --file; a sheet and a GIF.")
 @click.option(
@@ -118,11 +147,19 @@ def finite(context: click.Context, parameter: click.Parameter, value: float) -> 
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the choice of exemplars."
 )
 @click.option("--dataset", metavar="NAME|PATH", help="Other images than those that the run was trained on.")
-@click.option("--each", is_flag=True, help="Also save every image as a file of its own, at its own size.")
+@click.option("--split", type=click.Choice(CHOICES), help=SPLIT_HELP)
+@click.option(
+    "--each",
+    is_flag=True,
+    help="Also save every image as a file of its own, at its own size, named by its seed or its original.",
+)
 @click.option("--npz", is_flag=True, help="Also save images and codes as arrays.")
 @click.option("--device", default="auto", show_default=True, envvar="GENKIT_DEVICE", help=DEVICE_HELP)
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files.  [default: in the run]"
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER|FILE.png",
+    help="Folder for the files, or the name of the one picture.  [default: in the run]",
 )
 @json_option
 @click.pass_context
@@ -146,6 +183,8 @@ def sample(
     and a walk or a sweep the class of its first code; --class names another for all of them.
     """
     kind = chosen_kind(context, asked)
+    place = target(out, also_written(kind, each, npz))
+    asked["files"] = images_in(asked["files"])
     asked["typed"] = {name for name in asked if typed(context, name)}
     opened = load_run(looked_up(run, asked["dataset"]), device)
     told = asked["told"] = Told(opened, asked.pop("class"), condition)
@@ -153,7 +192,8 @@ def sample(
     picture = MAKERS[kind](opened, asked)
     for note in picture.notes:
         logger.info("%s", note)
-    files = save(opened, results(opened, out, "pictures"), kind, picture, each, npz)
+    sheet = place.file or unused(results(opened, place.folder, "pictures") / f"{kind}.png")
+    files = save(opened, sheet, picture, each, npz)
     chosen = opened.generator.sampling.model_dump(mode="json")
     conditions = told.in_words(picture.conditions)
     result = {
@@ -186,13 +226,25 @@ def chosen_kind(context: click.Context, asked: dict[str, Any]) -> str:
     return kind
 
 
-def save(opened: Opened, folder: Path, kind: str, picture: Picture, each: bool, npz: bool) -> dict[str, Path]:
-    """Write a picture's files under a name that is still free."""
+def also_written(kind: str, each: bool, npz: bool) -> str | None:
+    """What is written besides the one picture, in words; None where it is alone."""
+    others = ["its animation"] if kind in ("interpolate", "traverse") else []
+    others += ["a folder of images"] if each else []
+    others += ["an archive of arrays"] if npz else []
+    return " and ".join(others) or None
+
+
+def unused(path: Path) -> Path:
+    from genkit.keep import rundir
+
+    return rundir.unused(path)
+
+
+def save(opened: Opened, sheet: Path, picture: Picture, each: bool, npz: bool) -> dict[str, Path]:
+    """Write a picture's files; `sheet` is a name that is still free."""
     with loading():
-        from genkit.keep import rundir
         from genkit.latent import images
 
-    sheet = rundir.unused(folder / f"{kind}.png")
     files = {"sheet": sheet}
     with ThreadPoolExecutor(1) as aside:
         # A sheet of many images takes one core as long as the images themselves take the others.
@@ -202,7 +254,7 @@ def save(opened: Opened, folder: Path, kind: str, picture: Picture, each: bool, 
             images.save_gif(files["animation"], picture.frames)
         if each:
             files["each"] = sheet.with_suffix("")
-            images.save_pngs(files["each"], picture.images)
+            images.save_pngs(files["each"], picture.images, picture.names)
         if npz:
             files["npz"] = sheet.with_suffix(".npz")
             arrays = {"images": images.to_uint8(picture.images), "codes": picture.codes.cpu()}
@@ -247,10 +299,15 @@ def make_reconstructions(opened: Opened, asked: dict[str, Any]) -> Picture:
 def make_interpolation(opened: Opened, asked: dict[str, Any]) -> Picture:
     from genkit.latent import pictures
 
-    waypoints, names, own = chosen_codes(opened, asked, DEFAULT_WAYPOINTS)
+    steps = asked["steps"] or 9
+    stops = len([*(asked["images"] or ()), *asked["files"]]) or len(asked["seeds"] or DEFAULT_WAYPOINTS)
+    pictures.require_walk(opened.generator, stops, steps)
+    waypoints, names, own, originals = chosen_codes(opened, asked, DEFAULT_WAYPOINTS)
     condition, words, notes = asked["told"].one(own, "the walk")
-    steps, title = asked["steps"] or 9, f"{opened.name}{words}"
-    picture = pictures.interpolation(opened.generator, waypoints, names, steps, asked["path"], title, condition)
+    title = f"{opened.name}{words}"
+    picture = pictures.interpolation(
+        opened.generator, waypoints, names, steps, asked["path"], title, condition, originals
+    )
     return picture._replace(notes=[*picture.notes, *notes])
 
 
@@ -258,13 +315,14 @@ def make_arithmetic(opened: Opened, asked: dict[str, Any]) -> Picture:
     from genkit.latent import arithmetic, pictures
 
     expression = asked["arithmetic"]
-    source = Lazy(opened, asked["dataset"])
+    source = Lazy(opened, asked["dataset"], asked["split"])
     parsed = arithmetic.parse(expression)
     chosen = [term for term in parsed if not term.text.startswith("@") and not arithmetic.is_file_term(term.text)]
-    if not chosen and (ignored := asked["typed"] & {"exemplars", "seed", "dataset"}):
+    if not chosen and (ignored := asked["typed"] & {"exemplars", "seed", "dataset", "split"}):
         raise UsageError(
             f"--{min(ignored)} is of images that are chosen by class or attribute, and '{expression}' names its own"
         )
+    pictures.require_sum(opened.generator, [exemplars_of(term, asked["exemplars"]) for term in parsed])
     told: Told = asked["told"]
     terms = [exemplars(opened, told, term, source, asked["exemplars"], asked["seed"]) for term in parsed]
     condition, words, notes = condition_of_sum(opened, told, terms)
@@ -280,11 +338,11 @@ def make_traversal(opened: Opened, asked: dict[str, Any]) -> Picture:
     count = len([*(asked["seeds"] or ()), *(asked["images"] or ()), *asked["files"]])
     if count > 1:
         raise UsageError(f"--traverse sweeps one code at a time, and {count} are named; name one")
-    codes, names, own = chosen_codes(opened, asked, range(1))
+    codes, names, own, _ = chosen_codes(opened, asked, range(1))
     dims = asked["dims"]
     latent = opened.generator.options.latent_dim
     if dims and max(dims) >= latent:
-        raise UsageError(f"--dims: there are {latent} dimensions, 0 to {latent - 1}")
+        raise UsageError(f"--dims: a code has {counted(latent, 'dimension')}, 0 to {latent - 1}")
     condition, words, _ = asked["told"].one(own, "the sweep")
     title = f"{opened.name}, from {names[0]}{words}"
     return pictures.traversal(opened.generator, codes[0], dims, asked["reach"], asked["steps"] or 11, title, condition)
@@ -325,27 +383,31 @@ def condition_of_sum(opened: Opened, told: Told, terms: Sequence[Exemplars]) -> 
 
 def chosen_codes(
     opened: Opened, asked: dict[str, Any], default_seeds: Sequence[int]
-) -> tuple[Tensor, list[str], Tensor | None]:
-    """The codes that --seeds, --images or --file name, (N, latent_dim), with their names and their own conditions."""
+) -> tuple[Tensor, list[str], Tensor | None, Tensor | None]:
+    """The codes that --seeds, --images or --file name, (N, latent_dim), with their names and their own conditions.
+
+    Last, the images that they are of; None of seeds.
+    """
     from genkit.latent import sampling
 
     if asked["images"] or asked["files"]:
         originals, names, own = chosen_images(opened, asked, 0)
-        return sampling.encode(opened.generator, originals, own), names, own
+        return sampling.encode(opened.generator, originals, own), names, own, originals
     require_images_of_the_set(asked)
     seeds = asked["seeds"] or default_seeds
     condition = asked["told"].of_seeds(seeds)
-    return sampling.seed_codes(opened.generator, seeds, condition), [f"seed {seed}" for seed in seeds], condition
+    codes, names = sampling.seed_codes(opened.generator, seeds, condition), [f"seed {seed}" for seed in seeds]
+    return codes, names, condition, None
 
 
 def chosen_images(opened: Opened, asked: dict[str, Any], default_count: int) -> tuple[Tensor, list[str], Tensor | None]:
-    """The images that --images and --file name, (N, C, H, W) in [0, 1], with their names; else some test images.
+    """The images that --images and --file name, (N, C, H, W) in [0, 1], with their names; else some of the split.
 
     With their conditions, (N, …), where the model takes them: their own; of files, what the person gave.
     """
     import torch
 
-    from genkit.latent import images
+    from genkit.latent import images, pictures
     from genkit.step import passes
 
     if asked["seeds"]:
@@ -354,49 +416,64 @@ def chosen_images(opened: Opened, asked: dict[str, Any], default_count: int) -> 
     if asked["files"] and not asked["images"]:
         require_images_of_the_set(asked)
     if asked["images"] or not asked["files"]:
-        test = opened.dataset(asked["dataset"]).test
-        positions = torch.tensor(asked["images"]) if asked["images"] else test.spread(default_count)
-        if int(positions.max()) >= len(test):
-            raise UsageError(f"--images: the test split has {len(test)} images, 0 to {len(test) - 1}")
-        parts.append(images.to_float(test.images(positions)))
-        own.append(passes.conditions_of(opened.model, test.take(positions), opened.device))
-        names += [f"test {position}" for position in positions.tolist()]
+        _, split, which = Lazy(opened, asked["dataset"], asked["split"])()
+        positions = torch.tensor(asked["images"]) if asked["images"] else split.spread(default_count)
+        if int(positions.max()) >= len(split):
+            there = f"there are {len(split)} images" if which == ALL else f"the {which} split has {len(split)} images"
+            raise UsageError(f"--images: {there}, 0 to {len(split) - 1}")
+        pictures.require_reconstructions(opened.generator, len(positions) + len(asked["files"]))
+        parts.append(images.to_float(split.images(positions)))
+        own.append(passes.conditions_of(opened.model, split.take(positions), opened.device))
+        names += [f"{'image' if which == ALL else which} {position}" for position in positions.tolist()]
     if asked["files"]:
         own.append(asked["told"].of_files([file.name for file in asked["files"]]))
     for file in asked["files"]:
-        parts.append(images.read_image(file, opened.generator.image)[None])
+        parts.append(images.read_image(file, opened.form)[None])
         names.append(file.name)
     known = [rows for rows in own if rows is not None]
     return torch.cat(parts), names, torch.cat(known) if known else None
 
 
 def require_images_of_the_set(asked: dict[str, Any]) -> None:
-    """Refuse a --dataset of which no image is asked for.
+    """Refuse a --dataset or --split of which no image is asked for.
 
     Raises:
         UsageError
     """
+    if asked["split"] is not None:
+        raise UsageError(f"--split {asked['split']}: of its images none is named; name some with --images")
     if asked["dataset"] is not None and asked["seeds"]:
         raise UsageError("--dataset is of real images, and --seeds are codes; leave one of them out")
     if asked["dataset"] is not None:
-        raise UsageError(f"--dataset {asked['dataset']}: of its test images none is named; name some with --images")
+        raise UsageError(f"--dataset {asked['dataset']}: of its images none is named; name some with --images")
 
 
 class Lazy:
     """The data of a run, loaded when a term first needs it: a sum of seeds needs none."""
 
-    def __init__(self, opened: Opened, other: str | None):
-        self.opened, self.other = opened, other
-        self.loaded: Dataset | None = None
+    def __init__(self, opened: Opened, other: str | None, split: str | None):
+        self.opened, self.other, self.wanted = opened, other, split
+        self.loaded: tuple[Dataset, Split, str] | None = None
 
-    def __call__(self) -> Dataset:
+    def __call__(self) -> tuple[Dataset, Split, str]:
+        """The data, its split that is meant, and that one's name."""
         if self.loaded is None:
-            self.loaded = self.opened.dataset(self.other)
+            self.loaded = self.opened.chosen(self.other, self.wanted)
         return self.loaded
 
 
+def exemplars_of(term: Term, count: int) -> int:
+    """How many images a term stands for, at most."""
+    from genkit.latent import arithmetic
+    from genkit.latent.numbers import parse_numbers
+
+    if term.text.startswith("@"):
+        return len(parse_numbers(term.text[1:]))
+    return term.text.count(",") + 1 if arithmetic.is_file_term(term.text) else count
+
+
 def exemplars(opened: Opened, told: Told, term: Term, source: Lazy, count: int, seed: int) -> Exemplars:
-    """The images and codes that a term stands for: seeds, files, or images of the test split that fit it."""
+    """The images and codes that a term stands for: seeds, files, or images of the split that fit it."""
     import torch
 
     from genkit.latent import arithmetic, images, sampling
@@ -410,11 +487,11 @@ def exemplars(opened: Opened, told: Told, term: Term, source: Lazy, count: int, 
         return arithmetic.Exemplars(term, sampling.decode(opened.generator, codes, own), codes, own)
     if arithmetic.is_file_term(term.text):
         own = told.of_files(term.text.split(","))
-        found = [images.read_image(Path(part.strip()), opened.generator.image) for part in term.text.split(",")]
+        found = [images.read_image(Path(part.strip()), opened.form) for part in term.text.split(",")]
         originals = torch.stack(found)
     else:
-        dataset = source()
-        chosen = arithmetic.exemplars_among(term.text, dataset, dataset.test, count, seed)
-        originals = images.to_float(dataset.test.images(chosen))
-        own = passes.conditions_of(opened.model, dataset.test.take(chosen), opened.device)
+        dataset, split, which = source()
+        chosen = arithmetic.exemplars_among(term.text, dataset, split, count, seed, which)
+        originals = images.to_float(split.images(chosen))
+        own = passes.conditions_of(opened.model, split.take(chosen), opened.device)
     return arithmetic.Exemplars(term, originals, sampling.encode(opened.generator, originals, own), own)

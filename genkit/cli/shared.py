@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gc
+import glob
+import itertools
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from genkit.errors import GenkitError
+from genkit.errors import GenkitError, UsageError
+from genkit.wording import counted
 
 if TYPE_CHECKING:
     from genkit.keep.description import Description
@@ -25,6 +28,7 @@ RUN_HELP = (
     "RUN is a run's folder or number, a checkpoint's folder, exported weights, or a folder of runs; left out, it is "
     "the newest run in runs/, or in $GENKIT_OUT. Of a run, the best checkpoint is used, of a GAN the last."
 )
+SPLIT_HELP = "Of the images.  [default: test; of your own images, which have no splits, all]"
 DEVICE_HELP = "auto (cuda, then mps, then cpu), cpu, cuda, cuda:1 or mps."
 
 
@@ -44,10 +48,6 @@ checkpoint_option = click.option(
     expose_value=False,
     help="Which of a run's checkpoints.  [default: the best by validation; of a GAN the last]",
 )
-
-
-def epochs(count: float) -> str:
-    return f"{count:g} epoch{'' if count == 1 else 's'}"
 
 
 @contextmanager
@@ -75,13 +75,111 @@ def typed(context: click.Context, option: str) -> bool:
 
 
 def results(opened: Opened, out: Path | None, kind: str) -> Path:
-    """The folder for results of one kind: `--out`, else in the run, else here. Made if it is missing."""
+    """The folder for results of one kind: `--out`, else in the run, else here. It is made with the first of them."""
     path = out or (opened.run.path / kind if opened.run else Path())
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        made = [each for each in (path, *path.parents) if not each.exists()]
+        path.mkdir(parents=True, exist_ok=True)  # whether it can be is seen before what takes long
+        for each in made:
+            each.rmdir()
     except OSError as error:
         raise GenkitError(f"can't write to {path}: {error.strerror}; name another folder with --out") from error
     return path
+
+
+#: How people end the name of a file, and not that of a folder.
+PICTURES = (".png", ".gif", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".svg", ".pdf", ".ppm")
+TABLES = (".csv", ".tsv", ".npz", ".npy", ".parquet", ".json")
+FILES = (*PICTURES, *TABLES, ".html", ".htm", ".txt", ".zip", ".onnx", ".pt", ".pt2", ".safetensors")
+
+
+class Target(NamedTuple):
+    """What --out names: the one file that is written, or the folder of what is; neither where it isn't given."""
+
+    folder: Path | None = None
+    file: Path | None = None
+
+
+def target(out: Path | None, others: str | None) -> Target:
+    """Where a picture goes that --out may name.
+
+    Args:
+        others: what is written besides it, in words, which goes with it into a folder; None where it is alone.
+
+    Raises:
+        UsageError: where --out is the name of a file of another kind, or of a single one where several are written.
+        GenkitError: where something lies there, which must not be overwritten.
+    """
+    if out is None or out.is_dir() or out.suffix.lower() not in FILES:
+        return Target(out)
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"--out {out}: pictures are written as PNG; give a name that ends in .png, or a folder")
+    if others is not None:
+        raise UsageError(f"--out {out}: the picture isn't alone, {others} comes with it; name a folder for all of it")
+    require_free(out)
+    return Target(out.parent, out)
+
+
+def require_free(out: Path) -> None:
+    """Refuse to overwrite a file.
+
+    Raises:
+        GenkitError
+    """
+    if out.exists() or out.is_symlink():
+        raise GenkitError(f"{out} is there already and stays as it is; name another with --out")
+
+
+def require_folder(out: Path | None, written: str) -> None:
+    """Refuse a --out that is called as a file is, where several come out.
+
+    Args:
+        written: what comes out, in words.
+
+    Raises:
+        UsageError
+    """
+    if out is not None and not out.is_dir() and out.suffix.lower() in FILES:
+        raise UsageError(f"--out {out}: what is written is {written}; name a folder for them")
+
+
+def require_quoted(option: str, arguments: Sequence[str]) -> None:
+    """Refuse a pattern of files that the shell has replaced by their names, of which the option takes the first alone.
+
+    Raises:
+        UsageError
+    """
+    if not any(each == option or each.startswith(f"{option}=") for each in arguments):
+        return
+    for before, each in itertools.pairwise(["", *arguments]):
+        if not before.startswith("-") and Path(each).suffix.lower() in PICTURES and Path(each).is_file():
+            raise UsageError(
+                f"{each} stands alone, as a shell leaves the files of a pattern; put the pattern in quotes, "
+                f"{option} '*.png', or give {option} before each file"
+            )
+
+
+def images_in(files: Sequence[Path]) -> tuple[Path, ...]:
+    """Image files as they are named: those of a folder, and those that fit a pattern, sorted.
+
+    Raises:
+        UsageError: where there is none.
+    """
+    found: list[Path] = []
+    for file in files:
+        if file.is_dir():
+            from genkit.data.decode import EXTENSIONS
+
+            some = sorted(each for each in file.iterdir() if each.suffix.lower() in EXTENSIONS and each.is_file())
+        elif glob.has_magic(str(file)) and not file.exists():
+            matching = glob.iglob(str(file.expanduser()))  # noqa: PTH207 (Path's takes no absolute pattern)
+            some = [each for each in map(Path, sorted(matching)) if each.is_file()]
+        else:
+            some = [file]
+        if not some:
+            raise UsageError(f"--file {file}: there is no such image; give a file, a folder of images, or a pattern")
+        found += some
+    return tuple(found)
 
 
 def looked_up(run: str | None, dataset: str | None = None) -> Found:
@@ -126,7 +224,7 @@ def load_run(found: Found, device: str) -> Opened:
         f" ({which})" if which else "",
         about.model,
         about.data.in_words(),
-        epochs(about.epoch),
+        counted(about.epoch, "epoch"),
         devices.describe(where),
     )
     return opened

@@ -8,15 +8,21 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, Field, field_validator
 
 from genkit.errors import DataError, UsageError
+from genkit.files import expanded
+from genkit.wording import nearest
 
 if TYPE_CHECKING:
     from genkit.data.dataset import Dataset
     from genkit.data.findings import Findings
+
+
+#: What becomes of pictures of other proportions than the wanted ones; `pixels.prepare` says it.
+Fit: TypeAlias = Literal["crop", "pad", "stretch"]
 
 
 class DataOptions(BaseModel, extra="forbid", frozen=True):
@@ -33,10 +39,17 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
         Field(
             ge=8,
             le=1024,
-            description="Cut each image to its central square and resize it to this width.",
+            description="Bring each image to a square of this width, by --fit.",
             json_schema_extra={"none": "as they are"},
         ),
     ] = None
+    fit: Annotated[
+        Fit,
+        Field(
+            description="With --image-size: crop each image to its central square, pad it to a square with black, or "
+            "stretch it to one."
+        ),
+    ] = "crop"
     channels: Annotated[
         Literal[1, 3] | None,
         Field(description="1 for grey, 3 for colour.", json_schema_extra={"none": "detected"}),
@@ -114,9 +127,18 @@ def load_for_training(options: DataOptions) -> Dataset:
 
     Raises:
         DataError: as `load`, of either.
+        UsageError: when they have different sizes, which batches only bring together by cutting, and `fit` isn't that.
     """
     dataset, second = load(options), second_of(options)
-    return dataset if second is None else replace(dataset, beside=load(second))
+    if second is None:
+        return dataset
+    beside = load(second)
+    if options.fit != "crop" and beside.shape[1:] != dataset.shape[1:]:
+        raise UsageError(
+            f"--fit {options.fit}: {beside.name} has images of {beside.shape}, and {dataset.name} of {dataset.shape}; "
+            "give --image-size, by which both are brought to one size"
+        )
+    return replace(dataset, beside=beside)
 
 
 def second_of(options: DataOptions) -> DataOptions | None:
@@ -127,7 +149,9 @@ def second_of(options: DataOptions) -> DataOptions | None:
     """
     if options.beside is None:
         return None
-    return DataOptions(dataset=options.beside, image_size=options.image_size, skip_bad=options.skip_bad)
+    return DataOptions(
+        dataset=options.beside, image_size=options.image_size, fit=options.fit, skip_bad=options.skip_bad
+    )
 
 
 class Missing(NamedTuple):
@@ -155,10 +179,38 @@ def located(options: DataOptions) -> DataOptions:
     """The same options with paths made absolute, so that they mean the same from any folder."""
 
     def absolute(name_or_path: str) -> str:
-        return name_or_path if name_or_path in SOURCES else str(Path(name_or_path).expanduser().resolve())
+        return name_or_path if name_or_path in SOURCES else str(expanded(name_or_path).resolve())
 
     beside = options.beside and absolute(options.beside)
     return options.model_copy(update={"dataset": absolute(options.dataset), "beside": beside})
+
+
+def lost(options: DataOptions) -> dict[str, str]:
+    """The paths of images that aren't there (any more), by the option that names them."""
+    named = {"dataset": options.dataset, "beside": options.beside}
+    return {
+        option: path
+        for option, path in named.items()
+        if path is not None and path not in SOURCES and not Path(path).expanduser().exists()
+    }
+
+
+def require_there(options: DataOptions, instead: str) -> None:
+    """Refuse to look for images where they lay once and don't any more.
+
+    Args:
+        instead: how to say where they are now, to which the options are added: "genkit train --resume RUN".
+
+    Raises:
+        DataError
+    """
+    gone = lost(options)
+    if gone:
+        flags = " ".join(f"--{option} NEW" for option in gone)
+        raise DataError(
+            f"{' and '.join(gone.values())}: the images that the run was trained on aren't there any more; where they "
+            f"lie elsewhere now, say so with {instead}{flags}"
+        )
 
 
 def require_known(name_or_path: str) -> None:
@@ -181,7 +233,9 @@ def fetch(name: str) -> list[Path]:
         DataError: when it can't be had, or files that lie there aren't what was published.
     """
     if name not in SOURCES:
-        raise UsageError(f"{name}: there is no such set to fetch; the sets are {', '.join(SOURCES)}")
+        raise UsageError(
+            f"{name}: there is no such set to fetch; the sets are {', '.join(SOURCES)}{nearest(name, SOURCES)}"
+        )
     return _module(name).fetch(name)
 
 
@@ -202,9 +256,10 @@ def _kind(name_or_path: str) -> str:
     """The module that reads it. A name goes before a path of the same spelling; `./mnist` is always the path."""
     if name_or_path in SOURCES:
         return SOURCES[name_or_path].module
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     if path.is_dir():
         return "folder"
     if path.is_file():
         return "array"
-    raise DataError(f"{name_or_path}: no such file or folder, and no such set; the sets are {', '.join(SOURCES)}")
+    hint = nearest(name_or_path, SOURCES)
+    raise DataError(f"{name_or_path}: no such file or folder, and no such set; the sets are {', '.join(SOURCES)}{hint}")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import os
 import warnings
 import weakref
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +15,15 @@ import torch
 from torch import Tensor
 
 from genkit.contract import ImageShape
+from genkit.data.levels import Whites
 from genkit.errors import DataError
 
-#: Share of all images that each held-out split takes where a source brings no split of its own.
-HELD_OUT = 0.1
 #: Images of a split whose pixels go into `Dataset.digest`.
 DIGESTED = 1000
+#: Classes that are named where a split lacks some.
+NAMED = 10
 #: Bytes of images that are looked at together, where a split goes through all of them.
 BLOCK_BYTES = 1 << 25
-
-log = logging.getLogger("genkit")
 
 
 class ImageFile:
@@ -176,6 +173,8 @@ class Dataset:
         classes: the names of the labels, () where there are none.
         attributes: the names of the attributes' columns, () where there are none.
         beside: the second set, in its own form, where a model is trained on two (`load_for_training`).
+        whites: by the bits of a stored pixel, the number that was found to be white; see `levels`.
+        notes: what is to be said of how the images were read, a sentence each without its full stop.
     """
 
     name: str
@@ -185,6 +184,8 @@ class Dataset:
     classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     beside: Dataset | None = None
+    whites: Whites = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> ImageShape:
@@ -193,6 +194,15 @@ class Dataset:
 
     def splits(self) -> dict[str, Split]:
         return {"train": self.train, "val": self.val, "test": self.test}
+
+    def lacking(self, split: Split) -> str:
+        """The classes that none of a split's images is of, in words: `3, 7`, or "" where all are there."""
+        if split.labels is None:
+            return ""
+        counts = torch.bincount(split.labels, minlength=len(self.classes)).tolist()
+        names = [name for name, count in zip(self.classes, counts, strict=True) if not count]
+        few, others = names[:NAMED], len(names) - NAMED
+        return ", ".join(few) + (f" and {others:,} more" if others > 0 else "")
 
     def beside_split(self, name: str) -> Split | None:
         """That split of the second set; None where there is no such set."""
@@ -248,71 +258,3 @@ def fingerprint(images: np.ndarray) -> np.ndarray:
     flat = np.ascontiguousarray(images).reshape(len(images), -1)
     digests = b"".join(hashlib.blake2b(image.data, digest_size=8).digest() for image in flat)
     return np.frombuffer(digests, dtype="<i8").astype(np.int64)
-
-
-def hold_out(everything: Split, *, fraction: float = HELD_OUT) -> tuple[Split, Split]:
-    """Split `everything` into (kept, held out) by the images' own content: the same every time, and without a leak.
-
-    The images are ranked by their fingerprints and the first `fraction` of them is held out, so the choice depends
-    neither on file names nor on their order. Duplicates have the same rank and go to the same side: they can't sit in
-    training and test at once. Rather than cut through a group of duplicates, fewer images are held out, but at least
-    one group is.
-
-    Raises:
-        DataError: when fewer than two distinct images are given.
-    """
-    everything = everything.fingerprinted()
-    assert everything.fingerprints is not None
-    _, groups, sizes = torch.unique(everything.fingerprints, return_inverse=True, return_counts=True)
-    if len(sizes) < 2:
-        raise DataError(f"{len(everything)} images, {len(sizes)} of them distinct, are too few to hold some out")
-    held_groups = max(1, int((sizes.cumsum(0) <= round(fraction * len(everything))).sum()))
-    held = groups < held_groups
-    return everything.take(~held), everything.take(held)
-
-
-def divide(name: str, parts: Mapping[str, Split]) -> tuple[Split, Split, Split]:
-    """The train, val and test splits of a source, none of whose images stands in two of them.
-
-    Args:
-        name: what to call the source in a message.
-        parts: the source's own splits, `train` with `val` or `test` or both, or else its images as `all`.
-
-    What the source doesn't bring is held out: a tenth of all images for test, and as many for val. Where the source's
-    own splits share an image, the copy that is nearer to training goes: test stays whole, so that results on it
-    compare with anybody's, val loses what stands in test, and train what stands in either. How many went is logged.
-
-    Raises:
-        DataError: when the images are too few, or too much alike, to make three splits.
-    """
-    if parts.keys().isdisjoint({"all", "train"}):
-        raise DataError(f"{name}: none of its images is for training; move some to its training split")
-    parts = {part: split.fingerprinted() for part, split in parts.items()}
-    rest = parts["all"] if "all" in parts else parts["train"]
-    try:
-        if "test" in parts:
-            test = parts["test"]
-            rest = _without(rest, test, name, "train", "test")
-        else:
-            rest, test = hold_out(rest)
-        if "val" in parts:
-            val = _without(parts["val"], test, name, "val", "test")
-            train = _without(rest, val, name, "train", "val")
-        else:
-            # After test's tenth has gone, val's tenth of all images is a ninth of the rest.
-            train, val = hold_out(rest, fraction=HELD_OUT if "test" in parts else HELD_OUT / (1 - HELD_OUT))
-    except DataError as error:
-        raise DataError(f"{name}: {error}; give at least 3 different images") from None
-    return train, val, test
-
-
-def _without(split: Split, other: Split, name: str, split_name: str, other_name: str) -> Split:
-    """`split` without the images that stand in `other`; both have fingerprints."""
-    assert split.fingerprints is not None
-    assert other.fingerprints is not None
-    shared = torch.isin(split.fingerprints, other.fingerprints)
-    if shared.any():
-        log.warning("%s: %d images of %s also stand in %s; left out", name, int(shared.sum()), split_name, other_name)
-    if shared.all():
-        raise DataError(f"every image of {split_name} also stands in {other_name}")
-    return split.take(~shared)

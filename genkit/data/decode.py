@@ -13,14 +13,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from genkit.contract import ImageShape
 from genkit.data.dataset import fingerprint
-from genkit.data.pixels import prepare
+from genkit.data.levels import SLACK, Range, Whites, shown, to_bytes
+from genkit.data.pixels import Fit, prepare
 from genkit.errors import in_one_line
 
 #: Larger pictures are refused. (Pillow itself warns from here on.)
@@ -33,6 +34,10 @@ MAX_PIXELS_PER_BYTE = 1032
 MAX_PIXELS_PER_BYTE_OF = {"DDS": 2, "QOI": 62, "XPM": 2}
 #: Below this, a picture is allowed whatever its file's size.
 SMALL = 1 << 20
+#: So many pages of a file are counted.
+MAX_PAGES = 4096
+#: Formats whose further pages are frames. (In MPO they are the same picture for other screens, in PSD its layers.)
+ANIMATIONS = {"GIF", "PNG", "WEBP", "AVIF", "FLI"}
 #: Files of up to so many bytes are read only once, into memory.
 READ_AT_ONCE = 16 << 20
 
@@ -60,6 +65,8 @@ class Header(NamedTuple):
     height: int
     mode: str  # Pillow's
     grey: bool  # stored without colour
+    pages: int = 1  # of a TIFF
+    animated: bool = False  # has further frames
 
 
 def read_header(source: Path | bytes) -> Header:
@@ -74,22 +81,51 @@ def read_header(source: Path | bytes) -> Header:
         width, height = image.size
         if _orientation(image) in (5, 6, 7, 8):
             width, height = height, width
-        return Header(width, height, image.mode, _is_grey(image))
+        pages = _pages(file) if image.format == "TIFF" else 1
+        return Header(width, height, image.mode, _is_grey(image), pages, _is_animated(image))
 
 
-def decode(source: Path | bytes, header: Header, shape: ImageShape) -> tuple[np.ndarray, int]:
+def decode(
+    source: Path | bytes, header: Header, shape: ImageShape, fit: Fit = "crop", whites: Whites | None = None
+) -> tuple[np.ndarray, int]:
     """A picture brought to `shape`, uint8, and its fingerprint as it was before (int64).
 
     It is turned as EXIF says, only its first frame is taken, and what is transparent shows white.
 
+    Args:
+        whites: the number that is white, by the bits of a pixel; what the format says where it isn't there.
+
     Raises:
         BadImage
     """
-    pixels, print_of_it, _ = decode_and_hash(source, header, shape)
+    pixels, print_of_it, _ = decode_and_hash(source, header, shape, fit, whites)
     return pixels, print_of_it
 
 
-def decode_and_hash(source: Path | bytes, header: Header, shape: ImageShape) -> tuple[np.ndarray, int, str]:
+def range_of(source: Path | bytes) -> Range | None:
+    """The range of the numbers that a picture's pixels are stored as; None of one of 1 bit a pixel.
+
+    Of pictures with a palette, and of colours, it is that of the brightness of each.
+
+    Raises:
+        BadImage
+    """
+    with _bad_image(), _file(source) as file, _open(file) as image:
+        if image.mode == "1":
+            return None
+        found = Range(bits_of(image.mode))
+        found.see(np.asarray(flatten(image)) if found.bits == 8 else _numbers(image))
+        return found
+
+
+def bits_of(mode: str) -> int:
+    """Of a pixel in one channel, as Pillow decodes it: 8, 16, or 0 for floats."""
+    return 0 if mode == "F" else 16 if mode.startswith("I") else 8
+
+
+def decode_and_hash(
+    source: Path | bytes, header: Header, shape: ImageShape, fit: Fit = "crop", whites: Whites | None = None
+) -> tuple[np.ndarray, int, str]:
     """What `decode` gives, and the SHA-256 of the file's bytes.
 
     Raises:
@@ -97,13 +133,13 @@ def decode_and_hash(source: Path | bytes, header: Header, shape: ImageShape) -> 
     """
     with _bad_image(), _hashed(source) as (file, digest), _open(file) as image:
         image.load()
-        plain = flatten(image)
+        plain = flatten(image, whites)
         turn = TURNS.get(_orientation(image))
         if turn is not None:
             plain = plain.transpose(turn)
         if plain.size != (header.width, header.height):
             raise BadImage(f"is {plain.width}x{plain.height}, where its header says {header.width}x{header.height}")
-        return prepare(plain, shape), int(fingerprint(np.asarray(plain)[None])[0]), digest
+        return prepare(plain, shape, fit), int(fingerprint(np.asarray(plain)[None])[0]), digest
 
 
 @contextmanager
@@ -194,6 +230,44 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _pages(file: BinaryIO) -> int:
+    """How many pages a TIFF has, counted to MAX_PAGES; a page's own smaller copies and masks are none.
+
+    Only the chain of directories is walked (TIFF 6.0, section 2): Pillow would read each one's tags, of which a small
+    file may claim millions.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    end: Literal["little", "big"] = "little" if file.read(2) == b"II" else "big"
+    large = int.from_bytes(file.read(2), end) == 43  # BigTIFF, whose numbers take eight bytes
+    count_bytes, entry_bytes, place_bytes = (8, 20, 8) if large else (2, 12, 4)
+    seen: set[int] = set()
+    pages = 0
+    link = 8 if large else 4  # where the place of the next directory stands
+    while link < size and len(seen) < MAX_PAGES:
+        file.seek(link)
+        place = int.from_bytes(file.read(place_bytes), end)
+        if place in seen or not 0 < place < size:
+            break
+        seen.add(place)
+        file.seek(place)
+        entries = int.from_bytes(file.read(count_bytes), end)
+        first = file.read(entry_bytes)
+        # NewSubfileType stands before all other tags; its bits 0 and 2 say "smaller copy" and "mask".
+        kind = int.from_bytes(first[-place_bytes:][:4], end) if int.from_bytes(first[:2], end) == 254 else 0
+        pages += not kind & 0b101
+        link = place + count_bytes + entries * entry_bytes
+    return max(1, pages)
+
+
+def _is_animated(image: Image.Image) -> bool:
+    """Whether there is a second frame. May move on to it."""
+    try:
+        return image.format in ANIMATIONS and bool(getattr(image, "is_animated", False))
+    except Exception:  # a damaged second frame; the first one is what is read
+        return True
+
+
 def _is_grey(image: Image.Image) -> bool:
     """Whether the format stores no colour: a grey picture saved as RGB counts as colour."""
     if image.mode in ("P", "PA") and image.palette is not None:
@@ -204,18 +278,33 @@ def _is_grey(image: Image.Image) -> bool:
     return image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
 
 
-def flatten(image: Image.Image) -> Image.Image:
+def flatten(image: Image.Image, whites: Whites | None = None) -> Image.Image:
     """Any picture as L (if it has no colour) or RGB, 8 bits, on white.
 
-    16 bits are scaled from 0-65535 and floats from 0-1: 12-bit scans stored as such stay dark.
+    Args:
+        whites: the number that is white, by the bits of a pixel; 255 of 8 and 65,535 of 16 where it isn't there. Of
+            floats it is 1.
 
     Raises:
-        BadImage: for 32-bit integers beyond 65535, and floats beyond 0-1, whose white nobody knows.
+        BadImage: for integers beyond 65535 and floats beyond 0-1, whose white nobody knows.
     """
-    if image.mode.startswith("I"):
-        return _scaled(image, 65535)
-    if image.mode == "F":
-        return _scaled(image, 1)
+    whites = whites or {}
+    bits = bits_of(image.mode)
+    if bits != 8:
+        numbers = _numbers(image)
+        levels = to_bytes(numbers, whites.get(16, 65535)) if bits else to_bytes(numbers.clip(0, 1), 1)
+        return Image.fromarray(255 - levels if _is_negative(image) else levels)
+    plain = _of_8_bits(image)
+    white = whites.get(8, 255)
+    return plain if white == 255 or image.mode == "1" else Image.fromarray(to_bytes(np.asarray(plain), white))
+
+
+def _is_negative(image: Image.Image) -> bool:
+    """Whether 0 is white in a TIFF of more than 8 bits a pixel. (Of others Pillow itself turns it round.)"""
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0
+
+
+def _of_8_bits(image: Image.Image) -> Image.Image:
     mode = "L" if _is_grey(image) else "RGB"
     if image.has_transparency_data:
         overlay = image.convert("RGBA")
@@ -223,11 +312,15 @@ def flatten(image: Image.Image) -> Image.Image:
     return image.convert(mode)
 
 
-def _scaled(image: Image.Image, white: int) -> Image.Image:
-    """A picture of one large number a pixel as L."""
+def _numbers(image: Image.Image) -> np.ndarray:
+    """The pixels of a picture of one large number a pixel, (H, W): integers from 0 to 65535, or floats from 0 to 1.
+
+    Raises:
+        BadImage: when they lie outside of that.
+    """
     values = np.asarray(image)
-    if not (values.min() >= 0 and values.max() <= white):
-        raise BadImage(
-            f"has pixel values from {values.min()} to {values.max()}, not within 0 to {white}; save it with 8 bits"
-        )
-    return Image.fromarray(np.rint(values * (255 / white)).astype(np.uint8))
+    low, high = values.min().item(), values.max().item()
+    white, slack = (1, SLACK) if image.mode == "F" else (65535, 0)
+    if not (low >= -slack and high <= white + slack):
+        raise BadImage(f"has pixels of {shown(low)} to {shown(high)}, not within 0 to {white:,}; save it with 8 bits")
+    return values

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from pydantic import BaseModel, Field
+
+#: How many kinds of what is left out are named.
+KINDS = 8
+
+
+def in_words(left_out: Mapping[str, int]) -> str:
+    """`100 .heic, 3 .zip`: the commonest first."""
+    ordered = sorted(left_out.items(), key=lambda item: -item[1])
+    words = [f"{count:,} {kind}" for kind, count in ordered[:KINDS]]
+    others = sum(count for _, count in ordered[KINDS:])
+    return ", ".join([*words, f"{others:,} others"] if others else words)
 
 
 class Findings(BaseModel, extra="forbid"):
@@ -16,6 +29,9 @@ class Findings(BaseModel, extra="forbid"):
         duplicates: how many of these are the exact copy of an earlier one.
         sizes: "WIDTHxHEIGHT" to the number of images of it.
         modes: how the pixels are stored ("L", "RGB", "uint8", ...) to the number of images.
+        left_out: what was there and isn't read, by kind (".heic", "hidden images", ...) to its number.
+        notes: one line each on how the source is understood, where that isn't plain: its splits, classes, tables, and
+            how its pixels are read; no fault.
         sums: file to the SHA-256 that was found, for sources whose sums are known.
         problems: one line a fault, with the file it is in; empty when all is well.
     """
@@ -26,6 +42,8 @@ class Findings(BaseModel, extra="forbid"):
     duplicates: int = 0
     sizes: dict[str, int] = Field(default_factory=dict)
     modes: dict[str, int] = Field(default_factory=dict)
+    left_out: dict[str, int] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
     sums: dict[str, str] = Field(default_factory=dict)
     problems: list[str] = Field(default_factory=list)
 

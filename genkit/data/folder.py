@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
-import stat
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -19,21 +19,23 @@ from tqdm import tqdm
 from genkit.contract import ImageShape
 from genkit.data import DataOptions, pack, tables
 from genkit.data.dataset import Dataset
-from genkit.data.decode import EXTENSIONS, BadImage, Header, decode_and_hash, read_header, without_warnings
-from genkit.data.findings import Findings
-from genkit.data.pixels import wanted_shape
+from genkit.data.decode import (
+    BadImage,
+    Header,
+    bits_of,
+    decode_and_hash,
+    range_of,
+    read_header,
+    without_warnings,
+)
+from genkit.data.findings import Findings, in_words
+from genkit.data.layout import Layout, lay_out, unlearnt
+from genkit.data.levels import Range, Whites, dark, remark, require_floats, white_of
+from genkit.data.listing import Listing, scan
+from genkit.data.pixels import loss_by_crop, wanted_shape
 from genkit.errors import DataError
-
-#: Folders of these names are the folder's own splits.
-PART_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
+from genkit.files import expanded
+from genkit.wording import counted
 
 #: Files that a thread takes at once.
 FILES_AT_ONCE = 16
@@ -49,22 +51,65 @@ def load(options: DataOptions) -> Dataset:
     - Size: without an `image_size`, all pictures must have the same one; it needn't be square.
     - Classes: the names of the first subfolders, sorted. Pictures that lie beside subfolders mean no classes.
     - Attributes, and CelebA's splits: see `tables`.
-    - Splits: subfolders `train` and `val` or `test` (see PART_NAMES for other spellings), with the classes in them.
-      What they don't bring is held out; a picture that stands in two of them is left out of the one nearer to training.
+    - Splits: subfolders `train` and `val` or `test`, in one of the spellings that `layout` knows, with the classes in
+      them. What they don't bring is held out; a picture that stands in two of them is left out of the one nearer to
+      training.
+    - Labels: of `dataset.json` or `metadata.*` instead of the folders, where they lie there; see `labels`.
+    - Links are followed; see `listing`. A line counts all that isn't read.
 
     Raises:
         DataError: when there is no picture, more than `options.skip_bad` files can't be used, sizes differ, or a table
             doesn't fit.
     """
-    listing = scan(Path(options.dataset).expanduser())
-    source = {"folder": str(listing.root), "image_size": options.image_size, "channels": options.channels}
-    key = pack.Key(options.dataset, source, [listing.files, listing.stamps])
+    listing, layout, key = _sought(options)
+    for note in layout.notes:
+        log.info("%s: %s", listing.root, note)
+    for warning in layout.warnings:
+        log.warning("%s: %s", listing.root, warning)
     with without_warnings():
-        packed = pack.open_or_write(key, lambda: _contents(listing, options))
+        packed = pack.open_or_write(key, lambda: _contents(listing, layout, options))
+    left_out = {**listing.left_out, **layout.left_out, **packed.left_out}
+    if left_out:
+        log.warning("%s: left out: %s", listing.root, in_words(left_out))
+    labels = packed.dataset.train.labels
+    for line in [] if labels is None else unlearnt(packed.dataset.classes, labels.numpy()):
+        log.warning("%s: %s", listing.root, line)
     _refuse_if_too_many(listing.root, packed.skipped, options.skip_bad, all_known=True)
     for file, problem in packed.skipped.items():
         log.warning("left out: %s %s", listing.root / file, problem)
-    return packed.dataset
+    return packed.told()
+
+
+def _sought(options: DataOptions) -> tuple[Listing, Layout, pack.Key]:
+    """What lies in the folder, what it means, and the pack of it."""
+    listing = scan(Path(options.dataset).expanduser())
+    layout = lay_out(listing)
+    source = {"folder": str(listing.root), **pack.form_of(options)}
+    state = [layout.files, listing.stamps, listing.targets, _meaning(layout)]
+    return listing, layout, pack.Key(options.dataset, source, state)
+
+
+def has_own_splits(folder: Path) -> bool:
+    """Whether the folder says which of its pictures are for training, and which for testing.
+
+    Raises:
+        DataError: when it can't be read, or made sense of.
+    """
+    listing = scan(folder)
+    return tables.PARTITION in listing.stamps or lay_out(listing).parts is not None
+
+
+def files_of(options: DataOptions) -> list[str]:
+    """The pictures that `load` packed, by their paths from the folder, in the order of the pack's images.
+
+    Raises:
+        DataError: when they aren't packed as they lie there now.
+    """
+    _, layout, key = _sought(options)
+    packed = pack.find(key)
+    if packed is None:
+        raise DataError(f"{options.dataset}: has changed while it was read; try again")
+    return [file for file in layout.files if file not in packed.skipped]
 
 
 def verify(name_or_path: str) -> Findings:
@@ -73,35 +118,56 @@ def verify(name_or_path: str) -> Findings:
     A picture that decodes but whose bytes aren't those that were packed, although its size and time are, has rotted: no
     program that writes a file leaves its time as it was.
     """
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     if (path / pack.MANIFEST).is_file():
         return pack.verify(path)
     listing = scan(path)
-    findings = Findings(source=str(listing.root), files=len(listing.files))
+    findings = Findings(source=str(listing.root), left_out=listing.left_out)
+    files = listing.files
+    try:
+        layout = lay_out(listing)
+    except tables.BadTable as error:
+        findings.problems += error.faults
+    except DataError as error:
+        findings.problems.append(str(error))
+    else:
+        files = layout.files
+        findings.left_out |= layout.left_out
+        findings.notes = layout.notes + layout.warnings + layout.unlearnt()
+    findings.files = len(files)
     sizes: Counter[str] = Counter()
     modes: Counter[str] = Counter()
     fingerprints = set()
-    stamps = listing.stamp_of()
     packed = list(pack.sources_of({"folder": str(listing.root)}))
 
-    def inspect(file: str) -> tuple[Header, int, str]:
-        path = listing.root / file
-        header = read_header(path)
+    with without_warnings():
+        read = dict(_attempt_all(lambda file: read_header(listing.root / file), files))
+    headers = {file: header for file, header in read.items() if not isinstance(header, BadImage)}
+    whites: Whites = {}
+    try:
+        whites, notes = _whites(listing.root, headers)
+        findings.notes += notes
+    except DataError as error:
+        findings.problems.append(str(error))
+
+    def inspect(file: str) -> tuple[int, str]:
+        header = read[file]
+        if isinstance(header, BadImage):
+            raise header
         shape = ImageShape(1 if header.grey else 3, header.height, header.width)
-        _, fingerprint, digest = decode_and_hash(path, header, shape)
-        return header, fingerprint, digest
+        return decode_and_hash(listing.root / file, header, shape, whites=whites)[1:]
 
     def rotted(file: str, digest: str) -> bool:
         before = [sources[file] for sources in packed if file in sources]
-        return any((each.bytes, each.time) == stamps[file] and each.sum != digest for each in before)
+        return any((each.bytes, each.time) == listing.stamps[file] and each.sum != digest for each in before)
 
-    with without_warnings(), tqdm(total=len(listing.files), desc="verifying", unit="images", disable=None) as bar:
-        for file, result in _attempt_all(inspect, listing.files):
+    with without_warnings(), tqdm(total=len(files), desc="verifying", unit="images", disable=None) as bar:
+        for file, result in _attempt_all(inspect, files):
             bar.update()
             if isinstance(result, BadImage):
                 findings.problems.append(f"{listing.root / file}: {result}; mend or remove it, or use --skip-bad")
                 continue
-            header, fingerprint, digest = result
+            fingerprint, digest = result
             if rotted(file, digest):
                 findings.problems.append(
                     f"{listing.root / file}: has changed since it was packed although its size and time are the same; "
@@ -110,154 +176,61 @@ def verify(name_or_path: str) -> Findings:
             findings.images += 1
             findings.duplicates += fingerprint in fingerprints
             fingerprints.add(fingerprint)
-            sizes[f"{header.width}x{header.height}"] += 1
-            modes[header.mode] += 1
+            sizes[f"{headers[file].width}x{headers[file].height}"] += 1
+            modes[headers[file].mode] += 1
     findings.sizes, findings.modes = dict(sizes.most_common()), dict(modes.most_common())
-    findings.problems += _faults_of_tables(listing)
+    findings.left_out |= _further_pages(headers.values())
+    findings.problems += _faults_of_tables(listing, files)
     pack.verify_packs_of({"folder": str(listing.root)}, findings)
     return findings
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Which files
+# What is known of files without opening them
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-class Listing(NamedTuple):
-    """What lies in a folder."""
-
-    root: Path  # resolved
-    files: list[str]  # the pictures, by their paths from `root` with "/", sorted
-    stamps: list[tuple[str, int, int]]  # name, bytes and time (ns) of each picture and table; differs when they do
-
-    def tables(self) -> set[str]:
-        return {name for name, _, _ in self.stamps} - set(self.files)
-
-    def stamp_of(self) -> dict[str, tuple[int, int]]:
-        """Bytes and time by name."""
-        return {name: (size, time) for name, size, time in self.stamps}
+def _attributes(listing: Listing, files: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray | None]:
+    """The names of the attributes, and bool (N, A) if there is a table of them."""
+    table = next((name for name in tables.ATTRIBUTES if name in listing.stamps), None)
+    return ((), None) if table is None else tables.read_attributes(listing.root / table, files)
 
 
-def scan(folder: Path) -> Listing:
-    """Find the pictures by their names' endings. Hidden files, and links that lead out of the folder, are left out.
-
-    Raises:
-        DataError: when there is none, or a folder can't be read.
-    """
-    root = folder.resolve()
-    found: dict[str, os.stat_result] = {}
-    outside = 0
-    wanted = {*tables.ATTRIBUTES, tables.PARTITION}
-
-    def stop(error: OSError) -> None:
-        raise DataError(f"{error.filename}: can't be read ({error.strerror}); allow it, or move it out of {folder}")
-
-    for place, folders, names in os.walk(root, onerror=stop):
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
-        for name in names:
-            path = Path(place, name)
-            relative = path.relative_to(root).as_posix()
-            if name.startswith(".") or not (path.suffix.lower() in EXTENSIONS or relative in wanted):
-                continue
-            if not str(path).isprintable() and any(unicodedata.category(each) in ("Cc", "Cs") for each in str(path)):
-                raise DataError(f"{str(path)!a}: a name with a control character, or not in UTF-8; rename it")
-            try:
-                if path.is_symlink() and not path.resolve().is_relative_to(root):
-                    outside += 1
-                    continue
-                status = path.stat()
-            except (OSError, RuntimeError) as error:  # a broken link, or a circle of them
-                raise DataError(f"{path}: can't be read ({error}); remove it") from error
-            if stat.S_ISREG(status.st_mode):
-                found[relative] = status
-    if outside:
-        log.warning("%s: %d links lead out of the folder and are left out; copy the files instead", folder, outside)
-    files = sorted(found.keys() - wanted)
-    if not files:
-        raise DataError(f"{folder}: no image files in it; put some there (.png, .jpg, ..., in subfolders by class)")
-    return Listing(root, files, [(name, each.st_size, each.st_mtime_ns) for name, each in sorted(found.items())])
+def _partition(listing: Listing, files: Sequence[str]) -> np.ndarray | None:
+    """CelebA's splits, uint8 (N,), if there is a table of them."""
+    if tables.PARTITION not in listing.stamps:
+        return None
+    return tables.read_partition(listing.root / tables.PARTITION, files)
 
 
-class Description(NamedTuple):
-    """What is known of N files without opening them. See `pack.Contents`."""
-
-    labels: np.ndarray | None
-    classes: tuple[str, ...]
-    parts: np.ndarray | None
-    attributes: np.ndarray | None
-    attribute_names: tuple[str, ...]
-
-
-def _describe(listing: Listing) -> Description:
-    """Raises DataError when folders or tables can't be made sense of."""
-    paths = _unwrapped([file.split("/") for file in listing.files])
-    parts = _parts(listing.root, paths)
-    if parts is not None:
-        paths = [path[1:] for path in paths]
-    labels, classes = _labels(listing.root, paths)
-
-    attribute_names, attributes = _attributes(listing)
-    partition = _partition(listing)
-    return Description(labels, classes, parts if partition is None else partition, attributes, attribute_names)
-
-
-def _faults_of_tables(listing: Listing) -> list[str]:
-    """What `_describe` would stop at, and what it would then stop at next."""
+def _faults_of_tables(listing: Listing, files: Sequence[str]) -> list[str]:
+    """What `_contents` would stop at, and what it would then stop at next."""
     faults = []
-    for read in (_attributes, _partition, _describe):
+    for read in (_attributes, _partition):
         try:
-            read(listing)
+            read(listing, files)
         except tables.BadTable as error:
             faults += error.faults
         except DataError as error:
             faults.append(str(error))
-    return list(dict.fromkeys(faults))
+    return faults
 
 
-def _attributes(listing: Listing) -> tuple[tuple[str, ...], np.ndarray | None]:
-    """The names of the attributes, and bool (N, A) if there is a table of them."""
-    table = next((name for name in tables.ATTRIBUTES if name in listing.tables()), None)
-    return ((), None) if table is None else tables.read_attributes(listing.root / table, listing.files)
+def _meaning(layout: Layout) -> str:
+    """SHA-256 of splits and labels: a pack of the same files that were understood otherwise is another pack."""
+    found = hashlib.sha256(json.dumps(layout.classes).encode())
+    for column in (layout.labels, layout.parts):
+        found.update(b"-" if column is None else column.tobytes())
+    return found.hexdigest()
 
 
-def _partition(listing: Listing) -> np.ndarray | None:
-    """CelebA's splits, uint8 (N,), if there is a table of them."""
-    if tables.PARTITION not in listing.tables():
-        return None
-    return tables.read_partition(listing.root / tables.PARTITION, listing.files)
-
-
-def _unwrapped(paths: list[list[str]]) -> list[list[str]]:
-    """Paths without the folders that all of them are in, which tell nothing apart."""
-    while all(len(path) > 1 and path[0] == paths[0][0] for path in paths):
-        paths = [path[1:] for path in paths]
-    return paths
-
-
-def _parts(root: Path, paths: list[list[str]]) -> np.ndarray | None:
-    """Which of pack.PARTS each file is in, uint8 (N,), if the topmost folders are splits."""
-    tops = [path[0] if len(path) > 1 else "" for path in paths]
-    known = {top: PART_NAMES.get(top.lower()) for top in set(tops)}
-    found = set(known.values()) - {None}
-    if "train" not in found or len(found) == 1:
-        return None
-    strangers = sorted(top for top, part in known.items() if part is None)
-    if strangers:
-        others = ", ".join(f"{top}/" for top in strangers if top) or "loose images"
-        raise DataError(f"{root}: {others} beside the splits {' and '.join(sorted(map(str, found)))}; move them out")
-    return np.array([pack.PARTS.index(str(known[top])) for top in tops], np.uint8)
-
-
-def _labels(root: Path, paths: list[list[str]]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Each file's class, int64 (N,), and the classes' names."""
-    loose = sum(len(path) == 1 for path in paths)
-    classes = sorted({path[0] for path in paths if len(path) > 1})
-    if loose and classes:
-        log.warning("%s: %d images lie beside the subfolders, so that these aren't taken for classes", root, loose)
-    if loose or len(classes) < 2:
-        return None, ()
-    index = {name: number for number, name in enumerate(classes)}
-    return np.array([index[path[0]] for path in paths], np.int64), tuple(classes)
+def _further_pages(headers: Iterable[Header]) -> dict[str, int]:
+    """What files hold besides the picture that is read."""
+    headers = list(headers)
+    further = [header.pages - 1 for header in headers if header.pages > 1]
+    animated = sum(header.animated for header in headers)
+    found = {f"further pages of {len(further):,} TIFFs": sum(further), "animations after their first frame": animated}
+    return {kind: count for kind, count in found.items() if count}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -265,15 +238,16 @@ def _labels(root: Path, paths: list[list[str]]) -> tuple[np.ndarray | None, tupl
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _contents(listing: Listing, options: DataOptions) -> pack.Contents:
-    """Read all headers, decide on the shape by them, and be ready to decode."""
-    description = _describe(listing)
+def _contents(listing: Listing, layout: Layout, options: DataOptions) -> pack.Contents:
+    """Read tables and all headers, decide on the shape by them, and be ready to decode."""
+    files = layout.files
+    attribute_names, attributes = _attributes(listing, files)
+    partition = _partition(listing, files)
     skipped: dict[str, str] = {}
-    stamps = listing.stamp_of()
     sources: dict[str, pack.SourceFile] = {}
     headers: dict[str, Header] = {}
-    with tqdm(total=len(listing.files), desc=f"reading {options.dataset}", unit="files", disable=None) as bar:
-        for file, header in _attempt_all(lambda file: read_header(listing.root / file), listing.files):
+    with tqdm(total=len(files), desc=f"reading {options.dataset}", unit="files", disable=None) as bar:
+        for file, header in _attempt_all(lambda file: read_header(listing.root / file), files):
             bar.update()
             if isinstance(header, BadImage):
                 skipped[file] = str(header)
@@ -281,17 +255,22 @@ def _contents(listing: Listing, options: DataOptions) -> pack.Contents:
                 headers[file] = header
     _refuse_if_too_many(listing.root, skipped, options.skip_bad)
     if not headers:
-        raise DataError(f"{listing.root}: none of its {len(listing.files):,} image files can be read")
+        raise DataError(f"{listing.root}: none of its {len(files):,} image files can be read")
     shape = wanted_shape(_common_shape(listing.root, headers, options), options)
+    whites, notes = _whites(listing.root, headers)
+    loss = loss_by_crop([(header.width, header.height) for header in headers.values()], options)
+
+    def decoded(file: str) -> tuple[np.ndarray, int, str]:
+        return decode_and_hash(listing.root / file, headers[file], shape, options.fit, whites)
 
     def chunks() -> Iterator[pack.Chunk]:
-        row_of = {file: row for row, file in enumerate(listing.files)}
+        row_of = {file: row for row, file in enumerate(files)}
         good = list(headers)
         step = pack.chunk_length(shape)
         for start in range(0, len(good), step):
             rows, images, fingerprints = [], [], []
             some = good[start : start + step]
-            results = _attempt_all(lambda file: decode_and_hash(listing.root / file, headers[file], shape), some)
+            results = _attempt_all(decoded, some)
             for file, result in results:
                 if isinstance(result, BadImage):
                     skipped[file] = str(result)
@@ -300,22 +279,57 @@ def _contents(listing: Listing, options: DataOptions) -> pack.Contents:
                 rows.append(row_of[file])
                 images.append(result[0])
                 fingerprints.append(result[1])
-                sources[file] = pack.SourceFile(*stamps[file], result[2])
+                sources[file] = pack.SourceFile(*listing.stamps[file], result[2])
             if rows:
                 yield pack.Chunk(np.array(rows), np.stack(images), np.array(fingerprints, np.int64))
 
     return pack.Contents(
         shape=shape,
-        count=len(listing.files),
+        count=len(files),
         images=chunks(),
-        labels=description.labels,
-        attributes=description.attributes,
-        parts=description.parts,
-        classes=description.classes,
-        attribute_names=description.attribute_names,
+        labels=layout.labels,
+        attributes=attributes,
+        parts=layout.parts if partition is None else partition,
+        classes=layout.classes,
+        attribute_names=attribute_names,
+        left_out=_further_pages(headers.values()),
         skipped=skipped,
         sources=sources,
+        whites=whites,
+        notes=(*notes, *([loss] if loss else [])),
     )
+
+
+def _whites(root: Path, headers: Mapping[str, Header]) -> tuple[Whites, list[str]]:
+    """The numbers that are white in these pictures, and what is to be said of them.
+
+    Pictures are decoded until more of them would make no difference: in most folders, the first.
+
+    Raises:
+        DataError: when their numbers aren't brightness.
+    """
+    found = {bits: Range(bits) for bits in (8, 16, 0)}
+
+    def look(file: str) -> Range | None:
+        mode = headers[file].mode
+        return None if mode == "1" or found[bits_of(mode)].settled else range_of(root / file)
+
+    for _, seen in _attempt_all(look, list(headers)):
+        if isinstance(seen, Range):
+            found[seen.bits].include(seen)
+    whites: dict[int, int] = {}
+    notes: list[str | None] = []
+    try:
+        for bits in (8, 16):
+            if found[bits].high >= 0:
+                whites[bits] = white_of(found[bits])
+                notes.append(remark(found[bits], whites[bits]))
+        if found[0].high >= 0:
+            require_floats(found[0])
+            notes.append(dark(found[0].high * 255))
+    except DataError as error:
+        raise DataError(f"{root}: {error}") from error
+    return whites, [note for note in notes if note]
 
 
 def _common_shape(root: Path, headers: dict[str, Header], options: DataOptions) -> ImageShape:
@@ -337,7 +351,7 @@ def _refuse_if_too_many(root: Path, skipped: dict[str, str], allowed: int, all_k
     if len(skipped) > allowed:
         number = f"--skip-bad {len(skipped)}" if all_known else f"--skip-bad {len(skipped)} or more"
         file, problem = next(iter(skipped.items()))
-        others = f" (and {len(skipped) - 1:,} other files are bad)" if len(skipped) > 1 else ""
+        others = f" (and {counted(len(skipped) - 1, 'other bad file')})" if len(skipped) > 1 else ""
         raise DataError(
             f"{root / file} {problem}{others}; mend or remove it, or leave bad files out with {number} "
             f"(`genkit data verify {root}` names them all)"

@@ -13,9 +13,10 @@ import torch
 
 from genkit.contract import ImageShape
 from genkit.data import DataOptions, Missing, pack, store
-from genkit.data.dataset import Dataset, Split, as_tensor, divide, fingerprint
+from genkit.data.dataset import Dataset, Split, as_tensor, fingerprint
 from genkit.data.findings import Findings
 from genkit.data.pixels import wanted_shape
+from genkit.data.splits import divide
 from genkit.errors import DataError
 from genkit.files import sha256_of
 
@@ -196,7 +197,11 @@ def _download(name: str, file: str) -> Path:
         return payload if keep_archive else content
 
     store.download(
-        [f"{mirror}{file}.gz" for mirror in published.mirrors], target, limit=_size(file) + 4096, accept=accept
+        [f"{mirror}{file}.gz" for mirror in published.mirrors],
+        target,
+        limit=_size(file) + 4096,
+        accept=accept,
+        instead="--dataset mnist5k, 5,000 of these digits," if name == "mnist" else "",
     )
     return target
 

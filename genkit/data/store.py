@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from genkit.data import Missing
+from genkit.ending import unfinished
 from genkit.errors import DataError
+from genkit.files import expanded
 
 #: Seconds without a byte after which a mirror is given up.
 TIMEOUT = 30
@@ -32,7 +34,7 @@ log = logging.getLogger("genkit")
 def roots() -> list[Path]:
     """The folders that data is looked for in, in order: GENKIT_DATA if it is set, then the user's cache directory."""
     chosen = os.environ.get("GENKIT_DATA")
-    folders = [Path(chosen).expanduser()] if chosen else []
+    folders = [expanded(chosen)] if chosen else []
     return [*folders, Path(platformdirs.user_cache_dir("genkit"))]
 
 
@@ -73,15 +75,16 @@ def write_once(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(0o444)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with unfinished(temporary):
+            try:
+                with temporary.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.chmod(0o444)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(
             f"{path}: can't be written ({error.strerror}); make room, or set GENKIT_DATA to another folder"
@@ -149,7 +152,13 @@ def missing(name: str, what: str) -> Missing:
 
 
 def download(
-    urls: Sequence[str], target: Path, *, limit: int, accept: Callable[[bytes], bytes], alternatives: str = ""
+    urls: Sequence[str],
+    target: Path,
+    *,
+    limit: int,
+    accept: Callable[[bytes], bytes],
+    alternatives: str = "",
+    instead: str = "",
 ) -> None:
     """Fetch a file from the first mirror that serves the right bytes, and keep it read-only.
 
@@ -159,6 +168,7 @@ def download(
         limit: bytes; a mirror that sends more is given up at once.
         accept: turns the bytes that came into those to keep; raises ValueError when they aren't the published ones.
         alternatives: what else may be put there by hand, for the message.
+        instead: a set that needs no network, for the message.
 
     Raises:
         DataError: when the network is forbidden (GENKIT_OFFLINE), or no mirror gave the file. Nothing is left behind.
@@ -166,6 +176,7 @@ def download(
     import pooch  # which takes an HTTP library along
 
     by_hand = f"put {urls[0]} into {target.parent}{alternatives}"
+    by_hand += f"; {instead} comes without a network" if instead else ""
     if offline():
         raise DataError(f"{target.name} is missing and GENKIT_OFFLINE is set; unset it, or {by_hand}")
     failures = []

@@ -6,23 +6,40 @@ compared with those that were found; nothing is opened by them.
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from genkit.errors import DataError
+from genkit.wording import counted
 
 #: The first that lies in a folder is read.
 ATTRIBUTES = ("attributes.csv", "list_attr_celeba.txt", "list_attr_celeba.csv")
 PARTITION = "list_eval_partition.txt"
 
-#: What may stand in a cell.
-VALUES = {"1": True, "true": True, "0": False, "-1": False, "false": False}
+#: What may stand in a cell beside 0, 1 and -1, which is "no", as CelebA has it.
+WORDS = {
+    **dict.fromkeys(("true", "yes", "t", "y"), 1),
+    **dict.fromkeys(("false", "no", "f", "n"), 0),
+}
+EXPECTED = "write 0 or 1, -1 or 1, no or yes, false or true"
+#: What may stand between the cells of a .csv: what stands most often in its first line.
+DELIMITERS = ",;\t|"
+#: A byte order mark, and the encoding that it tells of.
+MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 log = logging.getLogger("genkit")
 
@@ -35,12 +52,20 @@ class BadTable(DataError):
         self.faults = faults
 
 
+class Line(NamedTuple):
+    """A line of a table that isn't empty."""
+
+    number: int  # in the file, from 1
+    cells: list[str]  # without blanks around them
+
+
 def read_attributes(path: Path, files: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
     """The attributes' names, and bool (N, A) for N files.
 
     A `.csv` has a line of headings and then a line a file: its path in the folder (or just its name, if no two files
-    have the same one), and for each attribute 0 or 1, -1 or 1, false or true. A `.txt` is CelebA's: a line with the
-    number of files, one with the names, and then the same with blanks for commas.
+    have the same one), and for each attribute 0 or 1, -1 or 1, or one of WORDS. Between the cells are commas,
+    semicolons, tabs or bars. A `.txt` is CelebA's: a line with the number of files, one with the names, and then the
+    same with blanks for commas.
 
     Raises:
         BadTable: when a file has no line, or the table isn't as described. Lines without a file are only counted in
@@ -49,28 +74,51 @@ def read_attributes(path: Path, files: Sequence[str]) -> tuple[tuple[str, ...], 
     lines = _read(path)
     faults: list[str] = []
     if path.suffix == ".txt":
-        if len(lines) < 2 or lines[0] != [str(len(lines) - 2)]:
+        if len(lines) < 2 or lines[0].cells != [str(len(lines) - 2)]:
             raise DataError(f"{path}: the first line isn't the number of lines after the second; is the table whole?")
-        headings, body = lines[1], lines[2:]
+        headings, body = lines[1].cells, lines[2:]
     else:
-        headings, body = (lines[0][1:], lines[1:]) if lines else ([], [])
+        headings, body = (lines[0].cells[1:], lines[1:]) if lines else ([], [])
+        first = _as_path(lines[0].cells[0]) if lines else ""
+        if first in {*files, *(file.rpartition("/")[2] for file in files)}:
+            raise DataError(
+                f"{path}: its first line is about {first}; put a line of headings before it, such as file,male,hat"
+            )
     try:
         names = attribute_names(path, headings)
     except DataError as error:
         names = ()
         faults.append(str(error))
     rows = _match(path, body, files, width=1 + len(headings), faults=faults)
-    table = np.zeros((len(files), len(headings)), bool)
+    table = np.zeros((len(files), len(headings)), np.int8)
     unknown = []
-    for row, (file, cells) in enumerate(zip(files, rows, strict=True)):
-        try:
-            table[row, : len(cells)] = [VALUES[cell.strip().lower()] for cell in cells]
-        except KeyError as error:
-            unknown.append(f"{error} for {file}")
-    _enter(faults, path, unknown, "write 0 or 1, -1 or 1, false or true")
+    for row, (file, line) in enumerate(zip(files, rows, strict=True)):
+        for column, cell in enumerate(line.cells[1:] if line else []):
+            value = _value(cell)
+            if value is None:
+                where = f"line {line.number}, {headings[column]}" if line else ""
+                unknown.append(f"{where}: {_shown(repr(cell))} for {file}")
+            else:
+                table[row, column] = value
+    _enter(faults, path, unknown, EXPECTED)
+    for heading, column_of in zip(headings, table.T, strict=True):
+        if {-1, 0, 1} <= set(column_of.tolist()):
+            faults.append(
+                f"{path}: {heading} is -1, 0 and 1, so that -1 may be no or not known; write 0 or 1, and leave out "
+                "images of which it isn't known"
+            )
     if faults:
         raise BadTable(faults)
-    return names, table
+    return names, table > 0
+
+
+@lru_cache(1024)
+def _value(cell: str) -> int | None:
+    """1 for yes, 0 or -1 for no; None where a cell says something else. `1.0` is 1, and so is `1,0`."""
+    number = re.fullmatch(r"([+-]?)([01])([.,]0*)?", cell)
+    if number:
+        return -int(number[2]) if number[1] == "-" else int(number[2])
+    return WORDS.get(cell.lower())
 
 
 def attribute_names(path: Path, headings: Sequence[str]) -> tuple[str, ...]:
@@ -100,39 +148,62 @@ def read_partition(path: Path, files: Sequence[str]) -> np.ndarray:
     faults: list[str] = []
     rows = _match(path, _read(path), files, width=2, faults=faults)
     known = {"0": 0, "1": 1, "2": 2}
-    unknown = [f"{cells[0]!r} for {file}" for file, cells in zip(files, rows, strict=True) if {*cells} - known.keys()]
+    unknown = [
+        f"line {line.number}: {_shown(repr(line.cells[1]))} for {file}"
+        for file, line in zip(files, rows, strict=True)
+        if line and line.cells[1] not in known
+    ]
     _enter(faults, path, unknown, "write 0 for train, 1 for val or 2 for test")
     if faults:
         raise BadTable(faults)
-    return np.array([known[code] for (code,) in rows], np.uint8)
+    return np.array([known[line.cells[1]] for line in rows if line], np.uint8)
 
 
-def _read(path: Path) -> list[list[str]]:
-    """The cells of each line that isn't empty."""
+def _read(path: Path) -> list[Line]:
+    """Raises DataError where it isn't text."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file) if path.suffix == ".csv" else (line.split() for line in file)
-            return [cells for cells in lines if cells]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        content = path.read_bytes()
+        encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
+        text = content.decode(encoding)
+        if "\0" in text:
+            raise ValueError("it holds NUL characters, as UTF-16 without its mark does")
+        if path.suffix == ".txt":
+            lines = [Line(number, line.split()) for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1)]
+        else:
+            lines = _cells(text)
+        return [line for line in lines if any(line.cells)]
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: can't be read as a table in UTF-8 ({error}); save it again or remove it") from error
 
 
-def _match(path: Path, lines: list[list[str]], files: Sequence[str], width: int, faults: list[str]) -> list[list[str]]:
-    """The cells that follow each file's name, in the order of `files`; lines are `width` cells long.
+def _cells(text: str) -> list[Line]:
+    """The lines of a .csv. Excel may have written into the first one what stands between its cells: `sep=;`."""
+    text, skipped = text.removeprefix("\ufeff"), 0
+    named = re.match(r"sep=(.)\r?\n", text)
+    if named:
+        text, skipped = text[named.end() :], 1
+    outside_quotes = re.sub(r'"[^"]*"', "", text.lstrip().partition("\n")[0])
+    delimiter = named[1] if named else max(DELIMITERS, key=outside_quotes.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    return [Line(skipped + reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
 
-    What is wrong is entered into `faults`, one line a kind; a file without a good line then has no cells.
+
+def _match(path: Path, lines: list[Line], files: Sequence[str], width: int, faults: list[str]) -> list[Line | None]:
+    """The line of each file, in the order of `files`; lines are `width` cells long.
+
+    What is wrong is entered into `faults`, one line a kind; a file without a good line then has None.
     """
     odd = [
-        f"{len(cells)} cells for {_shown(cells[0])}, where {width} were expected"
-        for cells in lines
-        if len(cells) != width
+        f"line {line.number}: {len(line.cells)} cells for {_shown(line.cells[0])}, where {width} were expected"
+        for line in lines
+        if len(line.cells) != width
     ]
     _enter(faults, path, odd, "mend the line")
-    counts = Counter(cells[0] for cells in lines)
+    counts = Counter(_as_path(line.cells[0]) for line in lines)
     twice = [f"{_shown(file)} has more than one line" for file, count in counts.items() if count > 1]
     _enter(faults, path, twice, "keep one")
 
-    by_name = {cells[0]: cells[1:] for cells in lines}
+    by_name = {_as_path(line.cells[0]): line for line in lines}
     bare = [file.rpartition("/")[2] for file in files]
     ambiguous = {name for name, count in Counter(bare).items() if count > 1}
     rows = [
@@ -143,13 +214,19 @@ def _match(path: Path, lines: list[list[str]], files: Sequence[str], width: int,
     missing = [file for file, row in zip(files, rows, strict=True) if row is None]
     if missing:
         faults.append(
-            f"{path}: {len(missing):,} of {len(files):,} images have no line, for example {missing[0]}; add them"
+            f"{path}: no line for {len(missing):,} of {counted(len(files), 'image')}, for example {missing[0]}; "
+            "add them"
         )
     unknown = by_name.keys() - set(files) - set(bare)
     if unknown:
         example = _shown(min(unknown))
         log.warning("%s: %d lines are about files that aren't here, for example %s", path, len(unknown), example)
-    return [row if row is not None and len(row) == width - 1 else [] for row in rows]
+    return [row if row is not None and len(row.cells) == width else None for row in rows]
+
+
+def _as_path(cell: str) -> str:
+    """A file's path as `files` have it: `./cat\\1.png` is `cat/1.png`."""
+    return cell.replace("\\", "/").removeprefix("./")
 
 
 def _enter(faults: list[str], path: Path, same: list[str], remedy: str) -> None:

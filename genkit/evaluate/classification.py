@@ -27,7 +27,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
     truth = truth_of(subject.images, dataset, attributes)
     right = (said == truth).double()
     commonest = commonest_answer(truth_of(dataset.train, dataset, attributes))
-    conditions = subject.conditions
+    conditions = subject.conditions | ({} if attributes else subject.lacking)
     always = (truth == commonest).double()
     by_image, by_commonest = (each if each.ndim == 1 else each.mean(1) for each in (right, always))
     found: list[Found] = [

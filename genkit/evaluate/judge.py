@@ -15,7 +15,6 @@ import logging
 import re
 import shutil
 import signal
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from genkit.data.dataset import Dataset
 from genkit.device import seeded
 from genkit.errors import CheckpointError, DataError, DivergedError, GenkitError, in_one_line
 from genkit.evaluate.figure import LeftOut
-from genkit.files import remove_folder, sha256_of
+from genkit.files import remove_folder, scratch_folder, sha256_of
 from genkit.keep import checkpoint, config, description
 from genkit.keep.checkpoint import Checkpoint
 from genkit.models.classifier import ALL_ATTRIBUTES, Classifier
@@ -194,9 +193,9 @@ def train(settings: config.Config, folder: Path, device: torch.device) -> Checkp
         # Beside its place: what is left of a killed training goes with the next.
         for left in folder.parent.glob(f".{folder.name}.*.part"):
             shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent) as out:
+        with scratch_folder(folder.parent, f".{folder.name}.") as out:
             settings = settings._replace(
-                run=settings.run.model_copy(update={"out": out}),
+                run=settings.run.model_copy(update={"out": str(out)}),
                 sources=dict.fromkeys(settings.values(), "judge"),
             )
             # A measurement, which needs a judge, may have turned gradients off, and goes on in its own precision.

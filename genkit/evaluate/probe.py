@@ -121,7 +121,7 @@ def svm(labelled: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
     try:
         from sklearn.svm import LinearSVC
     except ImportError as error:
-        raise UsageError("the linear probe needs scikit-learn: pip install 'genkit[analysis]'") from error
+        raise UsageError("the linear probe needs scikit-learn: pip install scikit-learn") from error
     # Solved in the primal, which draws no random numbers and converges with many labels as with few.
     classifier = LinearSVC(C=PENALTY, dual=False).fit(labelled.numpy(), labels.numpy())
     return torch.from_numpy(classifier.predict(queries.numpy()))

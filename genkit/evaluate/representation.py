@@ -34,7 +34,9 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
         return [LeftOut("representation", f"{dataset.name} has no classes to tell apart")]
     if model.condition is not None and model.condition.kind == "class":
         return [LeftOut("representation", f"{subject.kind} is told the class that a probe would have to tell")]
-    if subject.split == "train":
+    if len(dataset.train.labels.unique()) < 2:
+        return [LeftOut("representation", f"the training images of {dataset.name} are all of one class")]
+    if subject.split in ("train", "all"):
         return [LeftOut("representation", "a probe learns from training images; choose --split test or val")]
     try:
         width = features(model, subject.images.take(slice(0, 1)), subject).shape[1]
@@ -54,7 +56,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
         for name, (seer, words) in contestants.items():
             known, questions = (features(seer, split, subject) for split in (train, test))
             for method in get_args(Method):
-                conditions = {**subject.conditions, "features": words, "training images": len(train)}
+                conditions = {**subject.conditions, **subject.lacking, "features": words, "training images": len(train)}
                 if seer is not None:
                     conditions |= subject.given
                 found += scores(method, name, known, train, questions, test, conditions, asked.seed, dataset.classes)

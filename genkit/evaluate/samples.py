@@ -274,7 +274,8 @@ def copies(subject: Subject, pixels: Tensor, seeds: Sequence[int]) -> list[Found
     if not subject.own:
         return [LeftOut("samples/memorisation", "these aren't the images that the model was trained on")]
     splits = subject.dataset.splits()
-    name = subject.split if subject.split != "train" else ("test" if len(splits["test"]) else "val")
+    held_apart = subject.split in ("val", "test")
+    name = subject.split if held_apart else ("test" if len(splits["test"]) else "val")
     held_out = subject.images if subject.split == name else splits[name]
     train = subject.dataset.train
     if not len(held_out) or not len(train):

@@ -72,6 +72,13 @@ class Subject:
         return {"dataset": self.dataset.name, "split": self.split, "resolution": str(self.model.image)}
 
     @property
+    def lacking(self) -> dict[str, str]:
+        """What a figure of classes depends on besides, where no image is of one: it says nothing of that class."""
+        splits = {self.split: self.images, "training": self.dataset.train}
+        found = {name: self.dataset.lacking(split) for name, split in splits.items()}
+        return {f"no {name} image of class": classes for name, classes in found.items() if classes}
+
+    @property
     def given(self) -> dict[str, str | int | float]:
         """What a figure of codes or images depends on besides, where the model takes a condition."""
         return {} if self.model.condition is None else {"given": TOLD[self.model.condition.kind]}

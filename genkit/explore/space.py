@@ -17,6 +17,7 @@ from genkit import registry
 from genkit.contract import GenerativeModel, ability
 from genkit.contract.condition import given
 from genkit.data.dataset import Dataset, Split
+from genkit.data.pixels import Form
 from genkit.errors import DataError, UsageError
 from genkit.explore.chart import SEEDS_NOTE, Chart, Flat, Scattered, nearest
 from genkit.latent import arithmetic, images, projection, sampling
@@ -88,6 +89,7 @@ class Space:
         split: whose images are on the map.
         method: of the map, for codes of more than two dimensions.
         limit: points at most, evenly spaced.
+        form: how a person's picture becomes one that the model takes; by default cut to its proportions.
         condition: what the decoder is told where nobody says it, (1, …); by default what seed 0 is. A model that takes
             an image is always told this one.
 
@@ -116,11 +118,13 @@ class Space:
         method: Literal["pca", "tsne"] = "pca",
         limit: int = POINTS,
         condition: Tensor | None = None,
+        form: Form | None = None,
     ):
         self.model, self.run, self.load, self.part = model, run, load, split
         name, self.classes, self.attributes = names
         self.dataset_name = Path(name).name  # of a path, where images lie is nobody's business
         self.device, self.image, self.latent_dim = sampling.device_of(model), model.image, model.options.latent_dim
+        self.form = form or Form(model.image)
         self.split: Split | None = None
         self.own: Tensor | None = None  # the seeds' own conditions (N, …), on a map of seeds
         self.positions: Tensor | None = None  # of the points in their split, where it has others, too
@@ -404,7 +408,7 @@ class Space:
         Raises:
             DataError: when it can't be read as an image.
         """
-        return images.image_from(content, self.image)
+        return images.image_from(content, self.form)
 
     def file(self, image: Tensor, condition: Tensor | None = None) -> Iterator[Found]:
         """The code of an image (C, H, W) in [0, 1] and its place: by the encoder, or searched for, step by step.

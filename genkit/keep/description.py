@@ -28,6 +28,8 @@ FILES = (MODEL, AVERAGED, TRAINING, DESCRIPTION)
 MAX_JSON = 16 << 20
 
 T = TypeVar("T")
+Bits = Annotated[int, Field(ge=8, le=16)]
+White = Annotated[int, Field(ge=1, le=65535)]
 Side = Annotated[int, Field(ge=1, le=65536)]
 
 
@@ -59,9 +61,12 @@ class Description(BaseModel):
         data_digest: `Dataset.digest` of them; `data_sum` in the file.
         beside_digest: that of the second set, "" where there is none.
         classes, attributes: the names of the labels, and of the attributes.
+        whites: by the bits of a stored pixel, the number that was white in the images; see `data.levels`. None of a
+            version that went by the formats alone.
         processes: that trained together; the state of each one's random generators is kept.
         exported: that this is an exported one, which can be used but not trained on.
         weights: how many numbers training moves; None where a version wrote it that didn't count them.
+        seed: of the run; None where a version wrote it that didn't record it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
@@ -82,9 +87,11 @@ class Description(BaseModel):
     beside_digest: str = ""
     classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
+    whites: dict[Bits, White] | None = None
     processes: Annotated[int, Field(ge=1)] = 1
     exported: bool = False
     weights: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
 
     @property
     def weights_file(self) -> str:

@@ -287,11 +287,16 @@ def path_of(run: str | None) -> Path | None:
         return None
     path, parent = Path(run), default_parent()
     if not path.exists() and re.fullmatch("[0-9]{1,9}", run):
-        numbered = {number_of(entry): entry for entry in runs_in(parent)}
-        if int(run) not in numbered:
-            numbers = ", ".join(map(str, numbered)) or "none"
-            raise NoSuchRunError(f"{parent.resolve()} has no run number {run} (it has {numbers}); give a run's folder")
-        return numbered[int(run)]
+        runs = runs_in(parent)
+        meant = [entry for entry in runs if number_of(entry) == int(run)]
+        if not meant:
+            numbers = ", ".join(map(str, dict.fromkeys(map(number_of, runs))))
+            there = f"of {len(runs)}: {numbers}" if runs else "of none at all"
+            raise NoSuchRunError(f"{parent.resolve()} has no run number {run} ({there}); give a run's folder")
+        if len(meant) > 1:
+            names = " and ".join(str(entry) for entry in meant)
+            raise NoSuchRunError(f"{len(meant)} runs have the number {run}: {names}; give the folder of one")
+        return meant[0]
     if path.exists() and not path.is_dir():
         above = next((each for each in path.absolute().parents if is_run(each)), None)
         instead = f"{above}, in which it lies" if above else "a run's folder, a checkpoint's, or a folder of runs"
@@ -313,9 +318,8 @@ def runs_in(parent: Path) -> list[Path]:
     """The run folders in `parent`, by number."""
     if not parent.is_dir():
         return []
-    return sorted(
-        (entry for entry in parent.iterdir() if RUN_NAME.fullmatch(entry.name) and is_run(entry)), key=number_of
-    )
+    runs = [entry for entry in parent.iterdir() if RUN_NAME.fullmatch(entry.name) and is_run(entry)]
+    return sorted(runs, key=lambda run: (number_of(run), run.name))
 
 
 def number_of(run: Path) -> int:
@@ -324,7 +328,7 @@ def number_of(run: Path) -> int:
 
 def unused(path: Path) -> Path:
     """`path`, or with -2, -3, … before its suffix where a file beside it has that stem: nothing is overwritten."""
-    beside = {entry.name for entry in path.parent.iterdir()}
+    beside = {entry.name for entry in path.parent.iterdir()} if path.parent.is_dir() else set()
     # A run may be called a.b: what follows a dot is a suffix only where it is one of a file.
     suffix = path.suffix if path.suffix in FILE_SUFFIXES else ""
     stem = path.name.removesuffix(suffix)

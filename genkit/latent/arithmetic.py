@@ -42,10 +42,13 @@ def parse(expression: str) -> list[Term]:
     return terms
 
 
-def matching(term: str, dataset: Dataset, split: Split) -> Tensor:
+def matching(term: str, dataset: Dataset, split: Split, which: str = "test") -> Tensor:
     """Positions (int64) in a split of the images that a term of labels or attributes describes.
 
     `label:7` and `label:sneaker` go by class; `male&!glasses` by attributes, all of which must hold.
+
+    Args:
+        which: how the split is called in a message.
 
     Raises:
         UsageError: when the data has no such class or attribute, or no image matches.
@@ -56,19 +59,24 @@ def matching(term: str, dataset: Dataset, split: Split) -> Tensor:
         mask = with_attributes(term, dataset, split)
     positions = mask.nonzero().flatten()
     if len(positions) == 0:
-        raise UsageError(f"--arithmetic: no image of the test split is '{term}'")
+        raise UsageError(f"--arithmetic: no image of {in_words(which)} is '{term}'")
     return positions
 
 
-def exemplars_among(term: str, dataset: Dataset, split: Split, count: int, seed: int) -> Tensor:
+def in_words(split: str) -> str:
+    """`the test split`; of all images, the set itself."""
+    return "the set" if split == "all" else f"the {split} split"
+
+
+def exemplars_among(term: str, dataset: Dataset, split: Split, count: int, seed: int, which: str = "test") -> Tensor:
     """Positions (int64) in a split of `count` images that a term of labels or attributes describes, drawn by `seed`.
 
     Raises:
         UsageError: as `matching`.
     """
-    fitting = matching(term, dataset, split)
+    fitting = matching(term, dataset, split, which)
     if len(fitting) < count:
-        log.warning("only %d images of the test split are '%s'", len(fitting), term)
+        log.warning("only %d images of %s are '%s'", len(fitting), in_words(which), term)
     return fitting[torch.randperm(len(fitting), generator=torch.Generator().manual_seed(seed))[:count]]
 
 
@@ -92,6 +100,11 @@ def with_attributes(term: str, dataset: Dataset, split: Split) -> Tensor:
         wanted = not name.startswith("!")
         name = name.removeprefix("!").strip()
         if split.attributes is None or name not in dataset.attributes:
+            if name in dataset.classes:
+                raise UsageError(
+                    f"--arithmetic: {dataset.name} has no attribute '{name}', but a class of that name; did you mean "
+                    f"label:{name}?"
+                )
             offer = (
                 f"it has {', '.join(dataset.attributes)}"
                 if dataset.attributes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -21,14 +21,20 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from genkit.contract import ImageShape
-from genkit.data.decode import BadImage, decode, read_header, without_warnings
+from genkit.data.decode import EXTENSIONS, BadImage, decode, range_of, read_header, without_warnings
+from genkit.data.levels import white_of_one
+from genkit.data.pixels import Form
 from genkit.errors import DataError
 from genkit.files import whole_file, whole_folder
+from genkit.latent.bounds import GAP, MOST_FILM, MOST_PIXELS, ROW_GAP
 
-#: The longer side, in pixels, that a tile has at least, so that small images can be seen without a microscope.
+#: The longer side, in pixels, that a tile has at least where there is room, so that small images can be seen without a
+#: microscope.
 TILE = 64
 #: The same for the frames of an animation, which is looked at by itself.
 FRAME = 256
+#: Pixels between the images of a plain grid.
+GRID_GAP = 2
 #: Files that a thread writes before it looks for more work, which takes as long as a small one of them.
 PNGS_AT_ONCE = 32
 
@@ -42,7 +48,8 @@ def to_uint8(images: Tensor) -> Tensor:
     """Floats in [0, 1] (any shape) as uint8, rounded; what lies outside is clamped and NaN is black. uint8 stays."""
     if images.dtype == torch.uint8:
         return images
-    return images.detach().nan_to_num(nan=0.0).clamp(0, 1).mul(255).round().to(torch.uint8)
+    # In place, in the copy that the first of them makes: many images take a GB.
+    return images.detach().nan_to_num(nan=0.0).clamp_(0, 1).mul_(255).round_().to(torch.uint8)
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -52,7 +59,11 @@ def to_float(images: Tensor) -> Tensor:
 
 def enlarge(images: Tensor, side: int = TILE) -> Tensor:
     """Repeat each pixel of (..., H, W) until the longer side is at least `side`: 28 to 84, 32 to 64. Never shrinks."""
-    factor = _factor(images, side)
+    return repeat(images, _factor(images, side))
+
+
+def repeat(images: Tensor, factor: int) -> Tensor:
+    """Each pixel of (..., H, W) `factor` times as high and as wide."""
     return images.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
 
 
@@ -60,8 +71,10 @@ def _factor(images: Tensor, side: int) -> int:
     return max(1, math.ceil(side / max(images.shape[-2:])))
 
 
-def grid(images: Tensor, columns: int | None = None, gap: int = 2, background: int = 255, side: int = TILE) -> Tensor:
-    """Lay images out row by row, the small ones enlarged.
+def grid(
+    images: Tensor, columns: int | None = None, gap: int = GRID_GAP, background: int = 255, side: int = TILE
+) -> Tensor:
+    """Lay images out row by row, the small ones enlarged, as far as there is room (`bounds`).
 
     Args:
         images: (B, C, H, W), B at least 1.
@@ -73,17 +86,36 @@ def grid(images: Tensor, columns: int | None = None, gap: int = 2, background: i
     Returns:
         uint8 (C, H', W') on the CPU.
     """
-    images = enlarge(to_uint8(images).cpu(), side)
-    count, channels, height, width = images.shape
+    images = to_uint8(images).cpu()
+    count, channels = images.shape[:2]
     columns = min(count, columns or math.ceil(math.sqrt(count)))
     rows = math.ceil(count / columns)
+
+    def cell(factor: int) -> tuple[int, int]:
+        return images.shape[2] * factor, images.shape[3] * factor
+
+    def pixels(factor: int) -> int:
+        height, width = cell(factor)
+        return rows * (height + gap) * columns * (width + gap)
+
+    factor = _with_room(_factor(images, side), pixels, MOST_PIXELS)
+    height, width = cell(factor)
     canvas = torch.full(
         (channels, rows * (height + gap) - gap, columns * (width + gap) - gap), background, dtype=torch.uint8
     )
-    for index, image in enumerate(images):
-        top, left = index // columns * (height + gap), index % columns * (width + gap)
-        canvas[:, top : top + height, left : left + width] = image
+    for row, some in enumerate(images.split(columns)):
+        top = row * (height + gap)
+        for column, image in enumerate(repeat(some, factor)):
+            left = column * (width + gap)
+            canvas[:, top : top + height, left : left + width] = image
     return canvas
+
+
+def _with_room(factor: int, size: Callable[[int], int], most: int) -> int:
+    """The largest factor, at most this one, of which `size` isn't above `most`; 1 where there is none."""
+    while factor > 1 and size(factor) > most:
+        factor -= 1
+    return factor
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -112,8 +144,6 @@ class Row(NamedTuple):
 
 
 MARGIN = 16
-GAP = 4
-ROW_GAP = 10
 CAPTION_WIDTH = 220
 CAPTION_SIZE, LABEL_SIZE, TITLE_SIZE = 16, 13, 20
 INK, FAINT_INK, FRAME_INK = (24, 24, 27), (95, 95, 104), (212, 212, 216)
@@ -123,15 +153,26 @@ def sheet(rows: Sequence[Row], headings: Sequence[str] = (), title: str = "") ->
     """Rows of images, each with its caption, on white: reconstructions, interpolations, traversals, sums of codes.
 
     Args:
-        rows: from top to bottom; small images are enlarged as in `grid`.
+        rows: from top to bottom; small images are enlarged as far as there is room (`bounds`).
         headings: above the columns, which are those of the first row.
         title: above everything.
     """
-    tiles = [enlarge(to_uint8(row.images).cpu()) for row in rows]
+    tiles = [to_uint8(row.images).cpu() for row in rows]
+
+    def pixels(side: int) -> int:
+        """Of the page, without its texts, where images are as large as `side` wants them."""
+        sizes = [(len(each), _factor(each, side), *each.shape[2:]) for each in tiles]
+        wide = max((count * (width * factor + GAP) for count, factor, _, width in sizes), default=0)
+        return wide * sum(height * factor + ROW_GAP for _, factor, height, _ in sizes)
+
+    side = _with_room(TILE, pixels, MOST_PIXELS)
+    factors = [_factor(each, side) for each in tiles]
+    widths = [each.shape[3] * factor for each, factor in zip(tiles, factors, strict=True)]
     captions = [_wrap(row.caption, CAPTION_SIZE, CAPTION_WIDTH) for row in rows]
     text_width = max((_size(caption, CAPTION_SIZE)[0] for caption in captions), default=0)
     left = MARGIN + (text_width + MARGIN if text_width else 0)
-    right = max((left + len(images) * (images.shape[3] + GAP) - GAP for images in tiles), default=left)
+    ends = (left + len(images) * (width + GAP) - GAP for images, width in zip(tiles, widths, strict=True))
+    right = max(ends, default=left)
     title = _wrap(title, TITLE_SIZE, max(right - MARGIN, 2 * CAPTION_WIDTH))
     width = max(right, MARGIN + _size(title, TITLE_SIZE)[0]) + MARGIN
 
@@ -140,16 +181,17 @@ def sheet(rows: Sequence[Row], headings: Sequence[str] = (), title: str = "") ->
     if title:
         top += page.text(title, TITLE_SIZE, INK, (MARGIN, top), "la") + MARGIN
     if headings and tiles:
-        top += page.under_each(headings, tiles[0], left, top) + GAP
-    for row, caption, images in zip(rows, captions, tiles, strict=True):
-        height = max(images.shape[2] if len(images) else 0, _size(caption, CAPTION_SIZE)[1])
+        top += page.under_each(headings, widths[0], left, top) + GAP
+    for row, caption, images, factor, width in zip(rows, captions, tiles, factors, widths, strict=True):
+        image_height = images.shape[2] * factor
+        height = max(image_height if len(images) else 0, _size(caption, CAPTION_SIZE)[1])
         page.text(caption, CAPTION_SIZE, INK, (MARGIN, top + height // 2), "lm")
-        image_top = top + (height - images.shape[2]) // 2
+        image_top = top + (height - image_height) // 2
         for column, image in enumerate(images):
-            page.image(image, left + column * (images.shape[3] + GAP), image_top)
+            page.image(image, factor, left + column * (width + GAP), image_top)
         top += height
         if row.labels:
-            top += GAP + page.under_each(row.labels, images, left, top + GAP)
+            top += GAP + page.under_each(row.labels, width, left, top + GAP)
         top += ROW_GAP
     return page.finish(top - ROW_GAP + MARGIN)
 
@@ -174,34 +216,34 @@ class _Page:
     def __init__(self, width: int):
         self.width = width
         self.texts: list[tuple[str, int, tuple[int, int, int], tuple[int, int], str]] = []
-        self.images: list[tuple[Image.Image, int, int]] = []
+        self.images: list[tuple[Tensor, int, int, int]] = []
 
     def text(self, text: str, size: int, ink: tuple[int, int, int], place: tuple[int, int], anchor: str) -> int:
         """Write at `place`, which `anchor` says how to read (Pillow's: l or m, then a or m). Returns its height."""
         self.texts.append((text, size, ink, place, anchor))
         return _size(text, size)[1]
 
-    def under_each(self, texts: Sequence[str], tiles: Tensor, left: int, top: int) -> int:
+    def under_each(self, texts: Sequence[str], width: int, left: int, top: int) -> int:
         """Write small centred texts at the columns of a row of tiles. Returns the height of the tallest."""
-        pitch = tiles.shape[3] + GAP
         return max(
             self.text(
-                _wrap(text, LABEL_SIZE, tiles.shape[3]),
+                _wrap(text, LABEL_SIZE, width),
                 LABEL_SIZE,
                 FAINT_INK,
-                (left + column * pitch + tiles.shape[3] // 2, top),
+                (left + column * (width + GAP) + width // 2, top),
                 "ma",
             )
             for column, text in enumerate(texts)
         )
 
-    def image(self, image: Tensor, left: int, top: int) -> None:
-        self.images.append((to_pil(image), left, top))
+    def image(self, image: Tensor, factor: int, left: int, top: int) -> None:
+        self.images.append((image, factor, left, top))
 
     def finish(self, height: int) -> Image.Image:
         page = Image.new("RGB", (self.width, height), "white")
         draw = ImageDraw.Draw(page)
-        for image, left, top in self.images:
+        for pixels, factor, left, top in self.images:
+            image = to_pil(repeat(pixels, factor))
             # A faint frame, without which a white image would melt into the page.
             draw.rectangle((left - 1, top - 1, left + image.width, top + image.height), outline=FRAME_INK)
             page.paste(image, (left, top))
@@ -256,8 +298,8 @@ def _wrap(text: str, size: int, width: int) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def read_image(path: Path, shape: ImageShape) -> Tensor:
-    """One image file as float `shape` in [0, 1], brought to it just as a folder of images is.
+def read_image(path: Path, form: Form | ImageShape) -> Tensor:
+    """One image file as floats in [0, 1] of the shape of `form`, brought to it just as a folder of images is.
 
     Raises:
         DataError: when it isn't there, or can't be read as an image.
@@ -266,14 +308,13 @@ def read_image(path: Path, shape: ImageShape) -> Tensor:
         raise DataError(f"{path}: there is no such file; give the path of an image")
     try:
         with without_warnings():
-            pixels, _ = decode(path, read_header(path), shape)
+            return _decoded(path, form)
     except BadImage as error:
         raise DataError(f"{path}: {error}; give another image") from error
-    return to_float(torch.tensor(pixels))
 
 
-def image_from(content: bytes, shape: ImageShape) -> Tensor:
-    """The content of an image file as float `shape` in [0, 1], as `read_image` reads it from the file.
+def image_from(content: bytes, form: Form | ImageShape) -> Tensor:
+    """The content of an image file as floats in [0, 1], as `read_image` reads it from the file.
 
     It may come from anybody: its size is bounded before anything of that size is allocated.
 
@@ -281,9 +322,18 @@ def image_from(content: bytes, shape: ImageShape) -> Tensor:
         DataError: when it can't be read as an image.
     """
     try:
-        pixels, _ = decode(content, read_header(content), shape)
+        return _decoded(content, form)
     except BadImage as error:
         raise DataError(f"the file {error}; give another image") from error
+
+
+def _decoded(source: Path | bytes, form: Form | ImageShape) -> Tensor:
+    """Raises BadImage."""
+    shape, fit, whites = form if isinstance(form, Form) else Form(form)
+    found = None if whites is None else range_of(source)
+    if found is not None:
+        whites = {found.bits: white_of_one(found, whites or {})}
+    pixels, _ = decode(source, read_header(source), shape, fit, whites)
     return to_float(torch.tensor(pixels))
 
 
@@ -306,29 +356,47 @@ def save_png(path: Path, image: Tensor | Image.Image | bytes) -> None:
         temporary.write_bytes(content)
 
 
-def save_pngs(folder: Path, images: Tensor) -> None:
-    """Write the images (N, C, H, W) into a new folder as 00000.png, 00001.png, …, each to the bytes of `save_png`.
+def save_pngs(folder: Path, images: Tensor, names: Sequence[str] = ()) -> None:
+    """Write the images (N, C, H, W) into a new folder, each to the bytes of `save_png`.
+
+    As `names` call them (`file_names`), or else as 00000.png, 00001.png, …
 
     On all cores, as far as Pillow encodes without Python's lock.
 
     Raises:
         GenkitError: when they can't be written; then there is no folder.
     """
+    stems = file_names(names) if names else [f"{index:05d}" for index in range(len(images))]
     pixels = to_uint8(images).cpu()
     pictures = (pixels[:, 0] if pixels.shape[1] == 1 else pixels.permute(0, 2, 3, 1)).contiguous().numpy()
     with whole_folder(folder) as temporary, ThreadPoolExecutor(os.cpu_count()) as pool:
 
         def write(start: int) -> None:
             for index in range(start, min(start + PNGS_AT_ONCE, len(pictures))):
-                with open(f"{temporary}/{index:05d}.png", "xb") as file:  # noqa: PTH123 (half the time of Path's)
+                with open(f"{temporary}/{stems[index]}.png", "xb") as file:  # noqa: PTH123 (half the time of Path's)
                     file.write(as_png(Image.fromarray(pictures[index])))
 
         for _ in pool.map(write, range(0, len(pictures), PNGS_AT_ONCE)):
             pass
 
 
+def file_names(names: Sequence[str]) -> list[str]:
+    """Names as those of files, without their endings: of plain characters, none twice whatever the case."""
+    stems, taken = [], set()
+    for name in names:
+        known = Path(name).stem if Path(name).suffix.lower() in EXTENSIONS else name
+        plain = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in known)[:100].strip(".")
+        stem, count = plain or "image", 1
+        while stem.casefold() in taken:
+            count += 1
+            stem = f"{plain or 'image'}-{count}"
+        taken.add(stem.casefold())
+        stems.append(stem)
+    return stems
+
+
 def save_gif(path: Path, frames: Tensor, seconds_per_frame: float = 0.1, boomerang: bool = True) -> None:
-    """Write an animation that loops for ever; small frames are enlarged.
+    """Write an animation that loops for ever; small frames are enlarged as far as there is room (`bounds`).
 
     Args:
         frames: (T, C, H, W), T at least 1. Grey keeps all its 256 levels; colour gets 256 colours a frame, the best for
@@ -340,7 +408,9 @@ def save_gif(path: Path, frames: Tensor, seconds_per_frame: float = 0.1, boomera
         GenkitError: when the file can't be written.
     """
     # The colours are chosen before the pixels are repeated: the same colours, sooner.
-    factor = _factor(frames, FRAME)
+    factor = _with_room(
+        _factor(frames, FRAME), lambda factor: 2 * len(frames) * factor**2 * math.prod(frames.shape[2:]), MOST_FILM
+    )
     pictures = [ImageOps.scale(_indexed(to_pil(frame)), factor, Image.Resampling.NEAREST) for frame in frames]
     if boomerang:
         pictures += pictures[-2:0:-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -13,13 +14,17 @@ from torch import Tensor
 from genkit.contract import Condition, GenerativeModel
 from genkit.latent import images, sampling
 from genkit.latent.arithmetic import Exemplars, combine
+from genkit.latent.bounds import require_room
 from genkit.latent.condition import of_sum
 from genkit.latent.images import Row
+from genkit.wording import counted
 
 #: Images side by side in a band of reconstructions.
 BAND = 16
 #: Dimensions that a traversal shows where none are named: those that change the image most.
 TRAVERSED = 16
+#: Numbers of images and codes that are held at once to find out which these are.
+SWEPT_AT_ONCE = 1 << 24
 
 
 class Picture(NamedTuple):
@@ -34,6 +39,7 @@ class Picture(NamedTuple):
         notes: lines for the log.
         measured: figures about it.
         rows: what the sheet shows, for whoever lays it out otherwise; empty for a plain grid.
+        names: of `images`, for the files of --each; empty where they are numbered.
     """
 
     sheet: Image
@@ -44,28 +50,43 @@ class Picture(NamedTuple):
     measured: Mapping[str, float] = MappingProxyType({})
     rows: Sequence[Row] = ()
     conditions: Tensor | None = None
+    names: Sequence[str] = ()
 
 
 def samples(
     model: GenerativeModel, seeds: Sequence[int], columns: int | None, condition: Tensor | None = None
 ) -> Picture:
-    """A plain grid, an image a seed; of the conditions (N, …), by default each seed's own."""
+    """A plain grid, an image a seed; of the conditions (N, …), by default each seed's own.
+
+    Raises:
+        UsageError: here and below, when the picture would be too large (`bounds`).
+    """
+    across = min(len(seeds), columns or math.ceil(math.sqrt(len(seeds))))
+    require_room(model.image, math.ceil(len(seeds) / across), across, "fewer --seeds", gap=images.GRID_GAP)
     condition = sampling.seed_conditions(model, seeds) if condition is None else condition
     codes = sampling.seed_codes(model, seeds, condition)
     decoded = sampling.decode(model, codes, condition)
-    return Picture(images.to_pil(images.grid(decoded, columns)), decoded, codes, conditions=condition)
+    sheet, names = images.to_pil(images.grid(decoded, columns)), [of_seed(seed) for seed in seeds]
+    return Picture(sheet, decoded, codes, conditions=condition, names=names)
+
+
+def of_seed(seed: int) -> str:
+    """What a seed's image is called among files, which so stand in the order of the seeds."""
+    return f"seed-{seed:05d}"
 
 
 def by_condition(
     model: GenerativeModel, seeds: Sequence[int], rows: Sequence[tuple[str, Tensor]], title: str
 ) -> Picture:
     """A row for each of some conditions, with its name, as often as it is there: the same seeds in each."""
+    require_room(model.image, len(rows), len(seeds), "fewer --seeds or --classes")
     conditions = torch.cat([row for _, row in rows])
     codes = torch.cat([sampling.seed_codes(model, seeds, row) for row in conditions.split(len(seeds))])
     decoded = sampling.decode(model, codes, conditions)
     shown = [Row(name, part) for (name, _), part in zip(rows, decoded.split(len(seeds)), strict=True)]
     sheet = images.sheet(shown, [f"seed {seed}" for seed in seeds], title)
-    return Picture(sheet, decoded, codes, rows=shown, conditions=conditions)
+    names = [f"{name}-{of_seed(seed)}" for name, _ in rows for seed in seeds]
+    return Picture(sheet, decoded, codes, rows=shown, conditions=conditions, names=names)
 
 
 def reconstructions(
@@ -82,12 +103,13 @@ def reconstructions(
         own: their conditions (N, …), by which they are encoded.
         condition: by which their codes are decoded; their own by default.
     """
+    require_reconstructions(model, len(originals))
     condition = own if condition is None else condition
     codes = sampling.encode(model, originals, own)
     decoded = sampling.decode(model, codes, condition)
     error = (decoded - originals.cpu()).square().flatten(1).sum(1)
     rows = [Row("original", originals), Row("reconstruction", decoded, names)]
-    note = f"squared error {error.mean():.4g} an image, over {len(error)} image{'' if len(error) == 1 else 's'}"
+    note = f"squared error {error.mean():.4g} an image, over {counted(len(error), 'image')}"
     return Picture(
         images.sheet(images.bands(rows, BAND), title=f"{title}\n{note}"),
         decoded,
@@ -97,7 +119,17 @@ def reconstructions(
         {"squared_error": error.mean().item()},
         rows,
         condition,
+        names,
     )
+
+
+def require_reconstructions(model: GenerativeModel, count: int) -> None:
+    """Refuse more originals than a picture of `reconstructions` has room for, before they are read.
+
+    Raises:
+        UsageError
+    """
+    require_room(model.image, 2 * math.ceil(count / BAND), min(count, BAND), "fewer --images")
 
 
 def interpolation(
@@ -108,18 +140,42 @@ def interpolation(
     path: sampling.Path,
     title: str,
     condition: Tensor | None = None,
+    originals: Tensor | None = None,
 ) -> Picture:
-    """A row for each way from one waypoint to the next, both ends included; all of one condition (1, …)."""
+    """A row for each way from one waypoint to the next, both ends included; all of one condition (1, …).
+
+    Args:
+        originals: the images (N, C, H, W) that the waypoints are the codes of, to stand at the ends of the rows.
+    """
+    require_walk(model, len(waypoints), steps)
     centre, _ = sampling.prior_moments(model, condition)
     segments = sampling.interpolate(waypoints, steps, path, centre)
     everything = torch.cat(segments)
     decoded = sampling.decode(model, everything, sampling.repeated(condition, len(everything))).split(steps)
     rows = [Row(f"{start} → {end}", row) for start, end, row in zip(names, names[1:], decoded, strict=False)]
+    headings = []
+    if originals is not None:
+        ends = originals.split(1)
+        rows = [
+            row._replace(images=torch.cat([start, row.images, end]))
+            for row, start, end in zip(rows, ends, ends[1:], strict=False)
+        ]
+        headings = ["original", *[""] * steps, "original"]
     # A waypoint ends one segment and begins the next: the film shows it once.
     keep = torch.cat([torch.cat(segments[:1]), *(segment[1:] for segment in segments[1:])])
     frames = torch.cat([decoded[0], *(row[1:] for row in decoded[1:])])
     told = sampling.repeated(condition, len(frames))
-    return Picture(images.sheet(rows, title=f"{title}, {path}"), frames, keep, frames, rows=rows, conditions=told)
+    sheet = images.sheet(rows, headings, f"{title}, {path}")
+    return Picture(sheet, frames, keep, frames, rows=rows, conditions=told)
+
+
+def require_walk(model: GenerativeModel, stops: int, steps: int) -> None:
+    """Refuse a walk that a picture has no room for, before its stops are looked for.
+
+    Raises:
+        UsageError
+    """
+    require_room(model.image, max(1, stops - 1), steps + 2, "fewer places to go through, or fewer --steps", film=True)
 
 
 def arithmetic(
@@ -135,6 +191,7 @@ def arithmetic(
     Args:
         condition: of the sum, (1, …); by default what `condition.of_sum` makes of the terms' own.
     """
+    require_sum(model, [len(term.images) for term in terms])
     if model.condition is not None and condition is None:
         condition = condition_of(model.condition, terms)
     _, spread = sampling.prior_moments(model, condition)
@@ -163,6 +220,16 @@ def arithmetic(
     return Picture(images.sheet(rows, title=f"{title}\n{expression}"), decoded, codes, rows=rows, conditions=told)
 
 
+def require_sum(model: GenerativeModel, counts: Sequence[int]) -> None:
+    """Refuse a sum of terms of so many exemplars that a picture has no room for, before they are made.
+
+    Raises:
+        UsageError
+    """
+    # Three rows more for what comes of it, one of them of three images on each other.
+    require_room(model.image, len(counts) + 5, max(counts, default=0) + 1, "fewer terms, or fewer exemplars of each")
+
+
 def condition_of(condition: Condition, terms: Sequence[Exemplars]) -> Tensor:
     """The condition (1, …) of a sum."""
     known = [term.conditions for term in terms if term.conditions is not None]
@@ -188,15 +255,16 @@ def traversal(
     All are of one condition (1, …).
     """
     chosen = list(range(len(z))) if dims is None else list(dims)
+    shown = TRAVERSED if dims is None and len(chosen) > TRAVERSED else len(chosen)
+    require_room(model.image, shown, steps, "fewer --dims or --steps", film=True)
+    notes = []
+    if shown < len(chosen):
+        chosen = strongest(model, z, reach, steps, condition)[:shown]
+        notes = [f"{shown} of {len(z)} dimensions are shown, those that change the image most; --dims names others"]
     codes = sampling.traverse(model, z, reach, steps, chosen, condition)
     everything = codes.flatten(0, 1)
     decoded = sampling.decode(model, everything, sampling.repeated(condition, len(everything)))
     decoded = decoded.unflatten(0, (len(chosen), steps))
-    notes = []
-    if dims is None and len(chosen) > TRAVERSED:
-        strongest = sampling.effects(decoded).argsort(descending=True, stable=True)[:TRAVERSED]
-        chosen, codes, decoded = [chosen[k] for k in strongest.tolist()], codes[strongest], decoded[strongest]
-        notes = [f"{TRAVERSED} of {len(z)} dimensions are shown, those that change the image most; --dims names others"]
     headings = [f"{round(value, 1) + 0.0:+.1f}σ" for value in torch.linspace(-reach, reach, steps).tolist()]
     rows = [Row(f"z[{dim}]", row) for dim, row in zip(chosen, decoded, strict=True)]
     sheet, frames = images.sheet(rows, headings, title), decoded.flatten(0, 1)
@@ -204,8 +272,20 @@ def traversal(
     return Picture(sheet, frames, codes.flatten(0, 1), frames, notes, rows=rows, conditions=told)
 
 
+def strongest(model: GenerativeModel, z: Tensor, reach: float, steps: int, condition: Tensor | None) -> list[int]:
+    """All dimensions, those first whose sweeps, as those of `traversal`, change the image most."""
+    effects = []
+    # Some at a time: all their sweeps would take as many times an image's memory as there are dimensions.
+    for dims in torch.arange(len(z)).split(max(1, SWEPT_AT_ONCE // (steps * max(model.image.numbers, len(z))))):
+        codes = sampling.traverse(model, z, reach, steps, dims.tolist(), condition).flatten(0, 1)
+        decoded = sampling.decode(model, codes, sampling.repeated(condition, len(codes)))
+        effects.append(sampling.effects(decoded.unflatten(0, (len(dims), steps))))
+    return torch.cat(effects).argsort(descending=True, stable=True).tolist()
+
+
 def manifold(model: GenerativeModel, side: int, condition: Tensor | None = None) -> Picture:
     """A two-dimensional latent space, whole: a plain grid, each cell as probable as any other, of one condition."""
+    require_room(model.image, side, side, "a smaller --side", gap=0)
     codes = sampling.manifold(model, side, condition)
     told = sampling.repeated(condition, len(codes))
     decoded = sampling.decode(model, codes, told)

@@ -148,7 +148,7 @@ def _tsne(components: NDArray[np.float64], seed: int) -> NDArray[np.float32]:
         from sklearn.manifold import TSNE
         from threadpoolctl import threadpool_limits  # comes with scikit-learn
     except ImportError as error:
-        raise UsageError("--method tsne needs scikit-learn: pip install 'genkit[analysis]'") from error
+        raise UsageError("--method tsne needs scikit-learn: pip install scikit-learn") from error
     count = len(components)
     start = components[:, :2] / max(components[:, 0].std(), 1e-12) * 1e-4
     tsne = TSNE(init=start.astype(np.float32), perplexity=min(30, (count - 1) / 3), random_state=seed)

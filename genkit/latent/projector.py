@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from genkit.files import whole_file
-from genkit.latent.images import save_png, to_pil, to_uint8
+from genkit.data.dataset import Split
+from genkit.files import whole_file, whole_folder
+from genkit.latent.images import save_png, to_pil
 from genkit.latent.projection import principal_components
 
 #: TensorBoard refuses a sprite that is wider or higher.
@@ -52,15 +53,16 @@ def write_projector(
     labels: Tensor | None,
     classes: Sequence[str],
     rows: Tensor,
-    images: Tensor | None = None,
+    images: Split | None = None,
 ) -> None:
     """Export features (N, F) for TensorBoard's projector, which `tensorboard --logdir FOLDER` then shows.
 
     Features wider than 200 are brought to their first 200 principal components.
 
     Args:
+        folder: must not exist, or be empty; it is there whole or not at all.
         labels, classes, rows: as in `write_csv`.
-        images: (N, C, H, W), shown in place of the points.
+        images: shown in place of the points.
 
     Raises:
         GenkitError: when a file can't be written.
@@ -70,15 +72,15 @@ def write_projector(
         features, _ = principal_components(features, PROJECTOR_COMPONENTS)
     tensors = io.StringIO()
     np.savetxt(tensors, features.numpy(), fmt="%.6g", delimiter="\t")
-    _write_text(folder / "tensors.tsv", tensors.getvalue())
-    _write_text(folder / "metadata.tsv", _metadata(labels, classes, rows))
+    texts = {"tensors.tsv": tensors.getvalue(), "metadata.tsv": _metadata(labels, classes, rows)}
     config = 'embeddings {\n  tensor_name: "latents"\n  tensor_path: "tensors.tsv"\n  metadata_path: "metadata.tsv"\n'
-    if images is not None:
-        picture, (width, height) = sprite(images)
-        save_png(folder / "sprite.png", picture)
-        config += f'  sprite {{\n    image_path: "sprite.png"\n    single_image_dim: [{width}, {height}]\n  }}\n'
-    # Last, because this is the file by which TensorBoard finds the others.
-    _write_text(folder / "projector_config.pbtxt", config + "}\n")
+    with whole_folder(folder) as temporary:
+        if images is not None:
+            picture, (width, height) = sprite(images)
+            save_png(temporary / "sprite.png", picture)
+            config += f'  sprite {{\n    image_path: "sprite.png"\n    single_image_dim: [{width}, {height}]\n  }}\n'
+        for name, text in {**texts, "projector_config.pbtxt": config + "}\n"}.items():
+            _write_text(temporary / name, text)
 
 
 def _metadata(labels: Tensor | None, classes: Sequence[str], rows: Tensor) -> str:
@@ -91,26 +93,28 @@ def _metadata(labels: Tensor | None, classes: Sequence[str], rows: Tensor) -> st
     return "".join(["index\tlabel\tclass\n", *lines])
 
 
-def sprite(images: Tensor) -> tuple[Image.Image, tuple[int, int]]:
-    """All images (N, C, H, W) in one picture, row by row, and the (width, height) of a cell.
+def sprite(images: Split) -> tuple[Image.Image, tuple[int, int]]:
+    """All images in one picture, row by row, and the (width, height) of a cell; read some at a time.
 
     There are as many rows as columns: TensorBoard mistakes one number for the other when it looks for an image's row.
     The images are shrunk where the picture would be larger than TensorBoard takes.
     """
     cells = math.ceil(math.sqrt(len(images)))
-    height, width = images.shape[2:]
+    channels, height, width = images.storage.shape[1:]
     scale = min(1.0, SPRITE_SIDE / cells / max(height, width))
     size = (max(1, int(width * scale)), max(1, int(height * scale)))
     if size == (width, height):
-        # All at once, which takes a hundredth of the time.
-        pixels = torch.zeros(cells * cells, *images.shape[1:], dtype=torch.uint8)
-        pixels[: len(images)] = to_uint8(images)
+        # All at once, which takes a hundredth of the time; they are no more than the picture has pixels.
+        pixels = torch.zeros(cells * cells, channels, height, width, dtype=torch.uint8)
+        pixels[: len(images)] = images.images()
         rows = pixels.view(cells, cells, -1, height, width).permute(2, 0, 3, 1, 4)
         return to_pil(rows.reshape(-1, cells * height, cells * width)), size
-    picture = Image.new("L" if images.shape[1] == 1 else "RGB", (cells * size[0], cells * size[1]))
-    for index, image in enumerate(images):
-        place = (index % cells * size[0], index // cells * size[1])
-        picture.paste(to_pil(image).resize(size, Image.Resampling.BOX), place)
+    picture = Image.new("L" if channels == 1 else "RGB", (cells * size[0], cells * size[1]))
+    step = images.block_length()
+    for start in range(0, len(images), step):
+        for index, image in enumerate(images.images(slice(start, start + step)), start):
+            place = (index % cells * size[0], index // cells * size[1])
+            picture.paste(to_pil(image).resize(size, Image.Resampling.BOX), place)
     return picture, size
 
 

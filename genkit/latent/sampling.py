@@ -19,15 +19,17 @@ from pydantic import ValidationError
 from torch import Tensor
 from tqdm import tqdm
 
-from genkit.contract import GenerativeModel, SamplingOptions, ability
+from genkit.contract import GenerativeModel, Model, SamplingOptions, ability
 from genkit.contract.condition import given
 from genkit.errors import UsageError, plainly
 from genkit.step.optim import AdamW
+from genkit.step.passes import evaluation_batch
 
 Path = Literal["slerp", "lerp"]
 
-#: Images decoded or encoded at once. The last batch is padded to this size: matrix products of different heights may
-#: round differently, and an image must not change with the number of its neighbours.
+#: Images decoded or encoded at once, where they aren't large (`chunk_of`). The last batch is padded to this size:
+#: matrix products of different heights may round differently, and an image must not change with the number of its
+#: neighbours.
 CHUNK = 32
 #: Noise vectors from which the prior's centre and spread are measured.
 MOMENT_DRAWS = 10_000
@@ -66,6 +68,11 @@ def device_of(model: GenerativeModel) -> torch.device:
     return next(model.parameters()).device
 
 
+def chunk_of(model: Model) -> int:
+    """How many images are decoded or encoded at once: fewer of large ones, whose activations would fill the memory."""
+    return min(CHUNK, evaluation_batch(model.image))
+
+
 def seed_conditions(model: GenerativeModel, seeds: Iterable[int]) -> Tensor | None:
     """What each seed's image is of where nobody says it, (N, …) on the CPU: a function of the seed alone.
 
@@ -100,20 +107,21 @@ def seed_codes(model: GenerativeModel, seeds: Iterable[int], condition: Tensor |
     told = given(seed_conditions(model, seeds) if condition is None else condition)
     if not len(drawn):
         return drawn
-    return in_chunks(model.prior, drawn, *(each.to(device) for each in told)).to(device)
+    return in_chunks(model.prior, drawn, *(each.to(device) for each in told), size=chunk_of(model)).to(device)
 
 
 @torch.no_grad()
 def decode(model: GenerativeModel, z: Tensor, condition: Tensor | None = None) -> Tensor:
     """Images (N, C, H, W) in [0, 1], on the CPU, of the codes (N, latent_dim)."""
-    return in_chunks(model.decode, *on(device_of(model), z, condition))
+    return in_chunks(model.decode, *on(device_of(model), z, condition), size=chunk_of(model))
 
 
 @torch.no_grad()
 def encode(model: GenerativeModel, images: Tensor, condition: Tensor | None = None, *, steps: int = 300) -> Tensor:
     """The codes (N, latent_dim) of images (N, C, H, W) in [0, 1], by the encoder; by `invert` where there is none."""
     if ability.encodes(model):
-        return in_chunks(model.encode, *on(device_of(model), images, condition)).to(device_of(model))
+        given_images = on(device_of(model), images, condition)
+        return in_chunks(model.encode, *given_images, size=chunk_of(model)).to(device_of(model))
     return invert(model, images, condition, steps=steps)
 
 
@@ -127,14 +135,24 @@ def on(device: torch.device, *inputs: Tensor | None) -> tuple[Tensor, ...]:
     return tuple(each.to(device) for each in inputs if each is not None)
 
 
-def in_chunks(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """What `function` makes of each row of its inputs (N, …), on the CPU: the same whatever its neighbours are."""
-    outputs = []
-    for chunks in zip(*(each.split(CHUNK) for each in inputs), strict=True):
+def in_chunks(function: Callable[..., Tensor], *inputs: Tensor, size: int = CHUNK) -> Tensor:
+    """What `function` makes of each row of its inputs (N, …), on the CPU: the same whatever its neighbours are.
+
+    Args:
+        size: rows at once.
+    """
+    found = None
+    for start in range(0, len(inputs[0]), size):
+        chunks = [each[start : start + size] for each in inputs]
         count = len(chunks[0])
-        padded = [torch.cat([chunk, chunk[-1:].expand(CHUNK - count, *chunk.shape[1:])]) for chunk in chunks]
-        outputs.append(function(*padded)[:count].cpu())
-    return torch.cat(outputs)
+        padded = [torch.cat([chunk, chunk[-1:].expand(size - count, *chunk.shape[1:])]) for chunk in chunks]
+        output = function(*padded)[:count].cpu()
+        if found is None:  # the one place for all of them: put together at the end, they would be there twice
+            found = output.new_empty(len(inputs[0]), *output.shape[1:])
+        found[start : start + count] = output
+    if found is None:
+        raise ValueError("no rows")
+    return found
 
 
 def invert(
@@ -149,7 +167,7 @@ def invert(
     """Codes whose images come closest to the given ones in squared error, found by optimising the prior's noise.
 
     Each search starts from the best of `draws` random codes. Optimising the noise rather than the code keeps the result
-    where the prior can reach it. Deterministic; each image is searched for by itself.
+    where the prior can reach it. Deterministic; each image is searched for by itself, some at a time.
 
     Args:
         images: (N, C, H, W) in [0, 1].
@@ -157,11 +175,16 @@ def invert(
     Returns:
         (N, latent_dim), on the model's device.
     """
-    search = inversion(model, images, condition, steps=steps, draws=draws, lr=lr)
-    length = steps + len(range(0, draws, CHUNK))
-    for found in tqdm(search, desc="searching codes", total=length, unit="step", disable=None, leave=False):
-        codes = found.codes
-    return codes
+    size, codes = chunk_of(model), []
+    length = (steps + len(range(0, draws, size))) * len(range(0, len(images), size))
+    with tqdm(desc="searching codes", total=length, unit="step", disable=None, leave=False) as bar:
+        for start in range(0, len(images), size):
+            some, *told = (each[start : start + size] for each in (images, *given(condition)))
+            best = Approach(0, some)
+            for best in inversion(model, some, *told, steps=steps, draws=draws, lr=lr):  # noqa: B007 (the last)
+                bar.update()
+            codes.append(best.codes)
+    return torch.cat(codes)
 
 
 class Approach(NamedTuple):
@@ -190,7 +213,7 @@ def inversion(
     distances = torch.empty(len(images), 0)
     # An image is compared with what the draws come to under its own condition: each that there is, once.
     kinds, kind_of = torch.unique(told[0], dim=0, return_inverse=True) if told else (None, None)
-    for some in candidates.split(CHUNK):
+    for some in candidates.split(chunk_of(model)):
         if kinds is None or kind_of is None:
             pictures = decode(model, model.prior(some)).flatten(1)
             further = torch.cdist(images.flatten(1).cpu(), pictures)

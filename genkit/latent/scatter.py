@@ -69,7 +69,7 @@ def coloring(images: Dataset, rows: Split, attribute: str | None = None) -> tupl
         return rows.labels, images.classes
     if attribute is None and (not images.attributes or rows.attributes is None):
         return None, ()
-    name = attribute or images.attributes[0]
+    name = images.attributes[0] if attribute is None else attribute
     if name not in images.attributes or rows.attributes is None:
         offer = ", ".join(images.attributes) or "none"
         raise UsageError(f"--color-by: {images.name} has no attribute '{name}' (it has {offer})")
@@ -98,7 +98,7 @@ def plot(
     title: str,
     subtitle: str = "",
     axes: tuple[str, str] | None = None,
-    thumbnails: Tensor | None = None,
+    thumbnails: Split | None = None,
     width: int = 1600,
 ) -> None:
     """Draw points (N, 2), coloured by class with a legend; the same bytes for the same arguments.
@@ -107,7 +107,7 @@ def plot(
         labels: int64 (N,), an index into `classes`, or None for points without a class.
         path_png, path_svg: the files to write; the second may be left out.
         axes: the names of x and y, or None to leave both axes without numbers.
-        thumbnails: the points' images (N, C, H, W), of which as many are shown as fit without overlapping.
+        thumbnails: the points' images, of which as many are shown as fit without overlapping.
         width: in pixels of the PNG. Letters keep their size: in a narrow picture, they take more of it.
 
     Raises:
@@ -273,14 +273,15 @@ def spread(
     return centres
 
 
-def _draw_thumbnails(plane: Axes, points: NDArray[np.floating], groups: Sequence[Group], images: Tensor) -> None:
+def _draw_thumbnails(plane: Axes, points: NDArray[np.floating], groups: Sequence[Group], images: Split) -> None:
     """Lay the images, framed in their classes' colours, over the points: one transparent picture of the axes' size."""
     from matplotlib.colors import to_rgb
 
     box = plane.get_window_extent()
     width, height = round(box.width), round(box.height)
-    scale = (THUMBNAIL - 2 * FRAME) / max(images.shape[-2:])
-    size = (max(1, round(images.shape[3] * scale)), max(1, round(images.shape[2] * scale)))
+    sides = images.storage.shape[2:]
+    scale = (THUMBNAIL - 2 * FRAME) / max(sides)
+    size = (max(1, round(sides[1] * scale)), max(1, round(sides[0] * scale)))
     outer = np.array(size) + 2 * FRAME
     # Pillow counts rows from the top, matplotlib from the bottom.
     corners = (plane.transData.transform(points) - box.min) * [1, -1] + [0, height] - outer / 2
@@ -290,7 +291,9 @@ def _draw_thumbnails(plane: Axes, points: NDArray[np.floating], groups: Sequence
         left, top = corners[index].round().astype(int).tolist()
         frame = tuple(round(255 * channel) for channel in to_rgb(colour))
         layer.paste((*frame, 255), (left, top, left + int(outer[0]), top + int(outer[1])))
-        picture = to_pil(images[index]).convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        picture = (
+            to_pil(images.images(slice(index, index + 1))[0]).convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        )
         layer.paste(picture, (left + FRAME, top + FRAME))
     plane.imshow(
         np.asarray(layer), extent=(0, 1, 0, 1), transform=plane.transAxes, aspect="auto", interpolation="none", zorder=4

@@ -20,6 +20,7 @@ from genkit import registry
 from genkit.contract import GenerativeModel, ImageShape, ability
 from genkit.data.dataset import Dataset
 from genkit.data.decode import BadImage, decode, read_header, without_warnings
+from genkit.ending import unfinished
 from genkit.errors import GenkitError, UsageError
 from genkit.files import require_plain
 from genkit.latent import arithmetic, images, pictures, projection, sampling, scatter, scores
@@ -274,8 +275,8 @@ def embedded(account: Account, limit: int, method: projection.Method = "pca") ->
     what = "codes" if ability.encodes(account.model) else "features"
     title = f"{what.capitalize()} of {len(rows):,} test images, {points.name}"
     coloured = "" if labels is None else f", coloured by {'class' if dataset.classes else dataset.attributes[0]}"
-    separation = scores.separation(points.points, labels)
-    with tempfile.TemporaryDirectory() as folder:
+    separation = scores.separation(points.points, labels, rows.fingerprinted().fingerprints)
+    with tempfile.TemporaryDirectory() as folder, unfinished(Path(folder)):
         drawn = Path(folder) / "plot.png"
         scatter.plot(points.points, labels, classes, drawn, None, title, axes=points.axes, width=PLOT)
         plot = png.of_drawing(drawn, f"{title}{coloured}", limit)
@@ -286,7 +287,9 @@ def embedded(account: Account, limit: int, method: projection.Method = "pca") ->
         else f"{separation['k']}-NN accuracy {accuracy:.3f}, leave one out"
     )
     said = "; ".join(filter(None, [note, scatter.told_of_color(account.model, rows)]))
-    return [Plot(plot), Text(f"In these two dimensions, of {len(rows):,} points: {said}.", quiet=True)]
+    copies = f" (and {separation['copies']:,} copies, left out)" if separation["copies"] else ""
+    of = f"of {separation['n']:,} points{copies}"
+    return [Plot(plot), Text(f"In these two dimensions, {of}: {said}.", quiet=True)]
 
 
 def strips(rows: Sequence[Row], limit: int, what: str) -> Strips:

@@ -87,7 +87,7 @@ def plane(settings: Config, _: Asked) -> str | None:
 
 def scikit_learn(_: Config, __: Asked) -> str | None:
     found = find_spec("sklearn")
-    return None if found else "would be measured with scikit-learn, which isn't here: pip install 'genkit[analysis]'"
+    return None if found else "would be measured with scikit-learn, which isn't here: pip install scikit-learn"
 
 
 def sum_of_attributes(_: Config, asked: Asked) -> str | None:

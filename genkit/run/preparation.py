@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from genkit import registry
-from genkit.contract import TRAINING_FIELDS, Model, ability
+from genkit.contract import TRAINING_FIELDS, ImageShape, Model, ability
 from genkit.contract.weightless import without_memory
+from genkit.data.batches import free_memory
 from genkit.data.dataset import Dataset
 from genkit.errors import CheckpointError, GenkitError, UsageError
 from genkit.files import to_json
@@ -24,8 +27,16 @@ from genkit.options import as_text, is_flag
 from genkit.run.keeper import KEPT
 from genkit.step.training import TrainingState, windows
 
+#: From so many weights on, it is said where they come from images that are larger than LARGE on a side.
+MANY_WEIGHTS = 50_000_000
+LARGE, SMALLER = 128, 64
+#: Bytes of memory for each weight: itself, its gradient, and AdamW's two moments.
+BYTES_PER_WEIGHT = 16
+
 #: What a run needs on disk besides its checkpoints: curves, pictures, logs.
 OTHER_FILES = 64 << 20
+
+logger = logging.getLogger("genkit")
 
 
 def fitted_to(dataset: Dataset, config: Config) -> Config:
@@ -70,6 +81,40 @@ def require_room(config: Config, dataset: Dataset) -> None:
         ) from error
     for_good = config.options.epochs // config.run.keep_every if config.run.keep_every else 0
     require_space(Path(config.run.out), size, for_good)
+
+
+def require_memory(config: Config, dataset: Dataset, where: torch.device) -> None:
+    """Say of a model that large images make so large what makes it smaller, and refuse what a CPU has no memory for.
+
+    Nothing of its size has been allocated then.
+
+    Raises:
+        GenkitError
+    """
+    image, kind = dataset.shape, registry.find(config.model)
+    try:
+        weights = checkpoint.weights_size(kind, image, config.options) // 4
+    except (RuntimeError, TypeError):
+        return  # `require_room` says so
+    if weights < MANY_WEIGHTS:
+        return
+    size = f"{config.model} has {weights:,} weights on images of {image}, and {len(dataset.train):,} to be trained on"
+    remedy = "make it smaller"
+    if max(image.height, image.width) > LARGE:
+        remedy = f"give --image-size {SMALLER}, say"
+        try:
+            square = ImageShape(image.channels, SMALLER, SMALLER)
+            fewer = checkpoint.weights_size(kind, square, config.options) // 4
+            remedy += f", which leaves {fewer:,} of them"
+        except (GenkitError, RuntimeError, TypeError):
+            pass  # a model that isn't for such images
+        if getattr(config.options, "net", None) == "mlp":
+            remedy += ", or --net conv"
+    needed, free = BYTES_PER_WEIGHT * weights, free_memory()
+    if where.type == "cpu" and needed > free:
+        raise GenkitError(f"{size}: {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; {remedy}")
+    if max(image.height, image.width) > LARGE:
+        logger.warning("%s; %s", size, remedy)
 
 
 def require_short_names(dataset: Dataset, config: Config) -> None:
@@ -163,6 +208,55 @@ def load_weights(model: Model, source: checkpoint.Checkpoint) -> int:
         shapes = f"images of {model.image} (there {source.model.image}; --image-size and --channels change it)"
         differences = [*differences, shapes] if same_kind else [shapes]
     raise UsageError(f"--init-from: the weights of {source.path} don't fit {', '.join(differences) or 'this model'}")
+
+
+def require_same_place(before: Config, now: Config, directory: RunDirectory) -> None:
+    """Refuse another place of the images of a run that has no checkpoint, which alone would know them again.
+
+    Raises:
+        UsageError
+    """
+    if now.data != before.data and not directory.checkpoints:
+        raise UsageError(
+            f"{directory.path} has no checkpoint yet, which would tell whether {now.data.in_words()} are the same "
+            "images; begin a new run with them"
+        )
+
+
+def require_unedited(config: Config, path: Path, directory: RunDirectory) -> None:
+    """Refuse a config.json that somebody has edited: what it says now isn't what the run was trained with.
+
+    Args:
+        path: a checkpoint of the run, which recorded that; a damaged one is left to whoever reads it.
+
+    Raises:
+        CheckpointError
+    """
+    try:
+        about = description.describe(path)
+        recorded = type(config.options).model_validate(about.options).model_dump()
+    except (CheckpointError, ValueError):
+        return
+    ours = config.options.model_dump()
+    if ours["epochs"] > recorded["epochs"]:
+        recorded["epochs"] = ours["epochs"]  # raised on resuming
+    if about.seed is not None:
+        ours["seed"], recorded["seed"] = config.run.seed, about.seed
+    differences = [
+        f"{name.replace('_', '-')} {as_text(value)} (trained with {as_text(recorded[name])})"
+        for name, value in ours.items()
+        if name in recorded and value != recorded[name]
+    ]
+    if not differences:
+        return
+    try:
+        description.verify(path)
+    except CheckpointError:
+        return
+    raise CheckpointError(
+        f"{directory.path / 'config.json'} has been edited: {', '.join(differences)}; put it back to go on, or start a "
+        f"new run with --init-from {directory.path}"
+    )
 
 
 def require_same_past(before: Config, state: TrainingState, directory: RunDirectory) -> None:

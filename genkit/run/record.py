@@ -19,6 +19,7 @@ from genkit.options import as_text, is_flag
 from genkit.run.process import load_average
 from genkit.run.result import Result
 from genkit.version import __version__
+from genkit.wording import counted
 
 ENVIRONMENT = "environment.json"
 #: What the bits of a result depend on, besides the configuration.
@@ -72,7 +73,11 @@ def changes(run: Path, where: torch.device) -> list[str]:
 
 def describe_data(dataset: Dataset) -> str:
     counts = " + ".join(f"{len(split):,} {name}" for name, split in dataset.splits().items())
-    extra = [f"{len(dataset.classes)} classes"] if dataset.classes else []
+    gaps: dict[str, list[str]] = {}
+    for name, split in dataset.splits().items():
+        gaps.setdefault(dataset.lacking(split), []).append(name)
+    said = "; ".join(f"no image of {there} in {' and '.join(names)}" for there, names in gaps.items() if there)
+    extra = [f"{counted(len(dataset.classes), 'class')}{f' ({said})' if said else ''}"] if dataset.classes else []
     extra += [f"attributes {', '.join(dataset.attributes)}"] if dataset.attributes else []
     return ", ".join([f"{counts} images of {dataset.shape}", *extra])
 
@@ -112,15 +117,17 @@ def card(config: Config, dataset: Dataset, result: Result) -> str:
             f"    genkit train --resume {result.run}\n"
         )
     )
+    notes = "".join(f"\nOf the images: {note}.\n" for note in dataset.notes)
     other = dataset.beside
     second = "" if other is None else f", beside `{other.name}` ({describe_data(other)})"
     provider = registry.provider_of(config.model)
     of = "" if provider.is_genkit else f" of {provider}"
+    steps = counted(result.steps, "step")
     return f"""# {result.run.name}
 
 The model `{config.model}`{of}, trained by genkit {__version__} on `{dataset.name}` ({describe_data(dataset)}){second}:
-{result.steps:,} steps in {result.seconds:.0f} s. {opened(config, result)}
-
+{steps} in {result.seconds:.0f} s. {opened(config, result)}
+{notes}
 {measured}
 ![real images](reals.png)
 

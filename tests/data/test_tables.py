@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import csv
+import io
 import logging
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from genkit.data.tables import attribute_names, read_attributes, read_partition
 from genkit.errors import DataError
@@ -17,12 +21,81 @@ def table(tmp_path: Path, text: str, name: str = "attributes.csv") -> Path:
     return path
 
 
-@pytest.mark.parametrize(("no", "yes"), [("0", "1"), ("-1", "1"), ("false", "true"), ("False", "TRUE"), (" 0", "1 ")])
+@pytest.mark.parametrize(
+    ("no", "yes"),
+    [
+        *(("0", "1"), ("-1", "1"), ("false", "true"), ("False", "TRUE"), (" 0", "1 "), ("no", "yes"), ("N", "Y")),
+        *(("0.0", "1.0"), ("-1.0", "+1"), ('"0,00"', '"1,"'), ("-0.", "1.")),
+    ],
+)
 def test_each_way_to_write_a_value(tmp_path, no, yes):
     path = table(tmp_path, f"file,Male,Wavy_Hair\nc.png,{yes},{yes}\na.png,{yes},{no}\nb.png,{no},{yes}\n")
     names, values = read_attributes(path, FILES)
     assert names == ("male", "wavy-hair")
     assert values.tolist() == [[True, False], [False, True], [True, True]]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le with its mark"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_whatever_stands_between_the_cells(tmp_path, delimiter, encoding, newline):
+    rows = [["file", " Male ", '"Big Nose"'], ["a.png ", "1", "0"], ['"sub/b.png"', " 0", "1 "], ["c.png", "0", "0"]]
+    text = newline.join(delimiter.join(row) for row in rows)
+    path = tmp_path / "attributes.csv"
+    if encoding.endswith("mark"):
+        path.write_bytes(b"\xff\xfe" + text.encode("utf-16-le"))
+    else:
+        path.write_bytes(text.encode(encoding))
+    names, values = read_attributes(path, FILES)
+    assert names == ("male", "big-nose")
+    assert values.tolist() == [[True, False], [False, True], [False, False]]
+
+
+#: Names that a spreadsheet must put into quotes among them; blanks around them aren't kept.
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters='/\\"'), min_size=1)
+
+
+@given(
+    table_of=st.dictionaries(NAMES.map(lambda name: f"{name}.png"), st.tuples(st.booleans(), st.booleans())),
+    delimiter=st.sampled_from(",;\t|"),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    words=st.sampled_from([("0", "1"), ("0.0", "1.0"), ("-1", "1"), ("FALSE", "TRUE"), ("no", "Yes")]),
+)
+def test_what_a_spreadsheet_writes_is_read(tmp_path_factory, table_of, delimiter, quoting, encoding, words):
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter, quoting=quoting)
+    writer.writerow(["file", "Big Nose", "hat"])
+    writer.writerows([file, *(words[value] for value in row)] for file, row in table_of.items())
+    path = tmp_path_factory.getbasetemp() / "attributes.csv"
+    path.write_bytes(text.getvalue().encode(encoding))
+    assert read_attributes(path, list(table_of))[1].tolist() == [list(row) for row in table_of.values()]
+
+
+def test_excel_says_what_stands_between_the_cells(tmp_path):
+    path = table(tmp_path, "sep=;\nfile;x\na.png;1\nsub\\b.png;0\n./c.png;vielleicht\n")
+    with pytest.raises(DataError, match=r"attributes\.csv: line 5, x: 'vielleicht' for c\.png; write 0 or 1"):
+        read_attributes(path, FILES)
+    path.write_text(path.read_text().replace("vielleicht", "1"))
+    assert read_attributes(path, FILES)[1][:, 0].tolist() == [True, False, True]
+
+
+def test_a_table_without_headings(tmp_path):
+    with pytest.raises(DataError, match=r"its first line is about a\.png; put a line of headings before it"):
+        read_attributes(table(tmp_path, "a.png,1\nb.png,1\nc.png,0\n"), FILES)
+
+
+def test_minus_1_beside_0_and_1_may_be_not_known(tmp_path):
+    """As CheXpert has it, where -1 is "uncertain"."""
+    with pytest.raises(DataError, match="Edema is -1, 0 and 1, so that -1 may be no or not known"):
+        read_attributes(table(tmp_path, "file,Edema,x\na.png,-1,-1\nb.png,0,1\nc.png,1,1\n"), FILES)
+
+
+@pytest.mark.parametrize("content", ["file,größe\n".encode("latin-1"), "file,x\n".encode("utf-16-le"), b"\xff\xfea"])
+def test_other_encodings_are_refused(tmp_path, content):
+    (tmp_path / "attributes.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"attributes\.csv: can't be read as a table in UTF-8 .*; save it again"):
+        read_attributes(tmp_path / "attributes.csv", FILES)
 
 
 def test_as_spreadsheets_save_it(tmp_path):
@@ -48,8 +121,8 @@ def test_celebas_own_table(tmp_path):
         ("file,x,X\n", "each only once"),
         ("file,a&b\n", "'a&b' can't name an attribute; use letters, digits and '-' or '_'"),
         ("file,x\na.png,1\n", "2 of 3 images have no line, for example sub/b.png; add them"),
-        ("file,x\na.png,1\nb.png,1\nc.png,2\n", "'2' for c.png; write 0 or 1, -1 or 1, false or true"),
-        ("file,x\na.png,1,1\n", "3 cells for a.png, where 2 were expected"),
+        ("file,x\na.png,1\nb.png,1\nc.png,2\n", "line 4, x: '2' for c.png; write 0 or 1, -1 or 1, no or yes"),
+        ("file,x\na.png,1,1\n", "line 2: 3 cells for a.png, where 2 were expected"),
         ("file,x\na.png,1\na.png,1\n", "a.png has more than one line"),
     ],
 )
@@ -73,7 +146,7 @@ def test_a_table_that_is_no_text(tmp_path):
 
 def test_a_bare_name_must_be_the_only_one(tmp_path):
     path = table(tmp_path, "file,x\nb.png,1\n")
-    with pytest.raises(DataError, match="2 of 2 images have no line"):
+    with pytest.raises(DataError, match="no line for 2 of 2 images"):
         read_attributes(path, ["1/b.png", "2/b.png"])
 
 
@@ -95,7 +168,7 @@ def test_names_for_expressions(tmp_path):
 def test_celebas_partition(tmp_path):
     path = table(tmp_path, "a.png 0\nb.png 1\nc.png 2\n", "list_eval_partition.txt")
     assert read_partition(path, FILES).tolist() == [0, 1, 2]
-    with pytest.raises(DataError, match=r"'3' for a\.png; write 0 for train"):
+    with pytest.raises(DataError, match=r"line 1: '3' for a\.png; write 0 for train"):
         read_partition(table(tmp_path, "a.png 3\nb.png 1\nc.png 2\n", "list_eval_partition.txt"), FILES)
 
 
@@ -103,4 +176,4 @@ def test_a_name_with_a_line_break_stays_in_one_line(tmp_path):
     path = table(tmp_path, 'file,x\n"a\nb",1,1\n')
     with pytest.raises(DataError) as caught:
         read_attributes(path, FILES)
-    assert str(caught.value) == f"{path}: 3 cells for 'a\\nb', where 2 were expected; mend the line"
+    assert str(caught.value) == f"{path}: line 3: 3 cells for 'a\\nb', where 2 were expected; mend the line"

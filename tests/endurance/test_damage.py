@@ -102,7 +102,7 @@ def test_mutated_checkpoints(whole: dict[str, tuple[Path, Path]], tmp_path: Path
     for ours, theirs in whole.values():  # and it was the damage that was refused
         assert checkpoint.read(ours).description.step + 1 == checkpoint.read(theirs).description.step
     table.row(
-        22,
+        25,
         f"bit flips, zeroed ranges, truncations, swapped headers and files in checkpoints: {refused} mutations",
         f"0 of {refused} accepted, 0 tracebacks",
     )

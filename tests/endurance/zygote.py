@@ -65,22 +65,18 @@ def begin(job: dict[str, Any]) -> tuple[int, int]:
 
 def carry_out(job: dict[str, Any], target: int) -> None:
     """Be the process of one command, whose output goes to the file descriptor `target`."""
-    code = 70
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a script's background job ignores
     try:
         for descriptor, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, target), (2, target)):
             os.dup2(source, descriptor)
         for name, value in (job.get("fault") or {}).items():
             FAULTS[name](value)
-        genkit.cli.main(job["arguments"])
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 0
+        sys.argv[1:] = job["arguments"]
+        genkit.cli.program()
     except BaseException:
         traceback.print_exc()
-    finally:
-        sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
+        os._exit(70)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -273,3 +273,31 @@ def test_the_evaluation_of_an_earlier_version_is_gone_on_with(genkit: Genkit, tm
             assert now == earlier
         else:
             assert now == {**earlier, **{key: pytest.approx(earlier[key], rel=1e-4) for key in ("value", "error")}}
+
+
+def test_a_figure_of_classes_says_of_which_there_is_no_image(genkit: Genkit, digits: Dataset, tmp_path: Path) -> None:
+    """All blank images are one picture, which stays for training."""
+    some = digits.train.take(digits.train.spread(300))
+    assert some.labels is not None
+    images, labels = some.images()[:, :, ::2, ::2].numpy().copy(), some.labels.numpy().copy()
+    images[::3], labels[::3] = 0, 10
+    path = tmp_path / "blank.npz"
+    np.savez(path, images=images, labels=labels)
+    options = ["--epochs", 1, "--width", 4, "--device", "cpu", "--out", tmp_path, "--json"]
+    trained = genkit("train", "classifier", "--dataset", path, *options)
+    assert "11 classes (no image of 10 in val and test)" in trained.err
+    assert "warning: no test image is of the class 10: the test error says nothing of it" in trained.err
+    run = Path(trained.json["run"])
+    assert "11 classes (no image of 10 in val and test)" in (run / "README.md").read_text()
+
+    command = ["evaluate", run, "--only", "classification,representation", "--device", "cpu"]
+    outcome = genkit(*command, "--json")
+    assert "was trained on" not in outcome.err
+    measured = figures(outcome.json)
+    assert {name.split("/")[0] for name in measured} == {"classification", "representation"}
+    assert all(each["conditions"]["no test image of class"] == "10" for each in measured.values())
+    assert "no training image of class" not in str(measured)
+    assert "] no test image of class 10" in genkit(*command).out
+
+    np.savez(path, images=images[::-1], labels=labels[::-1])
+    assert f"{path} aren't the images that {run.name} was trained on, or were divided otherwise" in genkit(*command).err

@@ -74,6 +74,16 @@ class Line(GenerativeModel):
         return images.flatten(1)
 
 
+def test_a_probe_of_training_images_of_one_class_is_left_out(digits: Dataset) -> None:
+    """That they were all of one class ended the whole command."""
+    assert digits.train.labels is not None
+    threes = dataclasses.replace(digits, train=digits.train.take(digits.train.labels == 3))
+    subject = subject_of(small_model("ae", digits.shape, hidden=(8,)), threes)
+    found = topics.measure(subject, Asked(), ["representation"])
+    assert reasons(found) == {"representation": "the training images of mnist5k are all of one class"}
+    assert subject.lacking == {"no training image of class": "0, 1, 2, 4, 5, 6, 7, 8, 9"}
+
+
 class Stub:
     """A judge whose features are handed to it, and which sees the class in the first of them."""
 
@@ -242,7 +252,7 @@ class TestRepresentation:
         )["representation"]  # fmt: skip
         monkeypatch.setitem(sys.modules, "sklearn.svm", None)
         found = representation.figures(subject_of(model, digits), Asked())
-        assert "pip install 'genkit[analysis]'" in reasons(found)["representation/svm"]
+        assert "pip install scikit-learn" in reasons(found)["representation/svm"]
         assert "representation/knn_all_labels/code" in by_name(found)
         assert "of the 600 training images here, only" in reasons(found)["representation/knn_100_per_class"]
         assert len([each for each in found if isinstance(each, LeftOut)]) == 2, "once, not once for each of three"

@@ -39,7 +39,7 @@ def chromium() -> str:
 def browser() -> Iterator[Browser]:
     """Headless Chromium, started once."""
     executable = chromium()
-    api = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed: pip install 'genkit[dev]'")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed: pip install playwright")
     with api.sync_playwright() as playwright:
         launched = playwright.chromium.launch(
             executable_path=executable,

@@ -176,10 +176,22 @@ def test_only_a_run_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert find_run(name).path == run.path
     with pytest.raises(CheckpointError, match="no run that can be resumed"):
         find_run(str(tmp_path))
-    with pytest.raises(CheckpointError, match=r"has no run number 7 \(it has 0\)"):
+    with pytest.raises(CheckpointError, match=r"has no run number 7 \(of 1: 0\)"):
         find_run("7")
     with pytest.raises(CheckpointError, match=f"is a checkpoint; --resume {run.path} goes on"):
         find_run(str(fake_checkpoint(run, 2, 1.0)))
+
+
+def test_a_number_of_two_runs_stands_for_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENKIT_OUT", str(tmp_path))
+    first = create(tmp_path, "a")
+    second = first.path.rename(tmp_path / "00000-b")
+    first = create(tmp_path / "other", "a").path.rename(tmp_path / "00000-a")
+    third = create(tmp_path, "c").path
+    for look in (find, find_run):
+        with pytest.raises(NoSuchRunError, match=f"2 runs have the number 0: {first} and {second}; give the folder"):
+            look("0")
+    assert find_run("1").path == third
 
 
 def test_find_takes_the_newest_run_that_has_a_checkpoint(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_umap_is_reproducible(pixels: Tensor, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     ("method", "package", "command"),
-    [("tsne", "sklearn.manifold", r"pip install 'genkit\[analysis\]'"), ("umap", "umap", "pip install umap-learn")],
+    [("tsne", "sklearn.manifold", r"pip install scikit-learn"), ("umap", "umap", "pip install umap-learn")],
 )
 def test_a_missing_package_names_its_command(
     method: projection.Method, package: str, command: str, monkeypatch: pytest.MonkeyPatch

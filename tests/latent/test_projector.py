@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from genkit.data.dataset import Dataset
+from genkit.data.dataset import Dataset, Split
 from genkit.latent import projection, projector
 
 DIGITS = [str(digit) for digit in range(10)]
@@ -46,9 +46,7 @@ def served(folder: Path, route: str) -> bytes:
 def test_tensorboard_shows_the_projector(tmp_path: Path, digits: Dataset, labels: Tensor) -> None:
     features = torch.randn(7, 3)
     classes = ["zero\tor\nO", *DIGITS[1:]]
-    projector.write_projector(
-        tmp_path, features, labels[:7], classes, torch.arange(20, 27), digits.test.images(slice(7))
-    )
+    projector.write_projector(tmp_path, features, labels[:7], classes, torch.arange(20, 27), digits.test.take(slice(7)))
     config = served(tmp_path, "/info").decode()
     assert '"tensorShape": [\n        7,\n        3\n      ]' in config
     assert '"singleImageDim": [\n          28,\n          28\n        ]' in config
@@ -82,7 +80,7 @@ def test_projector_of_wide_features_gets_their_components(tmp_path: Path, pixels
 def test_a_sprite_is_never_larger_than_tensorboard_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projector, "SPRITE_SIDE", 100)
     images = torch.full((10, 3, 40, 60), 77, dtype=torch.uint8)
-    picture, size = projector.sprite(images)
+    picture, size = projector.sprite(Split(images, torch.arange(10)))
     assert size == (25, 16)
     assert picture.size == (100, 64)
     assert (np.asarray(picture)[:32] == 77).all()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from genkit.data.dataset import Split
 from genkit.latent import projection, scatter
 
 DIGITS = [str(digit) for digit in range(10)]
@@ -195,7 +196,7 @@ def test_thumbnails_are_framed_in_their_class_colour_upright_and_in_place(plot: 
     upper, lower = torch.tensor([250, 100, 30]), torch.tensor([30, 100, 250])
     images = torch.zeros(3, 3, 20, 20, dtype=torch.uint8)
     images[2, :, :10], images[2, :, 10:] = upper[:, None, None], lower[:, None, None]
-    png, svg = plot(points, torch.tensor([0, 1, 1]), thumbnails=images)
+    png, svg = plot(points, torch.tensor([0, 1, 1]), thumbnails=Split(images, torch.arange(3)))
     pixels = np.asarray(png)
     (top_rows, top_columns), (bottom_rows, bottom_columns) = (
         np.nonzero((pixels == colour.numpy()).all(-1)) for colour in (upper, lower)

@@ -146,7 +146,7 @@ def test_a_package_that_is_missing_is_said_before_training(tmp_path: Path, monke
     made = recipe(tmp_path, f'{HEAD}[runs.net]\nmodel = "ae"\n{step("measure", "representation")}{row}')
     soundness.check(made)
     monkeypatch.setattr(needs, "find_spec", lambda _: None)
-    with pytest.raises(UsageError, match=r"the run net would be measured with scikit-learn.*genkit\[analysis\]"):
+    with pytest.raises(UsageError, match=r"the run net would be measured with scikit-learn.*pip install scikit-learn"):
         soundness.check(made)
 
 

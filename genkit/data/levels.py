@@ -1,0 +1,162 @@
+"""Which of the numbers that a set's pixels are stored as is white?
+
+Formats say it, and people don't keep to them: masks are 0 and 1 in a byte, scanners put 12 bits into 16. Read by the
+format such pictures are near black, and a model learns black with a splendid loss. So it is asked of a set as a whole:
+a single mask may be all 0, and a single scan underexposed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import numpy as np
+
+from genkit.errors import DataError
+
+#: By the bits of a pixel in a file, 8 or 16, the number that is white: what was found out of a set.
+Whites: TypeAlias = Mapping[int, int]
+
+#: Bits that a pixel may mean, of those that it is stored in.
+DEPTHS = {8: (8,), 16: (8, 10, 12, 14, 16)}
+#: The largest number of a set, but for 1, up to which it is no brightness: 5 bits, what maps of classes are made of.
+FEW = 31
+#: Where the brightest of all pixels is darker, in 8 bits, it is said.
+DARK = 64
+#: By so much floats may lie outside of 0 to 1: half a level of grey, which rounding takes away.
+SLACK = 0.5 / 255
+
+
+class Range:
+    """The smallest and the largest number of a set's pixels, as far as they were seen.
+
+    Args:
+        bits: of a pixel, as it is stored: 8, 16, or 0 for floats.
+    """
+
+    def __init__(self, bits: int):
+        self.bits = bits
+        self.low: float = math.inf
+        self.high: float = -math.inf
+        self.finite = True
+
+    def see(self, values: np.ndarray) -> None:
+        """Any number of pixels, at least one."""
+        low, high = values.min(), values.max()
+        self.finite = self.finite and bool(np.isfinite(low) and np.isfinite(high))
+        self.low, self.high = min(self.low, low.item()), max(self.high, high.item())
+
+    def include(self, other: Range) -> None:
+        self.finite = self.finite and other.finite
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+
+    @property
+    def settled(self) -> bool:
+        """Whether more pixels wouldn't change what is white. (Of floats, and of what may be negative, all must be
+        seen.)"""
+        return {8: self.high >= DARK, 16: self.high >= 2 ** DEPTHS[16][-2], 0: False}[self.bits]
+
+    def __str__(self) -> str:
+        return f"{shown(self.low)} to {shown(self.high)}"
+
+
+def shown(value: float) -> str:
+    """A number with all the digits that tell it from its neighbours among 32-bit floats."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.9g}"
+
+
+def white_of(found: Range) -> int:
+    """The number that is white, by the range of a whole set of integers.
+
+    Of 0 and 1, 1 is white. Larger numbers are of the smallest depth that holds them.
+
+    Raises:
+        DataError: when they aren't within 0 to 65,535, or too small for brightness; the message goes on after the name
+            of a set.
+    """
+    if found.low < 0 or found.high > 65535:
+        raise DataError(
+            f"holds pixels of {found}, where integers from 0 to 65,535 are read; rescale them to 0 to 255, as uint8"
+        )
+    if found.high == 1:
+        return 1
+    if 1 < found.high <= FEW:
+        raise DataError(
+            f"holds pixels of 0 to {shown(found.high)} alone, as maps of classes do; taken for brightness they are "
+            f"near black. If they are brightness, save them as x * (255 / {shown(found.high)}), rounded, in uint8; "
+            "of a map of classes, save what is to be white as 255"
+        )
+    return depth_of(found)
+
+
+def depth_of(found: Range) -> int:
+    """The number that is white by the smallest depth that holds all of a range, be they as small as they may."""
+    return next(2**bits - 1 for bits in DEPTHS[found.bits] if found.high < 2**bits)
+
+
+def white_of_one(image_range: Range, whites: Whites) -> int:
+    """The number that is white in a picture that comes alone, by what is known of the set that it is for.
+
+    Where it doesn't fit into that, or nothing is known, its own range has to do.
+    """
+    if image_range.bits == 0:
+        return 1
+    known = whites.get(image_range.bits)
+    if known is not None and image_range.high <= known and not (known == 255 and image_range.high == 1):
+        return known
+    return 1 if image_range.high == 1 else depth_of(image_range)
+
+
+def to_bytes(values: np.ndarray, white: int) -> np.ndarray:
+    """Integers from 0 to `white` as uint8 from 0 to 255, rounded; the same array where they are that already."""
+    if white == 255:
+        return values.astype(np.uint8, copy=False)
+    return np.rint(values * (255 / white)).astype(np.uint8)
+
+
+def remark(found: Range, white: int) -> str | None:
+    """What is to be said of how integers were read, to go on after the name of a set; None where it goes without."""
+    if white == 1:
+        return "all pixels are 0 or 1, and 1 is taken for white"
+    if found.bits == 16:
+        depth = white.bit_length()
+        if depth == 16:
+            return f"pixels of 16 bits: {white:,} is taken for white"
+        return f"pixels go from {found}, which {depth} bits hold: {white:,} is taken for white"
+    return dark(found.high * 255 / white)
+
+
+def dark(brightest: float) -> str | None:
+    """What is to be said of a set whose brightest pixel is this, of 255."""
+    if not 0 < brightest < DARK:
+        return None
+    return f"the brightest of all pixels is {brightest:.0f} of 255, nearly black; brighten the images if that is wrong"
+
+
+def require_floats(found: Range) -> None:
+    """Refuse floats that don't go from 0 (black) to 1 (white), by the range of a whole set.
+
+    Raises:
+        DataError: the message goes on after the name of a set.
+    """
+    if not found.finite:
+        raise DataError("holds NaN or infinity; leave those images out, or put numbers there")
+    low, high = found.low, found.high
+    if low >= -SLACK and high <= 1 + SLACK:
+        if 0 < high * 255 <= FEW:
+            raise DataError(
+                f"floats from {found}, of which 1 is white, so that all is near black; save x / {shown(high)}, or "
+                "x * 255 if they were divided twice"
+            )
+        return
+    if low >= -1 - SLACK and high <= 1 + SLACK:
+        remedy = "save (x + 1) / 2"
+    elif low >= -SLACK and high > FEW and high <= 65535:
+        white = next(2**bits - 1 for bits in DEPTHS[16] if high < 2**bits)
+        remedy = f"save x / {white}"
+    elif low >= -0.1 and high <= 1.1:
+        remedy = "save numpy.clip(x, 0, 1)"
+    else:
+        remedy = "rescale them: (x - x.min()) / (x.max() - x.min())"
+    raise DataError(f"floats from {found}, where 0 (black) to 1 (white) is expected; {remedy}")
