@@ -23,7 +23,7 @@ from genkit.keep import checkpoint, rundir, state
 from genkit.keep import config as configuration
 from genkit.keep.config import Config, continued
 from genkit.keep.rundir import RunDirectory
-from genkit.run import record
+from genkit.run import baseline, record
 from genkit.run.curves import Curves
 from genkit.run.gallery import Gallery
 from genkit.run.keeper import Keeper
@@ -44,7 +44,7 @@ from genkit.run.rehearsal import rehearse
 from genkit.run.result import Result
 from genkit.run.setup import Setup
 from genkit.run.validation import validate
-from genkit.run.watch import Watch, steadier
+from genkit.run.watch import Watch, more_steps, steadier
 from genkit.step.accelerate import described
 from genkit.step.distributed import Team, lost_process
 from genkit.step.training import train
@@ -355,6 +355,7 @@ class Leader(Trainer):
         """Measure the checkpoint that RUN stands for, as it lies on disk, on the test split; write the model card."""
         chosen = rundir.Found(self.directory.choose(), self.directory)
         metrics: dict[str, float] = {}
+        beside = ""
         path = chosen.checkpoints[0]
         if stopped is not None:
             done = f"{self.state.step:,} of {self.total_steps:,}"
@@ -371,10 +372,28 @@ class Leader(Trainer):
             lacking = self.dataset.lacking(self.dataset.test)
             if lacking and ability.classifies(model) and not model.options.attributes:
                 logger.warning("no test image is of the class %s: the test error says nothing of it", lacking)
+            beside = self.hold_against_baselines(model)
         which = self.directory.called(path)
-        result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped, which)
+        result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped, which, beside)
         write_file(self.directory.path / "README.md", record.card(self.config, self.dataset, result).encode())
         return result
+
+    def hold_against_baselines(self, model: Model) -> str:
+        """Say what the mean image and PCA reach where the model gives images back; a warning, where that is less."""
+        if self.dataset.beside is not None:  # which such a model's encoder may need
+            return ""
+        found = baseline.measure(model, self.dataset, self.setup.where, self.config.run.seed)
+        if found is None:
+            return ""
+        said = str(found)
+        if found.beaten_by:
+            options = self.config.options
+            helps = any_of([f"more --epochs (they are {options.epochs})", f"another --lr (it is {options.lr:g})"])
+            said += f": the model loses to {' and '.join(found.beaten_by)}"
+            logger.warning("%s; %s", said, more_steps(self.state) or f"what usually helps: {helps}")
+        else:
+            logger.info("beside  %s", said)
+        return said
 
     def diverged(self, error: NotFiniteError) -> DivergedError:
         """What has become of the run, and what usually helps."""
