@@ -68,6 +68,15 @@ class RunOptions(BaseModel):
     log_every: Annotated[int, Field(ge=1, description="Steps from one logged training loss to the next.")] = 50
     picture_every: Annotated[int, Field(ge=1, description="Epochs from one drawn picture to the next.")] = 1
     checkpoint_every: Interval = "1"
+    patience: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="End the run when the metric that picks its best checkpoint hasn't become better on val for so "
+            "many epochs. The learning rate is planned for all --epochs; --schedule constant holds it.",
+            json_schema_extra={"none": "all epochs"},
+        ),
+    ] = None
 
     @property
     def checkpoint_epochs(self) -> int | None:
@@ -161,7 +170,7 @@ def continued(config: Config, given: Mapping[str, Any], run: Path) -> Config:
     Args:
         config: the run's own.
         given: options that somebody gave together with --resume. They may repeat what the run has; only `epochs` may be
-            more than it was.
+            more than it was, and `patience` another.
 
     Raises:
         UsageError: with each option that disagrees.
@@ -179,13 +188,18 @@ def continued(config: Config, given: Mapping[str, Any], run: Path) -> Config:
     differences = [
         f"--{name.replace('_', '-')} {options.as_text(theirs[name])} (the run has {options.as_text(ours[name])})"
         for name in ours
-        if theirs[name] != ours[name] and not (name == "epochs" and theirs[name] > ours[name])
+        if theirs[name] != ours[name] and name != "patience" and not (name == "epochs" and theirs[name] > ours[name])
     ]
     if differences:
         raise UsageError(
-            f"{run} can't go on with {', '.join(differences)}: only --epochs may be raised; "
+            f"{run} can't go on with {', '.join(differences)}: only --epochs may be raised, and --patience changed; "
             f"for a new run with its weights, give --init-from {run}"
         )
-    if theirs["epochs"] == ours["epochs"]:
+    changed = [name for name in ("epochs", "patience") if theirs[name] != ours[name]]
+    if not changed:
         return config
-    return config._replace(options=wanted.options, sources={**config.sources, "epochs": "resume"})
+    return config._replace(
+        options=wanted.options,
+        run=config.run.model_copy(update={"patience": wanted.run.patience}),
+        sources={**config.sources, **dict.fromkeys(changed, "resume")},
+    )

@@ -53,6 +53,8 @@ class Description(BaseModel):
         step, epoch: training steps taken, and passes over the training images.
         seconds: spent in training so far.
         monitor: the metric by which the run's checkpoints are compared, without its `val/`.
+        lowest: value of that metric in the run so far; None before the first, and where an earlier version wrote it.
+        stale: epochs since that was measured.
         metrics: measured on the validation images at this step; empty for a checkpoint between two validations.
         data: the images that it was trained on, a path being absolute.
         data_digest: `Dataset.digest` of them; `data_sum` in the file.
@@ -74,6 +76,8 @@ class Description(BaseModel):
     epoch: Annotated[float, Field(ge=0)] = 0
     seconds: Annotated[float, Field(ge=0)] = 0
     monitor: str = "loss"
+    lowest: float | None = None
+    stale: Annotated[int, Field(ge=0)] = 0
     metrics: dict[str, float] = Field(default_factory=dict)
     data: DataOptions = Field(default_factory=DataOptions)
     data_digest: str = Field(default="", alias="data_sum")
