@@ -21,6 +21,11 @@ from genkit.ending import unfinished
 from genkit.errors import GenkitError
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with `~` and `~name` as the folder that it stands for; a name that nobody has stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # Path.expanduser makes an error of such a name
+
+
 @contextmanager
 def whole_file(path: Path, durable: bool = False) -> Iterator[Path]:
     """A temporary name beside `path` to write to; it becomes `path` at the end, or nothing is left.

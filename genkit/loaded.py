@@ -35,11 +35,13 @@ ROUNDING = 1e-5
 MOST_SAMPLES = 1_000_000
 
 
-def load(path: str | os.PathLike[str] | int | None, device: str | torch.device) -> LoadedModel:
+def load(
+    path: str | os.PathLike[str] | int | None, device: str | torch.device, checkpoint: str | int | None = None
+) -> LoadedModel:
     """`genkit.load`, which says more."""
     where = devices.pick(str(device))
     run = None if path is None else str(path) if isinstance(path, int) else os.fspath(path)
-    return LoadedModel(Opened.find(run, where))
+    return LoadedModel(Opened.find(run, where, None if checkpoint is None else str(checkpoint)))
 
 
 class LoadedModel:
@@ -350,7 +352,7 @@ class LoadedModel:
             )
         if values.dtype != torch.uint8 and not values.is_floating_point():
             raise DataError(f"images are floats in [0, 1], or uint8, and these are {_kind(given)}; convert them")
-        if values.dtype == torch.uint8 and self._form.whites.get(8) == 1 and len(values) and values.max() <= 1:
+        if values.dtype == torch.uint8 and (self._form.whites or {}).get(8) == 1 and len(values) and values.max() <= 1:
             values = values * 255  # as the images were that it was trained on
         values = to_float(values).float()
         if not len(values):

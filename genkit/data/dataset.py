@@ -174,6 +174,7 @@ class Dataset:
         attributes: the names of the attributes' columns, () where there are none.
         beside: the second set, in its own form, where a model is trained on two (`load_for_training`).
         whites: by the bits of a stored pixel, the number that was found to be white; see `levels`.
+        notes: what is to be said of how the images were read, a sentence each without its full stop.
     """
 
     name: str
@@ -184,6 +185,7 @@ class Dataset:
     attributes: tuple[str, ...] = ()
     beside: Dataset | None = None
     whites: Whites = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> ImageShape:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from genkit.contract import ImageShape
 from genkit.data.dataset import fingerprint
@@ -292,10 +292,16 @@ def flatten(image: Image.Image, whites: Whites | None = None) -> Image.Image:
     bits = bits_of(image.mode)
     if bits != 8:
         numbers = _numbers(image)
-        return Image.fromarray(to_bytes(numbers, whites.get(16, 65535)) if bits else to_bytes(numbers.clip(0, 1), 1))
+        levels = to_bytes(numbers, whites.get(16, 65535)) if bits else to_bytes(numbers.clip(0, 1), 1)
+        return Image.fromarray(255 - levels if _is_negative(image) else levels)
     plain = _of_8_bits(image)
     white = whites.get(8, 255)
     return plain if white == 255 or image.mode == "1" else Image.fromarray(to_bytes(np.asarray(plain), white))
+
+
+def _is_negative(image: Image.Image) -> bool:
+    """Whether 0 is white in a TIFF of more than 8 bits a pixel. (Of others Pillow itself turns it round.)"""
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0
 
 
 def _of_8_bits(image: Image.Image) -> Image.Image:

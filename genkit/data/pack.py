@@ -43,6 +43,7 @@ from genkit.data.pixels import conform
 from genkit.data.splits import divide, name_copies
 from genkit.errors import DataError
 from genkit.files import scratch_folder, sha256_of
+from genkit.wording import counted
 
 MANIFEST = "pack.json"
 SOURCES = "sources.json"
@@ -191,11 +192,10 @@ class Pack(NamedTuple):
     dataset: Dataset
     skipped: dict[str, str]  # bad files that were left out, and what is wrong with each
     left_out: dict[str, int]  # what the files hold besides, by kind
-    notes: tuple[str, ...]  # what is to be said of how the images were read
 
     def told(self) -> Dataset:
         """The data set, once its notes have been logged."""
-        for note in self.notes:
+        for note in self.dataset.notes:
             log.info("%s: %s", self.dataset.name, note)
         return self.dataset
 
@@ -269,7 +269,7 @@ def _write(folder: Path, key: Key, contents: Contents) -> None:
             shutil.rmtree(folder)
         temporary.rename(folder)
     size = sum(file.stat().st_size for file in folder.iterdir())
-    log.info("%s: packed %s images into %s (%.1f MB)", key.name, f"{manifest.count:,}", folder, size / 1e6)
+    log.info("%s: packed %s into %s (%.1f MB)", key.name, counted(manifest.count, "image"), folder, size / 1e6)
 
 
 def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
@@ -397,8 +397,9 @@ def _open(folder: Path, name: str) -> Pack:
         )
 
     train, val, test = (split(index) for index in range(len(PARTS)))
-    dataset = Dataset(name, train, val, test, manifest.classes, manifest.attributes, whites=manifest.whites)
-    return Pack(folder, dataset, manifest.skipped, manifest.left_out, manifest.notes)
+    read: dict[str, Any] = {"whites": manifest.whites, "notes": manifest.notes}
+    dataset = Dataset(name, train, val, test, manifest.classes, manifest.attributes, **read)
+    return Pack(folder, dataset, manifest.skipped, manifest.left_out)
 
 
 def _read_manifest(folder: Path) -> Manifest:

@@ -25,12 +25,13 @@ class Form(NamedTuple):
     Attributes:
         shape: of the images.
         fit: `DataOptions.fit`.
-        whites: by the bits of a stored pixel, the number that is white; see `levels`.
+        whites: by the bits of a stored pixel, the number that is white in the set; see `levels`. None where it is what
+            the format says, whatever the pixels are.
     """
 
     shape: ImageShape
     fit: Fit = "crop"
-    whites: Whites = MappingProxyType({})
+    whites: Whites | None = MappingProxyType({})
 
 
 def wanted_shape(shape: ImageShape, options: DataOptions) -> ImageShape:

@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from safetensors import SafetensorError, deserialize
@@ -55,15 +55,18 @@ class Description(BaseModel):
         step, epoch: training steps taken, and passes over the training images.
         seconds: spent in training so far.
         monitor: the metric by which the run's checkpoints are compared, without its `val/`.
+        opens: which of them is opened where nobody says: the best by that metric, or the last.
         metrics: measured on the validation images at this step; empty for a checkpoint between two validations.
         data: the images that it was trained on, a path being absolute.
         data_digest: `Dataset.digest` of them; `data_sum` in the file.
         beside_digest: that of the second set, "" where there is none.
         classes, attributes: the names of the labels, and of the attributes.
-        whites: by the bits of a stored pixel, the number that was white in the images; see `data.levels`.
+        whites: by the bits of a stored pixel, the number that was white in the images; see `data.levels`. None of a
+            version that went by the formats alone.
         processes: that trained together; the state of each one's random generators is kept.
         exported: that this is an exported one, which can be used but not trained on.
         weights: how many numbers training moves; None where a version wrote it that didn't count them.
+        seed: of the run; None where a version wrote it that didn't record it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
@@ -77,21 +80,28 @@ class Description(BaseModel):
     epoch: Annotated[float, Field(ge=0)] = 0
     seconds: Annotated[float, Field(ge=0)] = 0
     monitor: str = "loss"
+    opens: Literal["best", "last"] = "best"
     metrics: dict[str, float] = Field(default_factory=dict)
     data: DataOptions = Field(default_factory=DataOptions)
     data_digest: str = Field(default="", alias="data_sum")
     beside_digest: str = ""
     classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
-    whites: dict[Bits, White] = Field(default_factory=dict)
+    whites: dict[Bits, White] | None = None
     processes: Annotated[int, Field(ge=1)] = 1
     exported: bool = False
     weights: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
 
     @property
     def weights_file(self) -> str:
         """The file of the weights to use: the averaged ones, where an average is kept."""
-        return AVERAGED if self.options.get("ema") and not self.exported else MODEL
+        return AVERAGED if self.averages and not self.exported else MODEL
+
+    @property
+    def averages(self) -> bool:
+        """Whether the weights to use are averaged over steps."""
+        return bool(self.options.get("ema"))
 
     def is_of(self, digest: str | None) -> bool | None:
         """Whether it was trained on the images with this `Dataset.digest`; None where either isn't known."""

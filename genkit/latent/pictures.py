@@ -17,6 +17,7 @@ from genkit.latent.arithmetic import Exemplars, combine
 from genkit.latent.bounds import require_room
 from genkit.latent.condition import of_sum
 from genkit.latent.images import Row
+from genkit.wording import counted
 
 #: Images side by side in a band of reconstructions.
 BAND = 16
@@ -108,7 +109,7 @@ def reconstructions(
     decoded = sampling.decode(model, codes, condition)
     error = (decoded - originals.cpu()).square().flatten(1).sum(1)
     rows = [Row("original", originals), Row("reconstruction", decoded, names)]
-    note = f"squared error {error.mean():.4g} an image, over {len(error)} image{'' if len(error) == 1 else 's'}"
+    note = f"squared error {error.mean():.4g} an image, over {counted(len(error), 'image')}"
     return Picture(
         images.sheet(images.bands(rows, BAND), title=f"{title}\n{note}"),
         decoded,

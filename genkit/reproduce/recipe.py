@@ -50,6 +50,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from genkit import data, options, registry
 from genkit.errors import GenkitError, UsageError, in_one_line, plainly
 from genkit.files import read_plain
+from genkit.wording import nearest
 
 if TYPE_CHECKING:
     from genkit.keep.config import Config
@@ -316,12 +317,6 @@ def require(path: Path, kind: str, name: str, known: Iterable[str]) -> None:
     if name not in known:
         hint = nearest(name, known) or f"; there are {', '.join(list(known)[:12])}"
         raise UsageError(f"{path}: no {kind} is called '{name}'{hint}")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean 'epochs'?", or nothing."""
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{found[0]}'?" if found else ""
 
 
 def swept(where: str, given: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

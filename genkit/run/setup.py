@@ -16,7 +16,7 @@ from genkit.keep import checkpoint
 from genkit.keep.config import Config
 from genkit.keep.rundir import RunDirectory
 from genkit.run.ledger import Ledger
-from genkit.run.preparation import build, load_weights, require_equal_shares
+from genkit.run.preparation import build, load_weights, require_equal_shares, require_unedited
 from genkit.step.accelerate import accelerated
 from genkit.step.distributed import Team
 from genkit.step.training import TrainingState
@@ -127,8 +127,9 @@ class Setup:
 
         Raises:
             DamagedError: when it is damaged.
-            CheckpointError: when it isn't of these images.
+            CheckpointError: when it isn't of these images, or not of what config.json says.
         """
+        require_unedited(self.config, path, directory)
         try:
             about, pending = checkpoint.restore(path, self.state, self.team.rank, self.team.own_device)
         except CheckpointError as error:
@@ -139,7 +140,7 @@ class Setup:
             raise CheckpointError(
                 f"{path}: the images of {altered.name} aren't those that the run was trained on, or were divided "
                 "otherwise then (by an earlier version, if there are many copies of one or rare classes); bring them "
-                f"back, or start a new run with --init-from {directory.path}"
+                f"back (--dataset names another place), or start a new run with --init-from {directory.path}"
             )
         try:
             self.ledger.restore({name: values.to(self.where) for name, values in pending.items()})

@@ -245,3 +245,15 @@ def test_pages_in_a_circle_or_without_end(tmp_path):
     chain = b"".join(b"\0\0" + (len(content) + 6 * number).to_bytes(4, "little") for number in range(1, 10_000))
     path.write_bytes(content[:link] + len(content).to_bytes(4, "little") + content[link + 4 :] + chain)
     assert read_header(path).pages == 4096
+
+
+@pytest.mark.parametrize(("bits", "code"), [(8, "<BB"), (16, "<HH")])
+def test_a_tiff_in_which_0_is_white(tmp_path, bits, code):
+    """By hand: Pillow neither writes nor heeds it in 16 bits."""
+    path, largest = tmp_path / "x.tif", 2**bits - 1
+    for photometric, stored in ((0, (0, largest)), (1, (largest, 0))):
+        tags = {256: 2, 257: 1, 258: bits, 259: 1, 262: photometric, 273: 122, 277: 1, 278: 1, 279: bits // 4}
+        entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+        head = b"II*\0" + struct.pack("<IH", 8, len(tags))
+        path.write_bytes(head + entries + bytes(4) + struct.pack(code, *stored))
+        assert decode(path, read_header(path), ImageShape(1, 1, 2))[0].tolist() == [[[255, 0]]]

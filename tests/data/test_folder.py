@@ -123,7 +123,7 @@ def test_an_image_in_two_of_the_folders_splits_stays_in_test(write, of, pictures
     folder = write(pictures[40:60], "set/test").parent
     with caplog.at_level(logging.WARNING, "genkit"):
         dataset = of(folder)
-    assert f"{folder}: 10 images of train also stand in test; left out" in caplog.messages
+    assert f"{folder}: left out: 10 images of train that test has, too" in caplog.messages
     assert (dataset.test.images()[:, 0].numpy() == pictures[40:60]).all()
     assert len(dataset.train) + len(dataset.val) == 40
     train = set(dataset.train.fingerprinted().fingerprints.tolist())
@@ -228,7 +228,7 @@ def test_a_bad_file_is_named_with_the_remedy(with_bad_files, of, home, files_in)
         f"{with_bad_files}/004.png is no image, or of a format that isn't read; mend or remove it, or leave bad files "
         f"out with --skip-bad 1 or more (`genkit data verify {with_bad_files}` names them all)"
     )
-    with pytest.raises(DataError, match=r"004\.png .* \(and 1 other files are bad\); .* --skip-bad 2"):
+    with pytest.raises(DataError, match=r"004\.png .* \(and 1 other bad file\); .* --skip-bad 2"):
         of(with_bad_files, skip_bad=1)
     assert files_in(home) == []
     assert list((home / "packed").glob("*")) == list((home / "packed").glob("*.lock")), "no half-written pack"
@@ -414,11 +414,12 @@ def test_verify_lists_every_fault_of_the_tables(write, pictures):
     findings = verify(str(folder))
     assert findings.problems == [
         f"{folder}/attributes.csv: 'y!' can't name an attribute; use letters, digits and '-' or '_'",
-        f"{folder}/attributes.csv: 2 cells for 003.png, where 3 were expected; mend the line",
+        f"{folder}/attributes.csv: line 5: 2 cells for 003.png, where 3 were expected; mend the line",
         f"{folder}/attributes.csv: 004.png has more than one line; keep one",
         f"{folder}/attributes.csv: 5 of 10 images have no line, for example 005.png; add them",
-        f"{folder}/attributes.csv: '2' for 001.png (and 1 more like it); write 0 or 1, -1 or 1, false or true",
-        f"{folder}/list_eval_partition.txt: '3' for 003.png (and 6 more like it); "
+        f"{folder}/attributes.csv: line 3, x: '2' for 001.png (and 1 more like it); write 0 or 1, -1 or 1, no or yes, "
+        "false or true",
+        f"{folder}/list_eval_partition.txt: line 4: '3' for 003.png (and 6 more like it); "
         "write 0 for train, 1 for val or 2 for test",
     ]
 

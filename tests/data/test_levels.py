@@ -283,6 +283,14 @@ def test_a_picture_is_read_as_the_set_was(tmp_path, pictures):
     assert shown.equal(image_from((tmp_path / "mask.png").read_bytes(), form))
 
 
+def test_a_run_of_an_earlier_version_goes_by_the_format(tmp_path, pictures):
+    Image.fromarray(pictures[0] * np.uint16(16)).save(tmp_path / "scan.png")
+    dark = read_image(tmp_path / "scan.png", Form(ImageShape(1, 28, 28), whites=None))
+    assert np.abs(dark[0].numpy() * 255 - pictures[0] / 16).max() <= 1
+    own = read_image(tmp_path / "scan.png", ImageShape(1, 28, 28))
+    assert np.abs(own[0].numpy() * 255 - pictures[0]).max() <= 1
+
+
 def test_the_range_of_a_file(tmp_path, pictures):
     Image.fromarray(pictures[0] > 99).save(tmp_path / "1.png")
     assert range_of(tmp_path / "1.png") is None

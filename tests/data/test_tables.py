@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import csv
+import io
 import logging
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from genkit.data.tables import attribute_names, read_attributes, read_partition
 from genkit.errors import DataError
@@ -45,6 +49,27 @@ def test_whatever_stands_between_the_cells(tmp_path, delimiter, encoding, newlin
     names, values = read_attributes(path, FILES)
     assert names == ("male", "big-nose")
     assert values.tolist() == [[True, False], [False, True], [False, False]]
+
+
+#: Names that a spreadsheet must put into quotes among them; blanks around them aren't kept.
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters='/\\"'), min_size=1)
+
+
+@given(
+    table_of=st.dictionaries(NAMES.map(lambda name: f"{name}.png"), st.tuples(st.booleans(), st.booleans())),
+    delimiter=st.sampled_from(",;\t|"),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    words=st.sampled_from([("0", "1"), ("0.0", "1.0"), ("-1", "1"), ("FALSE", "TRUE"), ("no", "Yes")]),
+)
+def test_what_a_spreadsheet_writes_is_read(tmp_path_factory, table_of, delimiter, quoting, encoding, words):
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter, quoting=quoting)
+    writer.writerow(["file", "Big Nose", "hat"])
+    writer.writerows([file, *(words[value] for value in row)] for file, row in table_of.items())
+    path = tmp_path_factory.getbasetemp() / "attributes.csv"
+    path.write_bytes(text.getvalue().encode(encoding))
+    assert read_attributes(path, list(table_of))[1].tolist() == [list(row) for row in table_of.values()]
 
 
 def test_excel_says_what_stands_between_the_cells(tmp_path):
@@ -121,7 +146,7 @@ def test_a_table_that_is_no_text(tmp_path):
 
 def test_a_bare_name_must_be_the_only_one(tmp_path):
     path = table(tmp_path, "file,x\nb.png,1\n")
-    with pytest.raises(DataError, match="2 of 2 images have no line"):
+    with pytest.raises(DataError, match="no line for 2 of 2 images"):
         read_attributes(path, ["1/b.png", "2/b.png"])
 
 
