@@ -14,6 +14,7 @@ install: $(VENV)/installed
 
 # Rewritten when what is to be installed changes.
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
+	@echo "installing genkit and PyTorch into $(VENV); the first time, this takes some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[analysis,demo,dev,export]'
 	touch $@

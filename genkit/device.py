@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from genkit.errors import UsageError
+from genkit.wording import counted
 
 
 def pick(name: str) -> torch.device:
@@ -46,7 +47,7 @@ def describe(device: torch.device) -> str:
         return f"{device} ({torch.cuda.get_device_name(device)})"
     if device.type == "cpu":
         threads = torch.get_num_threads()
-        return f"cpu ({threads} thread{'' if threads == 1 else 's'})"
+        return f"cpu ({counted(threads, 'thread')})"
     return str(device)
 
 

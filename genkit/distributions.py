@@ -24,7 +24,7 @@ def bounded_log_variance(raw: Tensor) -> Tensor:
     vanishes. To the bit the identity below.
     """
     above = F.relu(raw - MOST_LOG_VARIANCE)
-    return raw - (above - above.log1p())
+    return raw.clamp(max=MOST_LOG_VARIANCE) + above.log1p()
 
 
 def bernoulli_log_likelihood(logits: Tensor, pixels: Tensor) -> Tensor:

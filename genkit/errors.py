@@ -6,6 +6,8 @@ command line prints the message without a traceback (`--debug` shows it) and exi
 
 from typing import Any
 
+from genkit.wording import one_line
+
 
 def in_one_line(error: BaseException) -> str:
     """What an error says, if it says anything, without line breaks and control characters."""
@@ -15,8 +17,7 @@ def in_one_line(error: BaseException) -> str:
         said = ": ".join([".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")])
     elif isinstance(error, OSError) and error.strerror and error.filename:
         said = f"{error.filename}: {error.strerror}"
-    words = " ".join(said.split())[:300]
-    return "".join(letter if letter.isprintable() else "?" for letter in words) or type(error).__name__
+    return one_line(" ".join(said.split())[:300]) or type(error).__name__
 
 
 #: A fault of pydantic's, by its type, in words that follow the name of what has it.

@@ -21,6 +21,11 @@ from genkit.ending import unfinished
 from genkit.errors import GenkitError
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with `~` and `~name` as the folder that it stands for; a name that nobody has stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # Path.expanduser makes an error of such a name
+
+
 @contextmanager
 def whole_file(path: Path, durable: bool = False) -> Iterator[Path]:
     """A temporary name beside `path` to write to; it becomes `path` at the end, or nothing is left.
@@ -118,13 +123,13 @@ def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
     """Write a new folder of files, durably: once it has its name, a loss of power can't take any of it away.
 
     Args:
-        path: must not exist; its parent must.
+        path: must not exist.
         contents: file name to content, in the order in which they are written.
 
     Raises:
         OSError: when the disk doesn't take it; then nothing is left there.
     """
-    with scratch_folder(path.parent, f".{path.name}-", "") as temporary:
+    with parents_of(path), scratch_folder(path.parent, f".{path.name}-", "") as temporary:
         for name, content in contents.items():
             write_synced(temporary / name, content)
         sync_folder(temporary)

@@ -35,11 +35,13 @@ ROUNDING = 1e-5
 MOST_SAMPLES = 1_000_000
 
 
-def load(path: str | os.PathLike[str] | int | None, device: str | torch.device) -> LoadedModel:
+def load(
+    path: str | os.PathLike[str] | int | None, device: str | torch.device, checkpoint: str | int | None = None
+) -> LoadedModel:
     """`genkit.load`, which says more."""
     where = devices.pick(str(device))
     run = None if path is None else str(path) if isinstance(path, int) else os.fspath(path)
-    return LoadedModel(Opened.find(run, where))
+    return LoadedModel(Opened.find(run, where, None if checkpoint is None else str(checkpoint)))
 
 
 class LoadedModel:

@@ -9,7 +9,6 @@ refuses a value without importing the model.
 
 from __future__ import annotations
 
-import difflib
 import stat
 import sys
 import types
@@ -23,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from genkit.errors import UsageError, plainly
+from genkit.wording import nearest
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -294,6 +294,5 @@ def check_config_keys(values: Mapping[str, Any], known: list[str], path: Path) -
     """
     for key in values:
         if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean '{nearest[0].replace('_', '-')}'?" if nearest else ""
+            hint = nearest(key.replace("_", "-"), (each.replace("_", "-") for each in known))
             raise UsageError(f"{path} has '{key.replace('_', '-')}', which is no option of this model{hint}")

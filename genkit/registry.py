@@ -31,7 +31,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from genkit.errors import ModelError, UsageError, in_one_line
+from genkit.files import expanded
 from genkit.version import __version__
+from genkit.wording import nearest
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
@@ -206,7 +208,7 @@ def in_variable() -> Iterator[Offer]:
     """The models in the folders of GENKIT_MODELS."""
     for each in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
         try:
-            folder = Path(each).expanduser().resolve()
+            folder = expanded(each).resolve()
             there = folder.is_dir()
         except (OSError, RuntimeError):  # nobody has such a name, as in ~nobody/models; too long; links in a circle
             there = False
@@ -379,7 +381,7 @@ def add(path: str) -> str:
         ModelError: when there is no such file, or its model would have a name that is taken.
     """
     try:
-        file = Path(path).expanduser()
+        file = expanded(path)
         file = file.parent.resolve() / file.name
         there = file.is_file()
     except (OSError, RuntimeError):  # nobody has such a name, as in ~nobody/x.py; too long; links in a circle
@@ -518,7 +520,7 @@ def meant(name: str) -> Offer:
     if name not in found:
         file = Path(f"{name.replace('-', '_')}.py") if isinstance(name, str) else Path()
         here = len(file.name) < 100 and file.stem.isidentifier() and file.is_file()
-        hint = f"; for the file that lies here, give its path: ./{file}" if here else ""
+        hint = f"; for the file that lies here, give its path: ./{file}" if here else nearest(str(name), found)
         raise UsageError(f"no model is called {ascii(name)[:80]}; there are {', '.join(found)}{hint}")
     offer, *others = found[name]
     if offer.problem:

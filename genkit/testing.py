@@ -455,5 +455,5 @@ def contents_of(run: Path) -> dict[str, bytes]:
     """What two runs must have in common to be the same, bit for bit, by the names of the files."""
     directory = RunDirectory(run)
     files = [*directory.checkpoints[-1].glob("*.safetensors"), *run.glob("*.png"), run / "metrics.jsonl"]
-    best = directory.by_merit()[0] / "model.safetensors"
+    best = directory.choose()[0] / "model.safetensors"
     return {**{path.name: path.read_bytes() for path in files}, "best checkpoint": best.read_bytes()}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import GENERATIVE, Genkit, run_of
 from PIL import Image
 
@@ -67,7 +68,7 @@ def test_a_run_holds_what_it_should(runs: Path, name: str) -> None:
     assert any(key.startswith("test/") for key in rows[-1])
     assert list((run / "tb").glob("events*"))
     assert (f"genkit sample {run}" in (run / "README.md").read_text()) == (name in GENERATIVE)
-    assert "epoch 2/2" in (run / "log.txt").read_text()
+    assert "epoch 2/2  val  " in (run / "log.txt").read_text()
     steps = sorted(int(path.name) for path in (run / "checkpoints").iterdir())
     assert steps[-1] == 30, "2 epochs of 4,000 images in batches of 256, the rest left out"
 
@@ -199,6 +200,9 @@ def test_a_batch_of_one_cannot_be_normalised(genkit: Genkit, tmp_path: Path) -> 
         (["--arithmetic", "@1 - @2", "--dataset", "mnist5k"], "--dataset is of images that are chosen"),
         (["--arithmetic", ""], "empty term"),
         (["--arithmetic", "@1 - @2", "--jitter", "nan"], "not a finite number"),
+        (["--arithmetic", "@1 - @2", "--split", "val"], "--split is of images that are chosen"),
+        (["--interpolate", "--seeds", "0-2", "--split", "val"], "name some with --images"),
+        (["--seeds", "0-2", "--split", "val"], "--split goes with"),
     ],
     ids=str,
 )
@@ -306,6 +310,166 @@ def test_traverse_and_manifold(genkit: Genkit, runs: Path) -> None:
     assert "--latent-dim 2" in refused.err
 
 
+# Files, and where they go
+
+
+def test_out_may_name_the_one_picture(genkit: Genkit, runs: Path, tmp_path: Path) -> None:
+    run, named = run_of(runs, "vae"), tmp_path / "new" / "Walk.PNG"
+    assert genkit("sample", run, "--seeds", "0-3", "--out", named).out.split() == [str(named)]
+    genkit("sample", run, "--seeds", "0-3", "--out", tmp_path / "folder")
+    assert named.read_bytes() == (tmp_path / "folder" / "samples.png").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "new"]
+    again = genkit("sample", run, "--seeds", "4-7", "--out", named)
+    assert again.code == 1
+    assert "stays as it is" in again.err
+    assert named.read_bytes() == (tmp_path / "folder" / "samples.png").read_bytes()
+    (tmp_path / "a.png").mkdir()
+    assert genkit("sample", run, "--manifold", "--side", "2", "--out", tmp_path / "a.png").code == 0, "a folder it is"
+    assert (tmp_path / "a.png" / "manifold.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["sample", "--interpolate", "--out", "walk.png"], "its animation comes with it; name a folder"),
+        (["sample", "--each", "--npz", "--out", "a.png"], "a folder of images and an archive of arrays comes with it"),
+        (["sample", "--out", "a.jpg"], "pictures are written as PNG"),
+        (["sample", "--out", "a.npz"], "pictures are written as PNG"),
+        (["embed", "--out", "plot.png"], "a plot, a table and a folder for TensorBoard; name a folder"),
+        (["evaluate", "--out", "figures.json"], "name a folder"),
+        (["export", "--out", "weights.safetensors"], "name a folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_files_name_for_several_files_is_refused(
+    genkit: Genkit, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command, *options = arguments
+    outcome = genkit(command, run_of(runs, "vae"), *options)
+    assert outcome.code == 2
+    assert says in outcome.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_each_image_are_called_by_what_it_is_of(genkit: Genkit, runs: Path, tmp_path: Path) -> None:
+    def names(*arguments: object) -> list[str]:
+        out = tmp_path / str(len(list(tmp_path.iterdir())))
+        result = genkit("sample", run_of(runs, "vae"), *arguments, "--each", "--out", out, "--json").json
+        return sorted(path.name for path in Path(result["files"]["each"]).iterdir())
+
+    assert names("--seeds", "7,3,3,123456") == [
+        "seed-00003-2.png",
+        "seed-00003.png",
+        "seed-00007.png",
+        "seed-123456.png",
+    ]
+    assert names("--reconstruct", "--images", "3,17", "--split", "val") == ["val-17.png", "val-3.png"]
+    (tmp_path / "a").mkdir()
+    for place in ("x y.png", "a/X_Y.png", "a/x y.bmp"):
+        Image.new("L", (28, 28), 99).save(tmp_path / place)
+    files = [each for name in ("x y.png", "a/x y.bmp") for each in ("--file", tmp_path / name)]
+    assert names("--reconstruct", *files) == ["x-y-2.png", "x-y.png"]
+    assert names("--interpolate", "--seeds", "0,1", "--steps", "2") == ["00000.png", "00001.png"]
+
+
+@pytest.fixture
+def scans(digits: Dataset, tmp_path: Path) -> Path:
+    """Three digits as files, and a file that is none."""
+    (tmp_path / "scans").mkdir()
+    for name, row in (("b", 3), ("a", 300), ("c", 17)):
+        Image.fromarray(digits.test.images()[row, 0].numpy()).save(tmp_path / "scans" / f"{name}.png")
+    (tmp_path / "scans" / "notes.txt").write_text("none")
+    return tmp_path / "scans"
+
+
+def test_files_are_named_one_by_one_by_folder_or_by_pattern(
+    genkit: Genkit, runs: Path, scans: Path, tmp_path: Path
+) -> None:
+    found = []
+    run = run_of(runs, "ae")
+    for place, named in enumerate(([scans], [scans / "*.png"], [scans / f"{name}.png" for name in "abc"])):
+        files = [each for name in named for each in ("--file", name)]
+        outcome = genkit("sample", run, "--reconstruct", *files, "--npz", "--out", tmp_path / str(place))
+        assert outcome.code == 0, outcome.err
+        found.append(codes_in(tmp_path / str(place) / "reconstruct.npz"))
+    assert len(found[0]) == 3
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+    none = genkit("sample", run, "--reconstruct", "--file", scans / "*.tif")
+    assert none.code == 2
+    assert "there is no such image" in none.err
+
+
+def test_a_pattern_that_the_shell_has_replaced_is_told(genkit: Genkit, runs: Path, scans: Path) -> None:
+    files = sorted(scans.glob("*.png"))
+    for before in ([], [run_of(runs, "vae")]):
+        outcome = genkit("sample", *before, "--reconstruct", "--file", *files)
+        assert outcome.code == 2
+        assert f"{files[1]} stands alone" in outcome.err
+        assert "--file '*.png'" in outcome.err
+        assert len(outcome.err.splitlines()) == 1
+
+
+def test_own_pictures_are_meant_all_and_of_a_run_its_test_images(
+    genkit: Genkit, runs: Path, scans: Path, tmp_path: Path
+) -> None:
+    def taken(*arguments: object) -> int:
+        return genkit("sample", run_of(runs, "ae"), "--reconstruct", *arguments, "--json").json["n"]
+
+    (scans / "notes.txt").unlink()
+    assert taken("--dataset", scans) == 3
+    assert taken("--dataset", scans, "--split", "test") == 1
+    assert taken("--images", "0-499") == 500
+    assert genkit("sample", run_of(runs, "ae"), "--reconstruct", "--images", "500").code == 2
+    assert taken("--images", "4999", "--split", "all") == 1
+    table = genkit("embed", run_of(runs, "ae"), "--dataset", scans, "--out", tmp_path / "out", "--json").json
+    assert table["n"] == 3
+    assert table["split"] == "all"
+
+
+def test_a_walk_between_pictures_shows_them(genkit: Genkit, runs: Path, scans: Path, tmp_path: Path) -> None:
+    """At the ends of its rows, as they are; what is animated and kept are the model's images alone."""
+    marked = Image.new("L", (28, 28), 0)
+    marked.paste(137, (0, 0, 28, 28))
+    marked.save(scans / "b.png")
+    files = ["--file", scans / "a.png", "--file", scans / "b.png", "--file", scans / "c.png"]
+    sheet, gif, archive = pictures(
+        genkit("sample", run_of(runs, "vae"), "--interpolate", *files, "--steps", "4", "--npz", "--out", tmp_path / "o")
+    )
+    columns = np.flatnonzero(((np.asarray(picture(sheet)) == 137).all(-1)).sum(0) > 80)
+    assert len(columns) == 2 * 84, "at the end of the first row, and at the beginning of the second"
+    assert columns[84] - columns[0] == 5 * (84 + 4)
+    assert len(codes_in(archive)) == 7
+    assert frames(gif) == 12
+
+
+# Pictures too large
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--interpolate", "--seeds", "0-4999", "--steps", "1000"], "fewer places to go through, or fewer --steps"),
+        (["--interpolate", "--seeds", "0-200", "--steps", "1000"], "million pixels, and at most 134 million are drawn"),
+        (["--seeds", "0-999999"], "1,000,000 images of 1×28×28 would take 3.1 GB, and at most 1.1 GB are used"),
+        (["--seeds", "0-4999", "--columns", "1", "--images", "3"], "--images goes with"),
+        (["--arithmetic", "@0-499999 - @1"], "fewer terms, or fewer exemplars"),
+        (["--traverse", "--dims", ",".join(["0,1"] * 1000), "--steps", "1000"], "fewer --dims or --steps"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_picture_that_would_be_too_large_is_refused_at_once(
+    genkit: Genkit, runs: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
+    from genkit.latent import sampling
+
+    monkeypatch.setattr(sampling, "in_chunks", lambda *_, **__: pytest.fail("was begun"))
+    outcome = genkit("sample", run_of(runs, "vae"), *arguments)
+    assert outcome.code == 2
+    assert says in outcome.err
+
+
 # Embedding and description
 
 
@@ -321,6 +485,16 @@ def test_embed(genkit: Genkit, runs: Path, name: str) -> None:
     assert 0 < result["knn_accuracy"] <= 1
     assert -1 <= result["silhouette"] <= 1
     assert (files["projector"] / "projector_config.pbtxt").exists()
+
+
+def test_copies_are_no_neighbours(genkit: Genkit, runs: Path, digits: Dataset, tmp_path: Path) -> None:
+    """Of four pictures, 20 times each, each one's neighbours were its own copies, and the score was 1."""
+    assert digits.train.labels is not None
+    some = digits.train.take(torch.arange(4) * 1000)
+    np.savez(tmp_path / "four.npz", images=some.images().repeat(20, 1, 1, 1), labels=some.labels.repeat(20))
+    outcome = genkit("embed", run_of(runs, "vae"), "--dataset", tmp_path / "four.npz", "--split", "train")
+    assert "no score: 2 points have no 10 neighbours each, of 2 points in 2-D" in outcome.out
+    assert "(and 38 copies of the same images, left out)" in outcome.out
 
 
 def test_a_native_embedding_is_the_code(genkit: Genkit, runs: Path, digits: Dataset) -> None:

@@ -309,3 +309,120 @@ def test_a_checkpoint_is_not_taken_for_a_run_to_resume(genkit: Genkit, run: Path
     refused = genkit("train", "--resume", RunDirectory(run).checkpoints[-1])
     assert refused.code == 2
     assert f"is a checkpoint; --resume {run} goes on" in refused.err
+
+
+def test_images_that_lie_elsewhere_now_are_known_again(
+    genkit: Genkit, command: list[object], run: Path, tmp_path: Path, digits: Dataset
+) -> None:
+    """By their content, whatever they are called; the new place is recorded, and the bits are the same."""
+    before, old = result_of(run), Path(str(command[3]))
+    new, other = tmp_path / "elsewhere.npy", tmp_path / "other.npy"
+    content = old.read_bytes()
+    try:
+        old.rename(new)
+        np.save(other, digits.train.images(slice(1, 301)).numpy())
+        for ask in (["train", "--resume", run], ["embed", run]):
+            gone = genkit(*ask)
+            assert gone.code == 1
+            assert str(old) in gone.err
+            assert "--dataset NEW" in gone.err
+        assert f"genkit train --resume {run} --dataset NEW" in genkit("train", "--resume", run).err
+        wrong = genkit("train", "--resume", run, "--dataset", other)
+        assert wrong.code == 1
+        assert f"the images of {other} aren't those that the run was trained on" in wrong.err
+        assert config.read(run).data.dataset == str(old)
+        assert genkit("train", "--resume", run, "--dataset", new).code == 0
+        assert result_of(run) == before
+        assert config.read(run).data.dataset == str(new)
+        assert config.read(run).sources["dataset"] == "resume"
+        assert genkit("train", "--resume", run, "--epochs", "3").code == 0, "the new place is kept"
+        assert genkit("embed", run).code == 0, "also for a checkpoint that says the old one"
+        other.replace(new)
+        assert "aren't those that the run was trained on" in genkit("train", "--resume", run, "--epochs", "4").err
+    finally:
+        old.write_bytes(content)
+
+
+def test_another_place_needs_a_checkpoint_that_knows_the_images(genkit: Genkit, run: Path, tmp_path: Path) -> None:
+    for path in (run / "checkpoints").iterdir():
+        remove_folder(path)
+    shutil.copy(config.read(run).data.dataset, tmp_path / "same.npy")
+    outcome = genkit("train", "--resume", run, "--dataset", tmp_path / "same.npy")
+    assert outcome.code == 2
+    assert "has no checkpoint yet" in outcome.err
+
+
+def test_other_settings_of_the_images_are_no_other_place(genkit: Genkit, run: Path) -> None:
+    outcome = genkit("train", "--resume", run, "--image-size", "14")
+    assert outcome.code == 2
+    assert "--image-size 14" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "says"),
+    [
+        ("options", "lr", 0.5, "lr 0.5 (trained with 0.004)"),
+        ("options", "batch_size", 50, "batch-size 50 (trained with 60)"),
+        ("options", "latent_dim", 2, "latent-dim 2 (trained with 3)"),
+        ("options", "epochs", 1, "epochs 1 (trained with 2)"),
+        ("run", "seed", 7, "seed 7 (trained with 0)"),
+    ],
+)
+def test_an_edited_config_is_told_and_nothing_is_lost(
+    genkit: Genkit, run: Path, part: str, name: str, value: float, says: str
+) -> None:
+    before = result_of(run)
+    settings = json.loads((run / "config.json").read_text())
+    edited = {**settings, part: {**settings[part], name: value}}
+    (run / "config.json").write_text(json.dumps(edited))
+    outcome = genkit("train", "--resume", run)
+    assert outcome.code == 1
+    assert f"config.json has been edited: {says}" in outcome.err
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["000004", "000008"]
+    (run / "config.json").write_text(json.dumps(settings))
+    assert genkit("train", "--resume", run).code == 0
+    assert result_of(run) == before
+
+
+@pytest.fixture(scope="module")
+def wavering(images: Path, tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    """A command whose validation goes up and down."""
+    out = tmp_path_factory.mktemp("wavering")
+    small = ["--hidden", "16", "--latent-dim", "3", "--batch-size", "60", "--device", "cpu", "--out", out]
+    return ["train", "vae", "--dataset", images, *small, "--lr", "0.1", "--schedule", "constant", "--epochs", "12"]
+
+
+def measured(run: Path) -> list[float]:
+    """The metric that picks the best checkpoint, of each epoch."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row["val/neg_elbo"] for row in rows if "val/neg_elbo" in row]
+
+
+def test_a_run_ends_where_it_gains_no_more(genkit: Genkit, wavering: list[object]) -> None:
+    whole = Path(genkit(*wavering, "--json").json["run"])
+    values = measured(whole)
+    assert len(values) == 12
+    patient = 2
+    ends = next(epoch for epoch in range(1, 13) if epoch - 1 - int(np.argmin(values[:epoch])) >= patient)
+    assert 2 < ends < 12, "or this would show nothing"
+
+    outcome = genkit(*wavering, "--patience", patient, "--json")
+    run = Path(outcome.json["run"])
+    assert measured(run) == values[:ends]
+    assert f"no better neg_elbo than at epoch {ends - patient}, for 2 epochs (--patience" in outcome.err
+    assert rundir.find(str(run)).checkpoints[0].name == f"{4 * (ends - patient):06}", "the best is what it comes to"
+    assert not outcome.json["stopped"]
+
+    # It has ended, and from an earlier checkpoint ends there again.
+    again = genkit("train", "--resume", run, "--json")
+    assert (again.json["steps"], again.json["metrics"]) == (4 * ends, outcome.json["metrics"])
+    assert "no better neg_elbo" in again.err
+    remove_folder(run / "checkpoints" / f"{4 * ends:06}")
+    assert genkit("train", "--resume", run, "--json").json["metrics"] == outcome.json["metrics"]
+    assert measured(run) == values[:ends]
+
+    # With more patience it comes to what it would have come to.
+    further = genkit("train", "--resume", run, "--patience", 12, "--json")
+    assert further.code == 0, further.err
+    assert measured(run) == values
+    assert result_of(run) == result_of(whole)

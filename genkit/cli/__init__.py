@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import logging
 import os
 import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from genkit import ending
 from genkit.cli.output import LogHandler, emit_error, take_streams
-from genkit.errors import GenkitError
+from genkit.errors import GenkitError, UsageError, in_one_line
 from genkit.version import __version__
+from genkit.wording import nearest, not_text
 
 #: Each is the object of its own name in the file of its own name, which is imported when the command is asked for.
 COMMANDS = (
     "data",
     "embed",
+    "encode",
     "evaluate",
     "explore",
     "export",
@@ -43,6 +46,12 @@ class Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         return getattr(import_module(f"genkit.cli.{name}"), name) if name in COMMANDS else None
 
+    def resolve_command(self, context: click.Context, arguments: list[str]) -> Any:
+        name = arguments[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            context.fail(f"no such command '{name}'{nearest(name, COMMANDS)}")
+        return super().resolve_command(context, arguments)
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="genkit")
@@ -53,6 +62,7 @@ def genkit_command() -> None:
     genkit train vae --dataset mnist     train a model
     genkit sample --interpolate          walk through the newest run's latent space
     genkit embed                         look at it in two dimensions
+    genkit encode --out codes.npz        its codes of images, for other programs
     genkit explore                       walk through it in a browser
     genkit evaluate                      measure the model
     genkit export --format onnx          take it elsewhere
@@ -77,12 +87,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     handler = LogHandler()
     logger.addHandler(handler)
     try:
+        require_text(arguments)
         code = genkit_command.main([each for each in arguments if each != "--debug"], "genkit", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         code = error.exit_code
     except click.ClickException as error:
-        message = error.format_message().replace("\n", " ")
+        message = error.format_message()
         where = f" (see {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
         code = emit_error(message + where, error.exit_code, as_json)
     except GenkitError as error:
@@ -96,7 +107,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             sys.exit(emit_error("out of memory; use a smaller --batch-size or --image-size", 1, as_json))
         reason = (str(error).strip() or "no message").splitlines()[0]
         message = f"a fault in {place_of(error)}, {type(error).__name__}: {reason}; --debug shows how it came about"
-        code = emit_error(message, 1, as_json)
+        code = emit_error(of_the_system(error) or message, 1, as_json)
         if debug:
             traceback.print_exc()
     finally:
@@ -126,6 +137,18 @@ def program() -> NoReturn:
     os._exit(code)
 
 
+def require_text(arguments: list[str]) -> None:
+    """Refuse what can't be kept in a run's files, which are text.
+
+    Raises:
+        UsageError: for an argument, or a variable of genkit's, with bytes that are none.
+    """
+    variables = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("GENKIT_")]
+    for each in [*arguments, *variables]:
+        if not_text(each):
+            raise UsageError(f"{each}: this has bytes that are no text in UTF-8; rename what is called so")
+
+
 def place_of(error: Exception) -> str:
     """The last line of a model from outside that ran, or else of this package: `my_model.py, line 12`."""
     from genkit import registry
@@ -136,6 +159,25 @@ def place_of(error: Exception) -> str:
     package = Path(__file__).parents[1]
     frames = [each for each in traceback.extract_tb(error.__traceback__) if Path(each.filename).is_relative_to(package)]
     return f"genkit/{Path(frames[-1].filename).relative_to(package)}, line {frames[-1].lineno}" if frames else "genkit"
+
+
+def of_the_system(error: Exception) -> str | None:
+    """What is no fault of the program's: a path that the system won't have, or the folder that one stood in."""
+    if "surrogates not allowed" in str(error):
+        return "the name of a file or folder has bytes that are no text in UTF-8; rename it"
+    if isinstance(error, ValueError) and "null" in str(error) and "embedded" in str(error):
+        return "a path has a NUL character in it, which no file's name can have"
+    from genkit import registry
+
+    if not isinstance(error, OSError) or registry.fault_of(error) is not None:
+        return None
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        return "the folder that this was started in is gone; change to one that is there"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{in_one_line(error)}; make room, or name another place"
+    return in_one_line(error) if error.filename is not None else None
 
 
 def is_out_of_memory(error: Exception) -> bool:

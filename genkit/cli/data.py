@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from genkit.cli.output import emit, json_option
+from genkit.wording import counted
 
 
 @click.group()
@@ -46,7 +47,7 @@ def verify(name_or_path: str, as_json: bool) -> int:
     from genkit import data as sources
 
     sources.require_known(name_or_path)
-    from genkit.data.findings import in_words  # with NumPy, for which nobody waits to be refused
+    from genkit.data.findings import in_words
 
     findings = sources.verify(name_or_path)
     lines = [
@@ -59,7 +60,7 @@ def verify(name_or_path: str, as_json: bool) -> int:
         *([f"left out    {in_words(findings.left_out)}"] if findings.left_out else []),
         *(f"sha256      {total}  {file}" for file, total in findings.sums.items()),
         *(f"fault       {problem}" for problem in findings.problems),
-        "all is well" if findings.ok else f"{len(findings.problems)} faults",
+        "all is well" if findings.ok else counted(len(findings.problems), "fault"),
     ]
     emit({**findings.model_dump(), "ok": findings.ok}, lines, as_json)
     return 0 if findings.ok else 1

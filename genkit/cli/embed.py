@@ -14,6 +14,7 @@ from genkit.cli.shared import (
     DEVICE_HELP,
     RUN_HELP,
     SPLIT_HELP,
+    checkpoint_option,
     load_run,
     loading,
     looked_up,
@@ -22,6 +23,7 @@ from genkit.cli.shared import (
 )
 from genkit.data.choice import CHOICES
 from genkit.errors import UsageError
+from genkit.wording import counted
 
 if TYPE_CHECKING:
     from genkit.data.dataset import Split
@@ -32,6 +34,7 @@ logger = logging.getLogger("genkit")
 
 @click.command(epilog=RUN_HELP)
 @click.argument("run", required=False)
+@checkpoint_option
 @click.option(
     "--method",
     type=click.Choice(["pca", "tsne", "umap"]),
@@ -79,9 +82,7 @@ def embed(
         from genkit.step import passes
 
     opened = load_run(sought, device)
-    split = opened.split_to_take(split, dataset)
-    images = opened.dataset(dataset)
-    everything = choice.taken(images, split)
+    images, everything, split = opened.chosen(dataset, split)
     rows = everything.take(everything.spread(limit))
     require_room(opened, rows)
     labels, classes = scatter.coloring(images, rows, color_by)
@@ -89,7 +90,7 @@ def embed(
     found = projection.project(features, method, seed)  # type: ignore[arg-type]  # click has checked the choice
     if found.method == "native":
         logger.info("these codes have two dimensions already and are shown as they are, whatever the --method")
-    separation = scores.separation(found.points, labels)
+    separation = scores.separation(found.points, labels, rows.fingerprinted().fingerprints)
     told = scatter.told_of_color(opened.model, rows, color_by)
     if told:
         logger.info("%s", told)
@@ -112,7 +113,7 @@ def embed(
             classes,
             files["png"],
             files["svg"],
-            title=f"{opened.name}: {len(rows):,} {choice.of_split(split)}images of {images.name}",
+            title=f"{opened.name}: {counted(len(rows), f'{choice.of_split(split)}image')} of {images.name}",
             subtitle="; ".join(filter(None, [in_words(separation), told])),
             axes=found.axes,
             thumbnails=rows if thumbnails else None,
@@ -146,7 +147,8 @@ def require_room(opened: Opened, rows: Split) -> None:
     if width * len(rows) > MOST_NUMBERS:
         raise UsageError(
             f"the features of {len(rows):,} images, {width:,} numbers each, would take "
-            f"{4 * width * len(rows) / 1e9:.1f} GB, and at most {4 * MOST_NUMBERS / 1e9:.1f} GB are used; give --limit {MOST_NUMBERS // width}"
+            f"{4 * width * len(rows) / 1e9:.1f} GB, and at most {4 * MOST_NUMBERS / 1e9:.1f} GB are used; "
+            f"give --limit {MOST_NUMBERS // width}"
         )
 
 
@@ -159,4 +161,5 @@ def in_words(scores: dict[str, Any]) -> str:
         parts.append(f"silhouette {scores['silhouette']:.3f}")
     if "note" in scores:
         parts.append(f"no score: {scores['note']}")
-    return f"{', '.join(parts)}, of {scores['n']:,} points in 2-D"
+    left_out = f" (and {scores['copies']:,} copies of the same images, left out)" if scores["copies"] else ""
+    return f"{', '.join(parts)}, of {scores['n']:,} points in 2-D{left_out}"

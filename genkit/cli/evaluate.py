@@ -14,6 +14,7 @@ from genkit.cli.output import emit, finite, json_option
 from genkit.cli.shared import (
     DEVICE_HELP,
     RUN_HELP,
+    checkpoint_option,
     load_run,
     loading,
     looked_up,
@@ -41,6 +42,7 @@ OF_TOPICS = {"k": "likelihood", "nll_images": "likelihood", "samples": "samples"
 
 @click.command(epilog=RUN_HELP)
 @click.argument("runs", nargs=-1, metavar="[RUN]…")
+@checkpoint_option
 @click.option("--only", metavar="TOPIC,…", help=f"Of {', '.join(topics.TOPICS)}.  [default: all that the model allows]")
 @click.option("--split", type=click.Choice(CHOICES), default="test", show_default=True, help="Images.")
 @click.option(

@@ -15,7 +15,7 @@ import click
 
 from genkit.cli.given import ModelCommand, Told, apply_settings, class_option, condition_option, set_option
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, checkpoint_option, load_run, loading, looked_up
 from genkit.ending import welcome
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ logger = logging.getLogger("genkit")
 
 @click.command(cls=ModelCommand, epilog=RUN_HELP)
 @click.argument("run", required=False)
+@checkpoint_option
 @click.option(
     "--method",
     type=click.Choice(["pca", "tsne"]),

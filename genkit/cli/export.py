@@ -8,7 +8,16 @@ from pathlib import Path
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up, require_folder, results
+from genkit.cli.shared import (
+    DEVICE_HELP,
+    RUN_HELP,
+    checkpoint_option,
+    load_run,
+    loading,
+    looked_up,
+    require_folder,
+    results,
+)
 from genkit.errors import UsageError
 
 logger = logging.getLogger("genkit")
@@ -16,6 +25,7 @@ logger = logging.getLogger("genkit")
 
 @click.command(epilog=RUN_HELP)
 @click.argument("run", required=False)
+@checkpoint_option
 @click.option(
     "--format",
     "kind",

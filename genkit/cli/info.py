@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import epochs, loading
-from genkit.errors import CheckpointError
+from genkit.cli.shared import checkpoint_option, in_words, loading, looked_up
+from genkit.errors import CheckpointError, GenkitError
+from genkit.wording import counted
 
 if TYPE_CHECKING:
     from genkit.keep.description import Description
@@ -17,20 +19,23 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", required=False)
+@checkpoint_option
 @json_option
 def info(run: str | None, as_json: bool) -> int:
     """Describe a run or a checkpoint, after checking every byte of it and of the run's other checkpoints.
 
-    RUN is a run's folder or number, a checkpoint's folder, or a folder of runs; left out, it is the newest run.
+    RUN is a run's folder or number, a checkpoint's folder, or a folder of runs; left out, it is the newest run. Of a
+    run, the checkpoint is described that other commands open: the best by validation, or the last of a GAN.
     """
     from genkit.contract import ImageShape
-    from genkit.keep import description, rundir
+    from genkit.keep import description
     from genkit.options import as_text
 
-    found = rundir.find(run)
+    found = looked_up(run)
     whole: dict[Path, Description] = {}
     damaged: dict[Path, CheckpointError] = {}
-    for path in found.checkpoints:
+    beside = found.run.checkpoints if found.run else []
+    for path in dict.fromkeys([*found.checkpoints, *beside]):
         try:
             whole[path] = description.examine(path)
         except CheckpointError as error:
@@ -47,6 +52,7 @@ def info(run: str | None, as_json: bool) -> int:
         "run": found.run.path if found.run else None,
         "checkpoint": opened,
         "checkpoints": [path.name for path in found.run.checkpoints] if found.run else [],
+        "which": found.run.called(opened) if found.run else [],
         "damaged": [path.name for path in damaged],
         **about.as_json(),
         "weights": weights,
@@ -55,15 +61,32 @@ def info(run: str | None, as_json: bool) -> int:
     lines = [
         f"run         {found.run.path if found.run else 'none (a checkpoint by itself)'}",
         f"checkpoint  {opened} (whole: every SHA-256 agrees)",
+        *([f"which       {which}"] if (which := in_words(found.run, opened, about)) else []),
         f"model       {about.model}{of}, {weights:,} weights",
         f"images      {ImageShape(**about.image.model_dump())}, from {about.data.in_words()}",
-        f"trained     {about.step:,} steps, {epochs(about.epoch)}, {about.seconds:.0f} s",
+        f"trained     {counted(about.step, 'step')}, {counted(about.epoch, 'epoch')}, {about.seconds:.0f} s",
         *(f"{name:11} {value:.6g}" for name, value in about.metrics.items()),
-        f"options     {as_text(about.options)}",
+        f"options     {as_text(said(about))}",
     ]
     lines += [f"damaged     {problem}" for problem in damaged.values()]
     emit(result, lines, as_json)
     return 1 if damaged else 0
+
+
+def said(about: Description) -> dict[str, Any]:
+    """A model's options without those that nobody can set and that its images haven't said, as far as that is known
+    without its import: how many classes, of a model that is told none."""
+    from genkit import registry
+    from genkit.cli import model_flags
+
+    flags = None
+    with suppress(GenkitError):
+        file = registry.meant(about.model).file
+        flags = None if file is None else model_flags.read(file, about.model)
+    if flags is None:
+        return about.options
+    known = {each.name for each in flags}
+    return {name: value for name, value in about.options.items() if name in known or value}
 
 
 def weights_of(checkpoint: Path) -> int:

@@ -18,8 +18,11 @@ from typing import Any
 import click
 
 from genkit.errors import GenkitError
+from genkit.wording import one_line
 
 SCHEMA_VERSION = 1
+#: Letters of an error at most.
+LONGEST = 1200
 
 _JSON: dict[str, Any] = {"is_flag": True, "help": "Print the result as one JSON object on stdout."}
 
@@ -73,13 +76,13 @@ def take_streams() -> None:
                 os.dup2(opened, number)
                 os.close(opened)
     codecs.register_error("genkit.printable", printable)
-    sys.stdout = stream(Results(1, "w", closefd=False), sys.stdout, "genkit.printable")
-    sys.stderr = stream(Remarks(2, "w", closefd=False), sys.stderr, "backslashreplace")
+    sys.stdout = stream(Results(1, "w", closefd=False), sys.stdout, "genkit.printable", os.isatty(1))
+    sys.stderr = stream(Remarks(2, "w", closefd=False), sys.stderr, "backslashreplace", by_line=True)
 
 
-def stream(raw: io.FileIO, before: Any, errors: str) -> io.TextIOWrapper:
+def stream(raw: io.FileIO, before: Any, errors: str, by_line: bool) -> io.TextIOWrapper:
     encoding = getattr(before, "encoding", None) or "utf-8"
-    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=raw.isatty())
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=by_line)
 
 
 def printable(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -127,6 +130,7 @@ def emit_error(message: str, code: int, as_json: bool) -> int:
     """
     if not message:
         return code
+    message = one_line(message, LONGEST)  # a person's own words are in it, and names of files
     with suppress(OSError):  # where stderr is a file on the full disk that is the error
         click.echo(f"genkit: {message}", err=True)
     if as_json:
@@ -139,7 +143,8 @@ class LogHandler(logging.Handler):
     """Log lines on stderr, above a progress bar that may be running."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = f"warning: {record.getMessage()}" if record.levelno >= logging.WARNING else record.getMessage()
+        said = one_line(record.getMessage())
+        message = f"warning: {said}" if record.levelno >= logging.WARNING else said
         if "tqdm" in sys.modules:
             from tqdm import tqdm
 

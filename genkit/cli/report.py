@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import DEVICE_HELP, RUN_HELP, load_run, loading, looked_up, results
+from genkit.cli.shared import DEVICE_HELP, RUN_HELP, checkpoint_option, load_run, loading, looked_up, results
 from genkit.errors import GenkitError, UsageError, in_one_line
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ SUFFIXES = (".html", ".htm")
 
 @click.command(epilog=RUN_HELP)
 @click.argument("runs", nargs=-1, metavar="[RUN]…")
+@checkpoint_option
 @click.option(
     "--method",
     type=click.Choice(["pca", "tsne", "umap"]),

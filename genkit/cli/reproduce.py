@@ -12,6 +12,7 @@ import click
 
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import DEVICE_HELP
+from genkit.wording import counted
 
 if TYPE_CHECKING:
     from genkit.data import Missing
@@ -183,7 +184,10 @@ def run_lines(name: str, plans: list[Plan], given: list[dict[str, Any]]) -> list
         if key not in shared
     ]
     counts = Counter(each.todo for each in plans)
-    return [f"{todo:9} {name}, {count} runs: {model}{flags}, of {'; '.join(swept)}" for todo, count in counts.items()]
+    return [
+        f"{todo:9} {name}, {counted(count, 'run')}: {model}{flags}, of {'; '.join(swept)}"
+        for todo, count in counts.items()
+    ]
 
 
 def result_lines(record: Record) -> list[str]:

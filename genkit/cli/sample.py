@@ -17,6 +17,7 @@ from genkit.cli.shared import (
     DEVICE_HELP,
     RUN_HELP,
     SPLIT_HELP,
+    checkpoint_option,
     images_in,
     load_run,
     loading,
@@ -28,6 +29,7 @@ from genkit.cli.shared import (
 )
 from genkit.data.choice import ALL, CHOICES
 from genkit.errors import UsageError
+from genkit.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,6 +91,7 @@ class Sample(ModelCommand):
 
 @click.command(cls=Sample, epilog=RUN_HELP)
 @click.argument("run", required=False)
+@checkpoint_option
 @click.option("--seeds", type=Numbers(), help="Seeds of the samples, or of the waypoints.  [default: 0-63; 0-4]")
 @click.option("--images", type=Numbers(), help="Images of the split, by position.  [default: 16, evenly spaced]")
 @click.option(
@@ -335,14 +338,15 @@ def make_traversal(opened: Opened, asked: dict[str, Any]) -> Picture:
     count = len([*(asked["seeds"] or ()), *(asked["images"] or ()), *asked["files"]])
     if count > 1:
         raise UsageError(f"--traverse sweeps one code at a time, and {count} are named; name one")
+    dims, steps = asked["dims"], asked["steps"] or 11
+    pictures.require_traversal(opened.generator, dims, steps)
     codes, names, own, _ = chosen_codes(opened, asked, range(1))
-    dims = asked["dims"]
     latent = opened.generator.options.latent_dim
     if dims and max(dims) >= latent:
-        raise UsageError(f"--dims: there are {latent} dimensions, 0 to {latent - 1}")
+        raise UsageError(f"--dims: a code has {counted(latent, 'dimension')}, 0 to {latent - 1}")
     condition, words, _ = asked["told"].one(own, "the sweep")
     title = f"{opened.name}, from {names[0]}{words}"
-    return pictures.traversal(opened.generator, codes[0], dims, asked["reach"], asked["steps"] or 11, title, condition)
+    return pictures.traversal(opened.generator, codes[0], dims, asked["reach"], steps, title, condition)
 
 
 def make_manifold(opened: Opened, asked: dict[str, Any]) -> Picture:
@@ -454,12 +458,8 @@ class Lazy:
 
     def __call__(self) -> tuple[Dataset, Split, str]:
         """The data, its split that is meant, and that one's name."""
-        from genkit.data import choice
-
         if self.loaded is None:
-            name = self.opened.split_to_take(self.wanted, self.other)
-            dataset = self.opened.dataset(self.other)
-            self.loaded = dataset, choice.taken(dataset, name), name
+            self.loaded = self.opened.chosen(self.other, self.wanted)
         return self.loaded
 
 

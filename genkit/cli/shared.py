@@ -15,23 +15,39 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from genkit.errors import GenkitError, UsageError
+from genkit.wording import counted
 
 if TYPE_CHECKING:
+    from genkit.keep.description import Description
     from genkit.keep.opened import Opened
-    from genkit.keep.rundir import Found
+    from genkit.keep.rundir import Found, RunDirectory
 
 logger = logging.getLogger("genkit")
 
 RUN_HELP = (
-    "RUN is a run's folder (its best checkpoint is used) or number, a checkpoint's folder, exported weights, or a "
-    "folder of runs; left out, it is the newest run in runs/, or in $GENKIT_OUT."
+    "RUN is a run's folder or number, a checkpoint's folder, exported weights, or a folder of runs; left out, it is "
+    "the newest run in runs/, or in $GENKIT_OUT. Of a run, the best checkpoint is used, of a GAN the last."
 )
 SPLIT_HELP = "Of the images.  [default: test; of your own images, which have no splits, all]"
 DEVICE_HELP = "auto (cuda, then mps, then cpu), cpu, cuda, cuda:1 or mps."
 
 
-def epochs(count: float) -> str:
-    return f"{count:g} epoch{'' if count == 1 else 's'}"
+#: Where `checkpoint_option` keeps what was asked for.
+CHECKPOINT = "genkit.checkpoint"
+
+
+def _remember(context: click.Context, _parameter: click.Parameter, which: str | None) -> None:
+    context.meta[CHECKPOINT] = which
+
+
+#: Of every command that opens a run by `looked_up`, which knows what was asked for.
+checkpoint_option = click.option(
+    "--checkpoint",
+    metavar="best|last|STEP",
+    callback=_remember,
+    expose_value=False,
+    help="Which of a run's checkpoints.  [default: the best by validation; of a GAN the last]",
+)
 
 
 @contextmanager
@@ -59,10 +75,13 @@ def typed(context: click.Context, option: str) -> bool:
 
 
 def results(opened: Opened, out: Path | None, kind: str) -> Path:
-    """The folder for results of one kind: `--out`, else in the run, else here. Made if it is missing."""
+    """The folder for results of one kind: `--out`, else in the run, else here. It is made with the first of them."""
     path = out or (opened.run.path / kind if opened.run else Path())
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        made = [each for each in (path, *path.parents) if not each.exists()]
+        path.mkdir(parents=True, exist_ok=True)  # whether it can be is seen before what takes long
+        for each in made:
+            each.rmdir()
     except OSError as error:
         raise GenkitError(f"can't write to {path}: {error.strerror}; name another folder with --out") from error
     return path
@@ -166,6 +185,8 @@ def images_in(files: Sequence[Path]) -> tuple[Path, ...]:
 def looked_up(run: str | None, dataset: str | None = None) -> Found:
     """What RUN stands for, once it is known that there are such images: all that is refused before torch is imported.
 
+    Of a run's checkpoints it is the one that --checkpoint names.
+
     Raises:
         CheckpointError: when there is no such run.
         UsageError: when there are no such images.
@@ -173,14 +194,22 @@ def looked_up(run: str | None, dataset: str | None = None) -> Found:
     from genkit import data
     from genkit.keep import rundir
 
-    found = rundir.find(run)
+    context = click.get_current_context(silent=True)
+    found = rundir.find(run, None if context is None else context.meta.get(CHECKPOINT))
     if dataset is not None:
         data.require_known(dataset)
     return found
 
 
+def in_words(run: RunDirectory | None, checkpoint: Path, about: Description) -> str:
+    """What a checkpoint is among the run's, and which weights are used: `the last, averaged weights`."""
+    names = [] if run is None else [" and ".join(f"the {name}" for name in run.called(checkpoint))]
+    weights = ["averaged weights"] if about.averages else []
+    return ", ".join(filter(None, names + weights))
+
+
 def load_run(found: Found, device: str) -> Opened:
-    """Check and open a run's best checkpoint, and bring its model to the device."""
+    """Check and open the checkpoint that is meant, and bring its model to the device."""
     with loading():
         from genkit import device as devices
         from genkit.keep.opened import Opened
@@ -188,12 +217,14 @@ def load_run(found: Found, device: str) -> Opened:
     where = devices.pick(device)
     opened = Opened.read(found, where)
     about = opened.description
+    which = in_words(found.run, opened.checkpoint.path, about)
     logger.info(
-        "using %s: %s on %s, %s, on %s",
+        "using %s%s: %s on %s, %s, on %s",
         opened.checkpoint.path,
+        f" ({which})" if which else "",
         about.model,
         about.data.in_words(),
-        epochs(about.epoch),
+        counted(about.epoch, "epoch"),
         devices.describe(where),
     )
     return opened

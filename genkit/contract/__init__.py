@@ -12,6 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from genkit.contract.fault import Fault
 from genkit.contract.options import (
     TRAINING_FIELDS,
     BatchSize,
@@ -57,6 +58,7 @@ __all__ = [
     "Condition",
     "Ema",
     "Epochs",
+    "Fault",
     "GenerativeModel",
     "GradClip",
     "ImageShape",

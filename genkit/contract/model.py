@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from genkit.contract.batch import Batch
 from genkit.contract.condition import Condition
+from genkit.contract.fault import Fault
 from genkit.contract.images import TrainingImages
 from genkit.contract.options import TRAINING_FIELDS, Options, SamplingOptions, TrainingOptions
 from genkit.contract.phase import Phase
@@ -35,6 +36,9 @@ class Model(nn.Module, ABC):
     #: The validation metric that picks the best checkpoint, lower is better: one that a phase logs, or one of
     #: `run.validation.SAMPLE_METRICS`.
     monitor: str = "loss"
+    #: Which checkpoint of a run is opened where nobody says: the best by `monitor`, or the last, of a model whose
+    #: monitor is a distance of samples, too noisy to tell a finished model from a lucky draw.
+    opens: ClassVar[Literal["best", "last"]] = "best"
     #: The axes of an image, in order, that the model is written for; others are refused before anything is built.
     axes: ClassVar[tuple[str, ...]] = ImageShape._fields
     #: Whether it is trained on two sets of images: `Batch.beside` then holds those of the second one (`--beside`).
@@ -53,14 +57,15 @@ class Model(nn.Module, ABC):
     def phases(self) -> Sequence[Phase]:
         """The training step, in order: one phase for an autoencoder; generator, then critic, for a GAN."""
 
-    def watch(self, history: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    def watch(self, history: Sequence[Mapping[str, float]]) -> Mapping[str, Fault | str]:
         """What has gone wrong in training, short of numbers that aren't finite.
 
         Args:
             history: the metrics of each validation so far, the newest last; at least one.
 
         Returns:
-            The field's name for each fault ("posterior collapse"), with what shows it and what usually helps.
+            The field's name for each fault ("posterior collapse"), with what shows it and what usually helps: the
+            options that aren't set already. A run tells of one that lasts, and of too few steps in place of options.
         """
         return {}
 

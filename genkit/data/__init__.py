@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 from pydantic import BaseModel, Field, field_validator
 
 from genkit.errors import DataError, UsageError
+from genkit.files import expanded
+from genkit.wording import nearest
 
 if TYPE_CHECKING:
     from genkit.data.dataset import Dataset
@@ -177,10 +179,38 @@ def located(options: DataOptions) -> DataOptions:
     """The same options with paths made absolute, so that they mean the same from any folder."""
 
     def absolute(name_or_path: str) -> str:
-        return name_or_path if name_or_path in SOURCES else str(Path(name_or_path).expanduser().resolve())
+        return name_or_path if name_or_path in SOURCES else str(expanded(name_or_path).resolve())
 
     beside = options.beside and absolute(options.beside)
     return options.model_copy(update={"dataset": absolute(options.dataset), "beside": beside})
+
+
+def lost(options: DataOptions) -> dict[str, str]:
+    """The paths of images that aren't there (any more), by the option that names them."""
+    named = {"dataset": options.dataset, "beside": options.beside}
+    return {
+        option: path
+        for option, path in named.items()
+        if path is not None and path not in SOURCES and not Path(path).expanduser().exists()
+    }
+
+
+def require_there(options: DataOptions, instead: str) -> None:
+    """Refuse to look for images where they lay once and don't any more.
+
+    Args:
+        instead: how to say where they are now, to which the options are added: "genkit train --resume RUN".
+
+    Raises:
+        DataError
+    """
+    gone = lost(options)
+    if gone:
+        flags = " ".join(f"--{option} NEW" for option in gone)
+        raise DataError(
+            f"{' and '.join(gone.values())}: the images that the run was trained on aren't there any more; where they "
+            f"lie elsewhere now, say so with {instead}{flags}"
+        )
 
 
 def require_known(name_or_path: str) -> None:
@@ -203,7 +233,9 @@ def fetch(name: str) -> list[Path]:
         DataError: when it can't be had, or files that lie there aren't what was published.
     """
     if name not in SOURCES:
-        raise UsageError(f"{name}: there is no such set to fetch; the sets are {', '.join(SOURCES)}")
+        raise UsageError(
+            f"{name}: there is no such set to fetch; the sets are {', '.join(SOURCES)}{nearest(name, SOURCES)}"
+        )
     return _module(name).fetch(name)
 
 
@@ -224,9 +256,10 @@ def _kind(name_or_path: str) -> str:
     """The module that reads it. A name goes before a path of the same spelling; `./mnist` is always the path."""
     if name_or_path in SOURCES:
         return SOURCES[name_or_path].module
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     if path.is_dir():
         return "folder"
     if path.is_file():
         return "array"
-    raise DataError(f"{name_or_path}: no such file or folder, and no such set; the sets are {', '.join(SOURCES)}")
+    hint = nearest(name_or_path, SOURCES)
+    raise DataError(f"{name_or_path}: no such file or folder, and no such set; the sets are {', '.join(SOURCES)}{hint}")

@@ -27,6 +27,7 @@ from genkit.data.findings import Findings
 from genkit.data.levels import Range, Whites, dark, depth_of, remark, require_floats, to_bytes, white_of
 from genkit.data.pixels import conform, loss_by_crop, wanted_shape
 from genkit.errors import DataError, in_one_line
+from genkit.files import expanded
 
 #: What the arrays of a .npz may be called. One that is alone is the images, whatever it is called.
 ROLES = {
@@ -69,7 +70,7 @@ def load(options: DataOptions) -> Dataset:
     Raises:
         DataError: when the file is damaged, or holds something else.
     """
-    path = Path(options.dataset).expanduser().resolve()
+    path = expanded(options.dataset).resolve()
     with _reading(path):
         status = path.stat()
         state = [status.st_size, status.st_mtime_ns]
@@ -77,9 +78,18 @@ def load(options: DataOptions) -> Dataset:
     return pack.open_or_write(pack.Key(options.dataset, source, state), lambda: _contents(path, options)).told()
 
 
+def has_own_splits(path: Path) -> bool:
+    """Whether the file says which of its images are for training, and which for testing.
+
+    Raises:
+        DataError: when it can't be read, or made sense of.
+    """
+    return _read_headers(path).splits != ("all",)
+
+
 def verify(name_or_path: str) -> Findings:
     """Read an array whole, check its values, count duplicates, and check packs of it."""
-    path = Path(name_or_path).expanduser().resolve()
+    path = expanded(name_or_path).resolve()
     findings = Findings(source=str(path), files=1)
     fingerprints = []
     try:
@@ -514,7 +524,11 @@ def _check_member(info: zipfile.ZipInfo, size: int) -> None:
 def _header(file: IO[bytes], path: Path, member: str | None, size: int) -> Stored:
     """Read the header of an array that takes `size` bytes with it. Raises ValueError when they don't agree."""
     # Later versions differ in allowing headers of up to 4 GB, which no plain array needs.
-    if np.lib.format.read_magic(file) != (1, 0):
+    try:
+        version = np.lib.format.read_magic(file)
+    except ValueError:
+        raise ValueError("it isn't an array in NumPy's format, whatever its name says") from None
+    if version != (1, 0):
         raise ValueError("not in version 1.0 of NumPy's format")
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
     offset = file.tell()

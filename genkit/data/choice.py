@@ -6,10 +6,12 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genkit.data import SOURCES
+from genkit.data import SOURCES, DataOptions
 from genkit.errors import DataError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from genkit.data.dataset import Dataset, Split
 
 ALL = "all"
@@ -22,15 +24,13 @@ log = logging.getLogger("genkit")
 def has_own_splits(name_or_path: str) -> bool:
     """Whether images come with splits that somebody has made on purpose, as published sets do.
 
-    A folder has some where it has folders for them; an array has none.
-
     Raises:
-        DataError: when a folder can't be read.
+        DataError: when they can't be read.
     """
-    from genkit.data import folder
+    from genkit.data import array, folder
 
     path = Path(name_or_path).expanduser()
-    return name_or_path in SOURCES or (path.is_dir() and folder.has_own_splits(path))
+    return name_or_path in SOURCES or (folder if path.is_dir() else array).has_own_splits(path)
 
 
 def split_to_take(wanted: str | None, other: str | None) -> str:
@@ -58,8 +58,7 @@ def of_split(split: str) -> str:
 
 
 def taken(dataset: Dataset, split: str) -> Split:
-    """The images of one split, or all of them, in their order; train, val and test one after the other where they lie
-    in different files.
+    """The images of one split, or all of them, in their order; those of different files one after the other.
 
     Raises:
         DataError: when there are none.
@@ -68,20 +67,51 @@ def taken(dataset: Dataset, split: str) -> Split:
 
     from genkit.data.dataset import Split
 
-    parts = [dataset.splits()[split]] if split != ALL else list(dataset.splits().values())
-    if not any(len(part) for part in parts):
-        raise DataError(f"{dataset.name} has no {split} images; choose another --split")
+    parts = meant(dataset, split)
+    if not any(len(part) for part in parts.values()):
+        raise DataError(f"{dataset.name} has no {of_split(split)}images; choose another --split")
     if len(parts) == 1:
-        return parts[0]
+        return parts[split]
+    splits = list(parts.values())
 
     def joined(name: str) -> torch.Tensor | None:
-        columns = [getattr(part, name) for part in parts]
+        columns = [getattr(part, name) for part in splits]
         return None if any(column is None for column in columns) else torch.cat(columns)
 
-    storages = list({id(part.storage): part.storage for part in parts}.values())
-    starts = {id(each): sum(map(len, storages[:number])) for number, each in enumerate(storages)}
-    rows = torch.cat([part.rows + starts[id(part.storage)] for part in parts])
+    storages, rows = together(splits)
     storage = storages[0] if len(storages) == 1 else torch.cat(storages)
-    file = parts[0].file if len(storages) == 1 else None
+    file = splits[0].file if len(storages) == 1 else None
     whole = Split(storage, rows, joined("labels"), joined("attributes"), joined("fingerprints"), file)
     return whole.take(rows.argsort())
+
+
+def origins(dataset: Dataset, split: str) -> tuple[Tensor, list[str]]:
+    """Of each image that is `taken`, its row in the file in which it lies, int64 (N,), and the name of its split."""
+    import torch
+
+    parts = meant(dataset, split)
+    order = together(list(parts.values()))[1].argsort()
+    names = [name for name, part in parts.items() for _ in range(len(part))]
+    return torch.cat([part.rows for part in parts.values()])[order], [names[place] for place in order.tolist()]
+
+
+def meant(dataset: Dataset, split: str) -> dict[str, Split]:
+    """The splits that are meant, by their names."""
+    return dataset.splits() if split == ALL else {split: dataset.splits()[split]}
+
+
+def together(splits: list[Split]) -> tuple[list[Tensor], Tensor]:
+    """The storages of some splits, each once, and the rows of all of them in these, one after the other."""
+    import torch
+
+    storages = list({id(part.storage): part.storage for part in splits}.values())
+    starts = {id(each): sum(map(len, storages[:number])) for number, each in enumerate(storages)}
+    return storages, torch.cat([part.rows + starts[id(part.storage)] for part in splits])
+
+
+def files_of(options: DataOptions) -> list[str]:
+    """The files of a folder's images, by rows and by their paths from the folder; none of any other source."""
+    from genkit.data import folder
+
+    path = Path(options.dataset).expanduser()
+    return folder.files_of(options) if options.dataset not in SOURCES and path.is_dir() else []

@@ -11,9 +11,9 @@ import io
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
@@ -65,7 +65,7 @@ class Header(NamedTuple):
     height: int
     mode: str  # Pillow's
     grey: bool  # stored without colour
-    pages: int = 1  # of a TIFF, counted to MAX_PAGES
+    pages: int = 1  # of a TIFF
     animated: bool = False  # has further frames
 
 
@@ -81,8 +81,8 @@ def read_header(source: Path | bytes) -> Header:
         width, height = image.size
         if _orientation(image) in (5, 6, 7, 8):
             width, height = height, width
-        mode, grey, animated = image.mode, _is_grey(image), _is_animated(image)
-        return Header(width, height, mode, grey, _pages(image), animated)
+        pages = _pages(file) if image.format == "TIFF" else 1
+        return Header(width, height, image.mode, _is_grey(image), pages, _is_animated(image))
 
 
 def decode(
@@ -230,15 +230,34 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _pages(image: Image.Image) -> int:
-    """How many pages a TIFF has, counted to MAX_PAGES: each has to be looked for. Moves on from the first."""
-    pages = 1
-    if image.format == "TIFF":
-        with suppress(Exception):  # the end, or a page that can't be found; the first one is what is read
-            while pages < MAX_PAGES:
-                image.seek(pages)
-                pages += 1
-    return pages
+def _pages(file: BinaryIO) -> int:
+    """How many pages a TIFF has, counted to MAX_PAGES; a page's own smaller copies and masks are none.
+
+    Only the chain of directories is walked (TIFF 6.0, section 2): Pillow would read each one's tags, of which a small
+    file may claim millions.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    end: Literal["little", "big"] = "little" if file.read(2) == b"II" else "big"
+    large = int.from_bytes(file.read(2), end) == 43  # BigTIFF, whose numbers take eight bytes
+    count_bytes, entry_bytes, place_bytes = (8, 20, 8) if large else (2, 12, 4)
+    seen: set[int] = set()
+    pages = 0
+    link = 8 if large else 4  # where the place of the next directory stands
+    while link < size and len(seen) < MAX_PAGES:
+        file.seek(link)
+        place = int.from_bytes(file.read(place_bytes), end)
+        if place in seen or not 0 < place < size:
+            break
+        seen.add(place)
+        file.seek(place)
+        entries = int.from_bytes(file.read(count_bytes), end)
+        first = file.read(entry_bytes)
+        # NewSubfileType stands before all other tags; its bits 0 and 2 say "smaller copy" and "mask".
+        kind = int.from_bytes(first[-place_bytes:][:4], end) if int.from_bytes(first[:2], end) == 254 else 0
+        pages += not kind & 0b101
+        link = place + count_bytes + entries * entry_bytes
+    return max(1, pages)
 
 
 def _is_animated(image: Image.Image) -> bool:

@@ -34,6 +34,8 @@ from genkit.data.levels import Range, Whites, dark, remark, require_floats, whit
 from genkit.data.listing import Listing, scan
 from genkit.data.pixels import loss_by_crop, wanted_shape
 from genkit.errors import DataError
+from genkit.files import expanded
+from genkit.wording import counted
 
 #: Files that a thread takes at once.
 FILES_AT_ONCE = 16
@@ -116,7 +118,7 @@ def verify(name_or_path: str) -> Findings:
     A picture that decodes but whose bytes aren't those that were packed, although its size and time are, has rotted: no
     program that writes a file leaves its time as it was.
     """
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     if (path / pack.MANIFEST).is_file():
         return pack.verify(path)
     listing = scan(path)
@@ -349,7 +351,7 @@ def _refuse_if_too_many(root: Path, skipped: dict[str, str], allowed: int, all_k
     if len(skipped) > allowed:
         number = f"--skip-bad {len(skipped)}" if all_known else f"--skip-bad {len(skipped)} or more"
         file, problem = next(iter(skipped.items()))
-        others = f" (and {len(skipped) - 1:,} other files are bad)" if len(skipped) > 1 else ""
+        others = f" (and {counted(len(skipped) - 1, 'other bad file')})" if len(skipped) > 1 else ""
         raise DataError(
             f"{root / file} {problem}{others}; mend or remove it, or leave bad files out with {number} "
             f"(`genkit data verify {root}` names them all)"

@@ -197,7 +197,11 @@ def _download(name: str, file: str) -> Path:
         return payload if keep_archive else content
 
     store.download(
-        [f"{mirror}{file}.gz" for mirror in published.mirrors], target, limit=_size(file) + 4096, accept=accept
+        [f"{mirror}{file}.gz" for mirror in published.mirrors],
+        target,
+        limit=_size(file) + 4096,
+        accept=accept,
+        instead="--dataset mnist5k, 5,000 of these digits," if name == "mnist" else "",
     )
     return target
 

@@ -389,6 +389,9 @@ class _Reading:
             self.notes.append(f"all images are in one class, {shown(classes)}; folders in it aren't taken for classes")
         if loose or len(classes) < 2:
             return {}, []
+        deeper = sorted({path[1] for path in self.paths.values() if len(path) > 1})
+        if deeper:
+            self.notes.append(f"folders in the classes tell nothing apart ({shown(deeper)})")
         masks = [name for name in classes if _Name.of(name).masks]
         if masks:
             self.warnings.append(f"{shown(masks)} are taken for classes; if they are masks, move them out")
@@ -437,9 +440,12 @@ class _Reading:
         several = sum(len(each) > 1 for each in places.values())
         if several:
             self.warnings.append(f"{several:,} images stand in more than one class, through links; each counts in all")
-        outside = [real for real in targets.values() if not Path(real).is_relative_to(self.root)]
+        inside = f"{self.root}/"
+        outside = Counter(real.rpartition("/")[0] for real in targets.values() if not real.startswith(inside))
         if outside:
-            self.notes.append(f"{len(outside):,} images lie elsewhere, in {os.path.commonpath(outside)}, through links")
+            common = os.path.commonpath([folder or "/" for folder in outside])
+            where = [common] if common != "/" else sorted(outside)
+            self.notes.append(f"{outside.total():,} images lie elsewhere, in {shown(where)}, through links")
 
     # -- what is said of it --------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from genkit.data import tables
@@ -176,7 +176,7 @@ class _Walk:
             self.folders.append(way.relative[:-1])
         for file in content.files:
             relative = way.relative + file.name
-            if not _is_table(relative) and PurePosixPath(file.name).suffix.lower() not in EXTENSIONS:
+            if not _is_table(relative) and _ending(file.name) not in EXTENSIONS:
                 continue
             self._require_fit_to_show(relative)
             self.found[relative] = file.status
@@ -227,7 +227,7 @@ class _Walk:
         elif entry.is_dir(follow_symlinks=False):
             content.folders.append(_Subfolder(name, f"{way.real.rstrip('/')}/{name}", False))
             return
-        ending = PurePosixPath(name).suffix.lower()
+        ending = _ending(name)
         # A table may be one in the one place and not in the other: `_enter` decides.
         if ending not in EXTENSIONS and name not in (*tables.ATTRIBUTES, tables.PARTITION, *LABELS):
             kind = _kind(name, ending)
@@ -242,9 +242,7 @@ class _Walk:
             self._kinds["pipes, sockets or devices"] += 1
 
     def _count_hidden(self, entry: os.DirEntry[str]) -> None:
-        if PurePosixPath(entry.name.lstrip(".")).suffix.lower() in EXTENSIONS and not entry.is_dir(
-            follow_symlinks=False
-        ):
+        if _ending(entry.name.lstrip(".")) in EXTENSIONS and not entry.is_dir(follow_symlinks=False):
             self._kinds["hidden images"] += 1
         elif entry.is_dir(follow_symlinks=False):
             images = _images_below(entry.path)
@@ -255,6 +253,10 @@ class _Walk:
         path = f"{self.root}/{relative}"
         if not path.isprintable() and any(unicodedata.category(each) in ("Cc", "Cs") for each in path):
             raise DataError(f"{path!a}: a name with a control character, or not in UTF-8; rename it")
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122  # a million names
 
 
 def _kind(name: str, ending: str) -> str | None:
@@ -270,7 +272,7 @@ def _images_below(folder: str) -> int:
     """How many images a folder that isn't read holds, by their names."""
     images = seen = 0
     for _, folders, names in os.walk(folder):
-        images += sum(PurePosixPath(name).suffix.lower() in EXTENSIONS for name in names)
+        images += sum(_ending(name) in EXTENSIONS for name in names)
         seen += len(folders) + len(names)
         if seen > MOST_COUNTED:
             break

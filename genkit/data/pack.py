@@ -43,6 +43,7 @@ from genkit.data.pixels import conform
 from genkit.data.splits import divide, name_copies
 from genkit.errors import DataError
 from genkit.files import scratch_folder, sha256_of
+from genkit.wording import counted
 
 MANIFEST = "pack.json"
 SOURCES = "sources.json"
@@ -268,7 +269,7 @@ def _write(folder: Path, key: Key, contents: Contents) -> None:
             shutil.rmtree(folder)
         temporary.rename(folder)
     size = sum(file.stat().st_size for file in folder.iterdir())
-    log.info("%s: packed %s images into %s (%.1f MB)", key.name, f"{manifest.count:,}", folder, size / 1e6)
+    log.info("%s: packed %s into %s (%.1f MB)", key.name, counted(manifest.count, "image"), folder, size / 1e6)
 
 
 def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:

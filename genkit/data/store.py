@@ -18,6 +18,7 @@ import platformdirs
 from genkit.data import Missing
 from genkit.ending import unfinished
 from genkit.errors import DataError
+from genkit.files import expanded
 
 #: Seconds without a byte after which a mirror is given up.
 TIMEOUT = 30
@@ -33,7 +34,7 @@ log = logging.getLogger("genkit")
 def roots() -> list[Path]:
     """The folders that data is looked for in, in order: GENKIT_DATA if it is set, then the user's cache directory."""
     chosen = os.environ.get("GENKIT_DATA")
-    folders = [Path(chosen).expanduser()] if chosen else []
+    folders = [expanded(chosen)] if chosen else []
     return [*folders, Path(platformdirs.user_cache_dir("genkit"))]
 
 
@@ -151,7 +152,13 @@ def missing(name: str, what: str) -> Missing:
 
 
 def download(
-    urls: Sequence[str], target: Path, *, limit: int, accept: Callable[[bytes], bytes], alternatives: str = ""
+    urls: Sequence[str],
+    target: Path,
+    *,
+    limit: int,
+    accept: Callable[[bytes], bytes],
+    alternatives: str = "",
+    instead: str = "",
 ) -> None:
     """Fetch a file from the first mirror that serves the right bytes, and keep it read-only.
 
@@ -161,6 +168,7 @@ def download(
         limit: bytes; a mirror that sends more is given up at once.
         accept: turns the bytes that came into those to keep; raises ValueError when they aren't the published ones.
         alternatives: what else may be put there by hand, for the message.
+        instead: a set that needs no network, for the message.
 
     Raises:
         DataError: when the network is forbidden (GENKIT_OFFLINE), or no mirror gave the file. Nothing is left behind.
@@ -168,6 +176,7 @@ def download(
     import pooch  # which takes an HTTP library along
 
     by_hand = f"put {urls[0]} into {target.parent}{alternatives}"
+    by_hand += f"; {instead} comes without a network" if instead else ""
     if offline():
         raise DataError(f"{target.name} is missing and GENKIT_OFFLINE is set; unset it, or {by_hand}")
     failures = []

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from genkit.errors import DataError
+from genkit.wording import counted
 
 #: The first that lies in a folder is read.
 ATTRIBUTES = ("attributes.csv", "list_attr_celeba.txt", "list_attr_celeba.csv")
@@ -213,7 +214,8 @@ def _match(path: Path, lines: list[Line], files: Sequence[str], width: int, faul
     missing = [file for file, row in zip(files, rows, strict=True) if row is None]
     if missing:
         faults.append(
-            f"{path}: {len(missing):,} of {len(files):,} images have no line, for example {missing[0]}; add them"
+            f"{path}: no line for {len(missing):,} of {counted(len(files), 'image')}, for example {missing[0]}; "
+            "add them"
         )
     unknown = by_name.keys() - set(files) - set(bare)
     if unknown:

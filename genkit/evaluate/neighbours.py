@@ -11,6 +11,7 @@ from torch import Tensor
 
 from genkit.errors import DataError
 from genkit.evaluate.estimate import compared
+from genkit.wording import counted
 
 #: Numbers held in memory at once: 128 MiB of float64.
 BLOCK = 1 << 24
@@ -41,7 +42,9 @@ def nearest(queries: Tensor, points: Tensor, k: int = 1, itself: bool = False) -
     """
     queries, points = compared(queries, points, fewest=1)
     if len(points) - itself < k:
-        raise DataError(f"{len(points)} images have no {k} neighbours each; use a larger split or more samples")
+        raise DataError(
+            f"of {counted(len(points), 'image')} none has {counted(k, 'neighbour')}; use a larger split or more samples"
+        )
     indices, distances = [], []
     for positions, squared in squared_distances(queries, points, at_once=k * points.shape[1]):
         if itself:

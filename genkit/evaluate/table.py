@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from genkit.evaluate.figure import Figure, Found, LeftOut, Name
 from genkit.evaluate.subject import Subject
+from genkit.wording import counted
 
 #: What stands for a word of a figure's name.
 WORDS = {
@@ -115,9 +116,9 @@ def heading(evaluation: Evaluation, head: str, several: bool) -> str:
     subject, about = evaluation.subject, evaluation.about
     name = f"{head}: " if several and head != subject.opened.name else ""
     conditions = subject.conditions
-    trained = f"{subject.kind}, {about['epochs']:g} epoch{'' if about['epochs'] == 1 else 's'}"
+    trained = f"{subject.kind}, {counted(about['epochs'], 'epoch')}"
     return (
-        f"{name}{subject.opened.name} ({trained}): {len(subject.images):,} {conditions['split']} images of "
+        f"{name}{subject.opened.name} ({trained}): {counted(len(subject.images), f'{subject.split} image')} of "
         f"{conditions['dataset']}, {conditions['resolution']}"
     )
 

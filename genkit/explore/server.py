@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("genkit")
 
 HOST = "127.0.0.1"
+#: Bytes of a request's first line, and of all that comes before its body. Whoever sends them need not know the token.
+LINE, HEAD = 8 << 10, 32 << 10
 #: Bytes of a body, of an image file, and of a piece in which a body is read.
 BODY, FILE, PIECE = 64 << 10, 16 << 20, 1 << 16
 #: The largest number in a code or a place.
@@ -514,26 +516,37 @@ def read_body(environ: WSGIEnvironment, question: Question) -> bytes:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+class TooLongError(Exception):
+    """More comes than may be read."""
+
+
 class Deadline(io.RawIOBase):
     """A socket to read from that gives up at a given time, however often a few bytes arrive before.
 
     Attributes:
         passed: whether it has given up.
+        left: bytes that may still be read; None is without a bound.
     """
 
     def __init__(self, connection: socket.socket, patience: float):
         self.connection, self.until, self.passed = connection, time.monotonic() + patience, False
+        self.left: int | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self.left == 0:
+            raise TooLongError
         try:
             left = self.until - time.monotonic()
             if left <= 0:  # whoever sends without a pause would never be waited for
                 raise TimeoutError
             self.connection.settimeout(left)
-            return self.connection.recv_into(buffer)
+            count = self.connection.recv_into(buffer, 0 if self.left is None else min(len(buffer), self.left))
+            if self.left is not None:
+                self.left -= count
+            return count
         except TimeoutError:
             self.passed = True
             raise
@@ -561,13 +574,21 @@ class Handler(WSGIRequestHandler):
         return "genkit"
 
     def handle_one_request(self) -> None:
-        super().handle_one_request()
+        self.deadline.left, self.raw_requestline = LINE, b""
+        try:
+            super().handle_one_request()
+        except TooLongError:
+            self.close_connection = True
+            self.send_error(431 if self.raw_requestline else 414)
         if self.deadline.passed and not self.answered:
             self.send_error(408)
 
     def parse_request(self) -> bool:
+        assert self.deadline.left is not None
+        self.deadline.left += HEAD - LINE
         if not super().parse_request():
             return False
+        self.deadline.left = None  # a body has a bound of its own
         if self.request_version == "HTTP/0.9" or self.headers.defects:
             return self.refuse(400)
         if any(len(self.headers.get_all(name, [])) > 1 for name in SINGLE):

@@ -19,6 +19,8 @@ from genkit.registry import Provider
 
 NAME = "config.json"
 MAX_SIZE = 1 << 20
+#: The options that say where images lie.
+PLACES = ("dataset", "beside")
 
 
 def _interval(value: object) -> str:
@@ -68,6 +70,23 @@ class RunOptions(BaseModel):
     log_every: Annotated[int, Field(ge=1, description="Steps from one logged training loss to the next.")] = 50
     picture_every: Annotated[int, Field(ge=1, description="Epochs from one drawn picture to the next.")] = 1
     checkpoint_every: Interval = "1"
+    keep_every: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Keep the checkpoint of every N-th epoch for good, besides the newest and the best.",
+            json_schema_extra={"none": "only the newest two and the best"},
+        ),
+    ] = None
+    patience: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="End the run when the metric that picks its best checkpoint hasn't become better on val for so "
+            "many epochs. The learning rate is planned for all --epochs; --schedule constant holds it.",
+            json_schema_extra={"none": "all epochs"},
+        ),
+    ] = None
 
     @property
     def checkpoint_epochs(self) -> int | None:
@@ -161,7 +180,8 @@ def continued(config: Config, given: Mapping[str, Any], run: Path) -> Config:
     Args:
         config: the run's own.
         given: options that somebody gave together with --resume. They may repeat what the run has; only `epochs` may be
-            more than it was.
+            more than it was, and `patience` another, and the images may lie elsewhere: whether they are the same is
+            seen when they are loaded.
 
     Raises:
         UsageError: with each option that disagrees.
@@ -179,13 +199,23 @@ def continued(config: Config, given: Mapping[str, Any], run: Path) -> Config:
     differences = [
         f"--{name.replace('_', '-')} {options.as_text(theirs[name])} (the run has {options.as_text(ours[name])})"
         for name in ours
-        if theirs[name] != ours[name] and not (name == "epochs" and theirs[name] > ours[name])
+        if theirs[name] != ours[name]
+        and name != "patience"
+        and not (name == "epochs" and theirs[name] > ours[name])
+        and not (name in PLACES and theirs[name] is not None and ours[name] is not None)
     ]
     if differences:
         raise UsageError(
-            f"{run} can't go on with {', '.join(differences)}: only --epochs may be raised; "
+            f"{run} can't go on with {', '.join(differences)}: only --epochs may be raised, --patience changed, and "
+            f"--dataset may name another place of the same images; "
             f"for a new run with its weights, give --init-from {run}"
         )
-    if theirs["epochs"] == ours["epochs"]:
+    changed = [name for name in ("epochs", "patience", *PLACES) if theirs[name] != ours[name]]
+    if not changed:
         return config
-    return config._replace(options=wanted.options, sources={**config.sources, "epochs": "resume"})
+    return config._replace(
+        options=wanted.options,
+        data=config.data.model_copy(update={name: theirs[name] for name in PLACES}),
+        run=config.run.model_copy(update={"patience": wanted.run.patience}),
+        sources={**config.sources, **dict.fromkeys(changed, "resume")},
+    )

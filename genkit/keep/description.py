@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from safetensors import SafetensorError, deserialize
@@ -55,6 +55,9 @@ class Description(BaseModel):
         step, epoch: training steps taken, and passes over the training images.
         seconds: spent in training so far.
         monitor: the metric by which the run's checkpoints are compared, without its `val/`.
+        opens: which of them is opened where nobody says: the best by that metric, or the last.
+        lowest: value of that metric in the run so far; None before the first, and where an earlier version wrote it.
+        stale: epochs since that was measured.
         metrics: measured on the validation images at this step; empty for a checkpoint between two validations.
         data: the images that it was trained on, a path being absolute.
         data_digest: `Dataset.digest` of them; `data_sum` in the file.
@@ -65,6 +68,7 @@ class Description(BaseModel):
         processes: that trained together; the state of each one's random generators is kept.
         exported: that this is an exported one, which can be used but not trained on.
         weights: how many numbers training moves; None where a version wrote it that didn't count them.
+        seed: of the run; None where a version wrote it that didn't record it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
@@ -78,6 +82,9 @@ class Description(BaseModel):
     epoch: Annotated[float, Field(ge=0)] = 0
     seconds: Annotated[float, Field(ge=0)] = 0
     monitor: str = "loss"
+    opens: Literal["best", "last"] = "best"
+    lowest: float | None = None
+    stale: Annotated[int, Field(ge=0)] = 0
     metrics: dict[str, float] = Field(default_factory=dict)
     data: DataOptions = Field(default_factory=DataOptions)
     data_digest: str = Field(default="", alias="data_sum")
@@ -88,11 +95,17 @@ class Description(BaseModel):
     processes: Annotated[int, Field(ge=1)] = 1
     exported: bool = False
     weights: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
 
     @property
     def weights_file(self) -> str:
         """The file of the weights to use: the averaged ones, where an average is kept."""
-        return AVERAGED if self.options.get("ema") and not self.exported else MODEL
+        return AVERAGED if self.averages and not self.exported else MODEL
+
+    @property
+    def averages(self) -> bool:
+        """Whether the weights to use are averaged over steps."""
+        return bool(self.options.get("ema"))
 
     def is_of(self, digest: str | None) -> bool | None:
         """Whether it was trained on the images with this `Dataset.digest`; None where either isn't known."""

@@ -10,11 +10,11 @@ import torch
 from genkit import data
 from genkit.contract import GenerativeModel, Model, ability
 from genkit.data import DataOptions, choice
-from genkit.data.dataset import Dataset
+from genkit.data.dataset import Dataset, Split
 from genkit.data.pixels import Form
-from genkit.errors import UsageError
+from genkit.errors import DataError, GenkitError, UsageError
 from genkit.files import sha256_of
-from genkit.keep import rundir
+from genkit.keep import config, rundir
 from genkit.keep.checkpoint import Checkpoint
 from genkit.keep.description import MANIFEST, Description
 from genkit.keep.rundir import Found, RunDirectory
@@ -37,13 +37,16 @@ class Opened:
     digest: str
 
     @classmethod
-    def find(cls, run: str | None, device: torch.device) -> Opened:
+    def find(cls, run: str | None, device: torch.device, which: str | None = None) -> Opened:
         """Open what a RUN argument means (`rundir.find`), and bring its model to the device.
+
+        Args:
+            which: of a run's checkpoints: `best`, `last`, or a step; by default the one that its model opens with.
 
         Raises:
             CheckpointError: when there is no such thing, or none of its checkpoints is whole.
         """
-        return cls.read(rundir.find(run), device)
+        return cls.read(rundir.find(run, which), device)
 
     @classmethod
     def read(cls, found: Found, device: torch.device) -> Opened:
@@ -104,18 +107,32 @@ class Opened:
 
         Raises:
             UsageError: when there is no such other set, or their shape isn't the model's.
+            DataError: when they aren't there (any more), or aren't those of the run.
         """
         if other is not None:
             data.require_known(other)
-        images = data.load(self.data_options(other))
+        options = self.data_options(other)
+        if other is None:
+            data.require_there(options.model_copy(update={"beside": None}), "")
+        images = data.load(options)
         self.require_shape(images)
+        if other is None and options != self.description.data and self.description.is_of(images.digest()) is False:
+            raise DataError(
+                f"{options.dataset}: these aren't the images that {self.name} was trained on, which were in "
+                f"{self.description.data.dataset}; name another place with --dataset"
+            )
         return images
 
-    def split_to_take(self, wanted: str | None, other: str | None) -> str:
-        """The split of these images that a person means who has named this one, or none (`choice.split_to_take`)."""
-        if other is not None and data.located(DataOptions(dataset=other)).dataset == self.data_options().dataset:
-            other = None
-        return choice.split_to_take(wanted, other)
+    def chosen(self, other: str | None, split: str | None) -> tuple[Dataset, Split, str]:
+        """The images of `dataset`, those of the split that a person means who has named this one or none, and its name.
+
+        Raises:
+            UsageError, DataError: as `dataset`, and when the split is empty.
+        """
+        images = self.dataset(other)
+        own = other is None or self.description.is_of(images.digest())
+        name = choice.split_to_take(split, None if own else other)
+        return images, choice.taken(images, name), name
 
     def require_shape(self, images: Dataset) -> None:
         """Refuse images of another shape than the model's, or without the classes or attributes that it is told.
@@ -140,8 +157,20 @@ class Opened:
         """What `dataset` loads."""
         options = self.description.data
         if other is None:
-            return options
+            return self.moved() or options
         size = self.model.image
         square = size.height if size.height == size.width else None
         changes = {"dataset": other, "image_size": square, "channels": size.channels, "labels_per_class": None}
         return options.model_copy(update=changes)
+
+    def moved(self) -> DataOptions | None:
+        """Where the run's images lie now, as it has been told on resuming; None where nothing needs to be asked."""
+        recorded = self.description.data
+        if self.run is None or not data.lost(recorded.model_copy(update={"beside": None})):
+            return None
+        try:
+            now = config.read(self.run.path).data
+        except GenkitError:
+            return None
+        places = dict.fromkeys(config.PLACES, "")
+        return now if now.model_copy(update=places) == recorded.model_copy(update=places) else None

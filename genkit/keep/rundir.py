@@ -23,11 +23,11 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from genkit.errors import CheckpointError, GenkitError, NoSuchRunError
+from genkit.errors import CheckpointError, GenkitError, NoSuchRunError, UsageError
 from genkit.files import write_folder
 from genkit.keep import description
 
@@ -40,6 +40,8 @@ logger = logging.getLogger("genkit")
 
 RUN_NAME = re.compile(r"(\d{5,})-.+")
 STEP = re.compile(r"\d{6,12}")
+#: What a checkpoint of a run can be called besides its step.
+BEST, LAST = "best", "last"
 #: Of the files that commands write; those of one stem belong together.
 FILE_SUFFIXES = (".png", ".gif", ".npz", ".svg", ".csv", ".html", ".json")
 
@@ -156,6 +158,48 @@ class RunDirectory:
             )
         return sorted(checkpoints, key=lambda path: (monitored_value(path), -int(path.name)))
 
+    def choose(self, which: str | None = None) -> list[Path]:
+        """The checkpoint that is meant, then those that can stand in for it if it is damaged.
+
+        Args:
+            which: `best`, `last`, or a step, for which none stands in; None for what the run's model opens with.
+
+        Raises:
+            CheckpointError: when the run has none.
+            NoSuchRunError: when it has none of that step.
+            UsageError: when `which` is no checkpoint's name.
+        """
+        if which is not None and re.fullmatch("[0-9]{1,12}", which):
+            return [self.of_step(int(which))]
+        if which not in (None, BEST, LAST):
+            raise UsageError(f"--checkpoint {which}: give {LAST}, {BEST}, or the step of a checkpoint")
+        by_merit = self.by_merit()
+        return self.checkpoints[::-1] if (which or self.opens_with) == LAST else by_merit
+
+    @property
+    def opens_with(self) -> str:
+        """Which checkpoint is opened where nobody says: the best or the last, as the newest one has it."""
+        for path in reversed(self.checkpoints):
+            with suppress(CheckpointError):
+                return description.describe(path).opens
+        return BEST
+
+    def of_step(self, step: int) -> Path:
+        """Raises NoSuchRunError, naming those that there are, where the run has no checkpoint of this step."""
+        there = {int(path.name): path for path in self.checkpoints}
+        if step in there:
+            return there[step]
+        have = f"it has {', '.join(f'{each:,}' for each in there)}" if there else "it has none yet"
+        raise NoSuchRunError(
+            f"{self.path} has no checkpoint of step {step:,} ({have}); training keeps the newest, the best, and those "
+            "of every N epochs with --keep-every N"
+        )
+
+    def called(self, checkpoint: Path) -> list[str]:
+        """What a checkpoint is among the run's: `best`, `last`, both, or neither."""
+        places = {BEST: self.by_merit()[:1], LAST: self.checkpoints[-1:]}
+        return [name for name, paths in places.items() if checkpoint.name in (path.name for path in paths)]
+
     def set_aside(self, damaged: Path) -> Path:
         """Take a damaged checkpoint out of the run, but keep it for whoever wants to know what happened to it."""
         aside = unused(damaged.with_name(f"damaged-{damaged.name}"))
@@ -180,22 +224,26 @@ def monitored_value(path: Path) -> float:
     return about.metrics.get(f"val/{about.monitor}", float("inf"))
 
 
-def find(run: str | None) -> Found:
+def find(run: str | None, which: str | None = None) -> Found:
     """The checkpoints that a RUN argument means.
 
     Args:
-        run: a run's folder (its best checkpoint is taken), a checkpoint's folder, an exported one, a folder of runs
-            (the newest is taken), the number of a run, or None for the newest run in `runs/` (or `GENKIT_OUT`).
+        run: a run's folder, a checkpoint's folder, an exported one, a folder of runs (the newest is taken), the number
+            of a run, or None for the newest run in `runs/` (or `GENKIT_OUT`).
+        which: of a run's checkpoints, as `RunDirectory.choose` has it.
 
     Raises:
         CheckpointError: when there is no such thing; NoSuchRunError when what was named isn't there.
+        UsageError: when a checkpoint of a run is asked for, and what was named is no run.
     """
     path = path_of(run)
     if path is not None and (path / description.MANIFEST).is_file():
+        if which is not None:
+            raise UsageError(f"--checkpoint chooses among those of a run, and {path} is one; leave --checkpoint out")
         inside = path.parent.name == "checkpoints" and (path.parent.parent / "config.json").is_file()
         return Found([path], RunDirectory(path.parent.parent) if inside else None)
     if path is not None and is_run(path):
-        return Found(RunDirectory(path).by_merit(), RunDirectory(path))
+        return Found(RunDirectory(path).choose(which), RunDirectory(path))
     if path is not None and (files := [*path.glob("*.onnx"), *path.glob("*.pt2")]):
         kind = files[0].suffix.removeprefix(".")
         raise NoSuchRunError(
@@ -205,7 +253,7 @@ def find(run: str | None) -> Found:
     parent = path or default_parent()
     for each in reversed(runs_in(parent)):
         if RunDirectory(each).checkpoints:
-            return Found(RunDirectory(each).by_merit(), RunDirectory(each))
+            return Found(RunDirectory(each).choose(which), RunDirectory(each))
     raise CheckpointError(f"no run with a checkpoint lies in {parent}; make one with `genkit train`, or name a run")
 
 
@@ -239,11 +287,16 @@ def path_of(run: str | None) -> Path | None:
         return None
     path, parent = Path(run), default_parent()
     if not path.exists() and re.fullmatch("[0-9]{1,9}", run):
-        numbered = {number_of(entry): entry for entry in runs_in(parent)}
-        if int(run) not in numbered:
-            numbers = ", ".join(map(str, numbered)) or "none"
-            raise NoSuchRunError(f"{parent.resolve()} has no run number {run} (it has {numbers}); give a run's folder")
-        return numbered[int(run)]
+        runs = runs_in(parent)
+        meant = [entry for entry in runs if number_of(entry) == int(run)]
+        if not meant:
+            numbers = ", ".join(map(str, dict.fromkeys(map(number_of, runs))))
+            there = f"of {len(runs)}: {numbers}" if runs else "of none at all"
+            raise NoSuchRunError(f"{parent.resolve()} has no run number {run} ({there}); give a run's folder")
+        if len(meant) > 1:
+            names = " and ".join(str(entry) for entry in meant)
+            raise NoSuchRunError(f"{len(meant)} runs have the number {run}: {names}; give the folder of one")
+        return meant[0]
     if path.exists() and not path.is_dir():
         above = next((each for each in path.absolute().parents if is_run(each)), None)
         instead = f"{above}, in which it lies" if above else "a run's folder, a checkpoint's, or a folder of runs"
@@ -265,9 +318,8 @@ def runs_in(parent: Path) -> list[Path]:
     """The run folders in `parent`, by number."""
     if not parent.is_dir():
         return []
-    return sorted(
-        (entry for entry in parent.iterdir() if RUN_NAME.fullmatch(entry.name) and is_run(entry)), key=number_of
-    )
+    runs = [entry for entry in parent.iterdir() if RUN_NAME.fullmatch(entry.name) and is_run(entry)]
+    return sorted(runs, key=lambda run: (number_of(run), run.name))
 
 
 def number_of(run: Path) -> int:
@@ -276,7 +328,7 @@ def number_of(run: Path) -> int:
 
 def unused(path: Path) -> Path:
     """`path`, or with -2, -3, … before its suffix where a file beside it has that stem: nothing is overwritten."""
-    beside = {entry.name for entry in path.parent.iterdir()}
+    beside = {entry.name for entry in path.parent.iterdir()} if path.parent.is_dir() else set()
     # A run may be called a.b: what follows a dot is a suffix only where it is one of a file.
     suffix = path.suffix if path.suffix in FILE_SUFFIXES else ""
     stem = path.name.removesuffix(suffix)

@@ -17,6 +17,7 @@ from torch import Tensor
 from genkit.contract import Condition, Model
 from genkit.errors import DataError, UsageError
 from genkit.latent.images import to_float
+from genkit.wording import counted
 
 #: What a person wants of a condition: a class, some attributes by their columns, or an image (C, H, W).
 Wanted = int | Mapping[int, float] | Tensor
@@ -170,12 +171,14 @@ class Conditions:
                 found.append(self.class_of(each, "condition"))
             elif isinstance(each, int | np.integer) and not isinstance(each, bool):
                 if not 0 <= each < self.condition.size:
-                    raise UsageError(f"condition: there are {self.condition.size} classes, and no number {each}")
+                    raise UsageError(f"condition: of {counted(self.condition.size, 'class')} none is number {each}")
                 found.append(int(each))
             else:
                 raise DataError(f"a class is a name or a whole number, and not {type(each).__name__}; convert it")
         if not one and len(found) != count:
-            raise DataError(f"condition has {len(found)} classes, and there are {count} images; give one each, or one")
+            raise DataError(
+                f"condition is of {counted(len(found), 'class')}, for {counted(count, 'image')}; give one each, or one"
+            )
         return torch.tensor(found * count if one else found, dtype=torch.int64)
 
     @staticmethod

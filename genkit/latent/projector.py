@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from genkit.data.dataset import Split
-from genkit.files import whole_file
+from genkit.files import whole_file, whole_folder
 from genkit.latent.images import save_png, to_pil
 from genkit.latent.projection import principal_components
 
@@ -60,6 +60,7 @@ def write_projector(
     Features wider than 200 are brought to their first 200 principal components.
 
     Args:
+        folder: must not exist, or be empty; it is there whole or not at all.
         labels, classes, rows: as in `write_csv`.
         images: shown in place of the points.
 
@@ -71,15 +72,15 @@ def write_projector(
         features, _ = principal_components(features, PROJECTOR_COMPONENTS)
     tensors = io.StringIO()
     np.savetxt(tensors, features.numpy(), fmt="%.6g", delimiter="\t")
-    _write_text(folder / "tensors.tsv", tensors.getvalue())
-    _write_text(folder / "metadata.tsv", _metadata(labels, classes, rows))
+    texts = {"tensors.tsv": tensors.getvalue(), "metadata.tsv": _metadata(labels, classes, rows)}
     config = 'embeddings {\n  tensor_name: "latents"\n  tensor_path: "tensors.tsv"\n  metadata_path: "metadata.tsv"\n'
-    if images is not None:
-        picture, (width, height) = sprite(images)
-        save_png(folder / "sprite.png", picture)
-        config += f'  sprite {{\n    image_path: "sprite.png"\n    single_image_dim: [{width}, {height}]\n  }}\n'
-    # Last, because this is the file by which TensorBoard finds the others.
-    _write_text(folder / "projector_config.pbtxt", config + "}\n")
+    with whole_folder(folder) as temporary:
+        if images is not None:
+            picture, (width, height) = sprite(images)
+            save_png(temporary / "sprite.png", picture)
+            config += f'  sprite {{\n    image_path: "sprite.png"\n    single_image_dim: [{width}, {height}]\n  }}\n'
+        for name, text in {**texts, "projector_config.pbtxt": config + "}\n"}.items():
+            _write_text(temporary / name, text)
 
 
 def _metadata(labels: Tensor | None, classes: Sequence[str], rows: Tensor) -> str:

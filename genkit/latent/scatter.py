@@ -69,7 +69,7 @@ def coloring(images: Dataset, rows: Split, attribute: str | None = None) -> tupl
         return rows.labels, images.classes
     if attribute is None and (not images.attributes or rows.attributes is None):
         return None, ()
-    name = attribute or images.attributes[0]
+    name = images.attributes[0] if attribute is None else attribute
     if name not in images.attributes or rows.attributes is None:
         offer = ", ".join(images.attributes) or "none"
         raise UsageError(f"--color-by: {images.name} has no attribute '{name}' (it has {offer})")

@@ -10,15 +10,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genkit.wording import counted
+
 #: Distances held in memory at once: 128 MiB of float64.
 DISTANCES = 1 << 24
 
 
-def separation(points: NDArray[np.floating], labels: Tensor | None, k: int = 10) -> dict[str, Any]:
+def separation(
+    points: NDArray[np.floating], labels: Tensor | None, pictures: Tensor | None = None, k: int = 10
+) -> dict[str, Any]:
     """How well the points (N, 2) tell the classes (int64 (N,)) apart.
+
+    Args:
+        pictures: int64 (N,), equal for equal images only, as `Split.fingerprints`. Where it is given, copies of an
+            image are one point, of the class that most of them have (of several, the first): a copy is no neighbour
+            that tells anything of its class.
 
     Returns:
         n: how many points.
+        copies: how many more there were, of the same images.
         k: how many neighbours vote.
         knn_accuracy: share of the points whose class is that of most of their k nearest neighbours, themselves not
             counted. Points at the same distance as the k-th share the votes that are left, so the order of the points
@@ -27,7 +37,11 @@ def separation(points: NDArray[np.floating], labels: Tensor | None, k: int = 10)
             that to the nearest other one (Rousseeuw 1987); 0 for a point that is alone in its class.
         note: why one of these is None; only where one is.
     """
-    result: dict[str, Any] = {"n": len(points), "k": k, "knn_accuracy": None, "silhouette": None}
+    everything = len(points)
+    if pictures is not None:
+        points, labels = _without_copies(points, labels, pictures)
+    copies = everything - len(points)
+    result: dict[str, Any] = {"n": len(points), "copies": copies, "k": k, "knn_accuracy": None, "silhouette": None}
     if labels is None:
         return {**result, "note": "the data has no labels"}
     present, classes = labels.cpu().unique(return_inverse=True)
@@ -45,9 +59,25 @@ def separation(points: NDArray[np.floating], labels: Tensor | None, k: int = 10)
             votes_right.append(_vote(distances, membership, k) == classes[positions])
     result["silhouette"] = torch.cat(silhouettes).mean().item()
     if not votes_right:
-        return {**result, "note": f"{len(points)} points have no {k} neighbours each"}
+        return {**result, "note": f"of {counted(len(points), 'point')} none has {counted(k, 'neighbour')}"}
     result["knn_accuracy"] = torch.cat(votes_right).double().mean().item()
     return result
+
+
+def _without_copies(
+    points: NDArray[np.floating], labels: Tensor | None, pictures: Tensor
+) -> tuple[NDArray[np.floating], Tensor | None]:
+    """One point a picture, and its class."""
+    _, first, picture_of = np.unique(pictures.numpy(), return_index=True, return_inverse=True)
+    if len(first) == len(points):
+        return points, labels
+    if labels is None:
+        return points[first], None
+    present, classes = labels.cpu().unique(return_inverse=True)
+    votes = torch.zeros(len(first), len(present)).index_put_(
+        (torch.from_numpy(picture_of), classes), torch.ones(len(classes)), accumulate=True
+    )
+    return points[first], present[votes.argmax(1)]
 
 
 def _vote(distances: Tensor, membership: Tensor, k: int) -> Tensor:

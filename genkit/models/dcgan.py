@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from genkit import contract, nets
-from genkit.contract import Batch, GenerativeModel, ImageShape, Phase
+from genkit.contract import Batch, Fault, GenerativeModel, ImageShape, Phase
 
 #: What `--recipe paper` sets where nothing else is said.
 PAPER = {
@@ -78,6 +78,7 @@ class DCGAN(GenerativeModel):
             return given
 
     monitor = "sliced_wasserstein"
+    opens = "last"
 
     def __init__(self, image: ImageShape, options: Options):
         super().__init__(image, options)
@@ -110,25 +111,32 @@ class DCGAN(GenerativeModel):
         samples = self.generator(self.draw(batch))
         return {"loss": F.softplus(-self.critic(samples)).mean(), "samples": samples}
 
-    def watch(self, history: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    def watch(self, history: Sequence[Mapping[str, float]]) -> Mapping[str, Fault]:
         """A discriminator that is never fooled teaches nothing; a generator that repeats itself has collapsed.
 
         Samples are alike before the generator has learned much: a collapse is diversity that falls, or never comes.
         """
         real, fake = history[-1]["critic/real"], history[-1]["critic/fake"]
         diversity = [metrics["diversity"] for metrics in history if "diversity" in metrics]
-        found = {}
+        options, found = self.options, {}
+        spectral = [] if options.critic_norm == "spectral" else ["--critic-norm spectral"]
         if real > 1 - SATURATED and fake < SATURATED:
-            found["saturated discriminator"] = (
+            found["saturated discriminator"] = Fault(
                 f"it takes real images for real with {real:.1%}, and samples with {fake:.1%}, which leaves the "
-                "generator no gradient; what usually helps: --critic-norm spectral, or a lower --critic-lr"
+                "generator no gradient",
+                [*spectral, f"a lower --critic-lr (it is {options.critic_lr or options.lr:g})"],
             )
         fallen = bool(diversity) and diversity[-1] < COLLAPSED * max(diversity)
         if fallen or (len(diversity) >= 3 and max(diversity[-3:]) < COLLAPSED):
             best = f" (it was up to {max(diversity):.2f} times)" if max(diversity) > diversity[-1] else ""
-            found["mode collapse"] = (
+            found["mode collapse"] = Fault(
                 f"a sample is {diversity[-1]:.2f} times as far from its nearest other sample as a real image from its "
-                f"nearest{best}; what usually helps: a larger --batch-size, a lower --lr, or --critic-norm spectral"
+                f"nearest{best}",
+                [
+                    f"a larger --batch-size (it is {options.batch_size})",
+                    f"a lower --lr (it is {options.lr:g})",
+                    *spectral,
+                ],
             )
         return found
 

@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from genkit import contract, nets
-from genkit.contract import Batch, Condition, GenerativeModel, ImageShape, Phase
+from genkit.contract import Batch, Condition, Fault, GenerativeModel, ImageShape, Phase
 from genkit.contract.condition import given
 from genkit.contract.images import TrainingImages
 from genkit.distributions import bernoulli_log_likelihood, bounded_log_variance, gaussian_kl
@@ -206,15 +206,19 @@ class VAE(GenerativeModel):
             return self.options.beta
         return self.options.beta * (epoch / self.options.kl_warmup).clamp(max=1)
 
-    def watch(self, history: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    def watch(self, history: Sequence[Mapping[str, float]]) -> Mapping[str, Fault]:
         """Posterior collapse: hardly any unit tells images apart, so the decoder has learned to do without the code."""
-        active, latent = history[-1].get("active_units"), self.options.latent_dim
-        if active is None or active > latent / 20:
+        active, options = history[-1].get("active_units"), self.options
+        if active is None or active > options.latent_dim / 20:
             return {}
-        return {
-            "posterior collapse": f"{active:.0f} of {latent} latent units are active, so the code says little; "
-            "what usually helps: --kl-warmup 5, a --beta below 1, or a lower --lr"
-        }
+        helps = []
+        if options.objective == "elbo":
+            helps += [] if options.kl_warmup else ["--kl-warmup 5"]
+            helps += ["a --beta below 1"] if options.beta == 1 else []
+            helps += [f"a lower --beta (it is {options.beta:g})"] if options.beta > 1 else []
+        helps += [f"a lower --lr (it is {options.lr:g})"]
+        shows = f"{active:.0f} of {options.latent_dim} latent units are active, so the code says little"
+        return {"posterior collapse": Fault(shows, helps)}
 
     def told(self, inputs: Tensor, condition: Tensor | None) -> Tensor:
         """What a net is given: images (B, C, H, W) or codes (B, latent_dim), with the condition (B,) or (B, A) beside.

@@ -27,11 +27,11 @@ ALONE = "this is a checkpoint by itself, without its run"
 
 @dataclass(frozen=True)
 class Account:
-    """A run and its best checkpoint, or another that was asked for.
+    """A run and the checkpoint that it opens with, or another that was asked for.
 
     Attributes:
         name: of the run, for people: its own, or with a number where several are of one name.
-        path: what opens it: the run's folder, or the checkpoint's where it isn't the run's best.
+        path: what opens it: the run's folder, or the checkpoint's where it isn't the one that the run opens with.
         dataset: the images that it was trained on.
         environment: where it was trained.
         evaluations: of this checkpoint, the newest first.
@@ -61,8 +61,11 @@ class Account:
 
     @property
     def which(self) -> str:
-        """What to call the checkpoint: "best", or "this" where the run opens with another."""
-        return "best" if self.opened.run and self.path == self.opened.run.path else "this"
+        """What to call the checkpoint: "best", "last", or "this"; a GAN's last is called so though it be the best."""
+        if self.opened.run is None:
+            return "this"
+        names = self.opened.run.called(self.opened.checkpoint.path)
+        return next((name for name in (self.description.opens, *names) if name in names), "this")
 
     @property
     def generator(self) -> GenerativeModel:
@@ -102,10 +105,10 @@ def read(opened: Opened, name: str | None = None, load: Callable[[], Dataset] | 
     dataset = images_of(opened.description, load or opened.dataset)
     alone = Missing(ALONE)
     run = opened.run.path if opened.run else None
-    best = opened.run is not None and opened.run.by_merit()[0] == opened.checkpoint.path
+    own = opened.run is not None and opened.run.choose()[0] == opened.checkpoint.path
     return Account(
         name or opened.name,
-        opened.place if best else opened.checkpoint.path,
+        opened.place if own else opened.checkpoint.path,
         opened,
         dataset,
         alone if run is None else read_config(run),

@@ -18,6 +18,7 @@ from genkit.options import as_text, is_flag
 from genkit.report.account import Account
 from genkit.report.blocks import Block, Cell, Code, Missing, Table, last_part
 from genkit.report.evaluations import RECOGNISED
+from genkit.wording import counted
 
 #: The figures that say most about a model, the first ones of which there are stand in the sentence below the title.
 TELLING = tuple(map(Name, ("likelihood/nll", "likelihood/neg_elbo", "reconstruction/squared_error", "samples/frechet")))
@@ -35,7 +36,7 @@ def sentence(account: Account) -> str:
     about = account.description
     kind = SPOKEN.get(account.kind, account.kind)
     article = "An" if kind[0].lower() in "aeiou" else "A"
-    count = f"{len(account.dataset.train):,} images of " if isinstance(account.dataset, Dataset) else ""
+    count = f"{counted(len(account.dataset.train), 'image')} of " if isinstance(account.dataset, Dataset) else ""
     data, second = data_name(account), account.description.data.beside
     beside = f" beside {last_part(second)}" if second else ""
     began = f"{article} {kind} of {about.image.channels}×{about.image.height}×{about.image.width} images, trained for "
@@ -62,7 +63,7 @@ def told(account: Account) -> str:
         which = f"{on.images:,} of its" if every is not None and on.images < len(every) else "its"
         return f": {said}, measured on {which} {choice.of_split(on.split)}images"
     monitor, history = account.description.monitor, account.history
-    if not isinstance(history, Missing) and monitor in history.test and account.which == "best":
+    if not isinstance(history, Missing) and monitor in history.test and history.tested_step == account.description.step:
         return f": {words.in_words(monitor.rpartition('/')[2])} {history.test[monitor]:.4g} on its test images"
     value = account.description.metrics.get(f"val/{monitor}")
     return (
@@ -98,7 +99,7 @@ def heads(accounts: Sequence[Account], corner: str = "") -> list[Cell]:
 
 def model_of(account: Account) -> str:
     options = account.model.options
-    latent = f", {options.latent_dim:,} numbers a code" if ability.generates(account.model) else ""
+    latent = f", {counted(options.latent_dim, 'number')} a code" if ability.generates(account.model) else ""
     return f"{account.kind}{latent}"
 
 
@@ -112,7 +113,7 @@ def data_of(account: Account) -> str:
 
 def labels_of(account: Account) -> str:
     about = account.description
-    parts = [f"{len(about.classes)} classes ({shortened(about.classes)})"] if about.classes else []
+    parts = [f"{counted(len(about.classes), 'class')} ({shortened(about.classes)})"] if about.classes else []
     parts += [f"attributes {shortened(about.attributes)}"] if about.attributes else []
     return "; ".join(parts) or "none"
 
@@ -127,12 +128,12 @@ def seed_of(account: Account) -> str:
 
 def trained(account: Account) -> str:
     about = account.description
-    return f"{about.step:,} steps, {epochs_of(account)}, {duration(about.seconds)}"
+    return f"{counted(about.step, 'step')}, {epochs_of(account)}, {duration(about.seconds)}"
 
 
 def epochs_of(account: Account) -> str:
     epochs = account.description.epoch
-    return f"{epochs:.4g} epoch{'' if epochs == 1 else 's'}"
+    return counted(epochs, "epoch")
 
 
 def duration(seconds: float) -> str:
@@ -146,7 +147,8 @@ def checkpoint_of(account: Account) -> str:
     monitor = f"val/{account.description.monitor}"
     value = account.description.metrics.get(monitor)
     best = "" if value is None else f", {monitor} {value:.5g}"
-    return f"{account.opened.checkpoint.path.name}, sha256 {account.opened.digest[:RECOGNISED]}{best}"
+    which = "" if account.which == "this" else f" ({account.which})"
+    return f"{account.opened.checkpoint.path.name}{which}, sha256 {account.opened.digest[:RECOGNISED]}{best}"
 
 
 def environment_of(*keys: str) -> Callable[[Account], str]:

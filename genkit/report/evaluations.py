@@ -14,6 +14,7 @@ from genkit.errors import GenkitError, in_one_line
 from genkit.evaluate import kept
 from genkit.evaluate.figure import Figure, LeftOut, Name
 from genkit.report.blocks import Missing, last_part, without_folders
+from genkit.wording import counted
 
 Conditions = dict[str, str | int | float]
 #: Letters of a SHA-256, enough to recognise it by.
@@ -36,7 +37,8 @@ class On(NamedTuple):
     data_digest: str | None
 
     def __str__(self) -> str:
-        return f"{self.images:,} {choice.of_split(self.split)}images of {last_part(self.dataset)}, {self.resolution}"
+        images = counted(self.images, f"{choice.of_split(self.split)}image")
+        return f"{images} of {last_part(self.dataset)}, {self.resolution}"
 
     @property
     def content(self) -> str:

@@ -275,7 +275,7 @@ def embedded(account: Account, limit: int, method: projection.Method = "pca") ->
     what = "codes" if ability.encodes(account.model) else "features"
     title = f"{what.capitalize()} of {len(rows):,} test images, {points.name}"
     coloured = "" if labels is None else f", coloured by {'class' if dataset.classes else dataset.attributes[0]}"
-    separation = scores.separation(points.points, labels)
+    separation = scores.separation(points.points, labels, rows.fingerprinted().fingerprints)
     with tempfile.TemporaryDirectory() as folder, unfinished(Path(folder)):
         drawn = Path(folder) / "plot.png"
         scatter.plot(points.points, labels, classes, drawn, None, title, axes=points.axes, width=PLOT)
@@ -287,7 +287,9 @@ def embedded(account: Account, limit: int, method: projection.Method = "pca") ->
         else f"{separation['k']}-NN accuracy {accuracy:.3f}, leave one out"
     )
     said = "; ".join(filter(None, [note, scatter.told_of_color(account.model, rows)]))
-    return [Plot(plot), Text(f"In these two dimensions, of {len(rows):,} points: {said}.", quiet=True)]
+    copies = f" (and {separation['copies']:,} copies, left out)" if separation["copies"] else ""
+    of = f"of {separation['n']:,} points{copies}"
+    return [Plot(plot), Text(f"In these two dimensions, {of}: {said}.", quiet=True)]
 
 
 def strips(rows: Sequence[Row], limit: int, what: str) -> Strips:

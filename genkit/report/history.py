@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from genkit.errors import in_one_line
 from genkit.files import read_plain
 from genkit.report.blocks import Missing, without_folders
-from genkit.run.curves import METRICS, row_of
+from genkit.run.curves import METRICS, TEST, row_of
 
 #: Bytes; a line has some hundred, and a long run some ten thousand lines.
 MAX_SIZE = 1 << 28
@@ -33,7 +33,8 @@ class History:
 
     Attributes:
         train, val: metric -> its points in the order of their steps; validation comes at the ends of epochs.
-        test: metric -> its value on the test split, of the best checkpoint; empty where the run hasn't come to its end.
+        test: metric -> its value on the test split; empty where the run hasn't come to its end.
+        tested_step: the step of the checkpoint that was measured there; None where none was.
         damaged: lines that can't be read.
     """
 
@@ -41,6 +42,7 @@ class History:
     val: dict[str, list[Point]]
     test: dict[str, float]
     damaged: int
+    tested_step: int | None = None
 
 
 def read(run: Path) -> History | Missing:
@@ -54,18 +56,20 @@ def read(run: Path) -> History | Missing:
         return Missing(f"{METRICS} can't be read: {without_folders(in_one_line(error))}")
     history = History({}, {}, {}, 0)
     damaged = 0
+    tested_step = None
     for line in content.splitlines(keepends=True):
         row = row_of(line)
         damaged += row is None
         if row is not None:
             enter(history, row)
+            tested_step = row["step"] if any(key.startswith(TEST) for key in row) else tested_step
     for curves in (history.train, history.val):
         for points in curves.values():
             points.sort()
     if not (history.train or history.val or history.test):
         what = f"none of its {damaged:,} lines can be read" if damaged else "nothing was logged yet"
         return Missing(f"{METRICS} has no curves: {what}")
-    return History(history.train, history.val, history.test, damaged)
+    return History(history.train, history.val, history.test, damaged, tested_step)
 
 
 def enter(history: History, row: dict[str, Any]) -> None:

@@ -104,7 +104,7 @@ def all_sections(accounts: Sequence[Account], method: Method) -> list[Section]:
     return [
         Section("card", "What it is", [card.card(accounts)]),
         Section("settings", "Settings", [card.settings(accounts)]),
-        Section("training", "Training", training.sections(accounts), training.ABOUT),
+        Section("training", "Training", training.sections(accounts), training.about(accounts)),
         *(drawn(*each) for each in GALLERY),
         drawn(
             "Embedding", embedded, "Test images in two dimensions; those that the model takes for alike lie together."

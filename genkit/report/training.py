@@ -10,8 +10,8 @@ from genkit.report.account import Account
 from genkit.report.blocks import Block, Cell, Charts, Missing, Table, Text, printable
 from genkit.report.chart import Line, Mark
 from genkit.report.history import History, Point
+from genkit.wording import counted
 
-ABOUT = "By epoch. Where a curve begins so far away that the rest would be flat, its beginning is cut off."
 #: Charts of a run; what else was logged is in metrics.jsonl.
 MOST_CHARTS = 9
 #: Rows of the table of validations.
@@ -24,8 +24,37 @@ def sections(accounts: Sequence[Account]) -> list[list[Block]]:
 
 
 def comparable(one: Account, other: Account) -> bool:
-    """Whether the same names mean the same things: the runs choose their checkpoints by the same metric."""
-    return one.description.monitor == other.description.monitor
+    """Whether the same names mean the same things: the runs choose their checkpoints by the same metric, and saw the
+    same images."""
+    mine, theirs = one.description, other.description
+    same = mine.is_of(theirs.data_digest)
+    return mine.monitor == theirs.monitor and (mine.data == theirs.data if same is None else same)
+
+
+def about(accounts: Sequence[Account]) -> str:
+    """What is true of all the charts."""
+    said = ["By epoch."]
+    if any(is_cut(each, accounts) for each in accounts):
+        said.append("Where a curve begins so far away that the rest would be flat, its beginning is cut off.")
+    if not all(comparable(accounts[0], other) for other in accounts[1:]):
+        said.append("Runs on other images, or that choose by another metric, have axes of their own.")
+    return " ".join(said)
+
+
+def is_cut(account: Account, accounts: Sequence[Account]) -> bool:
+    """Whether something of a run's curves lies outside of its charts."""
+    others = [other for other in accounts if comparable(account, other)]
+    for name in metrics(account)[:MOST_CHARTS]:
+        _, y = axes_of(name, others)
+        values = [value for line in lines_of(account.history, name) for _, value in line.points]
+        if any(not y.low <= value <= y.high for value in values):
+            return True
+    return False
+
+
+def axes_of(name: str, accounts: Sequence[Account]) -> tuple[chart.Range, chart.Range]:
+    """The ranges of a metric's chart, which these runs share."""
+    return chart.ranges([lines for each in accounts if (lines := lines_of(each.history, name))])
 
 
 def column(account: Account, others: Sequence[Account]) -> list[Block]:
@@ -33,9 +62,7 @@ def column(account: Account, others: Sequence[Account]) -> list[Block]:
     if isinstance(history, Missing):
         return [history]
     names = metrics(account)
-    shared = {
-        name: chart.ranges([lines for each in others if (lines := lines_of(each.history, name))]) for name in names
-    }
+    shared = {name: axes_of(name, others) for name in names}
     blocks: list[Block] = []
     if names:
         drawn = [
@@ -50,10 +77,6 @@ def column(account: Account, others: Sequence[Account]) -> list[Block]:
     if not history.val:
         blocks.append(Missing("no epoch has come to its end, so nothing was validated"))
     return [*blocks, *validations(account, history), *tested(history)]
-
-
-def counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def titled(name: str) -> str:
@@ -132,7 +155,7 @@ def tested(history: History) -> list[Block]:
     rows = [[Cell(titled(name)), Cell(f"{value:,.6g}", number=True)] for name, value in history.test.items()]
     return [
         Table(
-            "Measured on the test split at the end of training, by the best checkpoint",
+            f"Measured on the test split at the end of training, by the checkpoint of step {history.tested_step:,}",
             head,
             rows,
             folded="Test split, in numbers",

@@ -39,7 +39,7 @@ class TrainedRun:
 
     @cached_property
     def opened(self) -> Opened:
-        """Its best checkpoint, read when it is first asked for."""
+        """The checkpoint that `genkit sample` opens, read when it is first asked for."""
         return Opened.find(str(self.run), self.device)
 
     @property

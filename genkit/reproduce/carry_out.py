@@ -189,14 +189,14 @@ class Shelf:
         return now is None or about.data_digest == "" or (about.data_digest, about.beside_digest) == now
 
     def begun_with(self, settings: Config, weights: RunDirectory) -> Config:
-        """The configuration with another run's best checkpoint to begin with, and with that run's own options.
+        """The configuration with what another run opens with to begin with, and with that run's own options.
 
         As `genkit train --init-from` has it: what the recipe says goes before what the other run was told.
 
         Raises:
             UsageError: when a run of this model can't begin with such weights.
         """
-        path = weights.by_merit()[0].resolve()
+        path = weights.choose()[0].resolve()
         kind = registry.find(settings.model)
         if (settings.model, path) not in self.carried:
             self.carried[settings.model, path] = kind.options_from(checkpoint.read(path).model)

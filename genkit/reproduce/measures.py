@@ -110,7 +110,7 @@ def knn(run: TrainedRun, k: Count = 10) -> Iterable[Figure]:
         ("knn_accuracy", encode_split(run.model, test, run.device)),
         ("pca/knn_accuracy", run.pca().codes(test)),
     ):
-        accuracy = scores.separation(codes.double().numpy(), test.labels, k)["knn_accuracy"]
+        accuracy = scores.separation(codes.double().numpy(), test.labels, k=k)["knn_accuracy"]
         yield share_of(name, accuracy, len(test), k=k, votes="leave one out")
 
 

@@ -50,6 +50,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from genkit import data, options, registry
 from genkit.errors import GenkitError, UsageError, in_one_line, plainly
 from genkit.files import read_plain
+from genkit.wording import nearest
 
 if TYPE_CHECKING:
     from genkit.keep.config import Config
@@ -318,12 +319,6 @@ def require(path: Path, kind: str, name: str, known: Iterable[str]) -> None:
         raise UsageError(f"{path}: no {kind} is called '{name}'{hint}")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean 'epochs'?", or nothing."""
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{found[0]}'?" if found else ""
-
-
 def swept(where: str, given: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """A run's options for every combination of what it sweeps over, each with the combination in words.
 
@@ -463,7 +458,7 @@ def find(name: str) -> Path:
     path = Path(name)
     if name in known and not path.suffix:
         return known[name]
-    with_ending = path.with_name(f"{path.name}.toml")
+    with_ending = path.parent / f"{path.name}.toml"
     if name.endswith(".toml") or "/" in name or os.sep in name:
         found = next((each for each in (path, with_ending) if each.is_file()), None)
         if found is not None:

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
+from genkit.errors import CheckpointError
 from genkit.files import remove_folder, sync_file
-from genkit.keep import checkpoint, rundir
+from genkit.keep import checkpoint, description, rundir
 from genkit.keep.checkpoint import Snapshot
+from genkit.keep.config import RunOptions
 from genkit.keep.rundir import RunDirectory
 from genkit.run.curves import Curves
 
@@ -24,12 +26,13 @@ class Keeper:
     Args:
         directory: the run's.
         curves: of the run; a checkpoint vouches for what is in them.
-        seconds: between two checkpoints; infinite where they are counted in epochs.
+        options: how often a checkpoint is due by the clock, and which are kept for good.
         writer: runs one thing after the other; it outlives the keeper.
     """
 
-    def __init__(self, directory: RunDirectory, curves: Curves, seconds: float, writer: Executor):
-        self.directory, self.curves, self.seconds, self.writer = directory, curves, seconds, writer
+    def __init__(self, directory: RunDirectory, curves: Curves, options: RunOptions, writer: Executor):
+        self.directory, self.curves, self.writer = directory, curves, writer
+        self.seconds, self.keep_every = options.checkpoint_seconds, options.keep_every
         self.saved_at = time.monotonic()
         self.writing: Future[None] | None = None
 
@@ -69,7 +72,7 @@ class Keeper:
                 sync_file(picture)
         self.curves.sync()
         checkpoint.write(path, snapshot)
-        prune(self.directory)
+        prune(self.directory, self.keep_every)
 
     def settle(self, wait: bool = True) -> None:
         """Wait for the checkpoint that is being written; or, without `wait`, only look whether it is done.
@@ -82,9 +85,19 @@ class Keeper:
             writing.result()
 
 
-def prune(directory: RunDirectory) -> None:
-    """Delete all checkpoints of a run but the newest and the best."""
+def prune(directory: RunDirectory, keep_every: int | None = None) -> None:
+    """Delete all checkpoints of a run but the newest, the best, and those of every `keep_every` epochs."""
     keep = {*directory.checkpoints[-KEPT:], directory.by_merit()[0]}
     for path in directory.checkpoints:
-        if path not in keep:
+        if path not in keep and not is_kept_for_good(path, keep_every):
             remove_folder(path)
+
+
+def is_kept_for_good(path: Path, keep_every: int | None) -> bool:
+    """Whether a checkpoint is of an epoch that is to stay; one that can't be read stays, too, for whoever asks why."""
+    if keep_every is None:
+        return False
+    try:
+        return description.describe(path).epoch % keep_every == 0
+    except CheckpointError:
+        return True

@@ -79,7 +79,8 @@ def require_room(config: Config, dataset: Dataset) -> None:
             f"({registry.blamed(error)}), so that its checkpoints couldn't be checked before they are loaded; if it "
             "needs the values of tensors, compute those without torch"
         ) from error
-    require_space(Path(config.run.out), size)
+    for_good = config.options.epochs // config.run.keep_every if config.run.keep_every else 0
+    require_space(Path(config.run.out), size, for_good)
 
 
 def require_room_for_weights(config: Config, dataset: Dataset, where: torch.device) -> None:
@@ -209,6 +210,55 @@ def load_weights(model: Model, source: checkpoint.Checkpoint) -> int:
     raise UsageError(f"--init-from: the weights of {source.path} don't fit {', '.join(differences) or 'this model'}")
 
 
+def require_same_place(before: Config, now: Config, directory: RunDirectory) -> None:
+    """Refuse another place of the images of a run that has no checkpoint, which alone would know them again.
+
+    Raises:
+        UsageError
+    """
+    if now.data != before.data and not directory.checkpoints:
+        raise UsageError(
+            f"{directory.path} has no checkpoint yet, which would tell whether {now.data.in_words()} are the same "
+            "images; begin a new run with them"
+        )
+
+
+def require_unedited(config: Config, path: Path, directory: RunDirectory) -> None:
+    """Refuse a config.json that somebody has edited: what it says now isn't what the run was trained with.
+
+    Args:
+        path: a checkpoint of the run, which recorded that; a damaged one is left to whoever reads it.
+
+    Raises:
+        CheckpointError
+    """
+    try:
+        about = description.describe(path)
+        recorded = type(config.options).model_validate(about.options).model_dump()
+    except (CheckpointError, ValueError):
+        return
+    ours = config.options.model_dump()
+    if ours["epochs"] > recorded["epochs"]:
+        recorded["epochs"] = ours["epochs"]  # raised on resuming
+    if about.seed is not None:
+        ours["seed"], recorded["seed"] = config.run.seed, about.seed
+    differences = [
+        f"{name.replace('_', '-')} {as_text(value)} (trained with {as_text(recorded[name])})"
+        for name, value in ours.items()
+        if name in recorded and value != recorded[name]
+    ]
+    if not differences:
+        return
+    try:
+        description.verify(path)
+    except CheckpointError:
+        return
+    raise CheckpointError(
+        f"{directory.path / 'config.json'} has been edited: {', '.join(differences)}; put it back to go on, or start a "
+        f"new run with --init-from {directory.path}"
+    )
+
+
 def require_same_past(before: Config, state: TrainingState, directory: RunDirectory) -> None:
     """Refuse more epochs where a phase that is over, or hadn't begun, would by them have trained at another time.
 
@@ -232,12 +282,13 @@ def require_same_past(before: Config, state: TrainingState, directory: RunDirect
             )
 
 
-def require_space(parent: Path, checkpoint_size: int) -> None:
+def require_space(parent: Path, checkpoint_size: int, for_good: int = 0) -> None:
     """Refuse to begin a run whose checkpoints won't fit on the disk.
 
     Args:
         parent: where the run's folder is to be; it, or a folder above it, exists.
         checkpoint_size: bytes of one.
+        for_good: how many are kept besides the newest and the best.
 
     Raises:
         GenkitError
@@ -245,7 +296,8 @@ def require_space(parent: Path, checkpoint_size: int) -> None:
     place = parent.absolute()
     while not place.exists():
         place = place.parent
-    needed = (KEPT + 2) * checkpoint_size + OTHER_FILES  # the newest, the best, and the one that is being written
+    # The newest, the best, and the one that is being written.
+    needed = (KEPT + 2 + for_good) * checkpoint_size + OTHER_FILES
     free = shutil.disk_usage(place).free
     if free < needed:
         raise GenkitError(

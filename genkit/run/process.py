@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from genkit.errors import GenkitError
 from genkit.files import require_plain
+from genkit.wording import one_line
 
 logger = logging.getLogger("genkit")
 
@@ -60,6 +61,9 @@ class LogFile(logging.FileHandler):
     def __init__(self, path: Path):
         super().__init__(path, encoding="utf-8")
         self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(super().format(record))
 
     def handleError(self, record: logging.LogRecord) -> None:
         raise  # called by logging while it handles the error

@@ -19,6 +19,7 @@ from genkit.options import as_text, is_flag
 from genkit.run.process import load_average
 from genkit.run.result import Result
 from genkit.version import __version__
+from genkit.wording import counted
 
 ENVIRONMENT = "environment.json"
 #: What the bits of a result depend on, besides the configuration.
@@ -76,7 +77,7 @@ def describe_data(dataset: Dataset) -> str:
     for name, split in dataset.splits().items():
         gaps.setdefault(dataset.lacking(split), []).append(name)
     said = "; ".join(f"no image of {there} in {' and '.join(names)}" for there, names in gaps.items() if there)
-    extra = [f"{len(dataset.classes)} classes{f' ({said})' if said else ''}"] if dataset.classes else []
+    extra = [f"{counted(len(dataset.classes), 'class')}{f' ({said})' if said else ''}"] if dataset.classes else []
     extra += [f"attributes {', '.join(dataset.attributes)}"] if dataset.attributes else []
     return ", ".join([f"{counts} images of {dataset.shape}", *extra])
 
@@ -86,6 +87,14 @@ def uses(config: Config, run: Path) -> str:
     makes_images = ability.has(registry.find(config.model), ability.GENERATES)
     kinds = ["sample {}", "sample {} --interpolate", "embed {}"] if makes_images else ["info {}", "embed {}"]
     return "\n".join(f"    genkit {kind.format(run)}" for kind in kinds)
+
+
+def opened(config: Config, result: Result) -> str:
+    """Which checkpoint the figures are of, and commands open."""
+    words = {"best": "the best by validation", "last": "the last"}
+    said = " and ".join(words[each] for each in result.which) or "what could be read"
+    weights = ", with averaged weights" if config.options.ema else ""
+    return f"Commands open `checkpoints/{result.checkpoint.name}`, {said}{weights}."
 
 
 def card(config: Config, dataset: Dataset, result: Result) -> str:
@@ -99,8 +108,9 @@ def card(config: Config, dataset: Dataset, result: Result) -> str:
         if name not in unfilled
     )
     metrics = "\n".join(f"| {name} | {value:.6g} |" for name, value in result.metrics.items())
+    beside = f"\n{result.beside[0].upper()}{result.beside[1:]}.\n" if result.beside else ""
     measured = (
-        f"## Measured on the test split\n\n| metric | value |\n|---|---|\n{metrics}\n"
+        f"## Measured on the test split\n\n| metric | value |\n|---|---|\n{metrics}\n{beside}"
         if metrics
         else (
             "The run was stopped before its last epoch, so nothing was measured on the test split. It goes on with\n\n"
@@ -108,14 +118,15 @@ def card(config: Config, dataset: Dataset, result: Result) -> str:
         )
     )
     notes = "".join(f"\nOf the images: {note}.\n" for note in dataset.notes)
-    beside = dataset.beside
-    second = "" if beside is None else f", beside `{beside.name}` ({describe_data(beside)})"
+    other = dataset.beside
+    second = "" if other is None else f", beside `{other.name}` ({describe_data(other)})"
     provider = registry.provider_of(config.model)
     of = "" if provider.is_genkit else f" of {provider}"
+    steps = counted(result.steps, "step")
     return f"""# {result.run.name}
 
 The model `{config.model}`{of}, trained by genkit {__version__} on `{dataset.name}` ({describe_data(dataset)}){second}:
-{result.steps:,} steps in {result.seconds:.0f} s. `checkpoints/{result.checkpoint.name}` is the best by validation.
+{steps} in {result.seconds:.0f} s. {opened(config, result)}
 {notes}
 {measured}
 ![real images](reals.png)

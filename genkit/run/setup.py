@@ -16,7 +16,7 @@ from genkit.keep import checkpoint
 from genkit.keep.config import Config
 from genkit.keep.rundir import RunDirectory
 from genkit.run.ledger import Ledger
-from genkit.run.preparation import build, load_weights, require_equal_shares
+from genkit.run.preparation import build, load_weights, require_equal_shares, require_unedited
 from genkit.step.accelerate import accelerated
 from genkit.step.distributed import Team
 from genkit.step.training import TrainingState
@@ -36,6 +36,7 @@ class Setup:
         state: what the steps change.
         ledger: of the metrics; those that weren't logged are restored with the weights.
         seconds: that training has taken so far.
+        lowest, stale: the lowest value of the metric that the run is monitored by, and the epochs since.
         restored_step: at which the run goes on; None where it begins.
         begun_with: how many of another run's weights it begins with.
 
@@ -65,6 +66,8 @@ class Setup:
         self.state.phases = accelerated(self.state.phases, self.where, config.run, self.total_steps)
         self.ledger = Ledger(team, config.run.log_every, len(self.batches))
         self.seconds = 0.0
+        self.lowest: float | None = None
+        self.stale = 0
         self.restored_step: int | None = None
         self.begun_with = 0
 
@@ -127,8 +130,9 @@ class Setup:
 
         Raises:
             DamagedError: when it is damaged.
-            CheckpointError: when it isn't of these images.
+            CheckpointError: when it isn't of these images, or not of what config.json says.
         """
+        require_unedited(self.config, path, directory)
         try:
             about, pending = checkpoint.restore(path, self.state, self.team.rank, self.team.own_device)
         except CheckpointError as error:
@@ -139,7 +143,7 @@ class Setup:
             raise CheckpointError(
                 f"{path}: the images of {altered.name} aren't those that the run was trained on, or were divided "
                 "otherwise then (by an earlier version, if there are many copies of one or rare classes); bring them "
-                f"back, or start a new run with --init-from {directory.path}"
+                f"back (--dataset names another place), or start a new run with --init-from {directory.path}"
             )
         try:
             self.ledger.restore({name: values.to(self.where) for name, values in pending.items()})
@@ -155,7 +159,7 @@ class Setup:
             )
         if self.team.rank >= about.processes:
             self.team.seed_noise(self.config.run.seed, self.state.step)
-        self.seconds = about.seconds
+        self.seconds, self.lowest, self.stale = about.seconds, about.lowest, about.stale
         self.restored_step = self.state.step
 
 

@@ -16,13 +16,14 @@ from typing import Any
 
 from genkit import data, device
 from genkit.contract import Model, ability
+from genkit.contract.fault import any_of
 from genkit.errors import CheckpointError, DivergedError, GenkitError
 from genkit.files import to_json, write_file
 from genkit.keep import checkpoint, rundir, state
 from genkit.keep import config as configuration
 from genkit.keep.config import Config, continued
 from genkit.keep.rundir import RunDirectory
-from genkit.run import record
+from genkit.run import baseline, record
 from genkit.run.curves import Curves
 from genkit.run.gallery import Gallery
 from genkit.run.keeper import Keeper
@@ -33,6 +34,7 @@ from genkit.run.preparation import (
     require_room,
     require_room_for_weights,
     require_same_past,
+    require_same_place,
     require_sets,
     require_short_names,
 )
@@ -42,7 +44,7 @@ from genkit.run.rehearsal import rehearse
 from genkit.run.result import Result
 from genkit.run.setup import Setup
 from genkit.run.validation import validate
-from genkit.run.watch import Watch
+from genkit.run.watch import Watch, more_steps, steadier
 from genkit.step.accelerate import described
 from genkit.step.distributed import Team, lost_process
 from genkit.step.training import train
@@ -73,7 +75,7 @@ def start(config: Config, team: Team | None = None, resumable: bool = True) -> R
     setup.take_initial_weights()
     if not team.leads:
         return Follower(setup).carry_out()
-    rehearse(setup)
+    untrained = rehearse(setup)
     files = {"config.json": config.as_json(), record.ENVIRONMENT: record.environment(setup.where, team.size)}
     directory = RunDirectory.create(
         Path(config.run.out),
@@ -81,7 +83,7 @@ def start(config: Config, team: Team | None = None, resumable: bool = True) -> R
         {name: to_json(value) for name, value in files.items()},
     )
     with disk_errors(directory.path), directory.locked(), log_file(directory.path / "log.txt"):
-        return Leader(setup, directory, resumable).carry_out()
+        return Leader(setup, directory, resumable, untrained).carry_out()
 
 
 def resume(directory: RunDirectory, given: Mapping[str, Any], team: Team | None = None) -> Result:
@@ -106,6 +108,8 @@ def resume(directory: RunDirectory, given: Mapping[str, Any], team: Team | None 
         before = configuration.read(directory.path)
         config = continued(before, given, directory.path)
         require_sets(config)
+        require_same_place(before, config, directory)
+        data.require_there(config.data, f"genkit train --resume {directory.path} ")
         team = team or Team(device.pick(config.run.device))
         dataset = team.one_a_machine_first(lambda: data.load_for_training(config.data))
         require_likely_size(config, dataset, directory)
@@ -139,9 +143,17 @@ class Trainer:
         self.config, self.team, self.batches = setup.config, setup.team, setup.batches
         self.state, self.ledger = setup.state, setup.ledger
         self.seconds, self.total_steps = setup.seconds, setup.total_steps
+        self.lowest, self.stale = setup.lowest, setup.stale
+
+    @property
+    def gains_no_more(self) -> bool:
+        """Whether the metric that the run is monitored by has been no better for as many epochs as somebody waits."""
+        patience = self.config.run.patience
+        return patience is not None and self.stale >= patience
 
     def run_epochs(self, received: Sequence[int]) -> int | None:
-        """Train until the last epoch is done, or a signal arrives: then until the step, or the epoch's end, is done.
+        """Train until the last epoch is done, or the last that gains; or a signal arrives: then until the step, or the
+        epoch's end, is done.
 
         All call it, and stop at the same step, whoever received the signal.
 
@@ -152,7 +164,8 @@ class Trainer:
         with progress_bar(self.total_steps, state.step, bar_size, shown=self.team.leads) as bar:
             stop, _ = self.team.agree(received, False)
             started = time.monotonic() - self.seconds
-            while state.step < self.total_steps and not stop:
+            _, over = self.team.agree([], self.gains_no_more)
+            while state.step < self.total_steps and not stop and not over:
                 epoch, done = divmod(state.step, batches)
                 for metrics in train(state, self.batches.epoch(epoch, done)):
                     self.ledger.add(metrics)
@@ -172,7 +185,7 @@ class Trainer:
                     if self.team.agree([], due)[1]:
                         self.save(values)
                     self.seconds = time.monotonic() - started
-                    stop, _ = self.team.agree(received, False)
+                    stop, over = self.team.agree(received, self.gains_no_more)
         stop, missing = self.team.agree(received, self.checkpoint_is_missing())
         if stop and missing:
             self.save({})
@@ -215,16 +228,23 @@ class Leader(Trainer):
 
     Args:
         resumable: whether a person may go on with the run where it stops.
+        untrained: what was measured before the first step.
     """
 
     curves: Curves
     keeper: Keeper
     gallery: Gallery
 
-    def __init__(self, setup: Setup, directory: RunDirectory, resumable: bool = True):
+    def __init__(
+        self,
+        setup: Setup,
+        directory: RunDirectory,
+        resumable: bool = True,
+        untrained: Mapping[str, float] | None = None,
+    ):
         super().__init__(setup)
         self.directory, self.dataset, self.resumable = directory, setup.dataset, resumable
-        self.watch = Watch(self.state.model)
+        self.watch = Watch(self.state, untrained)
         beside = setup.dataset.beside_split("train")
         self.prior = PriorFit(setup.dataset.train, setup.where, setup.config.run.seed, beside)
 
@@ -238,7 +258,7 @@ class Leader(Trainer):
                 until = -1 if self.setup.restored_step is None else self.setup.restored_step
                 self.curves = self.ledger.curves = stack.enter_context(Curves(self.directory.path, until))
                 writer = stack.enter_context(ThreadPoolExecutor(1))
-                self.keeper = Keeper(self.directory, self.curves, self.config.run.checkpoint_seconds, writer)
+                self.keeper = Keeper(self.directory, self.curves, self.config.run, writer)
                 self.gallery = Gallery(self.directory, self.curves, self.dataset)
                 with stop_signals(alone=self.team.size == 1) as received:
                     if begins:
@@ -272,6 +292,14 @@ class Leader(Trainer):
             logger.info("weights  %sfrom %s", which, config.run.init_from)
         if self.state.step:
             logger.info("resumed  after %s of %s steps", f"{self.state.step:,}", f"{self.total_steps:,}")
+            if self.gains_no_more and self.state.step < self.total_steps:
+                self.tell_gains_no_more(self.state.step // len(self.batches))
+
+    def tell_gains_no_more(self, epoch: int) -> None:
+        waited = f"{self.config.run.patience} epoch{'' if self.config.run.patience == 1 else 's'}"
+        more = ", and a larger one goes on" if self.resumable else ""
+        text = "ended    early: no better %s than at epoch %d, for %s (--patience%s)"
+        logger.info(text, self.state.model.monitor, epoch - self.stale, waited, more)
 
     @property
     def checkpoint_is_due(self) -> bool:  # type: ignore[override]
@@ -288,18 +316,30 @@ class Leader(Trainer):
     def end_epoch(self, epoch: int) -> tuple[dict[str, float], bool]:
         """Validate, draw, and see whether to save, in this order: a checkpoint vouches for all that came before it."""
         epochs, every = self.config.options.epochs, self.config.run.checkpoint_epochs
-        last, step, model = epoch == epochs, self.state.step, self.state.best_model
+        kept = self.config.run.keep_every is not None and epoch % self.config.run.keep_every == 0
+        step, model = self.state.step, self.state.best_model
         values = self.measured(model, "val", step)
+        self.count_stale(values.get(self.state.model.monitor))
+        last = epoch == epochs or self.gains_no_more
         self.ledger.enter("val", values, step)
         shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
-        logger.info("epoch %*d/%d  %s", len(str(epochs)), epoch, epochs, shown)
+        logger.info("epoch %*d/%d  val  %s", len(str(epochs)), epoch, epochs, shown)
         self.watch.look(values)
+        if self.gains_no_more and epoch < epochs:
+            self.tell_gains_no_more(epoch)
         if last or epoch % self.config.run.picture_every == 0:
             self.prior.fit(model, step)
             self.gallery.draw(model, step)
         if every:
-            return values, last or epoch % every == 0
-        return values, last or self.keeper.due or self.keeper.is_best(values.get(self.state.model.monitor))
+            return values, last or kept or epoch % every == 0
+        return values, last or kept or self.keeper.due or self.keeper.is_best(values.get(self.state.model.monitor))
+
+    def count_stale(self, value: float | None) -> None:
+        """Enter what an epoch came to by the metric that the run is monitored by."""
+        if value is None or (self.lowest is not None and value >= self.lowest):
+            self.stale += 1
+        else:
+            self.lowest, self.stale = value, 0
 
     def measured(self, model: Model, split: str, step: int) -> dict[str, float]:
         """The metrics of a model of this step on a split, `val` or `test`."""
@@ -325,12 +365,16 @@ class Leader(Trainer):
             random,
             model=self.config.model,
             monitor=self.state.model.monitor,
+            opens=self.state.model.opens,
+            lowest=self.lowest,
+            stale=self.stale,
             epoch=round(self.state.step / len(self.batches), 4),
             seconds=round(self.seconds, 3),
             metrics={f"val/{name}": value for name, value in values.items()},
             data=self.config.data,
             data_digest=self.setup.data_digest,
             beside_digest=self.setup.beside_digest,
+            seed=self.config.run.seed,
             classes=self.dataset.classes,
             attributes=self.dataset.attributes,
             whites=self.dataset.whites,
@@ -338,10 +382,11 @@ class Leader(Trainer):
         self.keeper.save(snapshot, self.gallery.handed_over())
 
     def finish(self, stopped: int | None) -> Result:
-        """Measure the best checkpoint, as it lies on disk, on the test split, and write the model card."""
-        best = rundir.Found(self.directory.by_merit(), self.directory)
+        """Measure the checkpoint that RUN stands for, as it lies on disk, on the test split; write the model card."""
+        chosen = rundir.Found(self.directory.choose(), self.directory)
         metrics: dict[str, float] = {}
-        path = best.checkpoints[0]
+        beside = ""
+        path = chosen.checkpoints[0]
         if stopped is not None:
             done = f"{self.state.step:,} of {self.total_steps:,}"
             again = f"genkit train --resume {self.directory.path}"
@@ -349,7 +394,7 @@ class Leader(Trainer):
             how = f"; go on with: {again}{together}" if self.resumable else ""
             logger.info("stopped  after %s steps%s", done, how)
         else:
-            path, model, about = best.read()
+            path, model, about = chosen.read()
             values = self.measured(model.to(self.setup.where), "test", about.step)
             metrics = {f"test/{name}": value for name, value in values.items()}
             self.curves.add_test(about.step, values)
@@ -357,23 +402,40 @@ class Leader(Trainer):
             lacking = self.dataset.lacking(self.dataset.test)
             if lacking and ability.classifies(model) and not model.options.attributes:
                 logger.warning("no test image is of the class %s: the test error says nothing of it", lacking)
-        result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped)
+            beside = self.hold_against_baselines(model)
+        which = self.directory.called(path)
+        result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped, which, beside)
         write_file(self.directory.path / "README.md", record.card(self.config, self.dataset, result).encode())
         return result
+
+    def hold_against_baselines(self, model: Model) -> str:
+        """Say what the mean image and PCA reach where the model gives images back; a warning, where that is less."""
+        if self.dataset.beside is not None:  # which such a model's encoder may need
+            return ""
+        found = baseline.measure(model, self.dataset, self.setup.where, self.config.run.seed)
+        if found is None:
+            return ""
+        said = str(found)
+        if found.beaten_by:
+            options = self.config.options
+            helps = any_of([f"more --epochs (they are {options.epochs})", f"another --lr (it is {options.lr:g})"])
+            said += f": the model loses to {' and '.join(found.beaten_by)}"
+            logger.warning("%s; %s", said, more_steps(self.state) or f"what usually helps: {helps}")
+        else:
+            logger.info("beside  %s", said)
+        return said
 
     def diverged(self, error: NotFiniteError) -> DivergedError:
         """What has become of the run, and what usually helps."""
         phase, _, metric = error.name.removeprefix("val/").removeprefix("train/").rpartition("/")
         in_validation = error.name.startswith("val/")
         what = {"grad_norm": "gradient"}.get(metric, f"validation's {metric}" if in_validation else metric)
-        options, path = self.config.options, self.directory.path
-        advice = f"a lower --lr (it is {options.lr:g})"
-        advice += "" if options.grad_clip else " or --grad-clip 1"
-        advice += "" if options.lr_warmup else " or --lr-warmup 1"
+        path = self.directory.path
+        advice = any_of(steadier(self.config.options, len(self.batches)))
         with suppress(CheckpointError, OSError):  # the worse news goes first
             self.keeper.settle()
-        saved = self.directory.checkpoints
-        again = f"genkit train {self.config.model}" + (f" --init-from {saved[-1]}" if saved else "")
+        saved = self.directory.checkpoints and self.directory.by_merit()
+        again = f"genkit train {self.config.model}" + (f" --init-from {saved[0]}" if saved else "")
         return DivergedError(
             f"the {what} {f'of the phase {phase} ' if phase else ''}is no longer finite at step {error.step}; "
             f"what usually helps is a new run with {advice}: {again} … (what there is of this one: {path})"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from genkit.contract import Batch, Model, Phase, TrainingOptions, scalars
 from genkit.errors import ModelError, UsageError
 from genkit.step.optim import Optimizer, make
+from genkit.wording import counted
 
 #: Seldom enough to cost nothing, and so often that, with beta1 at 0.9, no moment comes from `optim.VANISHED` to where
 #: numbers are denormal; with a smaller one it is denormal for a few steps.
@@ -200,8 +201,8 @@ def windows(phases: Sequence[Phase], total_steps: int) -> list[range]:
     for phase, window in zip(phases, found, strict=True):
         if not window and phase.ends > 0:  # one that ends where the run begins is left out on purpose
             raise UsageError(
-                f"the run has {total_steps:,} steps, and none is left for the model's phase '{phase.name}'; give more "
-                "--epochs, or a smaller --batch-size"
+                f"the run has {counted(total_steps, 'step')}, and none is left for the model's phase '{phase.name}'; "
+                "give more --epochs, or a smaller --batch-size"
             )
     edges = [0, *(window.stop for window in found if window.stop < total_steps)]
     if idle := [edge for edge in edges if not active(found, edge)]:

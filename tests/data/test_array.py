@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from genkit.data import verify
+from genkit.data import DataOptions, load, verify
 from genkit.data.array import MAX_INFLATION
 from genkit.errors import DataError
 
@@ -360,3 +361,9 @@ def test_minus_1_beside_0_and_1_is_no_attribute(tmp_path, of, pictures):
     np.savez(tmp_path / "set.npz", images=pictures, attributes=columns, attribute_names=np.array(["a", "b"]))
     with pytest.raises(DataError, match="-1, 0 and 1 in one column"):
         of(tmp_path / "set.npz")
+
+
+def test_a_file_that_is_no_array_is_told_in_our_words(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(b"GIF89a, and so on")
+    with pytest.raises(DataError, match=r"a\.npy: it isn't an array in NumPy's format, whatever its name says; save"):
+        load(DataOptions(dataset=str(tmp_path / "a.npy")))

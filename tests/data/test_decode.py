@@ -217,6 +217,36 @@ def test_numbers_without_a_known_white_are_bad(tmp_path):
         read(tmp_path / "f.tif")
 
 
+@pytest.mark.parametrize("big", [False, True])
+def test_pages_are_those_of_a_tiff(tmp_path, big):
+    """Those that Pillow finds, without smaller copies and masks."""
+    path = tmp_path / "stack.tif"
+    page = Image.new("L", (8, 8))
+    copy = Image.new("L", (4, 4))
+    copy.encoderinfo = {"tiffinfo": {254: 1}}
+    page.save(path, save_all=True, append_images=[page, copy, page], big_tiff=big)
+    with Image.open(path) as image:
+        assert image.n_frames == 4
+    assert read_header(path).pages == 3
+    assert read_header(path)[:3] == (8, 8, "L")
+
+
+def test_pages_in_a_circle_or_without_end(tmp_path):
+    path = tmp_path / "stack.tif"
+    page = Image.new("L", (8, 8))
+    page.save(path, save_all=True, append_images=[page])
+    content = path.read_bytes()
+    first = int.from_bytes(content[4:8], "little")
+    link = first + 2 + 12 * int.from_bytes(content[first : first + 2], "little")
+    for place in (first, len(content), 2**32 - 1):
+        path.write_bytes(content[:link] + place.to_bytes(4, "little") + content[link + 4 :])
+        assert read_header(path).pages == 1, place
+    # Empty directories of six bytes, each after the other.
+    chain = b"".join(b"\0\0" + (len(content) + 6 * number).to_bytes(4, "little") for number in range(1, 10_000))
+    path.write_bytes(content[:link] + len(content).to_bytes(4, "little") + content[link + 4 :] + chain)
+    assert read_header(path).pages == 4096
+
+
 @pytest.mark.parametrize(("bits", "code"), [(8, "<BB"), (16, "<HH")])
 def test_a_tiff_in_which_0_is_white(tmp_path, bits, code):
     """By hand: Pillow neither writes nor heeds it in 16 bits."""

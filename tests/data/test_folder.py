@@ -123,7 +123,7 @@ def test_an_image_in_two_of_the_folders_splits_stays_in_test(write, of, pictures
     folder = write(pictures[40:60], "set/test").parent
     with caplog.at_level(logging.WARNING, "genkit"):
         dataset = of(folder)
-    assert f"{folder}: 10 images of train also stand in test; left out" in caplog.messages
+    assert f"{folder}: left out: 10 images of train that test has, too" in caplog.messages
     assert (dataset.test.images()[:, 0].numpy() == pictures[40:60]).all()
     assert len(dataset.train) + len(dataset.val) == 40
     train = set(dataset.train.fingerprinted().fingerprints.tolist())
@@ -228,7 +228,7 @@ def test_a_bad_file_is_named_with_the_remedy(with_bad_files, of, home, files_in)
         f"{with_bad_files}/004.png is no image, or of a format that isn't read; mend or remove it, or leave bad files "
         f"out with --skip-bad 1 or more (`genkit data verify {with_bad_files}` names them all)"
     )
-    with pytest.raises(DataError, match=r"004\.png .* \(and 1 other files are bad\); .* --skip-bad 2"):
+    with pytest.raises(DataError, match=r"004\.png .* \(and 1 other bad file\); .* --skip-bad 2"):
         of(with_bad_files, skip_bad=1)
     assert files_in(home) == []
     assert list((home / "packed").glob("*")) == list((home / "packed").glob("*.lock")), "no half-written pack"

@@ -139,6 +139,7 @@ def test_mvtec_of_several_categories(understood):
     assert layout.left_out == {"images in ground_truth/ (masks)": 6}
     assert layout.notes == [
         "each of its 2 folders has splits of its own: the folders are the classes",
+        "folders in the classes tell nothing apart (broken, good)",
         "splits: train (train/), test (test/)",
     ]
 
@@ -212,6 +213,7 @@ def test_masks_of_splits_in_folders_of_their_own(understood):
     layout = understood(*(f"{kind}/{part}/1.png" for kind in ("images", "annotations") for part in ("training", "val")))
     assert read_as(layout) == {"images/training/1.png": ("train", None), "images/val/1.png": ("val", None)}
     assert layout.left_out == {"images in annotations/ (masks)": 2}
+    assert layout.notes == ["splits: train (training/), val (val/)"]
 
 
 def test_masks_beside_their_images(understood):
@@ -250,6 +252,7 @@ def test_folders_without_images_are_told(understood, tmp_path):
 def test_folders_in_a_class_mean_nothing(understood):
     layout = understood("cat/tom/1.png", "cat/2.png", "dog/rex/3.png")
     assert [name for _, name in read_as(layout).values()] == ["cat", "cat", "dog"]
+    assert layout.notes == ["folders in the classes tell nothing apart (rex, tom)"]
 
 
 def test_classes_named_by_numbers_keep_the_order_that_runs_were_trained_with(understood):

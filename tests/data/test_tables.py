@@ -146,7 +146,7 @@ def test_a_table_that_is_no_text(tmp_path):
 
 def test_a_bare_name_must_be_the_only_one(tmp_path):
     path = table(tmp_path, "file,x\nb.png,1\n")
-    with pytest.raises(DataError, match="2 of 2 images have no line"):
+    with pytest.raises(DataError, match="no line for 2 of 2 images"):
         read_attributes(path, ["1/b.png", "2/b.png"])
 
 

@@ -25,6 +25,8 @@ from PIL import Image
 
 COUNT = 500 if FULL else 6
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+#: So that a training takes as long as its imports.
+LONGER = ("--epochs", "20", "--picture-every", "10")
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 #: What is imported before genkit is in charge; until then Python tells of a SIGINT, in as many lines as it likes.
 FIRST = {"__init__", "__main__", "ending", "version"}
@@ -77,12 +79,12 @@ def test_at_any_instant_of_a_process(
     random_ = random.Random(4)
     whole = {}
     for name, source in (("vae", few_digits), ("ae", drawings)):
-        assert zygote.run(training(name, tmp_path / name, source)).status == 0
+        assert zygote.run(training(name, tmp_path / name, source, *LONGER)).status == 0
         whole[name] = result_of(only_run(tmp_path / name))
     run = str(only_run(tmp_path / "vae"))
     commands: dict[str, Callable[[Path], list[str]]] = {
-        "train": lambda folder: training("vae", folder / "made", few_digits),
-        "train, packing a folder": lambda folder: training("ae", folder / "made", drawings),
+        "train": lambda folder: training("vae", folder / "made", few_digits, *LONGER),
+        "train, packing a folder": lambda folder: training("ae", folder / "made", drawings, *LONGER),
         "sample": lambda folder: ["sample", run, "--out", str(folder / "made"), "--interpolate"],
         "embed": lambda folder: ["embed", run, "--out", str(folder / "made")],
         "evaluate": lambda folder: ["evaluate", run, "--only", "reconstruction", "--out", str(folder / "made.json")],

@@ -294,7 +294,7 @@ def test_what_else_is_refused() -> None:
         distances.class_histogram(torch.tensor([0, 3]), 3)
     with pytest.raises(DataError, match="2 samples or more"):
         distances.class_histogram(torch.tensor([0]), 3)
-    with pytest.raises(DataError, match="5 images have no 5 neighbours"):
+    with pytest.raises(DataError, match="of 5 images none has 5 neighbours"):
         nearest(FIVE, FIVE, 5, itself=True)
     with pytest.raises(DataError, match="half of the held-out images"):
         distances.memorisation(FIVE, FIVE, FIVE)

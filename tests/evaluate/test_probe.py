@@ -176,5 +176,5 @@ def test_features_that_cant_be_probed_are_refused() -> None:
         probe(features / 0 * 0, labels, features, labels, "knn")
     with pytest.raises(DataError, match="images or more, not 0"):
         probe(features, labels, features[:0], labels[:0], "knn")
-    with pytest.raises(DataError, match="have no 20 neighbours"):
+    with pytest.raises(DataError, match="none has 20 neighbours"):
         leave_one_out(features, labels, 20)

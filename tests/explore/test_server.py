@@ -573,7 +573,7 @@ def malformed() -> Iterator[Hostile]:
     yield raw("a broken host in the target", b"GET http://[::" + path + b" HTTP/1.1\r\n" + host + b"\r\n", 404)
     yield raw("a file in the target", b"GET file:///etc/passwd HTTP/1.1\r\n" + host + b"\r\n", 404)
     yield raw("a long target", b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n" + host + b"\r\n", 414)
-    yield raw("a target of 60,000", b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\n" + host + b"\r\n", 404)
+    yield raw("a target of 60,000", b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\n" + host + b"\r\n", 414)
     yield raw("a long header", b"GET " + path + b" HTTP/1.1\r\n" + host + b"X: " + b"a" * 70_000 + b"\r\n\r\n", 431)
     yield raw("many headers", b"GET " + path + b" HTTP/1.1\r\n" + host + b"X: a\r\n" * 200 + b"\r\n", 431)
     yield raw("a header without a colon", b"GET " + path + b" HTTP/1.1\r\n" + host + b"nonsense\r\n\r\n")
@@ -769,6 +769,55 @@ def test_bytes_that_come_without_a_pause_do_not_buy_time_either() -> None:
         with pytest.raises(TimeoutError):
             deadline.read(1)
         assert deadline.passed
+
+
+@pytest.mark.parametrize(
+    ("head", "status", "most"),
+    [
+        (b"GET / HTTP/1.1\r\n" + b"".join(b"A%d: %s\r\n" % (k, b"b" * 60_000) for k in range(100)), 431, serving.HEAD),
+        (b"GET / HTTP/1.1\r\n" + b"".join(b"A%d: %s\r\n" % (k, b"b" * 400) for k in range(99)), 431, serving.HEAD),
+        (b"GET / HTTP/1.1\r\nA: " + b"b" * 100_000, 431, serving.HEAD),
+        (b"GET /" + b"a" * 100_000, 414, serving.LINE),
+        (b"a" * 100_000, 414, serving.LINE),
+    ],
+    ids=["long headers", "many headers", "one without an end", "a long target", "a line without an end"],
+)
+def test_a_head_is_read_up_to_a_bound(
+    head: bytes, status: int, most: int, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By many at once, who needn't know the token: 60 heads of 6 MB once took two gigabytes."""
+    taken: dict[int, int] = {}
+    readinto = serving.Deadline.readinto
+
+    def counted(self: serving.Deadline, buffer: memoryview) -> int:
+        count = readinto(self, buffer)
+        taken[id(self)] = taken.get(id(self), 0) + count
+        return count
+
+    monkeypatch.setattr(serving.Deadline, "readinto", counted)
+    kept: list[serving.Deadline] = []  # or another would get the same id
+    init = serving.Deadline.__init__
+    monkeypatch.setattr(serving.Deadline, "__init__", lambda self, *given: (kept.append(self), init(self, *given))[1])
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: exchange(server, head, finish=False), range(40)))
+    assert len(taken) == 40
+    assert max(taken.values()) <= most
+    told = [read(answer) for answer in answers if answer]  # who still sends as it closes may see a reset instead
+    assert told
+    assert {each.status for each in told} == {status}
+    assert {each.headers["Connection"] for each in told} == {"close"}
+    answers_rightly(server)
+
+
+def test_a_head_within_the_bound_and_the_body_behind_it_are_read(server: Server) -> None:
+    """The bound is of the head alone, though both may come in one piece."""
+    codes = floats(*[0.5] * LATENT * 64)
+    whole = request(server, "POST", "decode", codes)
+    head, body = whole.split(b"\r\n\r\n", 1)
+    filled = head + b"\r\nA: " + b"b" * (serving.HEAD - len(head) - 100)
+    assert len(filled) + len(body) > serving.HEAD
+    assert read(exchange(server, filled + b"\r\n\r\n" + body)).status == 200
+    assert read(exchange(server, filled + b"b" * 100 + b"\r\n\r\n" + body)).status == 431
 
 
 def test_more_connections_than_are_served_are_turned_away(server: Server) -> None:

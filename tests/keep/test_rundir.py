@@ -6,22 +6,25 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from genkit.errors import CheckpointError, GenkitError, NoSuchRunError
+from genkit.errors import CheckpointError, GenkitError, NoSuchRunError, UsageError
+from genkit.files import remove_folder
 from genkit.keep import rundir
 from genkit.keep.description import Description, Image
 from genkit.keep.rundir import RunDirectory, find, find_run, unused
 from genkit.run import keeper, preparation
 
 
-def fake_checkpoint(run: RunDirectory, step: int, value: float | None) -> Path:
+def fake_checkpoint(run: RunDirectory, step: int, value: float | None, **said: Any) -> Path:
     """One that says what it is, and holds nothing else."""
     path = run.checkpoint_path(step)
     path.mkdir()
     metrics = {} if value is None else {"val/loss": value}
-    about = Description(model="vae", image=Image(channels=1, height=8, width=8), options={}, step=step, metrics=metrics)
+    image = Image(channels=1, height=8, width=8)
+    about = Description(model="vae", image=image, options={}, step=step, metrics=metrics, **said)
     (path / "checkpoint.json").write_text(about.model_dump_json())
     (path / "manifest.json").write_text("{}")
     return path
@@ -45,6 +48,48 @@ def test_the_two_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     assert [path.name for path in run.checkpoints] == ["000002", "000004", "000005"]
     assert run.by_merit()[0].name == "000002"
     assert sorted(path.name for path in (run.path / "checkpoints").iterdir()) == ["000002", "000004", "000005"]
+
+
+def test_those_of_every_so_many_epochs_stay(tmp_path: Path) -> None:
+    run = create(tmp_path, "x")
+    for epoch in range(1, 10):
+        fake_checkpoint(run, 10 * epoch, float(epoch), epoch=epoch)
+        fake_checkpoint(run, 10 * epoch + 5, None, epoch=epoch + 0.5)
+        keeper.prune(run, keep_every=3)
+    assert [int(path.name) for path in run.checkpoints] == [10, 30, 60, 90, 95]
+
+
+@pytest.mark.parametrize(("opens", "own"), [("best", [2, 3, 1]), ("last", [3, 2, 1])])
+def test_a_run_opens_with_the_checkpoint_that_its_model_says_and_with_any_that_is_asked_for(
+    tmp_path: Path, opens: str, own: list[int]
+) -> None:
+    """The others stand in for it if it is damaged, but none for a step."""
+    run = create(tmp_path, "x")
+    for step, value in enumerate((5.0, 1.0, 3.0), 1):
+        fake_checkpoint(run, step, value, opens=opens)
+    asked = {None: own, "best": [2, 3, 1], "last": [3, 2, 1], "3": [3], "000001": [1]}
+    for which, steps in asked.items():
+        assert [int(path.name) for path in find(str(run.path), which).checkpoints] == steps
+        assert [int(path.name) for path in find(str(tmp_path), which).checkpoints] == steps  # the newest in a folder
+
+
+def test_a_checkpoint_that_there_is_not_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    run = create(tmp_path, "x")
+    paths = [fake_checkpoint(run, step, 1.0) for step in (1200, 1600)]
+    with pytest.raises(NoSuchRunError, match=r"no checkpoint of step 800 \(it has 1,200, 1,600\).*--keep-every N"):
+        find(str(run.path), "800")
+    with pytest.raises(UsageError, match="--checkpoint first: give last, best, or the step"):
+        find(str(run.path), "first")
+    with pytest.raises(UsageError, match=r"001200 is one; leave --checkpoint out"):
+        find(str(paths[0]), "last")
+
+
+def test_a_checkpoint_is_called_what_it_is(tmp_path: Path) -> None:
+    run = create(tmp_path, "x")
+    paths = [fake_checkpoint(run, step, value) for step, value in enumerate((2.0, 1.0, 3.0), 1)]
+    assert [run.called(path) for path in paths] == [[], ["best"], ["last"]]
+    remove_folder(paths[2])
+    assert run.called(paths[1]) == ["best", "last"]
 
 
 def test_the_newest_is_best_where_nothing_was_measured(tmp_path: Path) -> None:
@@ -131,10 +176,22 @@ def test_only_a_run_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert find_run(name).path == run.path
     with pytest.raises(CheckpointError, match="no run that can be resumed"):
         find_run(str(tmp_path))
-    with pytest.raises(CheckpointError, match=r"has no run number 7 \(it has 0\)"):
+    with pytest.raises(CheckpointError, match=r"has no run number 7 \(of 1: 0\)"):
         find_run("7")
     with pytest.raises(CheckpointError, match=f"is a checkpoint; --resume {run.path} goes on"):
         find_run(str(fake_checkpoint(run, 2, 1.0)))
+
+
+def test_a_number_of_two_runs_stands_for_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENKIT_OUT", str(tmp_path))
+    first = create(tmp_path, "a")
+    second = first.path.rename(tmp_path / "00000-b")
+    first = create(tmp_path / "other", "a").path.rename(tmp_path / "00000-a")
+    third = create(tmp_path, "c").path
+    for look in (find, find_run):
+        with pytest.raises(NoSuchRunError, match=f"2 runs have the number 0: {first} and {second}; give the folder"):
+            look("0")
+    assert find_run("1").path == third
 
 
 def test_find_takes_the_newest_run_that_has_a_checkpoint(tmp_path: Path) -> None:

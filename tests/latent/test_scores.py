@@ -72,6 +72,7 @@ def test_scores_agree_with_scikit_learn_on_digits(
     votes = np.stack([np.bincount(row, minlength=10) for row in labels.numpy()[nearest]])
     expected = {
         "n": 400,
+        "copies": 0,
         "k": 10,
         "knn_accuracy": (votes.argmax(1) == labels.numpy()).mean(),
         "silhouette": pytest.approx(metrics.silhouette_score(points, labels)),
@@ -84,13 +85,13 @@ def test_scores_agree_with_scikit_learn_on_digits(
 def test_scores_that_make_no_sense_are_left_out_and_say_why() -> None:
     points = np.random.default_rng(0).normal(size=(8, 2))
     halves = torch.arange(8) % 2
-    none = {"n": 8, "k": 10, "knn_accuracy": None, "silhouette": None}
+    none = {"n": 8, "copies": 0, "k": 10, "knn_accuracy": None, "silhouette": None}
     assert scores.separation(points, None) == {**none, "note": "the data has no labels"}
     assert scores.separation(points, torch.full((8,), 3)) == {**none, "note": "fewer than 2 classes"}
     few = scores.separation(points, halves)
     assert few["knn_accuracy"] is None
     assert few["silhouette"] is not None
-    assert few["note"] == "8 points have no 10 neighbours each"
+    assert few["note"] == "of 8 points none has 10 neighbours"
     assert scores.separation(points, halves, k=8)["knn_accuracy"] is None
     assert scores.separation(points, halves, k=7)["knn_accuracy"] is not None
 
@@ -99,6 +100,41 @@ def test_collapsed_codes_score_nothing() -> None:
     found = scores.separation(np.zeros((40, 2)), torch.arange(40) % 4)
     assert found["silhouette"] == 0
     assert found["knn_accuracy"] == 0  # of the others, one fewer is of a point's own class than of each other one
+
+
+def test_copies_of_an_image_are_one_point() -> None:
+    """80 points of 4 images: each one's ten nearest were its own copies, and all were right."""
+    points = np.repeat([[0, 0], [2, 0], [10, 0], [12, 0]], 20, axis=0).astype(float)
+    pictures, labels = torch.arange(4).repeat_interleave(20), torch.tensor([5, 5, 2, 2]).repeat_interleave(20)
+    assert scores.separation(points, labels)["knn_accuracy"] == 1
+    found = scores.separation(points, labels, pictures)
+    silhouette = pytest.approx(((11 - 2) / 11 + (9 - 2) / 9) / 2)
+    note = "4 points have no 10 neighbours each"
+    assert found == {"n": 4, "copies": 76, "k": 10, "knn_accuracy": None, "silhouette": silhouette, "note": note}
+    # The nearest other image is of a point's own class, the next one isn't, and of two votes the lower class wins.
+    assert scores.separation(points, labels, pictures, k=1)["knn_accuracy"] == 1
+    assert scores.separation(points, labels, pictures, k=2)["knn_accuracy"] == 0.5
+    for seed in range(3):
+        order = torch.from_numpy(np.random.default_rng(seed).permutation(80))
+        again = scores.separation(points[order.numpy()], labels[order], pictures[order], k=2)
+        assert again == scores.separation(points, labels, pictures, k=2)
+
+
+def test_other_images_at_the_same_point_are_neighbours() -> None:
+    """What are copies is said by the images: a model that gives two of them one code isn't spared the score."""
+    points = np.repeat([[0, 0], [5, 0]], 2, axis=0).astype(float)
+    labels = torch.tensor([0, 1, 0, 1])
+    assert scores.separation(points, labels, torch.tensor([7, 7, 7, 8]), k=1)["n"] == 2
+    assert scores.separation(points, labels, torch.arange(4), k=1) == scores.separation(points, labels, k=1)
+    assert scores.separation(points, labels, k=1)["knn_accuracy"] == 0
+
+
+def test_copies_with_different_labels_are_of_the_commonest() -> None:
+    points = np.array([[0, 0], [0, 0], [0, 0], [1, 0], [1, 0]], float)
+    pictures = torch.tensor([4, 4, 4, 1, 1])
+    assert scores.separation(points, torch.tensor([1, 0, 1, 1, 1]), pictures, k=1)["note"] == "fewer than 2 classes"
+    assert scores.separation(points, torch.tensor([1, 0, 0, 1, 1]), pictures, k=1)["knn_accuracy"] == 0
+    assert scores.separation(points, None, pictures)["copies"] == 3
 
 
 def test_pca_of_mnist_scores_what_it_is_known_to(mnist: Dataset) -> None:

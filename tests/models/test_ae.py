@@ -8,9 +8,11 @@ import torch
 from genkit.contract import Batch, ImageShape
 from genkit.data.batches import TrainingBatches
 from genkit.data.dataset import Dataset
+from genkit.models._autoencoder import Autoencoder
 from genkit.models.ae import AE
 from genkit.models.conv_ae import ConvAE
 from genkit.step.training import TrainingState, train
+from genkit.testing import random_images
 
 CPU = torch.device("cpu")
 
@@ -61,6 +63,20 @@ def test_he_keeps_the_signal_where_torchs_weights_lose_it(digits: Dataset) -> No
             for each in layers:
                 assert float(each.weight.detach().std()) == pytest.approx((2 / each.in_features) ** 0.5, rel=0.02)
     assert spread["he"] > 10 * spread["torch"]
+
+
+@pytest.mark.parametrize(("kind", "options"), [(AE, {"hidden": (64,)}), (AE, {"init": "he"}), (ConvAE, {"width": 16})])
+def test_large_images_are_scaled_and_codes_begin_as_they_would(kind: type[Autoencoder], options: dict) -> None:
+    image, images = ImageShape(3, 128, 128), torch.rand(3, 3, 128, 128)
+    given = kind.Options(**options)
+    scaled = kind.options_for(given, random_images(image))
+    inputs = image.numbers if kind is AE else 128 * 8 * 8
+    assert scaled.input_scale == pytest.approx(1024 / inputs)
+    codes = []
+    for chosen in (scaled, given):
+        torch.manual_seed(0)
+        codes.append(kind(image, chosen).eval().encode(images).detach())
+    torch.testing.assert_close(*codes, rtol=1e-3, atol=1e-4)
 
 
 def test_four_convolutions_down_and_four_up() -> None:

@@ -6,11 +6,14 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from genkit.contract import Batch, ImageShape
-from genkit.distributions import bernoulli_log_likelihood, gaussian_kl
+from genkit.distributions import MOST_LOG_VARIANCE, bernoulli_log_likelihood, bounded_log_variance, gaussian_kl
 from genkit.models import vae
 from genkit.models.vae import VAE
+from genkit.step.training import TrainingState, train
+from genkit.testing import random_images
 
 IMAGE = ImageShape(1, 6, 5)
 
@@ -100,6 +103,57 @@ def test_posterior_is_reparameterised() -> None:
 def test_posterior_collapse_is_named(active: int, latent: int, collapsed: bool) -> None:
     model = VAE(ImageShape(1, 8, 8), VAE.Options(latent_dim=latent, hidden=(8,)))
     assert (model.watch([{"active_units": 9}, {"active_units": active}]).keys() == {"posterior collapse"}) == collapsed
+
+
+def test_a_log_variance_is_itself_to_the_bit_where_it_is_ordinary() -> None:
+    raw = torch.cat([torch.linspace(-60, MOST_LOG_VARIANCE, 997), torch.randn(997).clamp(max=MOST_LOG_VARIANCE)])
+    assert torch.equal(bounded_log_variance(raw), raw)
+
+
+def test_a_variance_grows_with_the_nets_output_where_that_is_large_and_is_still_learned() -> None:
+    """Above the bound a, exp(f(v)) is eᵃ (1 + v − a), and what it costs has a gradient however large v is."""
+    raw = torch.tensor([MOST_LOG_VARIANCE + 1, 40.0, 4e4], requires_grad=True)
+    variance = bounded_log_variance(raw).exp()
+    expected = math.exp(MOST_LOG_VARIANCE) * (1 + raw.detach() - MOST_LOG_VARIANCE)
+    torch.testing.assert_close(variance, expected, rtol=1e-5, atol=0)
+    gaussian_kl(torch.zeros(3), bounded_log_variance(raw)).sum().backward()
+    assert raw.grad is not None
+    assert bool((raw.grad > 1).all())
+
+
+@pytest.mark.parametrize("net", ["mlp", "conv"])
+def test_a_first_step_moves_codes_of_large_images_no_farther_than_those_of_small_ones(net: str) -> None:
+    """Each weight moves by the learning rate, and there are thousands of inputs."""
+
+    def moved(side: int, scaled: bool) -> float:
+        torch.manual_seed(0)
+        image = ImageShape(3, side, side)
+        images = F.interpolate(torch.rand(16, 3, 2, 2), size=(side, side))
+        options = VAE.Options(net=net, hidden=(64,))
+        model = VAE(image, VAE.options_for(options, random_images(image)) if scaled else options)
+        before = model.encoder(images).detach()
+        next(train(TrainingState(model, 100, 1), [batch(images)]))  # no warm-up: there are few images
+        return float((model.encoder(images).detach() - before).abs().max())
+
+    small = moved(16, scaled=True)
+    assert moved(128, scaled=True) < 3 * small
+    assert moved(128, scaled=False) > 10 * small
+
+
+@pytest.mark.parametrize(("net", "width"), [("mlp", 16), ("conv", 64)])
+def test_scaled_inputs_are_the_same_model_that_learns_more_slowly(net: str, width: int) -> None:
+    """At first it makes what the plain one makes; and images of MNIST's size are scaled by 1."""
+    image, images = ImageShape(1, 48, 48), torch.rand(3, 1, 48, 48)
+    options = VAE.options_for(VAE.Options(net=net, width=width), random_images(image))
+    assert options.input_scale == pytest.approx({"mlp": 1024 / 48**2, "conv": 1024 / (256 * 6 * 6)}[net])
+    codes = []
+    for chosen in (options, VAE.Options(net=net, width=width)):
+        torch.manual_seed(0)
+        codes.append(VAE(image, chosen).eval().encode(images).detach())
+    torch.testing.assert_close(*codes)
+    assert VAE.options_for(VAE.Options(net=net), random_images(ImageShape(1, 28, 28))).input_scale == 1
+    kept = VAE.Options(net=net, width=width, input_scale=1.0)  # another run's, with whose weights it begins
+    assert VAE.options_for(kept, random_images(image)).input_scale == 1
 
 
 def fresh(**options: object) -> VAE:

@@ -32,10 +32,11 @@ from genkit.keep import checkpoint, description
 from genkit.keep.config import Config
 from genkit.keep.opened import Opened
 from genkit.latent import images, pictures
-from genkit.report import account, card, evaluations, gallery, page
+from genkit.report import account, card, evaluations, gallery, page, training
 from genkit.report.account import Account
 from genkit.report.blocks import Text
 from genkit.report.figures import section as evaluation_section
+from genkit.report.history import Point
 from genkit.run import record
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
@@ -192,7 +193,7 @@ def test_the_card_says_what_decides_the_run(reading: Reading, vae: Path) -> None
     assert rows["trained"].startswith(f"{about.step:,} steps, 2 epochs, ")
     total = hashlib.sha256((best / "manifest.json").read_bytes()).hexdigest()
     value = about.metrics["val/neg_elbo"]
-    assert rows["checkpoint"] == f"{best.name}, sha256 {total[:12]}, val/neg_elbo {value:.5g}"
+    assert rows["checkpoint"] == f"{best.name} (best), sha256 {total[:12]}, val/neg_elbo {value:.5g}"
     assert rows["versions"].startswith(f"genkit {package.__version__}, torch {environment['torch']}")
     assert rows["device"] == environment["device"]
     if environment["revision"]:
@@ -217,10 +218,8 @@ def test_the_training_is_that_of_metrics_jsonl(reading: Reading, vae: Path) -> N
     assert table[0] == ["epoch", "loss", "−ELBO", "reconstruction", "KL", "active units"]
     assert [row[1:] for row in table[1:]] == [[f"{row[f'val/{name}']:,.5g}" for name in names] for row in validations]
     assert [row[0] for row in table[1:]] == ["1", "2 (best)"]
-    tested = {
-        row[0]: row[1]
-        for row in reading.tables["Measured on the test split at the end of training, by the best checkpoint"][1:]
-    }
+    title = f"Measured on the test split at the end of training, by the checkpoint of step {rows[-1]['step']}"
+    tested = {row[0]: row[1] for row in reading.tables[title][1:]}
     assert tested["−ELBO"] == f"{rows[-1]['test/neg_elbo']:,.6g}"
     charts = [found["aria-label"] or "" for tag, found in reading.elements if tag == "svg" and "aria-label" in found]
     trained = [row["train/neg_elbo"] for row in rows if "train/neg_elbo" in row]
@@ -362,6 +361,27 @@ def test_several_runs_stand_side_by_side(vae: Path, runs: Path, genkit: Genkit, 
     assert "only a latent space of 2 dimensions" in reading.text("manifold")  # the column of the second run
     (first / "report.html").touch()
     assert report.place([load_run(looked_up(str(first)), "cpu")]) == first / "report-2.html"
+
+
+def test_runs_on_other_images_have_axes_of_their_own(known: Account) -> None:
+    """Whose losses aren't alike; and of a beginning that is cut off nothing is said where none is."""
+    assert not isinstance(known.history, account.Missing)
+    points = [Point(step, step / 10, value) for step, value in ((1, 9.0), (5, 8.0), (10, 7.0))]
+    even = dataclasses.replace(known.history, train={}, val={"neg_elbo": points})
+    far = dataclasses.replace(even, val={"neg_elbo": [Point(0, 0, 1e6), *points]})
+    first = dataclasses.replace(known, history=even)
+    others = {"data_digest": "f" * 64, "data": known.description.data.model_copy(update={"dataset": "others"})}
+    second = dataclasses.replace(known, history=far, opened=saying(known, **others))
+    assert training.about([first, first]) == "By epoch."
+    assert training.about([second]) == (
+        "By epoch. Where a curve begins so far away that the rest would be flat, its beginning is cut off."
+    )
+    assert training.about([first, second]).endswith(
+        "Runs on other images, or that choose by another metric, have axes of their own."
+    )
+    alone, beside = training.sections([first])[0][0], training.sections([first, second])[0][0]
+    assert alone == beside
+    assert training.sections([first, dataclasses.replace(first, history=far)])[0][0] != alone
 
 
 def test_runs_share_their_axes(known: Account, monkeypatch: pytest.MonkeyPatch) -> None:

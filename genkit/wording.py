@@ -1,0 +1,32 @@
+"""How is something said in one line: a count, and words that may hold anything?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def counted(count: float, what: str) -> str:
+    """`1 image`, `2 images`, `1,000 classes`, `0.5 epochs`."""
+    several = what if count == 1 else f"{what}{'es' if what.endswith('s') else 's'}"
+    return f"{int(count):,} {several}" if count == int(count) else f"{count:g} {several}"
+
+
+def one_line(text: str, most: int | None = None) -> str:
+    """A text without line breaks and control characters; of one that is longer than `most`, its beginning and end."""
+    words = " ".join(text.splitlines())
+    if most is not None and len(words) > most:
+        words = f"{words[: most // 2]}…{words[-(most // 2) :]}"
+    return "".join(letter if letter.isprintable() else "?" for letter in words)
+
+
+def not_text(name: str) -> bool:
+    """Whether it has bytes of a file's name that are no text, which Python keeps as halves of letters."""
+    return any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean 'epochs'?", or nothing."""
+    from difflib import get_close_matches  # only where something is wrong
+
+    found = get_close_matches(name[:100], list(known), n=1)
+    return f"; did you mean '{found[0]}'?" if found else ""
