@@ -48,10 +48,11 @@ RECIPE_VERSION = 2
 #: an accuracy of 98.0 %, 8 and 12 of 98.4 % and 20 of 98.6 %, on 500 test images, where one standard error is 0.5 %.
 IMAGES_SEEN, EPOCHS = 200_000, (3, 12)
 WIDTH = 32
-#: Pixels a side that it sees of larger images. On two cores an epoch of 800 images takes 17 s at 128 pixels, 5 s at 64.
+#: Pixels a side that it sees of larger images. An epoch of 800 images takes 26 s of one core at 128, 5 s at 64.
 SEEN_AT = 64
 #: What few images can't gain any more isn't waited for: of fewer than SMALL, training ends after PATIENCE epochs that
-#: are no better on val. More are trained on to the end, where the learning rate is low and the best epochs are.
+#: are no better on val. More are trained on to the end, where the learning rate is low: of mnist5k's, the 4th epoch has
+#: an error of 2.2 %, and so have the 7th to the 12th.
 SMALL, PATIENCE = 2_000, 3
 #: Images a step of a small set, of which the usual 128 would make a few dozen steps in all.
 BATCH = 32
