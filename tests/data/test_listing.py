@@ -168,12 +168,13 @@ def test_a_folder_of_what_is_not_read(touch):
 def test_pages_and_frames_are_counted(of, tmp_path, caplog):
     folder = tmp_path / "set"
     folder.mkdir()
-    pages = [Image.fromarray(page) for page in np.random.default_rng(0).integers(0, 256, (20, 16, 16), np.uint8)]
+    pages = [Image.fromarray(page) for page in np.random.default_rng(0).integers(0, 256, (30, 16, 16), np.uint8)]
     for number, end in enumerate((20, 20, 6, 1)):
         pages[number].save(folder / f"{number}.tif", save_all=True, append_images=pages[number + 1 : end])
-    for ending in ("gif", "png", "webp"):
-        pages[5].save(folder / f"moving.{ending}", save_all=True, append_images=pages[6:9], lossless=True)
-        pages[9].save(folder / f"still.{ending}", lossless=True)
+    for number, ending in enumerate(("gif", "png", "webp")):
+        moving, still = pages[20 + number], pages[25 + number]
+        moving.save(folder / f"moving.{ending}", save_all=True, append_images=pages[6:9], lossless=True)
+        still.save(folder / f"still.{ending}", lossless=True)
     (folder / "clip.mp4").touch()
     line = f"{folder}: left out: 40 further pages of 3 TIFFs, 3 animations after their first frame, 1 .mp4"
     for _ in range(2):  # the second time from the pack
