@@ -23,8 +23,8 @@ def bounded_log_variance(raw: Tensor) -> Tensor:
     exponential, which a net's first steps could send beyond any number; and, unlike a clamp's, its gradient never
     vanishes. To the bit the identity below.
     """
-    above = F.relu(raw - MOST_LOG_VARIANCE)
-    return raw.clamp(max=MOST_LOG_VARIANCE) + above.log1p()
+    below = raw.clamp(max=MOST_LOG_VARIANCE)
+    return below + (raw - below).log1p()
 
 
 def bernoulli_log_likelihood(logits: Tensor, pixels: Tensor) -> Tensor:
