@@ -86,7 +86,7 @@ def test_hidden_and_other_files_are_left_out(write, of, pictures, caplog):
     (folder / "LOUD.PNG").write_bytes((folder / "000.png").read_bytes())
     with caplog.at_level(logging.WARNING, "genkit"):
         dataset = of(folder)
-    assert caplog.messages == [f"{folder}: left out: 1 hidden images"]
+    assert caplog.messages == [f"{folder}: left out: 1 hidden image"]
     # Sorted as bytes: digits, capitals, small letters.
     assert (by_row(dataset)[:, 0] == [*pictures[:20], pictures[0]]).all()
 
@@ -103,7 +103,7 @@ def test_pictures_beside_subfolders_mean_no_classes(write, of, pictures, caplog)
         dataset = of(folder)
     assert dataset.classes == ()
     assert dataset.train.labels is None
-    assert "1 images lie beside the subfolders" in caplog.text
+    assert "1 image beside the subfolders" in caplog.text
 
 
 def test_the_folders_own_splits(write, of, pictures):
@@ -416,7 +416,7 @@ def test_verify_lists_every_fault_of_the_tables(write, pictures):
         f"{folder}/attributes.csv: 'y!' can't name an attribute; use letters, digits and '-' or '_'",
         f"{folder}/attributes.csv: line 5: 2 cells for 003.png, where 3 were expected; mend the line",
         f"{folder}/attributes.csv: 004.png has more than one line; keep one",
-        f"{folder}/attributes.csv: 5 of 10 images have no line, for example 005.png; add them",
+        f"{folder}/attributes.csv: no line for 5 of 10 images, for example 005.png; add them",
         f"{folder}/attributes.csv: line 3, x: '2' for 001.png (and 1 more like it); write 0 or 1, -1 or 1, no or yes, "
         "false or true",
         f"{folder}/list_eval_partition.txt: line 4: '3' for 003.png (and 6 more like it); "
