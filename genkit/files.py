@@ -123,13 +123,13 @@ def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
     """Write a new folder of files, durably: once it has its name, a loss of power can't take any of it away.
 
     Args:
-        path: must not exist; its parent must.
+        path: must not exist.
         contents: file name to content, in the order in which they are written.
 
     Raises:
         OSError: when the disk doesn't take it; then nothing is left there.
     """
-    with scratch_folder(path.parent, f".{path.name}-", "") as temporary:
+    with parents_of(path), scratch_folder(path.parent, f".{path.name}-", "") as temporary:
         for name, content in contents.items():
             write_synced(temporary / name, content)
         sync_folder(temporary)

@@ -19,6 +19,11 @@ def one_line(text: str, most: int | None = None) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in words)
 
 
+def not_text(name: str) -> bool:
+    """Whether it has bytes of a file's name that are no text, which Python keeps as halves of letters."""
+    return any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """ "; did you mean 'epochs'?", or nothing."""
     from difflib import get_close_matches  # only where something is wrong

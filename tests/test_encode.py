@@ -200,3 +200,14 @@ def test_what_cannot_be_written_is_refused(
     assert says in outcome.err
     assert (tmp_path / "there.npz").read_text() == "mine"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_archive_with_splits_keeps_to_them_and_one_without_is_meant_all(
+    genkit: Genkit, runs: Path, digits: Dataset, tmp_path: Path
+) -> None:
+    images = digits.train.images(slice(0, 12)).numpy()
+    np.savez(tmp_path / "split.npz", x_train=images[:8], x_test=images[8:])
+    np.savez(tmp_path / "whole.npz", images=images)
+    for name, split, count in (("split", "test", 4), ("whole", "all", 12)):
+        result = genkit("encode", run_of(runs, "vae"), "--dataset", tmp_path / f"{name}.npz", "--json").json
+        assert (result["split"], result["n"]) == (split, count)

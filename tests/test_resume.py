@@ -382,3 +382,47 @@ def test_an_edited_config_is_told_and_nothing_is_lost(
     (run / "config.json").write_text(json.dumps(settings))
     assert genkit("train", "--resume", run).code == 0
     assert result_of(run) == before
+
+
+@pytest.fixture(scope="module")
+def wavering(images: Path, tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    """A command whose validation goes up and down."""
+    out = tmp_path_factory.mktemp("wavering")
+    small = ["--hidden", "16", "--latent-dim", "3", "--batch-size", "60", "--device", "cpu", "--out", out]
+    return ["train", "vae", "--dataset", images, *small, "--lr", "0.1", "--schedule", "constant", "--epochs", "12"]
+
+
+def measured(run: Path) -> list[float]:
+    """The metric that picks the best checkpoint, of each epoch."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row["val/neg_elbo"] for row in rows if "val/neg_elbo" in row]
+
+
+def test_a_run_ends_where_it_gains_no_more(genkit: Genkit, wavering: list[object]) -> None:
+    whole = Path(genkit(*wavering, "--json").json["run"])
+    values = measured(whole)
+    assert len(values) == 12
+    patient = 2
+    ends = next(epoch for epoch in range(1, 13) if epoch - 1 - int(np.argmin(values[:epoch])) >= patient)
+    assert 2 < ends < 12, "or this would show nothing"
+
+    outcome = genkit(*wavering, "--patience", patient, "--json")
+    run = Path(outcome.json["run"])
+    assert measured(run) == values[:ends]
+    assert f"no better neg_elbo than at epoch {ends - patient}, for 2 epochs (--patience" in outcome.err
+    assert rundir.find(str(run)).checkpoints[0].name == f"{4 * (ends - patient):06}", "the best is what it comes to"
+    assert not outcome.json["stopped"]
+
+    # It has ended, and from an earlier checkpoint ends there again.
+    again = genkit("train", "--resume", run, "--json")
+    assert (again.json["steps"], again.json["metrics"]) == (4 * ends, outcome.json["metrics"])
+    assert "no better neg_elbo" in again.err
+    remove_folder(run / "checkpoints" / f"{4 * ends:06}")
+    assert genkit("train", "--resume", run, "--json").json["metrics"] == outcome.json["metrics"]
+    assert measured(run) == values[:ends]
+
+    # With more patience it comes to what it would have come to.
+    further = genkit("train", "--resume", run, "--patience", 12, "--json")
+    assert further.code == 0, further.err
+    assert measured(run) == values
+    assert result_of(run) == result_of(whole)

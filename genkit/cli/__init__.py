@@ -16,9 +16,9 @@ import click
 
 from genkit import ending
 from genkit.cli.output import LogHandler, emit_error, take_streams
-from genkit.errors import GenkitError, in_one_line
+from genkit.errors import GenkitError, UsageError, in_one_line
 from genkit.version import __version__
-from genkit.wording import nearest
+from genkit.wording import nearest, not_text
 
 #: Each is the object of its own name in the file of its own name, which is imported when the command is asked for.
 COMMANDS = (
@@ -87,6 +87,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     handler = LogHandler()
     logger.addHandler(handler)
     try:
+        require_text(arguments)
         code = genkit_command.main([each for each in arguments if each != "--debug"], "genkit", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
@@ -136,6 +137,18 @@ def program() -> NoReturn:
     os._exit(code)
 
 
+def require_text(arguments: list[str]) -> None:
+    """Refuse what can't be kept in a run's files, which are text.
+
+    Raises:
+        UsageError: for an argument, or a variable of genkit's, with bytes that are none.
+    """
+    variables = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("GENKIT_")]
+    for each in [*arguments, *variables]:
+        if not_text(each):
+            raise UsageError(f"{each}: this has bytes that are no text in UTF-8; rename what is called so")
+
+
 def place_of(error: Exception) -> str:
     """The last line of a model from outside that ran, or else of this package: `my_model.py, line 12`."""
     from genkit import registry
@@ -150,6 +163,8 @@ def place_of(error: Exception) -> str:
 
 def of_the_system(error: Exception) -> str | None:
     """What is no fault of the program's: a path that the system won't have, or the folder that one stood in."""
+    if "surrogates not allowed" in str(error):
+        return "the name of a file or folder has bytes that are no text in UTF-8; rename it"
     if isinstance(error, ValueError) and "null" in str(error) and "embedded" in str(error):
         return "a path has a NUL character in it, which no file's name can have"
     from genkit import registry

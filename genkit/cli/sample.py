@@ -338,14 +338,15 @@ def make_traversal(opened: Opened, asked: dict[str, Any]) -> Picture:
     count = len([*(asked["seeds"] or ()), *(asked["images"] or ()), *asked["files"]])
     if count > 1:
         raise UsageError(f"--traverse sweeps one code at a time, and {count} are named; name one")
+    dims, steps = asked["dims"], asked["steps"] or 11
+    pictures.require_traversal(opened.generator, dims, steps)
     codes, names, own, _ = chosen_codes(opened, asked, range(1))
-    dims = asked["dims"]
     latent = opened.generator.options.latent_dim
     if dims and max(dims) >= latent:
         raise UsageError(f"--dims: a code has {counted(latent, 'dimension')}, 0 to {latent - 1}")
     condition, words, _ = asked["told"].one(own, "the sweep")
     title = f"{opened.name}, from {names[0]}{words}"
-    return pictures.traversal(opened.generator, codes[0], dims, asked["reach"], asked["steps"] or 11, title, condition)
+    return pictures.traversal(opened.generator, codes[0], dims, asked["reach"], steps, title, condition)
 
 
 def make_manifold(opened: Opened, asked: dict[str, Any]) -> Picture:

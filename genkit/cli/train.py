@@ -225,7 +225,7 @@ def train_model(name: str, ask: bool = False) -> click.Command:
                     ["--resume"],
                     metavar="RUN",
                     help="Go on with a run where its newest checkpoint leaves it, to the bit. RUN is its folder or "
-                    "number. It needs no other option, and takes none but a larger --epochs.",
+                    "number. It needs no other option, and takes none but a larger --epochs or another --patience.",
                 ),
                 click.Option(
                     ["--config"],

@@ -78,6 +78,15 @@ def load(options: DataOptions) -> Dataset:
     return pack.open_or_write(pack.Key(options.dataset, source, state), lambda: _contents(path, options)).told()
 
 
+def has_own_splits(path: Path) -> bool:
+    """Whether the file says which of its images are for training, and which for testing.
+
+    Raises:
+        DataError: when it can't be read, or made sense of.
+    """
+    return _read_headers(path).splits != ("all",)
+
+
 def verify(name_or_path: str) -> Findings:
     """Read an array whole, check its values, count duplicates, and check packs of it."""
     path = expanded(name_or_path).resolve()

@@ -24,15 +24,13 @@ log = logging.getLogger("genkit")
 def has_own_splits(name_or_path: str) -> bool:
     """Whether images come with splits that somebody has made on purpose, as published sets do.
 
-    A folder has some where it has folders for them; an array has none.
-
     Raises:
-        DataError: when a folder can't be read.
+        DataError: when they can't be read.
     """
-    from genkit.data import folder
+    from genkit.data import array, folder
 
     path = Path(name_or_path).expanduser()
-    return name_or_path in SOURCES or (path.is_dir() and folder.has_own_splits(path))
+    return name_or_path in SOURCES or (folder if path.is_dir() else array).has_own_splits(path)
 
 
 def split_to_take(wanted: str | None, other: str | None) -> str:

@@ -78,6 +78,15 @@ class RunOptions(BaseModel):
             json_schema_extra={"none": "only the newest two and the best"},
         ),
     ] = None
+    patience: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="End the run when the metric that picks its best checkpoint hasn't become better on val for so "
+            "many epochs. The learning rate is planned for all --epochs; --schedule constant holds it.",
+            json_schema_extra={"none": "all epochs"},
+        ),
+    ] = None
 
     @property
     def checkpoint_epochs(self) -> int | None:
@@ -171,7 +180,8 @@ def continued(config: Config, given: Mapping[str, Any], run: Path) -> Config:
     Args:
         config: the run's own.
         given: options that somebody gave together with --resume. They may repeat what the run has; only `epochs` may be
-            more than it was, and the images may lie elsewhere: whether they are the same is seen when they are loaded.
+            more than it was, and `patience` another, and the images may lie elsewhere: whether they are the same is
+            seen when they are loaded.
 
     Raises:
         UsageError: with each option that disagrees.
@@ -190,19 +200,22 @@ def continued(config: Config, given: Mapping[str, Any], run: Path) -> Config:
         f"--{name.replace('_', '-')} {options.as_text(theirs[name])} (the run has {options.as_text(ours[name])})"
         for name in ours
         if theirs[name] != ours[name]
+        and name != "patience"
         and not (name == "epochs" and theirs[name] > ours[name])
         and not (name in PLACES and theirs[name] is not None and ours[name] is not None)
     ]
     if differences:
         raise UsageError(
-            f"{run} can't go on with {', '.join(differences)}: only --epochs may be raised, and --dataset may "
-            f"name another place of the same images; "
+            f"{run} can't go on with {', '.join(differences)}: only --epochs may be raised, --patience changed, and "
+            f"--dataset may name another place of the same images; "
             f"for a new run with its weights, give --init-from {run}"
         )
-    changed = [name for name in ("epochs", *PLACES) if theirs[name] != ours[name]]
+    changed = [name for name in ("epochs", "patience", *PLACES) if theirs[name] != ours[name]]
     if not changed:
         return config
-    places = config.data.model_copy(update={name: theirs[name] for name in PLACES})
     return config._replace(
-        options=wanted.options, data=places, sources={**config.sources, **dict.fromkeys(changed, "resume")}
+        options=wanted.options,
+        data=config.data.model_copy(update={name: theirs[name] for name in PLACES}),
+        run=config.run.model_copy(update={"patience": wanted.run.patience}),
+        sources={**config.sources, **dict.fromkeys(changed, "resume")},
     )

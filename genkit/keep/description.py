@@ -56,6 +56,8 @@ class Description(BaseModel):
         seconds: spent in training so far.
         monitor: the metric by which the run's checkpoints are compared, without its `val/`.
         opens: which of them is opened where nobody says: the best by that metric, or the last.
+        lowest: value of that metric in the run so far; None before the first, and where an earlier version wrote it.
+        stale: epochs since that was measured.
         metrics: measured on the validation images at this step; empty for a checkpoint between two validations.
         data: the images that it was trained on, a path being absolute.
         data_digest: `Dataset.digest` of them; `data_sum` in the file.
@@ -81,6 +83,8 @@ class Description(BaseModel):
     seconds: Annotated[float, Field(ge=0)] = 0
     monitor: str = "loss"
     opens: Literal["best", "last"] = "best"
+    lowest: float | None = None
+    stale: Annotated[int, Field(ge=0)] = 0
     metrics: dict[str, float] = Field(default_factory=dict)
     data: DataOptions = Field(default_factory=DataOptions)
     data_digest: str = Field(default="", alias="data_sum")

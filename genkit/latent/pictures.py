@@ -254,9 +254,9 @@ def traversal(
     Where no dimensions are named and there are many, those that change the image most are shown, the strongest first.
     All are of one condition (1, …).
     """
+    require_traversal(model, dims, steps)
     chosen = list(range(len(z))) if dims is None else list(dims)
     shown = TRAVERSED if dims is None and len(chosen) > TRAVERSED else len(chosen)
-    require_room(model.image, shown, steps, "fewer --dims or --steps", film=True)
     notes = []
     if shown < len(chosen):
         chosen = strongest(model, z, reach, steps, condition)[:shown]
@@ -270,6 +270,16 @@ def traversal(
     sheet, frames = images.sheet(rows, headings, title), decoded.flatten(0, 1)
     told = sampling.repeated(condition, len(frames))
     return Picture(sheet, frames, codes.flatten(0, 1), frames, notes, rows=rows, conditions=told)
+
+
+def require_traversal(model: GenerativeModel, dims: Sequence[int] | None, steps: int) -> None:
+    """Refuse a traversal that a picture has no room for, before the code that it begins with is looked for.
+
+    Raises:
+        UsageError
+    """
+    shown = min(TRAVERSED, model.options.latent_dim) if dims is None else len(dims)
+    require_room(model.image, shown, steps, "fewer --dims or --steps", film=True)
 
 
 def strongest(model: GenerativeModel, z: Tensor, reach: float, steps: int, condition: Tensor | None) -> list[int]:

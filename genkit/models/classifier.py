@@ -65,6 +65,16 @@ class Classifier(Model):
         lr: contract.LearningRate = 3e-3
         weight_decay: contract.WeightDecay = 0.05
         width: Annotated[nets.ConvWidth, Field(description=f"Of the net of its own. {nets.CONV_WIDTH_HELP}")] = 32
+        seen_at: Annotated[
+            int | None,
+            Field(
+                ge=8,
+                le=1024,
+                description="Of the net of its own: average larger images down to at most this many pixels a side, by "
+                "a whole number; four times as fast at half the size.",
+                json_schema_extra={"none": "as they are"},
+            ),
+        ] = None
         target: Annotated[
             str | None,
             Field(
@@ -92,7 +102,7 @@ class Classifier(Model):
         super().__init__(image, options)
         self.body: ConvNet | Model
         if options.body is None:
-            self.body, features = ConvNet(image, options.width), FEATURES
+            self.body, features = ConvNet(image, options.width, options.seen_at), FEATURES
         else:
             self.body, features = build_body(image, options.body), options.body.features
             self.body.keep_features()
@@ -199,13 +209,16 @@ class ConvNet(nn.Module):
     """3×3 convolutions with batch normalisation, at any image size: images (B, C, H, W) to features (B, FEATURES).
 
     The last maps, about 7 pixels a side, go whole into a linear layer: their mean alone would need many more epochs.
+    Of images larger than `seen_at` it sees the means of squares of pixels.
     """
 
-    def __init__(self, image: ImageShape, width: int):
+    def __init__(self, image: ImageShape, width: int, seen_at: int | None = None):
         super().__init__()
-        levels = max(1, round(math.log2(min(image.height, image.width) / 7)))
+        largest = max(image.height, image.width)
+        self.square = 1 if seen_at is None else math.ceil(largest / seen_at)
+        size = (math.ceil(image.height / self.square), math.ceil(image.width / self.square))
+        levels = max(1, round(math.log2(min(size) / 7)))
         channels = nets.widths(width, levels + 1, MOST_CHANNELS)
-        size = (image.height, image.width)
         layers = block(image.channels, channels[0])
         for inputs, outputs in itertools.pairwise(channels):
             layers += block(inputs, outputs, stride=2)
@@ -214,6 +227,8 @@ class ConvNet(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Flatten(), last, nn.BatchNorm1d(FEATURES), nn.ReLU())
 
     def features(self, images: Tensor) -> Tensor:
+        if self.square > 1:
+            images = F.avg_pool2d(images, self.square, ceil_mode=True)
         return self.layers(images)
 
 

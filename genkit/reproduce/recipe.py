@@ -458,7 +458,7 @@ def find(name: str) -> Path:
     path = Path(name)
     if name in known and not path.suffix:
         return known[name]
-    with_ending = path.with_name(f"{path.name}.toml")
+    with_ending = path.parent / f"{path.name}.toml"
     if name.endswith(".toml") or "/" in name or os.sep in name:
         found = next((each for each in (path, with_ending) if each.is_file()), None)
         if found is not None:

@@ -108,8 +108,9 @@ def card(config: Config, dataset: Dataset, result: Result) -> str:
         if name not in unfilled
     )
     metrics = "\n".join(f"| {name} | {value:.6g} |" for name, value in result.metrics.items())
+    beside = f"\n{result.beside[0].upper()}{result.beside[1:]}.\n" if result.beside else ""
     measured = (
-        f"## Measured on the test split\n\n| metric | value |\n|---|---|\n{metrics}\n"
+        f"## Measured on the test split\n\n| metric | value |\n|---|---|\n{metrics}\n{beside}"
         if metrics
         else (
             "The run was stopped before its last epoch, so nothing was measured on the test split. It goes on with\n\n"
@@ -117,8 +118,8 @@ def card(config: Config, dataset: Dataset, result: Result) -> str:
         )
     )
     notes = "".join(f"\nOf the images: {note}.\n" for note in dataset.notes)
-    beside = dataset.beside
-    second = "" if beside is None else f", beside `{beside.name}` ({describe_data(beside)})"
+    other = dataset.beside
+    second = "" if other is None else f", beside `{other.name}` ({describe_data(other)})"
     provider = registry.provider_of(config.model)
     of = "" if provider.is_genkit else f" of {provider}"
     steps = counted(result.steps, "step")

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from genkit.contract import ability
@@ -101,12 +101,15 @@ def made(setup: Setup, names: set[str], count: int) -> int:
     return counted.bytes
 
 
-class Counted(TorchDispatchMode):
-    """Counts the bytes of the tensors that are made inside; of what only shows another one's, nothing."""
+class Counted(TorchFunctionMode):
+    """Counts the bytes of the tensors that torch's functions return inside; of what only shows another one's, nothing.
+
+    Not a TorchDispatchMode, which would see what they make on the way, too, and imports torch's compiler.
+    """
 
     bytes = 0
 
-    def __torch_dispatch__(
+    def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = function(*args, **(kwargs or {}))

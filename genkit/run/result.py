@@ -17,6 +17,7 @@ class Result(NamedTuple):
         metrics: of that checkpoint on the test split (`test/neg_elbo`, …); empty for a run that was stopped.
         stopped: the signal that ended it early, or None.
         which: what that checkpoint is among the run's: `best`, `last`, or both.
+        beside: what its reconstructions are held against, in words; empty where that wasn't measured.
     """
 
     run: Path
@@ -26,3 +27,4 @@ class Result(NamedTuple):
     metrics: dict[str, float]
     stopped: int | None
     which: Sequence[str] = ()
+    beside: str = ""

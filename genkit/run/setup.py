@@ -36,6 +36,7 @@ class Setup:
         state: what the steps change.
         ledger: of the metrics; those that weren't logged are restored with the weights.
         seconds: that training has taken so far.
+        lowest, stale: the lowest value of the metric that the run is monitored by, and the epochs since.
         restored_step: at which the run goes on; None where it begins.
         begun_with: how many of another run's weights it begins with.
 
@@ -65,6 +66,8 @@ class Setup:
         self.state.phases = accelerated(self.state.phases, self.where, config.run, self.total_steps)
         self.ledger = Ledger(team, config.run.log_every, len(self.batches))
         self.seconds = 0.0
+        self.lowest: float | None = None
+        self.stale = 0
         self.restored_step: int | None = None
         self.begun_with = 0
 
@@ -156,7 +159,7 @@ class Setup:
             )
         if self.team.rank >= about.processes:
             self.team.seed_noise(self.config.run.seed, self.state.step)
-        self.seconds = about.seconds
+        self.seconds, self.lowest, self.stale = about.seconds, about.lowest, about.stale
         self.restored_step = self.state.step
 
 

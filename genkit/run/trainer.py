@@ -23,7 +23,7 @@ from genkit.keep import checkpoint, rundir, state
 from genkit.keep import config as configuration
 from genkit.keep.config import Config, continued
 from genkit.keep.rundir import RunDirectory
-from genkit.run import record
+from genkit.run import baseline, record
 from genkit.run.curves import Curves
 from genkit.run.gallery import Gallery
 from genkit.run.keeper import Keeper
@@ -44,7 +44,7 @@ from genkit.run.rehearsal import rehearse
 from genkit.run.result import Result
 from genkit.run.setup import Setup
 from genkit.run.validation import validate
-from genkit.run.watch import Watch, steadier
+from genkit.run.watch import Watch, more_steps, steadier
 from genkit.step.accelerate import described
 from genkit.step.distributed import Team, lost_process
 from genkit.step.training import train
@@ -143,9 +143,17 @@ class Trainer:
         self.config, self.team, self.batches = setup.config, setup.team, setup.batches
         self.state, self.ledger = setup.state, setup.ledger
         self.seconds, self.total_steps = setup.seconds, setup.total_steps
+        self.lowest, self.stale = setup.lowest, setup.stale
+
+    @property
+    def gains_no_more(self) -> bool:
+        """Whether the metric that the run is monitored by has been no better for as many epochs as somebody waits."""
+        patience = self.config.run.patience
+        return patience is not None and self.stale >= patience
 
     def run_epochs(self, received: Sequence[int]) -> int | None:
-        """Train until the last epoch is done, or a signal arrives: then until the step, or the epoch's end, is done.
+        """Train until the last epoch is done, or the last that gains; or a signal arrives: then until the step, or the
+        epoch's end, is done.
 
         All call it, and stop at the same step, whoever received the signal.
 
@@ -156,7 +164,8 @@ class Trainer:
         with progress_bar(self.total_steps, state.step, bar_size, shown=self.team.leads) as bar:
             stop, _ = self.team.agree(received, False)
             started = time.monotonic() - self.seconds
-            while state.step < self.total_steps and not stop:
+            _, over = self.team.agree([], self.gains_no_more)
+            while state.step < self.total_steps and not stop and not over:
                 epoch, done = divmod(state.step, batches)
                 for metrics in train(state, self.batches.epoch(epoch, done)):
                     self.ledger.add(metrics)
@@ -176,7 +185,7 @@ class Trainer:
                     if self.team.agree([], due)[1]:
                         self.save(values)
                     self.seconds = time.monotonic() - started
-                    stop, _ = self.team.agree(received, False)
+                    stop, over = self.team.agree(received, self.gains_no_more)
         stop, missing = self.team.agree(received, self.checkpoint_is_missing())
         if stop and missing:
             self.save({})
@@ -283,6 +292,14 @@ class Leader(Trainer):
             logger.info("weights  %sfrom %s", which, config.run.init_from)
         if self.state.step:
             logger.info("resumed  after %s of %s steps", f"{self.state.step:,}", f"{self.total_steps:,}")
+            if self.gains_no_more and self.state.step < self.total_steps:
+                self.tell_gains_no_more(self.state.step // len(self.batches))
+
+    def tell_gains_no_more(self, epoch: int) -> None:
+        waited = f"{self.config.run.patience} epoch{'' if self.config.run.patience == 1 else 's'}"
+        more = ", and a larger one goes on" if self.resumable else ""
+        text = "ended    early: no better %s than at epoch %d, for %s (--patience%s)"
+        logger.info(text, self.state.model.monitor, epoch - self.stale, waited, more)
 
     @property
     def checkpoint_is_due(self) -> bool:  # type: ignore[override]
@@ -299,19 +316,30 @@ class Leader(Trainer):
     def end_epoch(self, epoch: int) -> tuple[dict[str, float], bool]:
         """Validate, draw, and see whether to save, in this order: a checkpoint vouches for all that came before it."""
         epochs, every = self.config.options.epochs, self.config.run.checkpoint_epochs
-        last, step, model = epoch == epochs, self.state.step, self.state.best_model
         kept = self.config.run.keep_every is not None and epoch % self.config.run.keep_every == 0
+        step, model = self.state.step, self.state.best_model
         values = self.measured(model, "val", step)
+        self.count_stale(values.get(self.state.model.monitor))
+        last = epoch == epochs or self.gains_no_more
         self.ledger.enter("val", values, step)
         shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
         logger.info("epoch %*d/%d  val  %s", len(str(epochs)), epoch, epochs, shown)
         self.watch.look(values)
+        if self.gains_no_more and epoch < epochs:
+            self.tell_gains_no_more(epoch)
         if last or epoch % self.config.run.picture_every == 0:
             self.prior.fit(model, step)
             self.gallery.draw(model, step)
         if every:
             return values, last or kept or epoch % every == 0
         return values, last or kept or self.keeper.due or self.keeper.is_best(values.get(self.state.model.monitor))
+
+    def count_stale(self, value: float | None) -> None:
+        """Enter what an epoch came to by the metric that the run is monitored by."""
+        if value is None or (self.lowest is not None and value >= self.lowest):
+            self.stale += 1
+        else:
+            self.lowest, self.stale = value, 0
 
     def measured(self, model: Model, split: str, step: int) -> dict[str, float]:
         """The metrics of a model of this step on a split, `val` or `test`."""
@@ -338,6 +366,8 @@ class Leader(Trainer):
             model=self.config.model,
             monitor=self.state.model.monitor,
             opens=self.state.model.opens,
+            lowest=self.lowest,
+            stale=self.stale,
             epoch=round(self.state.step / len(self.batches), 4),
             seconds=round(self.seconds, 3),
             metrics={f"val/{name}": value for name, value in values.items()},
@@ -355,6 +385,7 @@ class Leader(Trainer):
         """Measure the checkpoint that RUN stands for, as it lies on disk, on the test split; write the model card."""
         chosen = rundir.Found(self.directory.choose(), self.directory)
         metrics: dict[str, float] = {}
+        beside = ""
         path = chosen.checkpoints[0]
         if stopped is not None:
             done = f"{self.state.step:,} of {self.total_steps:,}"
@@ -371,10 +402,28 @@ class Leader(Trainer):
             lacking = self.dataset.lacking(self.dataset.test)
             if lacking and ability.classifies(model) and not model.options.attributes:
                 logger.warning("no test image is of the class %s: the test error says nothing of it", lacking)
+            beside = self.hold_against_baselines(model)
         which = self.directory.called(path)
-        result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped, which)
+        result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped, which, beside)
         write_file(self.directory.path / "README.md", record.card(self.config, self.dataset, result).encode())
         return result
+
+    def hold_against_baselines(self, model: Model) -> str:
+        """Say what the mean image and PCA reach where the model gives images back; a warning, where that is less."""
+        if self.dataset.beside is not None:  # which such a model's encoder may need
+            return ""
+        found = baseline.measure(model, self.dataset, self.setup.where, self.config.run.seed)
+        if found is None:
+            return ""
+        said = str(found)
+        if found.beaten_by:
+            options = self.config.options
+            helps = any_of([f"more --epochs (they are {options.epochs})", f"another --lr (it is {options.lr:g})"])
+            said += f": the model loses to {' and '.join(found.beaten_by)}"
+            logger.warning("%s; %s", said, more_steps(self.state) or f"what usually helps: {helps}")
+        else:
+            logger.info("beside  %s", said)
+        return said
 
     def diverged(self, error: NotFiniteError) -> DivergedError:
         """What has become of the run, and what usually helps."""

@@ -153,14 +153,50 @@ def test_a_folder_that_takes_no_judge_is_one_line(options: DataOptions, tmp_path
         judge.of(options, CPU)
 
 
-@pytest.mark.parametrize(("images", "epochs"), [(54_000, 4), (16_000, 12), (4_000, 12), (500_000, 3)])
+@pytest.mark.parametrize(
+    ("images", "epochs", "batch_size", "patience"),
+    [
+        (54_000, 4, 128, None),
+        (16_000, 12, 128, None),
+        (4_000, 12, 128, None),
+        (500_000, 3, 128, None),
+        (1_999, 12, 32, 3),
+        (80, 12, 32, 3),
+    ],
+)
 def test_its_recipe_is_a_number_of_images(
-    digits: Dataset, monkeypatch: pytest.MonkeyPatch, images: int, epochs: int
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch, images: int, epochs: int, batch_size: int, patience: int | None
 ) -> None:
     """Those of MNIST and of the faces stay as they are, or all would be judged by others."""
     monkeypatch.undo()
     many = dataclasses.replace(digits, train=digits.train.take(torch.zeros(images, dtype=torch.int64)))
-    assert judge.recipe(DataOptions(), many, "classes").options.epochs == epochs
+    found = judge.recipe(DataOptions(), many, "classes")
+    assert (found.options.epochs, found.options.batch_size) == (epochs, batch_size)
+    assert found.run.patience == patience
+
+
+def test_it_isnt_trained_on_where_it_gains_nothing(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+    """Dark images and bright ones: all of val are right after an epoch or two, of twelve."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % 2
+    images = rng.integers(0, 100, (300, 1, 12, 12)) + 150 * labels[:, None, None, None]
+    np.savez(tmp_path / "bright.npz", images=images.astype(np.uint8), labels=labels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge, "EPOCHS", (3, 12))
+        found = judged(DataOptions(dataset=str(tmp_path / "bright.npz")))
+    assert found.accuracy == 1
+    assert "ended    early: no better error than at epoch " in log.text
+    assert "a larger one goes on" not in log.text, "its run is gone"
+    assert "epoch 11/12" not in log.text
+
+
+def test_of_another_recipe_there_is_another_judge(options: DataOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = data.load(options)
+    settings = judge.recipe(options, dataset, "classes")
+    assert judge.RECIPE_VERSION == 2, "1 saw images of any size as they are, and went on to the last epoch"
+    name = judge.folder_name(settings, dataset)
+    monkeypatch.setattr(judge, "RECIPE_VERSION", 1)
+    assert judge.folder_name(settings, dataset) != name
 
 
 def test_data_without_labels_has_none_for_a_reason(digits: Dataset, tmp_path: Path) -> None:

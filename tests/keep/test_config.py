@@ -76,7 +76,7 @@ def test_all_that_disagrees_is_named(settings: Config, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as refusal:
         config.continued(settings, given, tmp_path)
     named = {part.split()[0] for part in str(refusal.value).split("--")[1:]}
-    assert named == {"epochs", "lr", "hidden", "seed", "dataset", "init-from"}
+    assert named == {"epochs", "lr", "hidden", "seed", "dataset", "init-from", "patience"}
     assert "--lr 0.1 (the run has 0.004)" in str(refusal.value)
     assert "--epochs 4 (the run has 5)" in str(refusal.value)
 

@@ -35,6 +35,26 @@ def silent(**options: object) -> Classifier:
     return model
 
 
+def test_large_images_are_seen_as_the_means_of_squares() -> None:
+    """24×17 pixels at 12: each 2×2 square is one, the last column's halves too."""
+    large, small = ImageShape(3, 24, 17), ImageShape(3, 12, 9)
+    images = torch.rand(5, *large)
+    model = Classifier(large, Classifier.Options(width=4, classes=3, seen_at=12)).eval()
+    plain = Classifier(small, Classifier.Options(width=4, classes=3)).eval()
+    plain.load_state_dict(model.state_dict())
+    means = images[:, :, :, :16].unflatten(3, (8, 2)).unflatten(2, (12, 2)).mean((3, 5))
+    last = images[:, :, :, 16:].unflatten(2, (12, 2)).mean(3)
+    torch.testing.assert_close(model(images), plain(torch.cat([means, last], 3)))
+
+
+def test_images_that_are_not_larger_are_seen_as_they_are() -> None:
+    model = Classifier(IMAGE, Classifier.Options(width=4, classes=3, seen_at=12)).eval()
+    plain = Classifier(IMAGE, Classifier.Options(width=4, classes=3)).eval()
+    plain.load_state_dict(model.state_dict())
+    images = torch.rand(5, *IMAGE)
+    assert torch.equal(model(images), plain(images))
+
+
 @pytest.mark.parametrize("classes", [2, 7, 10])
 def test_an_undecided_classifier_loses_ln_c(classes: int) -> None:
     labels = torch.arange(14) % classes

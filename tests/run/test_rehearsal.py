@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import Genkit
+
+from genkit.run import rehearsal
 
 STAGES = '''
 """Two stages."""
@@ -78,3 +81,25 @@ def test_a_run_too_short_for_its_last_stage_is_refused(genkit: Genkit, tmp_path:
     assert outcome.code == 2
     assert "none is left for the model's phase 'two'; give more --epochs" in outcome.err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_step_that_cannot_fit_into_memory_is_refused(
+    genkit: Genkit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what some images take, so that codes an image count, too; and one that does fit is trained."""
+    command = ["train", "vae", "--dataset", "mnist5k", "--hidden", "16", "--epochs", "1", "--out", tmp_path / "runs"]
+    monkeypatch.setattr(rehearsal, "memory_of", lambda _: 2 * 10**9)
+    refused = genkit(*command, "--objective", "iwae", "--k", "200", "--batch-size", "65536")
+    assert refused.code == 2
+    assert "a step on 4,000 images needs about" in refused.err
+    assert "there are 2 GB; give a smaller --batch-size" in refused.err
+    assert not (tmp_path / "runs").exists()
+    assert genkit(*command, "--objective", "iwae", "--k", "2", "--batch-size", "65536").code == 0
+
+
+def test_what_is_made_for_images_is_counted() -> None:
+    with rehearsal.Counted() as counted:
+        made = torch.ones(3, 100)
+        made.view(100, 3).add_(1)
+        torch.relu(made)
+    assert counted.bytes == 2 * 1200, "neither the view nor what is done in place"
