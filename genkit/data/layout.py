@@ -327,12 +327,12 @@ class _Reading:
                 )
 
     def leave_masks_out(self) -> None:
-        """Leave `masks/` out where it lies beside `images/`, and `ground_truth/` anywhere at the top."""
+        """Leave `masks/` out where it lies beside `images/`, and `ground_truth/` beside anything."""
         tops = {top: _Name.of(top) for top in self._tops() if top}
         masks = {top for top, name in tops.items() if name.masks and not name.rest and not name.numbers}
         images = {top for top, name in tops.items() if name.says_nothing}
         if not images:
-            masks = {top for top in masks if re.fullmatch(r"ground[_ -]?truths?", top.lower())}
+            masks = {top for top in masks if re.fullmatch(r"ground[_ -]?truths?|gt(fine|coarse)?", top.lower())}
         if masks and len(masks) < len(tops):
             unread = {folder: path[0] for folder, path in self.paths.items() if path and path[0] in masks}
             self._drop({folder: f"{shown([top])}/ (masks)" for folder, top in unread.items()})

@@ -216,6 +216,15 @@ def test_masks_of_splits_in_folders_of_their_own(understood):
     assert layout.notes == ["splits: train (training/), val (val/)"]
 
 
+def test_ground_truth_is_no_class(understood):
+    """Cityscapes'."""
+    layout = understood(
+        *(f"{kind}/{part}/bonn/1.png" for kind in ("leftImg8bit", "gtFine") for part in ("train", "val"))
+    )
+    assert sorted(read_as(layout).values()) == [("train", None), ("val", None)]
+    assert layout.left_out == {"images in gtFine/ (masks)": 2}
+
+
 def test_masks_beside_their_images(understood):
     """BUSI's."""
     layout = understood(
