@@ -449,8 +449,8 @@ class _Reading:
         outside = Counter(real.rpartition("/")[0] for real in targets.values() if not real.startswith(inside))
         if outside:
             common = os.path.commonpath([folder or "/" for folder in outside])
-            where = [common] if common != "/" else sorted(outside)
-            self.notes.append(f"{counted(outside.total(), 'image')} from elsewhere, {shown(where)}, through links")
+            where = [common] if common != "/" else sorted({"/".join(folder.split("/")[:3]) for folder in outside})
+            self.notes.append(f"links lead to {counted(outside.total(), 'image')} in {shown(where)}")
 
     # -- what is said of it --------------------------------------------------------------------------------------------
 

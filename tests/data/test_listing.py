@@ -54,7 +54,7 @@ def test_files_that_are_links_to_blobs(write, of, pictures, tmp_path, caplog):
     with caplog.at_level(logging.INFO, "genkit"):
         dataset = of(folder)
     assert (dataset.train.storage[:, 0].numpy() == pictures[:20]).all()
-    assert f"{folder}: 20 images from elsewhere, {blobs}, through links" in caplog.messages
+    assert f"{folder}: links lead to 20 images in {blobs}" in caplog.messages
 
 
 def test_a_changed_target_means_a_new_pack(write, of, pictures, tmp_path):
