@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,9 +15,14 @@ KINDS = 8
 def in_words(left_out: Mapping[str, int]) -> str:
     """`100 .heic, 3 .zip`: the commonest first."""
     ordered = sorted(left_out.items(), key=lambda item: -item[1])
-    words = [f"{count:,} {kind}" for kind, count in ordered[:KINDS]]
+    words = [f"{count:,} {_of_one(kind) if count == 1 else kind}" for kind, count in ordered[:KINDS]]
     others = sum(count for _, count in ordered[KINDS:])
     return ", ".join([*words, f"{others:,} others"] if others else words)
+
+
+def _of_one(kind: str) -> str:
+    """`hidden images` as `hidden image`; a file's ending stays."""
+    return kind if kind.startswith(".") else re.sub(r"s\b", "", kind, count=1)
 
 
 class Findings(BaseModel, extra="forbid"):

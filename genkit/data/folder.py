@@ -229,7 +229,10 @@ def _further_pages(headers: Iterable[Header]) -> dict[str, int]:
     headers = list(headers)
     further = [header.pages - 1 for header in headers if header.pages > 1]
     animated = sum(header.animated for header in headers)
-    found = {f"further pages of {len(further):,} TIFFs": sum(further), "animations after their first frame": animated}
+    found = {
+        f"further pages of {counted(len(further), 'TIFF')}": sum(further),
+        "animations (all but the first frame)": animated,
+    }
     return {kind: count for kind, count in found.items() if count}
 
 

@@ -23,6 +23,7 @@ from genkit.data.listing import Listing, shown
 from genkit.data.pack import PARTS
 from genkit.data.tables import BadTable
 from genkit.errors import DataError
+from genkit.wording import counted
 
 #: Words that name a split, as Hugging Face's `datasets` has them.
 PART_NAMES = {
@@ -83,7 +84,9 @@ def unlearnt(classes: Sequence[str], labels: np.ndarray) -> list[str]:
     """A line if there are classes that none of the training images, labels int64 (N,), is of."""
     counts = np.bincount(labels, minlength=len(classes))
     missing = [name for name, count in zip(classes, counts, strict=True) if not count]
-    return [f"{len(missing)} classes have no image in train: no model learns {shown(missing)}"] if missing else []
+    if not missing:
+        return []
+    return [f"{counted(len(missing), 'class')} without an image in train: no model learns {shown(missing)}"]
 
 
 def lay_out(listing: Listing) -> Layout:
@@ -96,7 +99,7 @@ def lay_out(listing: Listing) -> Layout:
     reading = _Reading(listing.root, _without_masks_beside(listing.files))
     reading.notes += said.remarks
     if len(reading.files) < len(listing.files):
-        reading.left_out["masks beside their images"] = len(listing.files) - len(reading.files)
+        reading.left_out["masks beside images"] = len(listing.files) - len(reading.files)
     reading.unwrap()
     reading.leave_masks_out()
     reading.find_splits()
@@ -324,12 +327,12 @@ class _Reading:
                 )
 
     def leave_masks_out(self) -> None:
-        """Leave `masks/` out where it lies beside `images/`, and `ground_truth/` anywhere at the top."""
+        """Leave `masks/` out where it lies beside `images/`, and `ground_truth/` beside anything."""
         tops = {top: _Name.of(top) for top in self._tops() if top}
         masks = {top for top, name in tops.items() if name.masks and not name.rest and not name.numbers}
         images = {top for top, name in tops.items() if name.says_nothing}
         if not images:
-            masks = {top for top in masks if re.fullmatch(r"ground[_ -]?truths?", top.lower())}
+            masks = {top for top in masks if re.fullmatch(r"ground[_ -]?truths?|gt(fine|coarse)?", top.lower())}
         if masks and len(masks) < len(tops):
             unread = {folder: path[0] for folder, path in self.paths.items() if path and path[0] in masks}
             self._drop({folder: f"{shown([top])}/ (masks)" for folder, top in unread.items()})
@@ -384,7 +387,9 @@ class _Reading:
         loose = sum(self.count[folder] for folder, path in self.paths.items() if not path)
         classes = sorted({path[0] for path in self.paths.values() if path})
         if loose and classes:
-            self.warnings.append(f"{loose} images lie beside the subfolders, so that these aren't taken for classes")
+            self.warnings.append(
+                f"{counted(loose, 'image')} beside the subfolders, so that these aren't taken for classes"
+            )
         elif len(classes) == 1 and any(len(path) > 1 for path in self.paths.values()):
             self.notes.append(f"all images are in one class, {shown(classes)}; folders in it aren't taken for classes")
         if loose or len(classes) < 2:
@@ -412,7 +417,7 @@ class _Reading:
                 self._leave_split_out(part, folders, "without labels")
         bare = [file for file in self.files if file not in said.of]
         if bare:
-            some = f"{len(bare):,} of {len(self.files):,} images"
+            some = f"{len(bare):,} of {counted(len(self.files), 'image')}"
             raise BadTable([f"{self.root / said.tables[0]}: {some} have no label, for example {bare[0]}; add them"])
         values: list[Name] = sorted({said.of[file] for file in self.files})  # type: ignore[type-var]  # all of one type
         if len(values) < 2:
@@ -439,13 +444,13 @@ class _Reading:
             self.files = [file for file in self.files if file not in again]
         several = sum(len(each) > 1 for each in places.values())
         if several:
-            self.warnings.append(f"{several:,} images stand in more than one class, through links; each counts in all")
+            self.warnings.append(f"{counted(several, 'image')} in more than one class, through links; counted in each")
         inside = f"{self.root}/"
         outside = Counter(real.rpartition("/")[0] for real in targets.values() if not real.startswith(inside))
         if outside:
             common = os.path.commonpath([folder or "/" for folder in outside])
-            where = [common] if common != "/" else sorted(outside)
-            self.notes.append(f"{outside.total():,} images lie elsewhere, in {shown(where)}, through links")
+            where = [common] if common != "/" else sorted({"/".join(folder.split("/")[:3]) for folder in outside})
+            self.notes.append(f"links lead to {counted(outside.total(), 'image')} in {shown(where)}")
 
     # -- what is said of it --------------------------------------------------------------------------------------------
 
@@ -471,4 +476,5 @@ class _Reading:
 
     def tell_of_bare_folders(self, bare: list[str]) -> None:
         if bare:
-            self.warnings.append(f"{len(bare):,} folders hold no image ({shown([f'{folder}/' for folder in bare])})")
+            names = shown([f"{folder}/" for folder in bare])
+            self.warnings.append(f"{counted(len(bare), 'folder')} without an image ({names})")

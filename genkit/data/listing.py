@@ -239,7 +239,7 @@ class _Walk:
         if stat.S_ISREG(status.st_mode) and status.st_dev not in self._systems:
             content.files.append(_File(name, status, target))
         else:
-            self._kinds["pipes, sockets or devices"] += 1
+            self._kinds["special files"] += 1
 
     def _count_hidden(self, entry: os.DirEntry[str]) -> None:
         if _ending(entry.name.lstrip(".")) in EXTENSIONS and not entry.is_dir(follow_symlinks=False):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from genkit.data.dataset import Split
 from genkit.errors import DataError
+from genkit.wording import counted
 
 #: Share of all images that each held-out split takes where a source brings no split of its own.
 HELD_OUT = 0.1
@@ -208,7 +209,8 @@ def _without(split: Split, other: Split, name: str, split_name: str, other_name:
     assert other.fingerprints is not None
     shared = torch.isin(split.fingerprints, other.fingerprints)
     if shared.any():
-        log.warning("%s: %d images of %s also stand in %s; left out", name, int(shared.sum()), split_name, other_name)
+        images = counted(int(shared.sum()), "image")
+        log.warning("%s: left out: %s of %s that %s has, too", name, images, split_name, other_name)
     if shared.all():
         raise DataError(f"every image of {split_name} also stands in {other_name}")
     return split.take(~shared)

@@ -86,7 +86,7 @@ def test_hidden_and_other_files_are_left_out(write, of, pictures, caplog):
     (folder / "LOUD.PNG").write_bytes((folder / "000.png").read_bytes())
     with caplog.at_level(logging.WARNING, "genkit"):
         dataset = of(folder)
-    assert caplog.messages == [f"{folder}: left out: 1 hidden images"]
+    assert caplog.messages == [f"{folder}: left out: 1 hidden image"]
     # Sorted as bytes: digits, capitals, small letters.
     assert (by_row(dataset)[:, 0] == [*pictures[:20], pictures[0]]).all()
 
@@ -103,7 +103,7 @@ def test_pictures_beside_subfolders_mean_no_classes(write, of, pictures, caplog)
         dataset = of(folder)
     assert dataset.classes == ()
     assert dataset.train.labels is None
-    assert "1 images lie beside the subfolders" in caplog.text
+    assert "1 image beside the subfolders" in caplog.text
 
 
 def test_the_folders_own_splits(write, of, pictures):

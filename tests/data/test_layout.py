@@ -125,7 +125,7 @@ def test_mvtec(understood):
     layout = understood(*mvtec())
     assert set(read_as(layout).values()) == {("train", "good"), ("test", "good"), ("test", "broken")}
     assert layout.left_out == {"images in ground_truth/ (masks)": 3}
-    assert layout.unlearnt() == ["1 classes have no image in train: no model learns broken"]
+    assert layout.unlearnt() == ["1 class without an image in train: no model learns broken"]
 
 
 def test_mvtec_of_several_categories(understood):
@@ -216,6 +216,15 @@ def test_masks_of_splits_in_folders_of_their_own(understood):
     assert layout.notes == ["splits: train (training/), val (val/)"]
 
 
+def test_ground_truth_is_no_class(understood):
+    """Cityscapes'."""
+    layout = understood(
+        *(f"{kind}/{part}/bonn/1.png" for kind in ("leftImg8bit", "gtFine") for part in ("train", "val"))
+    )
+    assert sorted(read_as(layout).values()) == [("train", None), ("val", None)]
+    assert layout.left_out == {"images in gtFine/ (masks)": 2}
+
+
 def test_masks_beside_their_images(understood):
     """BUSI's."""
     layout = understood(
@@ -223,7 +232,7 @@ def test_masks_beside_their_images(understood):
         "normal/face_mask.png",
     )
     assert layout.files == ["benign/benign (1).png", "normal/face_mask.png", "normal/normal (1).png"]
-    assert layout.left_out == {"masks beside their images": 4}
+    assert layout.left_out == {"masks beside images": 4}
 
 
 def test_masks_that_may_be_a_class_are_told(understood):
@@ -246,7 +255,7 @@ def test_folders_without_images_are_told(understood, tmp_path):
         (tmp_path / "set" / name / "sub").mkdir(parents=True)
     layout = understood("cat/1.png", "dog/2.png", "yak/3.heic")
     assert layout.classes == ("cat", "dog")
-    assert layout.warnings == ["3 folders hold no image (lion/, yak/, zebra/)"]
+    assert layout.warnings == ["3 folders without an image (lion/, yak/, zebra/)"]
 
 
 def test_folders_in_a_class_mean_nothing(understood):
@@ -265,7 +274,7 @@ def test_a_class_of_bad_files_only_is_told(write, of, pictures, caplog):
         path.write_bytes(b"bad")
     with caplog.at_level(logging.WARNING, "genkit"):
         of(folder, skip_bad=10)
-    assert f"{folder}: 1 classes have no image in train: no model learns 2" in caplog.messages
+    assert f"{folder}: 1 class without an image in train: no model learns 2" in caplog.messages
 
 
 def test_a_pack_of_another_reading_is_not_used(write, of, pictures, monkeypatch):

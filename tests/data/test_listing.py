@@ -54,7 +54,7 @@ def test_files_that_are_links_to_blobs(write, of, pictures, tmp_path, caplog):
     with caplog.at_level(logging.INFO, "genkit"):
         dataset = of(folder)
     assert (dataset.train.storage[:, 0].numpy() == pictures[:20]).all()
-    assert f"{folder}: 20 images lie elsewhere, in {blobs}, through links" in caplog.messages
+    assert f"{folder}: links lead to 20 images in {blobs}" in caplog.messages
 
 
 def test_a_changed_target_means_a_new_pack(write, of, pictures, tmp_path):
@@ -83,8 +83,8 @@ def test_nothing_is_read_twice_in_a_class(write, of, pictures, caplog):
     with caplog.at_level(logging.WARNING, "genkit"):
         dataset = of(folder)
     assert caplog.messages == [
-        f"{folder}: 1 images stand in more than one class, through links; each counts in all",
-        f"{folder}: left out: 2 links in a circle (0/more, 1/all), 1 links to an image that is there already",
+        f"{folder}: 1 image in more than one class, through links; counted in each",
+        f"{folder}: left out: 2 links in a circle (0/more, 1/all), 1 link to an image that is there already",
     ]
     assert (dataset.train.storage[:, 0].numpy() == [*pictures[:20], pictures[3]]).all()
 
@@ -109,7 +109,7 @@ def test_links_to_nothing_are_named(write, of, pictures, caplog):
     with caplog.at_level(logging.WARNING, "genkit"):
         assert of(folder).classes == ("0", "1")
     assert caplog.messages == [
-        f"{folder}: left out: 2 links to nothing (0/gone.png, 2), 1 links in a circle (1/self.png)"
+        f"{folder}: left out: 2 links to nothing (0/gone.png, 2), 1 link in a circle (1/self.png)"
     ]
 
 
@@ -150,7 +150,7 @@ def test_what_is_left_out_is_counted_by_kind(touch):
         "images in .thumbnails/": 1,
         "images in .ipynb_checkpoints/": 1,
         "hidden images": 1,
-        "pipes, sockets or devices": 1,
+        "special files": 1,
     }
     assert found.bare == ["sub"]
 
@@ -176,7 +176,7 @@ def test_pages_and_frames_are_counted(of, tmp_path, caplog):
         moving.save(folder / f"moving.{ending}", save_all=True, append_images=pages[6:9], lossless=True)
         still.save(folder / f"still.{ending}", lossless=True)
     (folder / "clip.mp4").touch()
-    line = f"{folder}: left out: 40 further pages of 3 TIFFs, 3 animations after their first frame, 1 .mp4"
+    line = f"{folder}: left out: 40 further pages of 3 TIFFs, 3 animations (all but the first frame), 1 .mp4"
     for _ in range(2):  # the second time from the pack
         caplog.clear()
         with caplog.at_level(logging.WARNING, "genkit"):
@@ -189,7 +189,7 @@ def test_pages_and_frames_are_counted(of, tmp_path, caplog):
     assert findings.left_out == {
         ".mp4": 1,
         "further pages of 3 TIFFs": 40,
-        "animations after their first frame": 3,
+        "animations (all but the first frame)": 3,
     }
 
 
@@ -208,7 +208,7 @@ def test_links_to_everything(touch):
     assert found.files == ["1.png"]
     assert found.left_out == {
         "links into /proc or /sys": 3,
-        "pipes, sockets or devices": 2,
+        "special files": 2,
         "links in a circle (root)": 1,
     }
 

@@ -70,9 +70,9 @@ def test_the_nearer_to_training_the_sooner_a_shared_image_goes(caplog: pytest.Lo
     assert values(val) == [3, 6]
     assert values(test) == [4, 5, 7]
     assert caplog.messages == [
-        "mine: 2 images of train also stand in test; left out",
-        "mine: 1 images of val also stand in test; left out",
-        "mine: 2 images of train also stand in val; left out",
+        "mine: left out: 2 images of train that test has, too",
+        "mine: left out: 1 image of val that test has, too",
+        "mine: left out: 2 images of train that val has, too",
     ]
 
 
