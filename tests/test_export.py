@@ -183,7 +183,7 @@ def test_a_model_that_cannot_be_exported_leaves_nothing(tmp_path: Path, monkeypa
 @pytest.mark.parametrize("kind", ["safetensors", "onnx", "pt2"])
 def test_a_full_disk_leaves_nothing(kind: Any, tmp_path: Path) -> None:
     """Played by a limit on the size of a file."""
-    source, folder = opened(tmp_path, "vae", ImageShape(1, 64, 64)), tmp_path / "made"
+    source, folder = opened(tmp_path, "vae", ImageShape(1, 64, 64)), tmp_path / "exports" / "made"
     write: Any = export.weights if kind == "safetensors" else export.functions
     arguments = [] if kind == "safetensors" else [kind, torch.rand(1, 1, 64, 64)]
     before = sorted(tmp_path.iterdir())

@@ -176,7 +176,7 @@ def of_the_system(error: Exception) -> str | None:
     except OSError:
         return "the folder that this was started in is gone; change to one that is there"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"{in_one_line(error)}; make room, or name another place"
+        return f"{in_one_line(error) if error.filename else error.strerror}; make room, or name another place"
     return in_one_line(error) if error.filename is not None else None
 
 

@@ -84,7 +84,7 @@ def test_at_any_instant_of_a_process(
     run = str(only_run(tmp_path / "vae"))
     commands: dict[str, Callable[[Path], list[str]]] = {
         "train": lambda folder: training("vae", folder / "made", few_digits, *LONGER),
-        "train, packing a folder": lambda folder: training("ae", folder / "made", drawings, *LONGER),
+        "train on a folder": lambda folder: training("ae", folder / "made", drawings, *LONGER),
         "sample": lambda folder: ["sample", run, "--out", str(folder / "made"), "--interpolate"],
         "embed": lambda folder: ["embed", run, "--out", str(folder / "made")],
         "evaluate": lambda folder: ["evaluate", run, "--only", "reconstruction", "--out", str(folder / "made.json")],
@@ -93,7 +93,7 @@ def test_at_any_instant_of_a_process(
         "data verify": lambda folder: ["data", "verify", str(drawings)],
     }
     if not FULL:
-        commands = {name: commands[name] for name in ("train, packing a folder", "sample", "data verify")}
+        commands = {name: commands[name] for name in ("train on a folder", "sample", "data verify")}
     takes = {}
     for index, (name, command) in enumerate(commands.items()):
         began = time.monotonic()
@@ -147,5 +147,5 @@ def test_at_any_instant_of_a_process(
         f"SIGINT or SIGTERM at random instants of a process, from its start: {sent} in {len(commands)} commands "
         f"({', '.join(commands)}), {before} of them before Python came to genkit's first lines",
         f"0 lost: all others ended with 130 or 143 (the page, on SIGINT, with 0), and none left anything half-written; "
-        f"all {resumed} runs that had begun resume to the bit",
+        f"of {resumed} runs that had begun, all resume to the bit",
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from genkit.data.dataset import Dataset, Split
+from genkit.errors import GenkitError
 from genkit.latent import projection, projector
 
 DIGITS = [str(digit) for digit in range(10)]
@@ -84,3 +86,22 @@ def test_a_sprite_is_never_larger_than_tensorboard_takes(monkeypatch: pytest.Mon
     assert size == (25, 16)
     assert picture.size == (100, 64)
     assert (np.asarray(picture)[:32] == 77).all()
+
+
+def test_the_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    """And so is the one above it, which was made for it alone."""
+    folder = tmp_path / "embeddings" / "test-projector"
+    given = (torch.randn(2000, 2), None, [], torch.arange(2000))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # the tensors don't fit, the sprite does
+    try:
+        with pytest.raises(GenkitError, match="File too large"):
+            projector.write_projector(folder, *given, torch.zeros(2000, 1, 8, 8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+    projector.write_projector(folder, *given, torch.zeros(2000, 1, 8, 8))
+    assert {path.name for path in folder.iterdir()} == {
+        "tensors.tsv", "metadata.tsv", "sprite.png", "projector_config.pbtxt"
+    }  # fmt: skip
+    assert [path.name for path in folder.parent.iterdir()] == ["test-projector"]
