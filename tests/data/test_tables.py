@@ -120,7 +120,7 @@ def test_celebas_own_table(tmp_path):
         ("file\na.png\n", "name at least one attribute"),
         ("file,x,X\n", "each only once"),
         ("file,a&b\n", "'a&b' can't name an attribute; use letters, digits and '-' or '_'"),
-        ("file,x\na.png,1\n", "2 of 3 images have no line, for example sub/b.png; add them"),
+        ("file,x\na.png,1\n", "no line for 2 of 3 images, for example sub/b.png; add them"),
         ("file,x\na.png,1\nb.png,1\nc.png,2\n", "line 4, x: '2' for c.png; write 0 or 1, -1 or 1, no or yes"),
         ("file,x\na.png,1,1\n", "line 2: 3 cells for a.png, where 2 were expected"),
         ("file,x\na.png,1\na.png,1\n", "a.png has more than one line"),
