@@ -40,7 +40,7 @@ def rehearse(setup: Setup) -> dict[str, float]:
         ModelError: where a phase has no loss, or the last of them don't measure that metric.
     """
     state, model = setup.state, setup.state.model
-    require_memory(setup)
+    require_memory_of_step(setup)
     val = setup.dataset.val
     some = val.take(val.spread(IMAGES))
     beside = setup.dataset.beside_split("val")
@@ -62,7 +62,7 @@ def rehearse(setup: Setup) -> dict[str, float]:
     return measured
 
 
-def require_memory(setup: Setup) -> None:
+def require_memory_of_step(setup: Setup) -> None:
     """Refuse batches of which a step can't fit into the memory that there is at all, by what a few images take.
 
     A system that is asked for more may grant it, and end the process without a word when it is used.

@@ -85,3 +85,10 @@ def test_sum_of_means() -> None:
 @pytest.mark.parametrize(("term", "expected"), [("a.png", True), ("x/a.png,b.jpg", True), ("male", False)])
 def test_file_terms(term: str, expected: bool) -> None:
     assert is_file_term(term) == expected
+
+
+def test_a_class_in_an_attributes_place_is_told_how_to_be_written(digits: Dataset) -> None:
+    with pytest.raises(UsageError, match=r"no attribute '7', but a class of that name; did you mean label:7\?"):
+        matching("7", digits, digits.test)
+    with pytest.raises(UsageError, match="no attribute 'cat' "):
+        matching("cat", digits, digits.test)

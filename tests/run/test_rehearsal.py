@@ -88,11 +88,11 @@ def test_a_step_that_cannot_fit_into_memory_is_refused(
 ) -> None:
     """By what some images take, so that codes an image count, too; and one that does fit is trained."""
     command = ["train", "vae", "--dataset", "mnist5k", "--hidden", "16", "--epochs", "1", "--out", tmp_path / "runs"]
-    monkeypatch.setattr(rehearsal, "memory_of", lambda _: 2 * 10**9)
+    monkeypatch.setattr(rehearsal, "memory_of", lambda _: 10**9)
     refused = genkit(*command, "--objective", "iwae", "--k", "200", "--batch-size", "65536")
     assert refused.code == 2
     assert "a step on 4,000 images needs about" in refused.err
-    assert "there are 2 GB; give a smaller --batch-size" in refused.err
+    assert "there are 1 GB; give a smaller --batch-size" in refused.err
     assert not (tmp_path / "runs").exists()
     assert genkit(*command, "--objective", "iwae", "--k", "2", "--batch-size", "65536").code == 0
 
