@@ -161,7 +161,7 @@ def test_divergence_seen_first_in_validation_is_divergence(genkit: Genkit, tmp_p
     """One step an epoch: the loss before the step is finite, the validation after it is not."""
     outcome = genkit(
         *["train", "vae", "--dataset", "mnist5k", "--lr", "10", "--batch-size", "65536", "--epochs", "2"],
-        *["--hidden", "64", "--latent-dim", "2", "--lr-warmup", "0", "--out", tmp_path],
+        *["--hidden", ",".join(["64"] * 8), "--latent-dim", "2", "--lr-warmup", "0", "--out", tmp_path],
     )
     assert outcome.code == 3
     assert "the validation's " in outcome.err

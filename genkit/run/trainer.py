@@ -324,7 +324,7 @@ class Leader(Trainer):
         self.ledger.enter("val", values, step)
         shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
         logger.info("epoch %*d/%d  val  %s", len(str(epochs)), epoch, epochs, shown)
-        self.watch.look(values)
+        self.watch.look(values, last)
         if self.gains_no_more and epoch < epochs:
             self.tell_gains_no_more(epoch)
         if last or epoch % self.config.run.picture_every == 0:

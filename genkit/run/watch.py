@@ -39,17 +39,18 @@ class Watch:
         self.told: set[str] = set()
         self.astray = False
 
-    def look(self, values: Mapping[str, float]) -> None:
+    def look(self, values: Mapping[str, float], last: bool = False) -> None:
         """Warn of each fault by its name when it is known to last, and not again while it does.
 
         What a model sees may be gone after some more steps: it is told once it has been there in two validations, after
         enough steps, or after the last one.
+
+        Args:
+            last: whether the run ends with it.
         """
         self.validations.append(values)
         found = dict(self.model.watch(self.validations))
-        step, total = self.state.step, self.state.total_steps
-        early = step < min(FEW_STEPS, total / 2)
-        last = step >= total
+        early = self.state.step < min(FEW_STEPS, self.state.total_steps / 2)
         lasting = {name for name in found if last or (name in self.seen and not early)}
         for name in sorted(lasting - self.told):
             logger.warning("%s: %s", name, self.in_words(found[name]))

@@ -34,7 +34,7 @@ def told(
     for epoch, values in enumerate(validations, 1):
         caplog.clear()
         state.step = epoch * state.steps_per_epoch
-        watch.look(values)
+        watch.look(values, last=state.step == state.total_steps)
         said += [(epoch, record.getMessage()) for record in caplog.records]
     return said
 
