@@ -1,4 +1,4 @@
-"""Which device to compute on, and its random numbers."""
+"""Which device to compute on, its memory, and its random numbers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import platform
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from genkit.errors import UsageError
 from genkit.wording import counted
+
+#: Where Linux says what a container may take.
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def pick(name: str) -> torch.device:
@@ -98,3 +102,49 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         random.setstate(python_state)
         if mps_state is not None:  # fork_rng knows only the CPU and CUDA
             torch.mps.set_rng_state(mps_state)
+
+
+def memory_of(device: torch.device) -> int | None:
+    """Bytes that a device has in all, used or not; None where that isn't known."""
+    return torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else all_memory()
+
+
+def free_memory() -> int:
+    """Bytes that this process can still take without pushing others out, as far as the system tells."""
+    try:
+        with Path("/proc/meminfo").open() as file:
+            free = next(1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):  # no Linux
+        try:
+            return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        except (AttributeError, ValueError, OSError):
+            return 4 << 30
+    limit = container_limit()
+    if limit is None:
+        return free
+    try:
+        used = int((CGROUP / "memory.current").read_text())
+        counts = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        # Files that were read are counted among what is used, and give way.
+        return min(free, max(0, limit - used + int(counts.get("inactive_file", 0))))
+    except (OSError, ValueError):
+        return min(free, limit)
+
+
+def all_memory() -> int | None:
+    """Bytes that this process could ever have; None where the system doesn't tell."""
+    try:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+    limit = container_limit()
+    return there if limit is None else min(there, limit)
+
+
+def container_limit() -> int | None:
+    """Bytes that a container may take (Linux's control groups, version 2); None where there is no limit."""
+    try:
+        limit = (CGROUP / "memory.max").read_text().strip()
+        return None if limit == "max" else int(limit)
+    except (OSError, ValueError):
+        return None

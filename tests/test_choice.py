@@ -6,12 +6,14 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import Genkit, run_of
 from safetensors.torch import load_file
 
 import genkit as package
+from genkit.data.dataset import Dataset
 from genkit.keep import description
 from genkit.keep.rundir import RunDirectory
 
@@ -122,3 +124,14 @@ def test_it_is_kept_for_good_at_its_epoch_though_checkpoints_are_rarer(genkit: G
     assert outcome.code == 0, outcome.err
     steps = {int(path.name) for path in RunDirectory(Path(outcome.json["run"])).checkpoints}
     assert {2, 4, 5} <= steps
+
+
+def test_the_set_of_a_run_on_few_labels_is_its_own(genkit: Genkit, tmp_path: Path, digits: Dataset) -> None:
+    """Though the whole set, named anew, has other images for training, its test images are those that are meant."""
+    assert digits.train.labels is not None
+    images, labels = digits.train.images(slice(0, 100))[:, 0].numpy(), digits.train.labels[:100].numpy()
+    np.savez(tmp_path / "mine.npz", images=images, labels=labels)
+    few = ["--dataset", tmp_path / "mine.npz", "--labels-per-class", "2", "--epochs", "1", "--batch-size", "20"]
+    run = genkit("train", "ae", *few, "--hidden", "8", "--device", "cpu", "--out", tmp_path / "runs", "--json").json
+    taken = genkit("sample", run["run"], "--reconstruct", "--dataset", tmp_path / "mine.npz", "--json").json
+    assert taken["n"] == 10

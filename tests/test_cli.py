@@ -21,6 +21,7 @@ from PIL import Image
 from genkit import registry
 from genkit.data.dataset import Dataset
 from genkit.keep import checkpoint
+from genkit.latent import bounds
 
 
 def picture(path: Path) -> Image.Image:
@@ -426,6 +427,17 @@ def test_own_pictures_are_meant_all_and_of_a_run_its_test_images(
     table = genkit("embed", run_of(runs, "ae"), "--dataset", scans, "--out", tmp_path / "out", "--json").json
     assert table["n"] == 3
     assert table["split"] == "all"
+
+
+def test_files_that_a_picture_has_no_room_for_are_not_even_read(
+    genkit: Genkit, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_text("no picture")
+    monkeypatch.setattr(bounds, "MOST_NUMBERS", 4 * 28 * 28)
+    outcome = genkit("sample", run_of(runs, "ae"), "--reconstruct", "--file", tmp_path)
+    assert outcome.code == 2
+    assert "6 images of 1×28×28 would take" in outcome.err
 
 
 def test_a_walk_between_pictures_shows_them(genkit: Genkit, runs: Path, scans: Path, tmp_path: Path) -> None:

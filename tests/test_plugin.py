@@ -73,6 +73,14 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return checkpoint.read(path).model.state_dict()
 
 
+def test_a_stage_that_does_not_measure_the_monitor_takes_no_patience(
+    genkit: Genkit, strange_runs: Path, tmp_path: Path
+) -> None:
+    few = ["--dataset", "mnist5k", "--epochs", "4", "--batch-size", "500", "--device", "cpu", "--out", tmp_path]
+    result = genkit("train", "rbm", *few, *MODELS["rbm"], "--patience", "1", "--json").json
+    assert result["steps"] > 2 * 8, "both machines have been trained"
+
+
 @every_model
 def test_they_are_listed_with_what_they_can_do(genkit: Genkit, site: Path, name: str) -> None:
     found = {each["name"]: each for each in genkit("models", "--json").json["models"]}[name]

@@ -414,6 +414,8 @@ def chosen_images(opened: Opened, asked: dict[str, Any], default_count: int) -> 
     if asked["seeds"]:
         raise UsageError("--seeds names samples, --images and --file real images: give one kind or the other")
     parts, names, own = [], [], []
+    named = len(asked["images"] or ()) + len(asked["files"])
+    pictures.require_reconstructions(opened.generator, named or default_count)
     if asked["files"] and not asked["images"]:
         require_images_of_the_set(asked)
     if asked["images"] or not asked["files"]:
@@ -422,7 +424,6 @@ def chosen_images(opened: Opened, asked: dict[str, Any], default_count: int) -> 
         if int(positions.max()) >= len(split):
             there = f"there are {len(split)} images" if which == ALL else f"the {which} split has {len(split)} images"
             raise UsageError(f"--images: {there}, 0 to {len(split) - 1}")
-        pictures.require_reconstructions(opened.generator, len(positions) + len(asked["files"]))
         parts.append(images.to_float(split.images(positions)))
         own.append(passes.conditions_of(opened.model, split.take(positions), opened.device))
         names += [f"{'image' if which == ALL else which} {position}" for position in positions.tolist()]

@@ -225,7 +225,8 @@ def train_model(name: str, ask: bool = False) -> click.Command:
                     ["--resume"],
                     metavar="RUN",
                     help="Go on with a run where its newest checkpoint leaves it, to the bit. RUN is its folder or "
-                    "number. It needs no other option, and takes none but a larger --epochs or another --patience.",
+                    "number. It needs no other option, and takes none but a larger --epochs, another --patience, and "
+                    "as --dataset the place where its images lie now.",
                 ),
                 click.Option(
                     ["--config"],

@@ -191,7 +191,7 @@ def lost(options: DataOptions) -> dict[str, str]:
     return {
         option: path
         for option, path in named.items()
-        if path is not None and path not in SOURCES and not Path(path).expanduser().exists()
+        if path is not None and path not in SOURCES and not expanded(path).exists()
     }
 
 

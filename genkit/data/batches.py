@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +16,7 @@ from torch import Tensor
 
 from genkit.contract import Batch, ImageShape
 from genkit.data.dataset import Split
+from genkit.device import free_memory
 
 #: Share of the device's free memory that the images may take before they stay on the CPU and travel batch by batch.
 DEVICE_SHARE = 0.5
@@ -242,24 +241,6 @@ def copied_to(device: torch.device, split: Split) -> Split:
         storage[part] = split.images(part).to(device)
     labels, attributes = (None if known is None else known.to(device) for known in (split.labels, split.attributes))
     return Split(storage, torch.arange(len(split), device=device), labels, attributes)
-
-
-def free_memory() -> int:
-    """Bytes that this process can still take without pushing others out, as far as the system tells."""
-    try:
-        with Path("/proc/meminfo").open() as file:
-            free = next(1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):  # no Linux
-        try:
-            return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-        except (AttributeError, ValueError, OSError):
-            return 4 << 30
-    try:  # a container's own limit
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-        return free if limit == "max" else min(free, max(0, int(limit) - used))
-    except (OSError, ValueError):
-        return free
 
 
 # ---------------------------------------------------------------------------------------------------------------------

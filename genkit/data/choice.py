@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genkit.data import SOURCES, DataOptions
 from genkit.errors import DataError
+from genkit.files import expanded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,7 @@ def has_own_splits(name_or_path: str) -> bool:
     """
     from genkit.data import array, folder
 
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     return name_or_path in SOURCES or (folder if path.is_dir() else array).has_own_splits(path)
 
 
@@ -113,5 +113,5 @@ def files_of(options: DataOptions) -> list[str]:
     """The files of a folder's images, by rows and by their paths from the folder; none of any other source."""
     from genkit.data import folder
 
-    path = Path(options.dataset).expanduser()
+    path = expanded(options.dataset)
     return folder.files_of(options) if options.dataset not in SOURCES and path.is_dir() else []

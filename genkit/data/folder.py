@@ -82,7 +82,7 @@ def load(options: DataOptions) -> Dataset:
 
 def _sought(options: DataOptions) -> tuple[Listing, Layout, pack.Key]:
     """What lies in the folder, what it means, and the pack of it."""
-    listing = scan(Path(options.dataset).expanduser())
+    listing = scan(expanded(options.dataset))
     layout = lay_out(listing)
     source = {"folder": str(listing.root), **pack.form_of(options)}
     state = [layout.files, listing.stamps, listing.targets, _meaning(layout)]

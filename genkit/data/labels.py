@@ -15,15 +15,12 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from genkit.data.tables import BadTable
+from genkit.data.tables import MAX_BYTES, BadTable
 from genkit.errors import DataError, in_one_line
 
 STYLEGAN = "dataset.json"
 METADATA = ("metadata.jsonl", "metadata.csv")
 LABELS = (STYLEGAN, *METADATA)
-
-#: Larger tables are refused: they are read into memory.
-MAX_BYTES = 1 << 28
 
 #: What a class may be called.
 Name = int | str
@@ -121,6 +118,8 @@ def _stylegan(text: str) -> Iterator[tuple[str, Name | None]]:
     whole = json.loads(text)
     if not isinstance(whole, dict) or "labels" not in whole:
         raise _UnlikeError("isn't StyleGAN's, which has 'labels'")
+    if not isinstance(whole["labels"], list | None):
+        raise ValueError("its 'labels' are no list")
     for row in whole["labels"] or []:
         if not (isinstance(row, list) and len(row) == 2 and isinstance(row[0], str)):
             raise ValueError(f"{str(row)[:80]!a} where a file and its label are expected")

@@ -189,8 +189,13 @@ def _splits_among(place: str, names: Iterable[str]) -> _Splits | None:
     said = {name: _Name.of(name) for name in names}
     companions = {name: each.companion for name, each in said.items() if each.companion}
     named = {name: each for name, each in said.items() if each.part and name not in companions}
-    if len({each.rest for each in named.values()}) > 1 and any(not each.rest for each in named.values()):
-        named = {name: each for name, each in named.items() if not each.rest}
+    plain = {each.part for each in named.values() if not each.rest}
+    if plain:  # `test_public` beside `train` is its test, where nothing is called just `test`
+        named = {
+            name: each._replace(rest="")
+            for name, each in named.items()
+            if not each.rest or ("train" in plain and each.part not in plain)
+        }
     found = {str(each.part) for each in named.values()}
     if "train" not in found or (len(found) == 1 and not _belong_to_train(named, [said[name] for name in companions])):
         return None
@@ -286,6 +291,7 @@ class _Reading:
         if outer:
             self._take(outer, dict.fromkeys(self.paths, ()))
             return
+        self._refuse_what_may_be_a_split()
         inner: dict[str, _Splits | None] = {}
         for top in self._tops():
             inside = {path[1] if len(path) > 1 else "" for path in self.paths.values() if path and path[0] == top}
@@ -311,6 +317,28 @@ class _Reading:
             self.split_names[splits.parts[name]].add(name)
             self.paths[folder] = (*before, *([splits.classes[name]] if splits.classes else []), *after)
         self._drop(unread)
+
+    def _refuse_what_may_be_a_split(self) -> None:
+        """Raises DataError where images beside `train/` lie in folders of the same names as those in it, or splits lie
+        apart from each other: `a/train` and `b/test`."""
+        inside = defaultdict(set)
+        for path in self.paths.values():
+            if len(path) > 1:
+                inside[path[0]].add(path[1])
+        train = next((top for top in inside if _Name.of(top)[:3] == ("train", "", "")), None)
+        alike = sorted(top for top in inside if top != train and train and inside[top] >= inside[train])
+        if train and alike:
+            raise DataError(
+                f"{self.root}: {alike[0]}/ has the same folders as {train}/; call it test or val if it is a split, or "
+                "move it out"
+            )
+        names = {top: {_Name.of(name).part for name in inside[top] if not _Name.of(name).rest} for top in inside}
+        alone = {top: found.pop() for top, found in names.items() if len(inside[top]) == len(found) == 1}
+        if "train" in alone.values() and {"val", "test"} & set(alone.values()):
+            raise DataError(
+                f"{self.root}: the splits in {shown(sorted(alone))} lie apart from each other; put them beside each "
+                "other, as train/ and test/"
+            )
 
     def _refuse_deeper_splits(self) -> None:
         """Raises DataError where folders further down are splits, and others beside them have none."""

@@ -22,6 +22,8 @@ import numpy as np
 from genkit.errors import DataError
 from genkit.wording import counted
 
+#: Larger tables are refused: they are read into memory.
+MAX_BYTES = 1 << 28
 #: The first that lies in a folder is read.
 ATTRIBUTES = ("attributes.csv", "list_attr_celeba.txt", "list_attr_celeba.csv")
 PARTITION = "list_eval_partition.txt"
@@ -162,6 +164,8 @@ def read_partition(path: Path, files: Sequence[str]) -> np.ndarray:
 def _read(path: Path) -> list[Line]:
     """Raises DataError where it isn't text."""
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"larger than {MAX_BYTES:,} bytes")
         content = path.read_bytes()
         encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
         text = content.decode(encoding)

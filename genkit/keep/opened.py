@@ -130,7 +130,11 @@ class Opened:
             UsageError, DataError: as `dataset`, and when the split is empty.
         """
         images = self.dataset(other)
-        own = other is None or self.description.is_of(images.digest())
+        # By its place, too: where a run was given some labels only, the whole set has another digest.
+        same_place = (
+            other is not None and data.located(self.data_options(other)).dataset == self.description.data.dataset
+        )
+        own = other is None or same_place or self.description.is_of(images.digest())
         name = choice.split_to_take(split, None if own else other)
         return images, choice.taken(images, name), name
 

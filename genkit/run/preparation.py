@@ -15,8 +15,8 @@ from torch import nn
 from genkit import registry
 from genkit.contract import TRAINING_FIELDS, ImageShape, Model, ability
 from genkit.contract.weightless import without_memory
-from genkit.data.batches import free_memory
 from genkit.data.dataset import Dataset
+from genkit.device import free_memory
 from genkit.errors import CheckpointError, GenkitError, UsageError
 from genkit.files import to_json
 from genkit.keep import checkpoint, description

@@ -6,7 +6,6 @@ Neither weights nor random generators are changed.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from genkit.contract import ability
 from genkit.data.batches import in_order
-from genkit.device import seeded
+from genkit.device import memory_of, seeded
 from genkit.errors import ModelError, UsageError
 from genkit.run.gallery import samples
 from genkit.run.setup import Setup
@@ -121,13 +120,3 @@ class Counted(TorchFunctionMode):
 
 def storage_of(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
-
-
-def memory_of(device: torch.device) -> int | None:
-    """Bytes that a device has in all, used or not; None where that isn't known."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[1]
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None

@@ -330,13 +330,17 @@ class Leader(Trainer):
         if last or epoch % self.config.run.picture_every == 0:
             self.prior.fit(model, step)
             self.gallery.draw(model, step)
+        # With patience, a run is to come to its best epoch, however rare its checkpoints are.
+        kept = kept or (self.config.run.patience is not None and self.stale == 0)
         if every:
             return values, last or kept or epoch % every == 0
         return values, last or kept or self.keeper.due or self.keeper.is_best(values.get(self.state.model.monitor))
 
     def count_stale(self, value: float | None) -> None:
         """Enter what an epoch came to by the metric that the run is monitored by."""
-        if value is None or (self.lowest is not None and value >= self.lowest):
+        if value is None:
+            return  # a stage that doesn't measure it
+        if self.lowest is not None and value >= self.lowest:
             self.stale += 1
         else:
             self.lowest, self.stale = value, 0

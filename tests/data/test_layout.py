@@ -161,6 +161,25 @@ def test_domains_are_classes(understood):
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "split"), [("test_public", "test"), ("Test_final", "test"), ("val_a", "val"), ("holdout", None)]
+)
+def test_a_split_of_another_name_beside_train_is_no_class(understood, name, split):
+    files = [f"{part}/{kind}/1.png" for part in ("train", name) for kind in ("cat", "dog")]
+    if split is None:
+        with pytest.raises(DataError, match=r"holdout/ has the same folders as train/; call it test or val"):
+            understood(*files)
+    else:
+        layout = understood(*files)
+        assert {part for part, _ in read_as(layout).values()} == {"train", split}
+        assert layout.classes == ("cat", "dog")
+
+
+def test_splits_that_lie_apart_from_each_other_are_refused(understood):
+    with pytest.raises(DataError, match=r"set: the splits in a, b lie apart from each other; put them beside"):
+        understood("a/train/cat/1.png", "a/train/dog/2.png", "b/test/cat/3.png", "b/test/dog/4.png")
+
+
 def test_several_sets_of_splits_are_refused(understood):
     with pytest.raises(
         DataError, match=r"set: several sets of splits in test_1, test_2, train_1, \.\.\., which may share"
@@ -402,6 +421,7 @@ def test_tables_of_something_else_are_told(understood, tmp_path, name, text, not
     [
         ("dataset.json", '{"labels": [["a.png", 1]', "can't be read as a table"),
         ("dataset.json", "[" * 100_000, "can't be read as a table"),
+        ("dataset.json", '{"labels": 5}', "its 'labels' are no list"),
         ("dataset.json", '{"labels": [["a.png"]]}', "where a file and its label are expected"),
         (
             "dataset.json",
