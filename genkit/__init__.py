@@ -1,6 +1,6 @@
 """genkit: learn, see and measure a latent space from a folder of images.
 
-The package imports one way, from `cli` at the top to `errors` and `wording` at the bottom; docs/design.md draws the map.
+The package imports one way, from `cli` at the top to `wording` at the bottom; docs/design.md draws the map.
 """
 
 from __future__ import annotations

@@ -131,16 +131,13 @@ def embed(
     emit(result, [*map(str, files.values()), in_words(separation)], as_json)
 
 
-#: Numbers of all features that are held at once: a gigabyte of float32.
-MOST_NUMBERS = 1 << 28
-
-
 def require_room(opened: Opened, rows: Split) -> None:
     """Refuse more features than there is room for, by what one image's are.
 
     Raises:
         UsageError
     """
+    from genkit.latent.bounds import MOST_NUMBERS
     from genkit.step import passes
 
     width = passes.features_of_split(opened.model, rows.take(slice(0, 1)), opened.device).shape[1]

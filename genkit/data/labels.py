@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from genkit.data.tables import MAX_BYTES, BadTable
+from genkit.data.tables import MAX_BYTES, BadTable, printable
 from genkit.errors import DataError, in_one_line
 
 STYLEGAN = "dataset.json"
@@ -72,7 +72,9 @@ def read(root: Path, names: Collection[str], files: Sequence[str]) -> Labels:
                 if file in here and label is not None:
                     known += 1
                     if of.setdefault(file, label) != label:
-                        raise BadTable([f"{path}: {_shown(file)} has two labels, {of[file]!a} and {label!a}; keep one"])
+                        raise BadTable(
+                            [f"{path}: {printable(file)} has two labels, {of[file]!a} and {label!a}; keep one"]
+                        )
             if known:
                 tables.append(table)
             elif rows:
@@ -159,7 +161,3 @@ def _require_columns(names: Sequence[str]) -> None:
     missing = [f"'{name}'" for name in ("file_name", "label") if name not in names]
     if missing:
         raise _UnlikeError(f"has no {' and no '.join(missing)}")
-
-
-def _shown(name: str) -> str:
-    return name if name.isprintable() else ascii(name)

@@ -474,7 +474,7 @@ class _Reading:
         if several:
             self.warnings.append(f"{counted(several, 'image')} in more than one class, through links; counted in each")
         inside = f"{self.root}/"
-        outside = Counter(real.rpartition("/")[0] for real in targets.values() if not real.startswith(inside))
+        outside = Counter(real.rpartition("/")[0] for real in set(targets.values()) if not real.startswith(inside))
         if outside:
             common = os.path.commonpath([folder or "/" for folder in outside])
             where = [common] if common != "/" else sorted({"/".join(folder.split("/")[:3]) for folder in outside})

@@ -199,7 +199,7 @@ def divide(name: str, parts: Mapping[str, Split]) -> tuple[Split, Split, Split]:
             train, val = hold_out(rest, fraction=HELD_OUT if "test" in parts else HELD_OUT / (1 - HELD_OUT))
     except DataError as error:
         where = "" if "all" in parts else " for training"
-        raise DataError(f"{name}: {error}; give at least {needed} different images{where}") from None
+        raise DataError(f"{name}: {error}; give at least {counted(needed, 'different image')}{where}") from None
     return train, val, test
 
 

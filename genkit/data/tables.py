@@ -99,7 +99,7 @@ def read_attributes(path: Path, files: Sequence[str]) -> tuple[tuple[str, ...], 
             value = _value(cell)
             if value is None:
                 where = f"line {line.number}, {headings[column]}" if line else ""
-                unknown.append(f"{where}: {_shown(repr(cell))} for {file}")
+                unknown.append(f"{where}: {printable(repr(cell))} for {file}")
             else:
                 table[row, column] = value
     _enter(faults, path, unknown, EXPECTED)
@@ -151,7 +151,7 @@ def read_partition(path: Path, files: Sequence[str]) -> np.ndarray:
     rows = _match(path, _read(path), files, width=2, faults=faults)
     known = {"0": 0, "1": 1, "2": 2}
     unknown = [
-        f"line {line.number}: {_shown(repr(line.cells[1]))} for {file}"
+        f"line {line.number}: {printable(repr(line.cells[1]))} for {file}"
         for file, line in zip(files, rows, strict=True)
         if line and line.cells[1] not in known
     ]
@@ -198,13 +198,13 @@ def _match(path: Path, lines: list[Line], files: Sequence[str], width: int, faul
     What is wrong is entered into `faults`, one line a kind; a file without a good line then has None.
     """
     odd = [
-        f"line {line.number}: {len(line.cells)} cells for {_shown(line.cells[0])}, where {width} were expected"
+        f"line {line.number}: {len(line.cells)} cells for {printable(line.cells[0])}, where {width} were expected"
         for line in lines
         if len(line.cells) != width
     ]
     _enter(faults, path, odd, "mend the line")
     counts = Counter(_as_path(line.cells[0]) for line in lines)
-    twice = [f"{_shown(file)} has more than one line" for file, count in counts.items() if count > 1]
+    twice = [f"{printable(file)} has more than one line" for file, count in counts.items() if count > 1]
     _enter(faults, path, twice, "keep one")
 
     by_name = {_as_path(line.cells[0]): line for line in lines}
@@ -223,7 +223,7 @@ def _match(path: Path, lines: list[Line], files: Sequence[str], width: int, faul
         )
     unknown = by_name.keys() - set(files) - set(bare)
     if unknown:
-        example = _shown(min(unknown))
+        example = printable(min(unknown))
         log.warning("%s: %d lines are about files that aren't here, for example %s", path, len(unknown), example)
     return [row if row is not None and len(row.cells) == width else None for row in rows]
 
@@ -240,6 +240,6 @@ def _enter(faults: list[str], path: Path, same: list[str], remedy: str) -> None:
         faults.append(f"{path}: {same[0]}{others}; {remedy}")
 
 
-def _shown(name: str) -> str:
+def printable(name: str) -> str:
     """A name from a table, whose quotes may hold line breaks, in one line."""
     return name if name.isprintable() else ascii(name)

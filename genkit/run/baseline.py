@@ -15,6 +15,7 @@ from genkit.contract import Model, ability
 from genkit.data.batches import in_order
 from genkit.data.dataset import Dataset, Split
 from genkit.step.passes import evaluation_batch, told
+from genkit.wording import counted
 
 #: Images that are given back, images that PCA is fitted to, and numbers that either may be: fewer where they are large.
 TEST_IMAGES, TRAIN_IMAGES, NUMBERS = 1000, 5000, 2**25
@@ -43,7 +44,7 @@ class Baseline(NamedTuple):
 
     @property
     def pca_in_words(self) -> str:
-        return f"PCA with {self.components:,} component{'' if self.components == 1 else 's'}"
+        return f"PCA with {counted(self.components, 'component')}"
 
     @property
     def beaten_by(self) -> list[str]:

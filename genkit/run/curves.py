@@ -23,7 +23,7 @@ logger = logging.getLogger("genkit")
 
 METRICS, BOARD = "metrics.jsonl", "tb"
 EVENTS = "events.out.tfevents.*"
-#: Key prefix of what is measured once, at the end, of the best checkpoint.
+#: Key prefix of what is measured once, at the end, of the checkpoint that the run opens with.
 TEST = "test/"
 
 

@@ -98,6 +98,7 @@ def is_kept_for_good(path: Path, keep_every: int | None) -> bool:
     if keep_every is None:
         return False
     try:
-        return description.describe(path).epoch % keep_every == 0
+        epoch = description.describe(path).epoch
+        return epoch > 0 and epoch % keep_every == 0
     except CheckpointError:
         return True

@@ -20,6 +20,7 @@ from genkit.run.preparation import build, load_weights, require_equal_shares, re
 from genkit.step.accelerate import accelerated
 from genkit.step.distributed import Team
 from genkit.step.training import TrainingState
+from genkit.wording import counted
 
 logger = logging.getLogger("genkit")
 
@@ -151,10 +152,9 @@ class Setup:
             raise CheckpointError(f"{path}: {error}") from error
         if about.processes != self.team.size:
             logger.warning(
-                "the run goes on with %d process%s, from a checkpoint of %d: the order of the images stays, but "
+                "the run goes on with %s, from a checkpoint of %d: the order of the images stays, but "
                 "the noise that further steps draw is other, and so is rounding",
-                self.team.size,
-                "" if self.team.size == 1 else "es",
+                counted(self.team.size, "process"),
                 about.processes,
             )
         if self.team.rank >= about.processes:

@@ -48,6 +48,7 @@ from genkit.run.watch import Watch, more_steps, steadier
 from genkit.step.accelerate import described
 from genkit.step.distributed import Team, lost_process
 from genkit.step.training import train
+from genkit.wording import counted
 
 logger = logging.getLogger("genkit")
 
@@ -296,7 +297,7 @@ class Leader(Trainer):
                 self.tell_gains_no_more(self.state.step // len(self.batches))
 
     def tell_gains_no_more(self, epoch: int) -> None:
-        waited = f"{self.config.run.patience} epoch{'' if self.config.run.patience == 1 else 's'}"
+        waited = counted(self.config.run.patience or 0, "epoch")
         more = ", and a larger one goes on" if self.resumable else ""
         text = "ended    early: no better %s than at epoch %d, for %s (--patience%s)"
         logger.info(text, self.state.model.monitor, epoch - self.stale, waited, more)
@@ -422,9 +423,15 @@ class Leader(Trainer):
         said = str(found)
         if found.beaten_by:
             options = self.config.options
-            helps = any_of([f"more --epochs (they are {options.epochs})", f"another --lr (it is {options.lr:g})"])
+            longer = (
+                f"more --patience (it is {self.config.run.patience})"
+                if self.gains_no_more
+                else f"more --epochs (they are {options.epochs})"
+            )
+            helps = any_of([longer, f"another --lr (it is {options.lr:g})"])
+            more = "" if self.gains_no_more else more_steps(self.state)
             said += f": the model loses to {' and '.join(found.beaten_by)}"
-            logger.warning("%s; %s", said, more_steps(self.state) or f"what usually helps: {helps}")
+            logger.warning("%s; %s", said, more or f"what usually helps: {helps}")
         else:
             logger.info("beside  %s", said)
         return said

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from genkit.contract import Fault, TrainingOptions
 from genkit.contract.fault import any_of
 from genkit.step.training import TrainingState
+from genkit.wording import counted
 
 logger = logging.getLogger("genkit")
 
@@ -91,8 +92,7 @@ def more_steps(state: TrainingState) -> str:
     if state.total_steps >= FEW_STEPS:
         return ""
     epochs = 10 * math.ceil(FEW_STEPS / state.steps_per_epoch / 10)
-    only = f"only {state.total_steps} step{'' if state.total_steps == 1 else 's'}"
-    return f"the run has {only}, and what usually helps is more: --epochs {epochs}"
+    return f"the run has only {counted(state.total_steps, 'step')}, and what usually helps is more: --epochs {epochs}"
 
 
 def steadier(options: TrainingOptions, steps_per_epoch: int) -> list[str]:
