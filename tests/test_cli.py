@@ -505,7 +505,7 @@ def test_copies_are_no_neighbours(genkit: Genkit, runs: Path, digits: Dataset, t
     some = digits.train.take(torch.arange(4) * 1000)
     np.savez(tmp_path / "four.npz", images=some.images().repeat(20, 1, 1, 1), labels=some.labels.repeat(20))
     outcome = genkit("embed", run_of(runs, "vae"), "--dataset", tmp_path / "four.npz", "--split", "train")
-    assert "no score: 2 points have no 10 neighbours each, of 2 points in 2-D" in outcome.out
+    assert "no score: of 2 points none has 10 neighbours, of 2 points in 2-D" in outcome.out
     assert "(and 38 copies of the same images, left out)" in outcome.out
 
 

@@ -81,7 +81,7 @@ def said(about: Description) -> dict[str, Any]:
 
     flags = None
     with suppress(GenkitError):
-        file = registry.meant(about.model).file
+        file = (registry.same_file(about.model, about.provider) or registry.meant(about.model)).file
         flags = None if file is None else model_flags.read(file, about.model)
     if flags is None:
         return about.options

@@ -280,11 +280,13 @@ def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
         images = "images.npy"
         rows, originals = _write_images(folder / images, key.name, contents, contents.images)
     storage, image_file = _map(folder / images, len(rows), contents.shape)
-    everything = Split(storage, torch.arange(len(storage)), file=image_file)
+    labels = None if contents.labels is None else contents.labels[rows]
+    of_images = None if labels is None else torch.from_numpy(labels)
+    everything = Split(storage, torch.arange(len(storage)), of_images, file=image_file)
     parts = None if contents.parts is None else contents.parts[rows]
     tables = {
         "splits.npy": _divide(key.name, everything, originals, parts),
-        "labels.npy": None if contents.labels is None else contents.labels[rows],
+        "labels.npy": labels,
         "attributes.npy": None if contents.attributes is None else contents.attributes[rows],
     }
     for file, table in tables.items():

@@ -361,6 +361,10 @@ class _Reader:
         offsets = {"bias": bias}
         return self.step("linear", x, weights={"weight": weight}, offsets=offsets, inputs=inputs, outputs=outputs)
 
+    def op_addmm(self, bias: Tensor, x: _Value | _Joined, weight: Tensor, *, alpha: float = 1) -> _Value:
+        """A linear layer whose inputs are scaled."""
+        return self.op_linear(x, (weight.T * alpha).contiguous(), bias)
+
     def op_conv2d(
         self,
         x: _Value,

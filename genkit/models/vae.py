@@ -243,8 +243,13 @@ class VAE(GenerativeModel):
 
     def posterior(self, images: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q(z|x), each (B, latent_dim)."""
-        mean, raw = self.encoder(self.told(images, condition)).to(images.dtype).chunk(2, 1)
+        mean, raw = self.encoded(images, condition)
         return mean, bounded_log_variance(raw)
+
+    def encoded(self, images: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What the encoder says of the posterior: its mean, and its log variance before it is bounded."""
+        mean, raw = self.encoder(self.told(images, condition)).to(images.dtype).chunk(2, 1)
+        return mean, raw
 
     def negative_log_likelihood(self, output: Tensor, images: Tensor) -> Tensor:
         """−ln p(x|z) of each pixel, in nats: (B, C, H, W). `output` is the decoder's, before its sigmoid."""
@@ -276,7 +281,7 @@ class VAE(GenerativeModel):
         return torch.cat([self.log_likelihood(*each) for each in zip(*parts, strict=True)])
 
     def encode(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
-        return self.posterior(images, condition)[0]
+        return self.encoded(images, condition)[0]
 
     def keep_features(self) -> None:
         del self.decoder

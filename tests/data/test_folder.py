@@ -79,6 +79,13 @@ def test_a_changed_folder_is_packed_anew_and_the_old_pack_goes(write, of, pictur
     assert not set(after) & set(before)
 
 
+def test_every_class_of_a_folder_stands_in_every_split(write, of, pictures):
+    """Of 12 classes of 10 pictures, a hash alone leaves some without a test image."""
+    folder = write(np.concatenate([pictures, 255 - pictures[:20]]), classes=True)
+    for split in of(folder).splits().values():
+        assert split.labels.unique().tolist() == list(range(12))
+
+
 def test_hidden_and_other_files_are_left_out(write, of, pictures, caplog):
     folder = write(pictures[:20])
     (folder / ".hidden.png").write_bytes((folder / "000.png").read_bytes())

@@ -27,6 +27,7 @@ from genkit.explore import program, stored
 from genkit.explore.program import Program, RefusedError
 from genkit.explore.space import Space, Term, as_pixels
 from genkit.latent import images, sampling
+from genkit.models.vae import VAE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -105,6 +106,13 @@ def test_every_model_decodes_and_encodes_in_the_browser_as_in_torch(blank: Page,
             torch.testing.assert_close(in_browser(blank, steps, inputs), expected, **close)
             halved = steps.halved()
             torch.testing.assert_close(in_browser(blank, halved, inputs, half=True), halved.run(inputs), **close)
+
+
+def test_an_encoder_of_many_pixels_is_read_with_the_scale_of_its_inputs() -> None:
+    """Above 1,024 of them, see `nets.ScaledLinear`."""
+    model = VAE(ImageShape(1, 40, 40), VAE.Options(hidden=(20,), latent_dim=3, input_scale=0.64)).eval()
+    images = torch.rand(3, 1, 40, 40)
+    torch.testing.assert_close(program.read(model, "encode", images[:1]).run(images), model.encode(images).detach())
 
 
 class Written(nn.Module):

@@ -92,15 +92,16 @@ def test_the_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     """And so is the one above it, which was made for it alone."""
     folder = tmp_path / "embeddings" / "test-projector"
     given = (torch.randn(2000, 2), None, [], torch.arange(2000))
+    images = Split(torch.zeros(2000, 1, 8, 8, dtype=torch.uint8), torch.arange(2000))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # the tensors don't fit, the sprite does
     try:
         with pytest.raises(GenkitError, match="File too large"):
-            projector.write_projector(folder, *given, torch.zeros(2000, 1, 8, 8))
+            projector.write_projector(folder, *given, images)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
-    projector.write_projector(folder, *given, torch.zeros(2000, 1, 8, 8))
+    projector.write_projector(folder, *given, images)
     assert {path.name for path in folder.iterdir()} == {
         "tensors.tsv", "metadata.tsv", "sprite.png", "projector_config.pbtxt"
     }  # fmt: skip

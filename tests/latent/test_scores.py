@@ -109,7 +109,7 @@ def test_copies_of_an_image_are_one_point() -> None:
     assert scores.separation(points, labels)["knn_accuracy"] == 1
     found = scores.separation(points, labels, pictures)
     silhouette = pytest.approx(((11 - 2) / 11 + (9 - 2) / 9) / 2)
-    note = "4 points have no 10 neighbours each"
+    note = "of 4 points none has 10 neighbours"
     assert found == {"n": 4, "copies": 76, "k": 10, "knn_accuracy": None, "silhouette": silhouette, "note": note}
     # The nearest other image is of a point's own class, the next one isn't, and of two votes the lower class wins.
     assert scores.separation(points, labels, pictures, k=1)["knn_accuracy"] == 1
