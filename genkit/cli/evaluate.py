@@ -220,17 +220,11 @@ def prepare(
     options = opened.data_options(dataset)
     if options in loaded:
         opened.require_shape(loaded[options])
+        if dataset is None:
+            opened.require_own(loaded[options])
     else:
         loaded[options] = opened.dataset(dataset)
     subject = subject_of(opened, options, loaded[options], split, limit)
-    if dataset is None and not subject.own:
-        logger.warning(
-            "%s aren't the images that %s was trained on, or were divided otherwise then: some of its %s images may "
-            "be among those that it has seen",
-            subject.dataset.name,
-            opened.name,
-            split,
-        )
     for expression in expressions:
         arithmetic.check(expression, subject.dataset)
     result = Prepared(subject, file, out, f"{opened.name}-" if shared else "")

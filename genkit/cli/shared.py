@@ -29,7 +29,7 @@ RUN_HELP = (
     "RUN is a run's folder or number, a checkpoint's folder, exported weights, or a folder of runs; left out, it is "
     "the newest run in runs/, or in $GENKIT_OUT. Of a run, the best checkpoint is used, of a GAN the last."
 )
-SPLIT_HELP = "Of the images.  [default: test; of your own images, which have no splits, all]"
+SPLIT_HELP = "Of the images.  [default: test; of a --dataset that brings no splits, all]"
 DEVICE_HELP = "auto (cuda, then mps, then cpu), cpu, cuda, cuda:1 or mps."
 
 

@@ -8,6 +8,7 @@ import os
 import warnings
 import weakref
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +215,10 @@ class Dataset:
         To tell whether these are the images of another day; not all pixels, because a set may be larger than memory. A
         second set has a digest of its own.
         """
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         found = hashlib.sha256()
         for split in self.splits().values():
             some = split.spread(DIGESTED)

@@ -661,7 +661,7 @@ class Server(ThreadedWSGIServer):
         """Of a connection that broke; whoever it was is gone."""
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:
-        """Answer until the process is interrupted (which Werkzeug takes for an ordinary end) or terminated."""
+        """Answer until the process ends."""
         try:
             super().serve_forever(poll_interval)
         finally:

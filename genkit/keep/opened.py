@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from genkit.keep import config, rundir
 from genkit.keep.checkpoint import Checkpoint
 from genkit.keep.description import MANIFEST, Description
 from genkit.keep.rundir import Found, RunDirectory
+
+logger = logging.getLogger("genkit")
 
 
 @dataclass(frozen=True)
@@ -116,12 +119,29 @@ class Opened:
             data.require_there(options.model_copy(update={"beside": None}), "")
         images = data.load(options)
         self.require_shape(images)
-        if other is None and options != self.description.data and self.description.is_of(images.digest()) is False:
+        if other is None:
+            self.require_own(images)
+        return images
+
+    def require_own(self, images: Dataset) -> None:
+        """Refuse images at another place that aren't the run's; warn of those at its own place that aren't any more.
+
+        Raises:
+            DataError
+        """
+        if self.description.is_of(images.digest()) is not False:
+            return
+        if images.name != self.description.data.dataset:
             raise DataError(
-                f"{options.dataset}: these aren't the images that {self.name} was trained on, which were in "
+                f"{images.name}: these aren't the images that {self.name} was trained on, which were in "
                 f"{self.description.data.dataset}; name another place with --dataset"
             )
-        return images
+        logger.warning(
+            "%s aren't the images that %s was trained on, or were divided otherwise then: images of any split may be "
+            "among those that it has seen",
+            images.name,
+            self.name,
+        )
 
     def chosen(self, other: str | None, split: str | None) -> tuple[Dataset, Split, str]:
         """The images of `dataset`, those of the split that a person means who has named this one or none, and its name.

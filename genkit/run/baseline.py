@@ -1,6 +1,6 @@
 """What a model that gives images back is held against at the end of training: the mean image, and PCA.
 
-A bounded look, of some seconds at most; the topic reconstruction of `genkit evaluate` measures the same to the digit.
+A bounded look, of some seconds at most: the topic reconstruction of `genkit evaluate` takes all images, and PCA itself.
 """
 
 from __future__ import annotations

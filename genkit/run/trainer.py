@@ -433,7 +433,7 @@ class Leader(Trainer):
             said += f": the model loses to {' and '.join(found.beaten_by)}"
             logger.warning("%s; %s", said, more or f"what usually helps: {helps}")
         else:
-            logger.info("beside  %s", said)
+            logger.info("compared %s", said)
         return said
 
     def diverged(self, error: NotFiniteError) -> DivergedError:

@@ -301,3 +301,5 @@ def test_a_figure_of_classes_says_of_which_there_is_no_image(genkit: Genkit, dig
 
     np.savez(path, images=images[::-1], labels=labels[::-1])
     assert f"{path} aren't the images that {run.name} was trained on, or were divided otherwise" in genkit(*command).err
+    said = genkit("embed", run, "--method", "pca", "--limit", 20, "--device", "cpu").err
+    assert f"{path} aren't the images that {run.name} was trained on, or were divided otherwise" in said
