@@ -119,7 +119,7 @@ def load(options: DataOptions) -> Dataset:
     """
     from genkit.data import few
 
-    return few.with_few_labels(_module(options.dataset).load(options), options)
+    return few.with_few_labels(module_of(options.dataset).load(options), options)
 
 
 def load_for_training(options: DataOptions) -> Dataset:
@@ -169,7 +169,7 @@ class Missing(NamedTuple):
 def missing(options: DataOptions) -> Missing | None:
     """What `load` wouldn't find here; None where all is here. Nothing is fetched or packed."""
     try:
-        module = _module(options.dataset)
+        module = module_of(options.dataset)
         return module.missing(options.dataset) if hasattr(module, "missing") else None
     except DataError as error:
         return Missing(str(error), False)
@@ -236,7 +236,7 @@ def fetch(name: str) -> list[Path]:
         raise UsageError(
             f"{name}: there is no such set to fetch; the sets are {', '.join(SOURCES)}{nearest(name, SOURCES)}"
         )
-    return _module(name).fetch(name)
+    return module_of(name).fetch(name)
 
 
 def verify(name_or_path: str) -> Findings:
@@ -245,10 +245,15 @@ def verify(name_or_path: str) -> Findings:
     Raises:
         DataError: when there is nothing to check.
     """
-    return _module(name_or_path).verify(name_or_path)
+    return module_of(name_or_path).verify(name_or_path)
 
 
-def _module(name_or_path: str):  # type: ignore[no-untyped-def]  # a module of this package
+def module_of(name_or_path: str):  # type: ignore[no-untyped-def]  # a module of this package
+    """The module that reads a set, or what lies at a path.
+
+    Raises:
+        DataError: when there is neither.
+    """
     return import_module(f"genkit.data.{_kind(name_or_path)}")
 
 
@@ -260,6 +265,8 @@ def _kind(name_or_path: str) -> str:
     if path.is_dir():
         return "folder"
     if path.is_file():
-        return "array"
+        from genkit.data import forms
+
+        return forms.module_of(path)
     hint = nearest(name_or_path, SOURCES)
     raise DataError(f"{name_or_path}: no such file or folder, and no such set; the sets are {', '.join(SOURCES)}{hint}")

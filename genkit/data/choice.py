@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from genkit.data import SOURCES, DataOptions
+from genkit.data import SOURCES, DataOptions, module_of
 from genkit.errors import DataError
 from genkit.files import expanded
 
@@ -27,10 +27,7 @@ def has_own_splits(name_or_path: str) -> bool:
     Raises:
         DataError: when they can't be read.
     """
-    from genkit.data import array, folder
-
-    path = expanded(name_or_path)
-    return name_or_path in SOURCES or (folder if path.is_dir() else array).has_own_splits(path)
+    return name_or_path in SOURCES or module_of(name_or_path).has_own_splits(expanded(name_or_path))
 
 
 def split_to_take(wanted: str | None, other: str | None) -> str:
