@@ -388,7 +388,7 @@ class Leader(Trainer):
 
     def finish(self, stopped: int | None) -> Result:
         """Measure the checkpoint that RUN stands for, as it lies on disk, on the test split; write the model card."""
-        chosen = rundir.Found(self.directory.choose(), self.directory)
+        chosen = rundir.Found(self.directory.choose, self.directory)
         metrics: dict[str, float] = {}
         beside = ""
         path = chosen.checkpoints[0]

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from genkit.errors import CheckpointError, GenkitError, NoSuchRunError, UsageError
+from genkit.errors import CheckpointError, GenkitError, GoneError, NoSuchRunError, UnreadableError, UsageError
 from genkit.files import remove_folder
-from genkit.keep import rundir
+from genkit.keep import description, rundir
 from genkit.keep.description import Description, Image
 from genkit.keep.rundir import RunDirectory, find, find_run, unused
 from genkit.run import keeper, preparation
@@ -226,3 +226,63 @@ def test_files_for_other_programs_are_no_run(name: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()
     with pytest.raises(NoSuchRunError, match="says how to use"):
         rundir.find(str(tmp_path))
+
+
+@pytest.mark.parametrize("which", [None, "last", "best"])
+def test_a_checkpoint_that_training_has_removed_since_gives_way_to_those_that_came(
+    tmp_path: Path, which: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a run whose epochs are quicker than the import of torch."""
+    run = create(tmp_path, "x")
+    fake_checkpoint(run, 1, 5.0)
+    found = find(str(run.path), which)
+    for step in range(2, 6):
+        fake_checkpoint(run, step, 5.0 - step)
+        keeper.prune(run)
+    assert found.first_whole(description.describe).step == 5
+    assert caplog.text == "", "it is no damage"
+
+
+@pytest.mark.parametrize("opens", ["best", "last"])
+def test_a_checkpoint_that_training_removes_meanwhile_is_chosen_anew(
+    tmp_path: Path, opens: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = create(tmp_path, "x")
+    fake_checkpoint(run, 1, 5.0, opens=opens)
+    tried = []
+
+    def read(path: Path) -> int:
+        tried.append(path.name)
+        if len(tried) < 3:
+            for step in (2 * len(tried), 2 * len(tried) + 1):
+                fake_checkpoint(run, step, 5.0 - step, opens=opens)
+            remove_folder(path)
+        return description.describe(path).step
+
+    assert find(str(run.path)).first_whole(read) == 5
+    assert tried == ["000001", "000003", "000005"]
+    assert caplog.text == ""
+
+
+def test_a_checkpoint_that_was_named_and_is_gone_is_called_that(tmp_path: Path) -> None:
+    run = create(tmp_path, "x")
+    found = find(str(fake_checkpoint(run, 1, 5.0)))
+    fake_checkpoint(run, 2, 4.0)
+    remove_folder(run.checkpoint_path(1))
+    with pytest.raises(GoneError, match="000001 is gone; a run that trains keeps its newest checkpoints and the best"):
+        found.first_whole(description.describe)
+
+
+@pytest.mark.parametrize("kind", ["file", "loop"])
+def test_checkpoints_that_cannot_be_seen_are_not_taken_for_none(tmp_path: Path, kind: str) -> None:
+    run = create(tmp_path, "x")
+    (run.path / "checkpoints").rmdir()
+    if kind == "file":
+        (run.path / "checkpoints").write_text("")
+    else:
+        (run.path / "checkpoints").symlink_to("checkpoints")
+    for look in (lambda: run.checkpoints, lambda: find(str(run.path)), lambda: find(str(tmp_path))):
+        with pytest.raises(
+            UnreadableError, match=r"checkpoints can't be read \((Not a dir|Too many|Sym).*\); mend that"
+        ):
+            look()
