@@ -11,6 +11,7 @@ runs/00003-vae-mnist/
     reals.png          what the model should learn
     samples-000430.png, reconstructions-000430.png   after that many steps, from fixed noise and images
     checkpoints/000430/
+    former/            curves and pictures of a run that lost its checkpoints and began anew
     README.md          the model card, written at the end
     pictures/ embeddings/ exports/ evaluation.json evaluation/ report.html   of the commands that are named so
     .lock              held by the process that trains
@@ -164,9 +165,9 @@ class RunDirectory:
         folder = self.path / "checkpoints"
         try:
             found = [path for path in folder.iterdir() if STEP.fullmatch(path.name)]
-        except FileNotFoundError:
-            return []
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not folder.is_symlink():
+                return []
             raise UnreadableError(f"{folder} can't be read ({error.strerror}); mend that, or allow it") from error
         return sorted(found, key=lambda path: int(path.name))
 
@@ -250,9 +251,21 @@ class RunDirectory:
         damaged.rename(aside)
         return aside
 
+    def none_whole(self, damage: CheckpointError) -> CheckpointError:
+        """What is said where no checkpoint is left to go on from; `damage` is that of the last that was tried."""
+        return CheckpointError(
+            f"{damage}; no other is left of {self.path}: delete its folder checkpoints to begin again, "
+            "or start a new run"
+        )
+
     def tidy(self) -> None:
-        """Remove what a killed process has left half-written. Only while `locked`."""
-        (self.path / "checkpoints").mkdir(exist_ok=True)
+        """Remove what a killed process has left half-written. Only while `locked`.
+
+        Raises:
+            UnreadableError: as `checkpoints`, before anything is touched.
+        """
+        if not self.checkpoints:
+            (self.path / "checkpoints").mkdir(exist_ok=True)
         for path in [*self.path.glob(".genkit-*"), *self.path.glob("tb/.genkit-*")]:
             path.unlink(missing_ok=True)
         for path in (self.path / "checkpoints").glob(".[0-9]*-*"):

@@ -26,7 +26,7 @@ from genkit.keep.rundir import RunDirectory
 from genkit.run import baseline, record
 from genkit.run.curves import Curves
 from genkit.run.gallery import Gallery
-from genkit.run.keeper import Keeper
+from genkit.run.keeper import Keeper, begin_anew
 from genkit.run.ledger import NotFiniteError
 from genkit.run.preparation import (
     fitted_to,
@@ -124,6 +124,8 @@ def resume(directory: RunDirectory, given: Mapping[str, Any], team: Team | None 
             require_same_past(before, setup.state, directory)
             if config != before:
                 config.save(directory.path)
+            if setup.restored_step is None:
+                begin_anew(directory, config.run)
             for change in record.changes(directory.path, setup.where):
                 logger.warning("the run goes on, but perhaps not to the same bits, with another %s", change)
             return Leader(setup, directory).carry_out()
