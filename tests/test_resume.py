@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from genkit.data.dataset import Dataset
 from genkit.files import remove_folder
 from genkit.keep import checkpoint, config, rundir
 from genkit.keep.rundir import RunDirectory
+from genkit.run import trainer
 
 NOBODY = 65534
 
@@ -283,6 +285,31 @@ def test_checkpoints_that_may_not_be_read_are_not_damaged(
             for path in (own / "checkpoints").iterdir():
                 path.chmod(0o700)
         assert contents_of(own) == before
+
+
+@pytest.mark.parametrize("becomes", ["renamed", "removed"])
+@pytest.mark.parametrize("moment", ["end_epoch", "finish", "save"])
+def test_a_run_that_is_gone_while_it_trains_is_called_that(
+    genkit: Genkit, command: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, becomes: str, moment: str
+) -> None:
+    run = tmp_path / "runs" / "00000-vae-digits"
+    act = getattr(trainer.Leader, moment)
+
+    def gone(self: trainer.Leader, *arguments: Any) -> Any:
+        if run.exists():
+            run.rename(tmp_path / "other") if becomes == "renamed" else shutil.rmtree(run)
+        return act(self, *arguments)
+
+    monkeypatch.setattr(trainer.Leader, moment, gone)
+    outcome = genkit(*command, "--epochs", "2")
+    assert outcome.code == 1
+    told = f"{run} is gone, and with it where the run writes; if it has another name or place now, go on with"
+    assert told in outcome.err
+    assert "make room" not in outcome.err
+    assert not run.exists(), "nothing is written under the name that it had"
+    if becomes == "renamed" and moment != "save":
+        monkeypatch.undo()
+        assert genkit("train", "--resume", tmp_path / "other").code == 0
 
 
 def test_damage_to_all_checkpoints_is_called_that(genkit: Genkit, run: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from genkit.errors import CheckpointError, GenkitError, GoneError, NoSuchRunError, UnreadableError, UsageError
-from genkit.files import remove_folder
+from genkit.files import remove_folder, whole_file
 from genkit.keep import description, rundir
 from genkit.keep.description import Description, Image
 from genkit.keep.rundir import RunDirectory, find, find_run, unused
@@ -286,3 +288,20 @@ def test_checkpoints_that_cannot_be_seen_are_not_taken_for_none(tmp_path: Path, 
             UnreadableError, match=r"checkpoints can't be read \((Not a dir|Too many|Sym).*\); mend that"
         ):
             look()
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        ("ENOSPC", "make room, or name another place"),
+        ("EDQUOT", "make room, or name another place"),
+        ("EACCES", "allow writing there, or name another place"),
+        ("EROFS", "allow writing there, or name another place"),
+        ("EISDIR", "name another place"),
+    ],
+)
+def test_the_remedy_is_that_of_the_cause(number: str, said: str, tmp_path: Path) -> None:
+    code = getattr(errno, number)
+    with pytest.raises(GenkitError, match=f"x: can't be written \\({os.strerror(code)}\\); {said}"):  # noqa: SIM117
+        with whole_file(tmp_path / "x"):
+            raise OSError(code, os.strerror(code))
