@@ -183,6 +183,13 @@ class RunDirectory:
     def checkpoint_path(self, step: int) -> Path:
         return self.path / "checkpoints" / f"{step:06d}"
 
+    @property
+    def saved_at(self) -> float:
+        """When its newest checkpoint was written, in seconds since 1970; 0 where there is none."""
+        with suppress(OSError, IndexError):  # a run that trains may have removed it
+            return self.checkpoints[-1].stat().st_mtime
+        return 0
+
     def by_merit(self) -> list[Path]:
         """The checkpoints, the best first: by the metric that their model is monitored by, and by age where that ties.
 
@@ -308,10 +315,23 @@ def find(run: str | None, which: str | None = None) -> Found:
             "checkpoint, or what `genkit export --format safetensors` wrote"
         )
     parent = path or default_parent()
-    for each in reversed(runs_in(parent)):
-        if RunDirectory(each).checkpoints:
-            return chosen(RunDirectory(each), which)
-    raise CheckpointError(f"no run with a checkpoint lies in {parent}; make one with `genkit train`, or name a run")
+    newest = newest_in(parent)
+    if newest is not None:
+        return chosen(newest, which)
+    without = [each.name for each in (*runs_in(parent), *named_in(parent))]
+    none_yet = f" (none yet: {', '.join(without[-3:])})" if without else ""
+    raise CheckpointError(
+        f"no run with a checkpoint lies in {parent}{none_yet}; make one with `genkit train`, or name a run"
+    )
+
+
+def newest_in(parent: Path) -> RunDirectory | None:
+    """Of the runs with a checkpoint that of the highest number; one without a number, if it was saved after that."""
+    numbered = (RunDirectory(each) for each in reversed(runs_in(parent)))
+    named = [RunDirectory(each) for each in named_in(parent)]
+    last = next((run for run in numbered if run.checkpoints), None)
+    saved = [run for run in (last, *named) if run is not None and run.checkpoints]
+    return max(saved, key=lambda run: run.saved_at, default=None)
 
 
 def chosen(run: RunDirectory, which: str | None) -> Found:
@@ -383,6 +403,15 @@ def runs_in(parent: Path) -> list[Path]:
         return []
     runs = [entry for entry in parent.iterdir() if RUN_NAME.fullmatch(entry.name) and is_run(entry)]
     return sorted(runs, key=lambda run: (number_of(run), run.name))
+
+
+def named_in(parent: Path) -> list[Path]:
+    """The run folders in `parent` that somebody has given names without a number."""
+    if not parent.is_dir():
+        return []
+    others = sorted(each for each in parent.iterdir() if not RUN_NAME.fullmatch(each.name) and each.name[0] != ".")
+    # What is somebody else's and can't be looked into is none of ours.
+    return [each for each in others if all(map(os.path.lexists, (each / "config.json", each / "checkpoints")))]
 
 
 def number_of(run: Path) -> int:

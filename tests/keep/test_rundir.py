@@ -305,3 +305,20 @@ def test_the_remedy_is_that_of_the_cause(number: str, said: str, tmp_path: Path)
     with pytest.raises(GenkitError, match=f"x: can't be written \\({os.strerror(code)}\\); {said}"):  # noqa: SIM117
         with whole_file(tmp_path / "x"):
             raise OSError(code, os.strerror(code))
+
+
+def test_a_run_that_was_given_another_name_is_found(tmp_path: Path) -> None:
+    first, second, renamed = (create(tmp_path, name) for name in "abc")
+    (tmp_path / "notes").mkdir()
+    renamed.path.rename(tmp_path / "mine")
+    with pytest.raises(CheckpointError, match=r"lies in .* \(none yet: 00000-a, 00001-b, mine\); make one"):
+        find(str(tmp_path))
+    renamed = RunDirectory(tmp_path / "mine")
+    fake_checkpoint(renamed, 1, 1.0)
+    assert find(str(tmp_path)).run.path == renamed.path
+    for run, when in ((first, 3000), (second, 1000), (renamed, 2000)):
+        path = run.checkpoint_path(1) if run is renamed else fake_checkpoint(run, 1, 1.0)
+        os.utime(path, (when, when))
+    assert find(str(tmp_path)).run.path == renamed.path, "it was saved after the one of the highest number"
+    os.utime(renamed.checkpoint_path(1), (500, 500))
+    assert find(str(tmp_path)).run.path == second.path, "numbers go before times"
