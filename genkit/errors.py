@@ -62,6 +62,14 @@ class CheckpointError(GenkitError):
     """A checkpoint or run directory is missing, damaged, or not genkit's."""
 
 
+class GoneError(CheckpointError):
+    """A checkpoint isn't there any more: a run that trains removes those that newer ones take the place of."""
+
+
+class UnreadableError(CheckpointError):
+    """A checkpoint is there, and this person may not read it: that is no damage."""
+
+
 class NoSuchRunError(CheckpointError):
     """What was typed for a run stands for none: the person can mend it by typing another."""
 

@@ -6,6 +6,7 @@ is atomic on every file system that people train on, so whoever looks sees eithe
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -13,12 +14,26 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from genkit.ending import unfinished
 from genkit.errors import GenkitError
+
+#: What the system says where there is no room, and where it refuses.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def remedy(error: OSError, link: str, other: str) -> str:
+    """What helps where something couldn't be written: "make room, or name another place".
+
+    Args:
+        link, other: what there is besides, or instead where the cause is none that room or leave would mend.
+    """
+    first = "make room" if error.errno in NO_ROOM else "allow writing there" if error.errno in REFUSED else None
+    return f"{first}, {link} {other}" if first else other
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
@@ -27,11 +42,12 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
-def whole_file(path: Path, durable: bool = False) -> Iterator[Path]:
+def whole_file(path: Path, durable: bool = False, parents: bool = True) -> Iterator[Path]:
     """A temporary name beside `path` to write to; it becomes `path` at the end, or nothing is left.
 
     Args:
         durable: wait until the disk has it, so that a loss of power leaves the old file or the new one.
+        parents: whether to make the folders above it; not of a file of a folder that somebody may have renamed.
 
     Raises:
         GenkitError: when the file can't be written.
@@ -39,7 +55,7 @@ def whole_file(path: Path, durable: bool = False) -> Iterator[Path]:
     # Not from tempfile, which makes files that only their owner can read.
     temporary = path.with_name(f".genkit-{uuid.uuid4().hex}{path.suffix}")
     try:
-        with unfinished(temporary), parents_of(path):
+        with unfinished(temporary), parents_of(path) if parents else nullcontext():
             try:
                 yield temporary
                 if durable:
@@ -52,7 +68,7 @@ def whole_file(path: Path, durable: bool = False) -> Iterator[Path]:
                 raise
     except OSError as error:
         raise GenkitError(
-            f"{path}: can't be written ({error.strerror or error}); make room, or name another place"
+            f"{path}: can't be written ({error.strerror or error}); {remedy(error, 'or', 'name another place')}"
         ) from error
 
 
@@ -75,7 +91,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
                 raise
     except OSError as error:
         raise GenkitError(
-            f"{path}: can't be written ({error.strerror or error}); make room, or name another place"
+            f"{path}: can't be written ({error.strerror or error}); {remedy(error, 'or', 'name another place')}"
         ) from error
 
 
@@ -109,27 +125,29 @@ def scratch_folder(parent: Path, prefix: str, suffix: str = ".part") -> Iterator
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write or replace one file, durably.
+def write_file(path: Path, content: bytes, parents: bool = True) -> None:
+    """Write or replace one file, durably; with `parents`, the folders above it are made.
 
     Raises:
         GenkitError: when it can't be written; what stood there before still does.
     """
-    with whole_file(path, durable=True) as temporary:
+    with whole_file(path, durable=True, parents=parents) as temporary:
         temporary.write_bytes(content)
 
 
-def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
+def write_folder(path: Path, contents: Mapping[str, bytes], parents: bool = True) -> None:
     """Write a new folder of files, durably: once it has its name, a loss of power can't take any of it away.
 
     Args:
         path: must not exist.
         contents: file name to content, in the order in which they are written.
+        parents: whether to make the folders above it.
 
     Raises:
         OSError: when the disk doesn't take it; then nothing is left there.
     """
-    with parents_of(path), scratch_folder(path.parent, f".{path.name}-", "") as temporary:
+    above = parents_of(path) if parents else nullcontext()
+    with above, scratch_folder(path.parent, f".{path.name}-", "") as temporary:
         for name, content in contents.items():
             write_synced(temporary / name, content)
         sync_folder(temporary)

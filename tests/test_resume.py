@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +22,9 @@ from genkit.data.dataset import Dataset
 from genkit.files import remove_folder
 from genkit.keep import checkpoint, config, rundir
 from genkit.keep.rundir import RunDirectory
+from genkit.run import trainer
+
+NOBODY = 65534
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +195,133 @@ def test_initial_weights_survive_a_kill_before_the_first_checkpoint(
         remove_folder(path)
     assert genkit("train", "--resume", new).code == 0
     assert result_of(new) == before
+
+
+def test_what_a_run_recorded_that_has_lost_its_checkpoints_is_kept(genkit: Genkit, run: Path) -> None:
+    before = {path.relative_to(run): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    whole = result_of(run)
+    shutil.rmtree(run / "checkpoints")
+    outcome = genkit("train", "--resume", run)
+    assert outcome.code == 0, outcome.err
+    told = f"{run} has no checkpoint, and begins anew; what was recorded of its 2 epochs is kept in {run / 'former'}"
+    assert outcome.err.count(told) == 1
+    kept = {path.relative_to(run / "former") for path in (run / "former").rglob("*") if path.is_file()}
+    assert {Path("metrics.jsonl"), Path("README.md"), Path("samples-000008.png")} < kept
+    assert any(path.parent == Path("tb") for path in kept)
+    assert {path: (run / "former" / path).read_bytes() for path in kept} == {path: before[path] for path in kept}
+    assert result_of(run) == whole, "its curves and pictures are of its second beginning alone"
+
+
+def test_a_run_that_had_no_time_for_an_epoch_has_nothing_to_keep(genkit: Genkit, run: Path) -> None:
+    before = result_of(run)
+    shutil.rmtree(run / "checkpoints")
+    (run / "metrics.jsonl").write_text('{"step": 2, "epoch": 0.4, "train/loss": 1.0}\n')
+    outcome = genkit("train", "--resume", run)
+    assert outcome.code == 0, outcome.err
+    assert f"anew     from the beginning: {run} has no checkpoint yet" in outcome.err
+    assert not (run / "former").exists()
+    assert (run / "metrics.jsonl").read_text().count("\n") > 2
+    assert result_of(run).keys() == before.keys()
+
+
+def contents_of(run: Path) -> dict[Path, bytes]:
+    return {
+        path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name not in (".lock", "log.txt")
+    }
+
+
+@pytest.mark.parametrize("kind", ["a file", "a link to nothing"])
+def test_a_run_whose_checkpoints_cannot_be_seen_is_left_as_it_is(genkit: Genkit, run: Path, kind: str) -> None:
+    """An unmounted disk, say."""
+    shutil.rmtree(run / "checkpoints")
+    (run / "checkpoints").write_text("") if kind == "a file" else (run / "checkpoints").symlink_to("nowhere")
+    before = contents_of(run)
+    for command in (["train", "--resume", run], ["sample", run]):
+        outcome = genkit(*command)
+        assert outcome.code == 1
+        assert f"{run / 'checkpoints'} can't be read (No" in outcome.err
+        assert "--resume" not in outcome.err
+    assert contents_of(run) == before
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Be somebody whom the system refuses what he may not, as it doesn't the superuser."""
+    root = os.geteuid() == 0
+    try:
+        if root:
+            os.seteuid(NOBODY)
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_checkpoints_that_may_not_be_read_are_not_damaged(
+    genkit: Genkit, images: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        own = place / run.name
+        shutil.copytree(run, own)
+        shutil.copy(images, place)
+        settings = (own / "config.json").read_text().replace(str(images), str(place / images.name))
+        (own / "config.json").write_text(settings)
+        monkeypatch.setenv("HOME", folder)
+        for path in (place, *place.rglob("*")):
+            os.chown(path, NOBODY if os.geteuid() == 0 else -1, -1)
+        names = sorted(path.name for path in (own / "checkpoints").iterdir())
+        before = contents_of(own)
+        for path in (own / "checkpoints").iterdir():
+            path.chmod(0)
+        with nobody():
+            outcome = genkit("train", "--resume", own)
+            assert outcome.code == 1
+            assert "can't be read" in outcome.err
+            assert "Permission denied" in outcome.err
+            assert "delete" not in outcome.err
+            assert sorted(path.name for path in (own / "checkpoints").iterdir()) == names
+            for path in (own / "checkpoints").iterdir():
+                path.chmod(0o700)
+        assert contents_of(own) == before
+
+
+@pytest.mark.parametrize("becomes", ["renamed", "removed"])
+@pytest.mark.parametrize("moment", ["end_epoch", "finish", "save"])
+def test_a_run_that_is_gone_while_it_trains_is_called_that(
+    genkit: Genkit, command: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, becomes: str, moment: str
+) -> None:
+    run = tmp_path / "runs" / "00000-vae-digits"
+    act = getattr(trainer.Leader, moment)
+
+    def gone(self: trainer.Leader, *arguments: Any) -> Any:
+        if run.exists():
+            run.rename(tmp_path / "other") if becomes == "renamed" else shutil.rmtree(run)
+        return act(self, *arguments)
+
+    monkeypatch.setattr(trainer.Leader, moment, gone)
+    outcome = genkit(*command, "--epochs", "2")
+    assert outcome.code == 1
+    told = f"{run} is gone, and with it where the run writes; if it has another name or place now, go on with"
+    assert told in outcome.err
+    assert "make room" not in outcome.err
+    assert not run.exists(), "nothing is written under the name that it had"
+    if becomes == "renamed" and moment != "save":
+        monkeypatch.undo()
+        assert genkit("train", "--resume", tmp_path / "other").code == 0
+
+
+def test_damage_to_all_checkpoints_is_called_that(genkit: Genkit, run: Path) -> None:
+    """And no fault of config.json's."""
+    for path in run.glob("checkpoints/*/*.safetensors"):
+        os.truncate(path, 100)
+    before = contents_of(run)
+    outcome = genkit("train", "--resume", run)
+    assert outcome.code == 1
+    assert "is damaged: its SHA-256 isn't the manifest's; no other is left of" in outcome.err
+    assert "larger model" not in outcome.err
+    assert contents_of(run) == before
 
 
 def test_a_collapse_is_named_once(genkit: Genkit, command: list[object]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import logging
 import os
 import sys
@@ -17,6 +16,7 @@ import click
 from genkit import ending
 from genkit.cli.output import LogHandler, emit_error, take_streams
 from genkit.errors import GenkitError, UsageError, in_one_line
+from genkit.files import NO_ROOM
 from genkit.version import __version__
 from genkit.wording import nearest, not_text
 
@@ -175,7 +175,7 @@ def of_the_system(error: Exception) -> str | None:
         os.getcwd()  # noqa: PTH109
     except OSError:
         return "the folder that this was started in is gone; change to one that is there"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in NO_ROOM:
         return f"{in_one_line(error) if error.filename else error.strerror}; make room, or name another place"
     return in_one_line(error) if error.filename is not None else None
 

@@ -69,7 +69,7 @@ def settings_of(run: str, context: click.Context) -> list[tuple[str, str]]:
         from genkit.keep import description, rundir
 
         try:
-            model = description.describe(rundir.find(run).checkpoints[0]).model
+            model = rundir.find(run).first_whole(description.describe).model
             kind = getattr(registry.find(model), "Sampling", SamplingOptions)
         except GenkitError as error:
             return [("nothing", str(error))]

@@ -10,7 +10,7 @@ import click
 
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import checkpoint_option, in_words, loading, looked_up
-from genkit.errors import CheckpointError, GenkitError
+from genkit.errors import CheckpointError, GenkitError, GoneError
 from genkit.wording import counted
 
 if TYPE_CHECKING:
@@ -32,21 +32,16 @@ def info(run: str | None, as_json: bool) -> int:
     from genkit.options import as_text
 
     found = looked_up(run)
-    whole: dict[Path, Description] = {}
+    opened, about = found.first_whole(lambda path: (path, description.examine(path)))
     damaged: dict[Path, CheckpointError] = {}
-    beside = found.run.checkpoints if found.run else []
-    for path in dict.fromkeys([*found.checkpoints, *beside]):
+    for path in found.run.checkpoints if found.run else []:
         try:
-            whole[path] = description.examine(path)
+            if path != opened:
+                description.examine(path)
+        except GoneError:  # a run that trains needs it no more
+            continue
         except CheckpointError as error:
             damaged[path] = error
-
-    def described(path: Path) -> tuple[Path, Description]:
-        if path in damaged:
-            raise damaged[path]
-        return path, whole[path]
-
-    opened, about = found.first_whole(described)
     weights = weights_of(opened) if about.weights is None else about.weights
     result = {
         "run": found.run.path if found.run else None,

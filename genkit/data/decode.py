@@ -54,6 +54,17 @@ FORMATS = [format for format in Image.ID if format not in REFUSED_FORMATS]
 EXTENSIONS = frozenset(extension for extension, format in Image.registered_extensions().items() if format in FORMATS)
 
 
+#: What is said of a file that may be whole.
+UNREADABLE, GONE = "can't be read", "is gone"
+
+
+def remedy(problem: str) -> str:
+    """What helps against what a `BadImage` says."""
+    if problem.startswith(UNREADABLE):
+        return "allow it"
+    return "bring it back" if problem.startswith(GONE) else "mend or remove it"
+
+
 class BadImage(ValueError):
     """A file that can't be used; the message continues a sentence that begins with the file's name."""
 
@@ -190,6 +201,10 @@ def _bad_image() -> Iterator[None]:
         raise BadImage("needs more memory than there is") from None
     except UnidentifiedImageError:
         raise BadImage("is no image, or of a format that isn't read") from None
+    except PermissionError as error:
+        raise BadImage(f"{UNREADABLE} ({error.strerror})") from error
+    except FileNotFoundError as error:
+        raise BadImage(GONE) from error
     except Exception as error:  # whatever a damaged file makes a decoder stumble over
         raise BadImage(f"can't be decoded ({in_one_line(error)})") from error
 

@@ -26,6 +26,7 @@ from genkit.data.decode import (
     decode_and_hash,
     range_of,
     read_header,
+    remedy,
     without_warnings,
 )
 from genkit.data.findings import Findings, in_words
@@ -165,7 +166,7 @@ def verify(name_or_path: str) -> Findings:
         for file, result in _attempt_all(inspect, files):
             bar.update()
             if isinstance(result, BadImage):
-                findings.problems.append(f"{listing.root / file}: {result}; mend or remove it, or use --skip-bad")
+                findings.problems.append(f"{listing.root / file}: {result}; {remedy(str(result))}, or use --skip-bad")
                 continue
             fingerprint, digest = result
             if rotted(file, digest):
@@ -356,7 +357,7 @@ def _refuse_if_too_many(root: Path, skipped: dict[str, str], allowed: int, all_k
         file, problem = next(iter(skipped.items()))
         others = f" (and {counted(len(skipped) - 1, 'other bad file')})" if len(skipped) > 1 else ""
         raise DataError(
-            f"{root / file} {problem}{others}; mend or remove it, or leave bad files out with {number} "
+            f"{root / file} {problem}{others}; {remedy(problem)}, or leave bad files out with {number} "
             f"(`genkit data verify {root}` names them all)"
         )
 

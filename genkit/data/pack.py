@@ -42,7 +42,7 @@ from genkit.data.levels import Whites
 from genkit.data.pixels import conform
 from genkit.data.splits import divide, name_copies
 from genkit.errors import DataError
-from genkit.files import scratch_folder, sha256_of
+from genkit.files import remedy, scratch_folder, sha256_of
 from genkit.wording import counted
 
 MANIFEST = "pack.json"
@@ -248,7 +248,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"{folder}: {error.strerror or error}; make room, or set GENKIT_DATA to another folder"
+            f"{folder}: {error.strerror or error}; {remedy(error, 'or', 'set GENKIT_DATA to another folder')}"
         ) from error
 
 

@@ -18,7 +18,7 @@ import platformdirs
 from genkit.data import Missing
 from genkit.ending import unfinished
 from genkit.errors import DataError
-from genkit.files import expanded
+from genkit.files import expanded, remedy
 
 #: Seconds without a byte after which a mirror is given up.
 TIMEOUT = 30
@@ -87,7 +87,7 @@ def write_once(path: Path, content: bytes) -> None:
                 temporary.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(
-            f"{path}: can't be written ({error.strerror}); make room, or set GENKIT_DATA to another folder"
+            f"{path}: can't be written ({error.strerror}); {remedy(error, 'or', 'set GENKIT_DATA to another folder')}"
         ) from error
 
 

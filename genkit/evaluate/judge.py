@@ -30,7 +30,7 @@ from genkit.data.dataset import Dataset
 from genkit.device import seeded
 from genkit.errors import CheckpointError, DataError, DivergedError, GenkitError, in_one_line
 from genkit.evaluate.figure import LeftOut
-from genkit.files import remove_folder, scratch_folder, sha256_of
+from genkit.files import remedy, remove_folder, scratch_folder, sha256_of
 from genkit.keep import checkpoint, config, description
 from genkit.keep.checkpoint import Checkpoint
 from genkit.models.classifier import ALL_ATTRIBUTES, Classifier
@@ -178,7 +178,8 @@ def folder_name(settings: config.Config, dataset: Dataset) -> str:
 
 def unwritable(path: Path, error: OSError) -> DataError:
     return DataError(
-        f"{path}: can't be written ({error.strerror or error}); make room, or set GENKIT_DATA to another folder"
+        f"{path}: can't be written ({error.strerror or error}); "
+        f"{remedy(error, 'or', 'set GENKIT_DATA to another folder')}"
     )
 
 

@@ -145,7 +145,7 @@ def write(path: Path, run: Path | None, evaluations: Sequence[Mapping[str, Any]]
     content = to_json({"schema_version": SCHEMA_VERSION, "run": run_text, "evaluations": evaluations})
     if len(content) > MAX_SIZE:
         raise GenkitError(f"{path} would have {len(content):,} bytes; move it away, or give --out another folder")
-    write_file(path, content)
+    write_file(path, content, parents=path.parent != run)
 
 
 def earlier(before: Sequence[dict[str, Any]], new: Mapping[str, Any]) -> dict[str, Any] | None:

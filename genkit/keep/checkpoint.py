@@ -31,7 +31,7 @@ from genkit.contract import ImageShape, Model
 from genkit.contract.weightless import shapes_of
 from genkit.data import SOURCES
 from genkit.errors import CheckpointError
-from genkit.files import to_json, write_folder
+from genkit.files import remedy, to_json, write_folder
 from genkit.keep.description import (
     AVERAGED,
     DESCRIPTION,
@@ -149,11 +149,11 @@ def write(folder: Path, snapshot: Snapshot) -> Path:
     contents[DESCRIPTION] = to_json(snapshot.description.as_json())
     contents[MANIFEST] = manifest_of(contents)
     try:
-        write_folder(folder, contents)
+        write_folder(folder, contents, parents=False)
     except OSError as error:
         raise CheckpointError(
-            f"the checkpoint {folder} could not be written ({error.strerror}); make room, then go on with "
-            f"genkit train --resume {folder.parent.parent}"
+            f"the checkpoint {folder} could not be written ({error.strerror}); "
+            + remedy(error, "then", f"go on with genkit train --resume {folder.parent.parent}")
         ) from error
     return folder
 
@@ -188,7 +188,7 @@ def write_exported(folder: Path, opened: Checkpoint, readme: str) -> Path:
         write_folder(folder, {**contents, "README.md": readme.encode()})
     except OSError as error:
         raise CheckpointError(
-            f"{folder} could not be written ({error.strerror}); make room, or name another folder with --out"
+            f"{folder} could not be written ({error.strerror}); {remedy(error, 'or', 'name another folder with --out')}"
         ) from error
     return folder
 

@@ -141,7 +141,7 @@ class Config(NamedTuple):
 
     def save(self, run: Path) -> None:
         """Write or replace a run's config.json."""
-        write_file(run / NAME, to_json(self.as_json()))
+        write_file(run / NAME, to_json(self.as_json()), parents=False)
 
 
 def read(run: Path) -> Config:

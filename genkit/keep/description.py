@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -16,7 +17,7 @@ from safetensors import SafetensorError, deserialize
 
 from genkit import registry
 from genkit.data import DataOptions
-from genkit.errors import CheckpointError, GenkitError, ModelError, in_one_line
+from genkit.errors import CheckpointError, GenkitError, GoneError, ModelError, UnreadableError, in_one_line
 from genkit.files import from_json, read_plain, require_plain, sha256_of, to_json
 from genkit.registry import Provider
 
@@ -195,6 +196,10 @@ def refusing_damage(folder: Path, action: Callable[[], T]) -> T:
             raise
         if registry.fault_of(error) and not isinstance(error, GenkitError):
             raise
+        if not os.path.lexists(folder) and isinstance(error, FileNotFoundError):
+            raise GoneError(f"{folder} is gone; a run that trains keeps its newest checkpoints and the best") from error
+        if isinstance(error, PermissionError):
+            raise UnreadableError(f"{folder} can't be read ({in_one_line(error)}); allow it") from error
         raise CheckpointError(f"{folder} is no checkpoint that this genkit can open: {in_one_line(error)}") from error
 
 

@@ -15,9 +15,9 @@ from genkit.data.dataset import Dataset, Split
 from genkit.data.pixels import Form
 from genkit.errors import DataError, GenkitError, UsageError
 from genkit.files import sha256_of
-from genkit.keep import config, rundir
+from genkit.keep import checkpoint, config, rundir
 from genkit.keep.checkpoint import Checkpoint
-from genkit.keep.description import MANIFEST, Description
+from genkit.keep.description import MANIFEST, Description, refusing_damage
 from genkit.keep.rundir import Found, RunDirectory
 
 logger = logging.getLogger("genkit")
@@ -58,10 +58,14 @@ class Opened:
         Raises:
             CheckpointError: when none of its checkpoints is whole.
         """
-        checkpoint = found.read()
-        checkpoint.model.to(device)
-        # Now, because a run that is being trained may drop the checkpoint while it is used.
-        return cls(checkpoint, found.run, device, sha256_of(checkpoint.path / MANIFEST))
+
+        def whole(path: Path) -> tuple[Checkpoint, str]:
+            # Both now, because a run that is being trained may drop the checkpoint while it is used.
+            return checkpoint.read(path), refusing_damage(path, lambda: sha256_of(path / MANIFEST))
+
+        opened, digest = found.first_whole(whole)
+        opened.model.to(device)
+        return cls(opened, found.run, device, digest)
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ runs/00003-vae-mnist/
     reals.png          what the model should learn
     samples-000430.png, reconstructions-000430.png   after that many steps, from fixed noise and images
     checkpoints/000430/
+    former/            curves and pictures of a run that lost its checkpoints and began anew
     README.md          the model card, written at the end
     pictures/ embeddings/ exports/ evaluation.json evaluation/ report.html   of the commands that are named so
     .lock              held by the process that trains
@@ -24,10 +25,11 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from genkit.errors import CheckpointError, GenkitError, NoSuchRunError, UsageError
+from genkit.errors import CheckpointError, GenkitError, GoneError, NoSuchRunError, UnreadableError, UsageError
 from genkit.files import write_folder
 from genkit.keep import description
 
@@ -46,16 +48,25 @@ BEST, LAST = "best", "last"
 FILE_SUFFIXES = (".png", ".gif", ".npz", ".svg", ".csv", ".html", ".json")
 
 
+#: How often a checkpoint is chosen anew because the run, which trains, has removed it meanwhile.
+TRIES = 100
+
+
 class Found(NamedTuple):
-    """What a RUN argument stands for.
+    """What a RUN argument stands for. Which checkpoint that is may change while the run trains.
 
     Attributes:
-        checkpoints: the one that is meant, then those that can stand in for it if it is damaged.
+        choose: gives the checkpoint that is meant now, then those that can stand in for it if it is damaged.
         run: the run that they belong to, if they still lie in one.
     """
 
-    checkpoints: list[Path]
+    choose: Callable[[], list[Path]]
     run: RunDirectory | None
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """What `choose` gives now."""
+        return self.choose()
 
     def read(self) -> Checkpoint:
         """Open the checkpoint that is meant, or else, with a warning for each that is damaged, the next one.
@@ -69,13 +80,22 @@ class Found(NamedTuple):
 
     def first_whole(self, read: Callable[[Path], T]) -> T:
         """What `read` makes of the checkpoint that is meant, or of the next one, as `read` above."""
-        *before, last = self.checkpoints
-        for path in before:
+        damaged: set[Path] = set()
+        tries = 0
+        while True:
+            there = self.checkpoints
+            path = next((each for each in there if each not in damaged), there[-1])
             try:
                 return read(path)
+            except GoneError:  # and the run has newer ones
+                tries += 1
+                if tries == TRIES:
+                    raise
             except CheckpointError as error:
+                if damaged.issuperset(set(there) - {path}):
+                    raise
+                damaged.add(path)
                 logger.warning("%s; another checkpoint of the run is used in its place", error)
-        return read(last)
 
 
 class RunDirectory:
@@ -137,12 +157,38 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> list[Path]:
-        """The checkpoints, oldest first; whether they are whole is seen when they are read."""
-        found = (self.path / "checkpoints").glob("[0-9]*")
-        return sorted((path for path in found if STEP.fullmatch(path.name)), key=lambda path: int(path.name))
+        """The checkpoints, oldest first; whether they are whole is seen when they are read.
+
+        Raises:
+            UnreadableError: when what is there can't be seen.
+        """
+        folder = self.path / "checkpoints"
+        try:
+            found = [path for path in folder.iterdir() if STEP.fullmatch(path.name)]
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and not folder.is_symlink():
+                return []
+            raise UnreadableError(f"{folder} can't be read ({error.strerror}); mend that, or allow it") from error
+        return sorted(found, key=lambda path: int(path.name))
+
+    def undisturbed(self, look: Callable[[list[Path]], T]) -> T:
+        """What `look` finds out of the checkpoints, at a moment when a run that trains has removed none of them."""
+        for _ in range(TRIES):
+            checkpoints = self.checkpoints
+            found = look(checkpoints)
+            if all(map(os.path.lexists, checkpoints)):
+                break
+        return found
 
     def checkpoint_path(self, step: int) -> Path:
         return self.path / "checkpoints" / f"{step:06d}"
+
+    @property
+    def saved_at(self) -> float:
+        """When its newest checkpoint was written, in seconds since 1970; 0 where there is none."""
+        with suppress(OSError, IndexError):  # a run that trains may have removed it
+            return self.checkpoints[-1].stat().st_mtime
+        return 0
 
     def by_merit(self) -> list[Path]:
         """The checkpoints, the best first: by the metric that their model is monitored by, and by age where that ties.
@@ -150,13 +196,15 @@ class RunDirectory:
         Raises:
             CheckpointError: when the run has none.
         """
-        checkpoints = self.checkpoints
-        if not checkpoints:
+        ranked = self.undisturbed(
+            lambda those: sorted(those, key=lambda path: (monitored_value(path), -int(path.name)))
+        )
+        if not ranked:
             raise CheckpointError(
                 f"{self.path} has no checkpoint yet; wait for its first, or, if it died before, go on with "
                 f"genkit train --resume {self.path}"
             )
-        return sorted(checkpoints, key=lambda path: (monitored_value(path), -int(path.name)))
+        return ranked
 
     def choose(self, which: str | None = None) -> list[Path]:
         """The checkpoint that is meant, then those that can stand in for it if it is damaged.
@@ -179,10 +227,14 @@ class RunDirectory:
     @property
     def opens_with(self) -> str:
         """Which checkpoint is opened where nobody says: the best or the last, as the newest one has it."""
-        for path in reversed(self.checkpoints):
-            with suppress(CheckpointError):
-                return description.describe(path).opens
-        return BEST
+
+        def said(checkpoints: list[Path]) -> str:
+            for path in reversed(checkpoints):
+                with suppress(CheckpointError):
+                    return description.describe(path).opens
+            return BEST
+
+        return self.undisturbed(said)
 
     def of_step(self, step: int) -> Path:
         """Raises NoSuchRunError, naming those that there are, where the run has no checkpoint of this step."""
@@ -206,9 +258,21 @@ class RunDirectory:
         damaged.rename(aside)
         return aside
 
+    def none_whole(self, damage: CheckpointError) -> CheckpointError:
+        """What is said where no checkpoint is left to go on from; `damage` is that of the last that was tried."""
+        return CheckpointError(
+            f"{damage}; no other is left of {self.path}: delete its folder checkpoints to begin again, "
+            "or start a new run"
+        )
+
     def tidy(self) -> None:
-        """Remove what a killed process has left half-written. Only while `locked`."""
-        (self.path / "checkpoints").mkdir(exist_ok=True)
+        """Remove what a killed process has left half-written. Only while `locked`.
+
+        Raises:
+            UnreadableError: as `checkpoints`, before anything is touched.
+        """
+        if not self.checkpoints:
+            (self.path / "checkpoints").mkdir(exist_ok=True)
         for path in [*self.path.glob(".genkit-*"), *self.path.glob("tb/.genkit-*")]:
             path.unlink(missing_ok=True)
         for path in (self.path / "checkpoints").glob(".[0-9]*-*"):
@@ -241,9 +305,9 @@ def find(run: str | None, which: str | None = None) -> Found:
         if which is not None:
             raise UsageError(f"--checkpoint chooses among those of a run, and {path} is one; leave --checkpoint out")
         inside = path.parent.name == "checkpoints" and (path.parent.parent / "config.json").is_file()
-        return Found([path], RunDirectory(path.parent.parent) if inside else None)
+        return Found(lambda: [path], RunDirectory(path.parent.parent) if inside else None)
     if path is not None and is_run(path):
-        return Found(RunDirectory(path).choose(which), RunDirectory(path))
+        return chosen(RunDirectory(path), which)
     if path is not None and (files := [*path.glob("*.onnx"), *path.glob("*.pt2")]):
         kind = files[0].suffix.removeprefix(".")
         raise NoSuchRunError(
@@ -251,10 +315,29 @@ def find(run: str | None, which: str | None = None) -> Found:
             "checkpoint, or what `genkit export --format safetensors` wrote"
         )
     parent = path or default_parent()
-    for each in reversed(runs_in(parent)):
-        if RunDirectory(each).checkpoints:
-            return Found(RunDirectory(each).choose(which), RunDirectory(each))
-    raise CheckpointError(f"no run with a checkpoint lies in {parent}; make one with `genkit train`, or name a run")
+    newest = newest_in(parent)
+    if newest is not None:
+        return chosen(newest, which)
+    without = [each.name for each in (*runs_in(parent), *named_in(parent))]
+    none_yet = f" (none yet: {', '.join(without[-3:])})" if without else ""
+    raise CheckpointError(
+        f"no run with a checkpoint lies in {parent}{none_yet}; make one with `genkit train`, or name a run"
+    )
+
+
+def newest_in(parent: Path) -> RunDirectory | None:
+    """Of the runs with a checkpoint that of the highest number; one without a number, if it was saved after that."""
+    numbered = (RunDirectory(each) for each in reversed(runs_in(parent)))
+    named = [RunDirectory(each) for each in named_in(parent)]
+    last = next((run for run in numbered if run.checkpoints), None)
+    saved = [run for run in (last, *named) if run is not None and run.checkpoints]
+    return max(saved, key=lambda run: run.saved_at, default=None)
+
+
+def chosen(run: RunDirectory, which: str | None) -> Found:
+    """A run's checkpoint, where it has one; raises as `RunDirectory.choose`."""
+    run.choose(which)
+    return Found(partial(run.choose, which), run)
 
 
 def find_run(run: str) -> RunDirectory:
@@ -320,6 +403,15 @@ def runs_in(parent: Path) -> list[Path]:
         return []
     runs = [entry for entry in parent.iterdir() if RUN_NAME.fullmatch(entry.name) and is_run(entry)]
     return sorted(runs, key=lambda run: (number_of(run), run.name))
+
+
+def named_in(parent: Path) -> list[Path]:
+    """The run folders in `parent` that somebody has given names without a number."""
+    if not parent.is_dir():
+        return []
+    others = sorted(each for each in parent.iterdir() if not RUN_NAME.fullmatch(each.name) and each.name[0] != ".")
+    # What is somebody else's and can't be looked into is none of ours.
+    return [each for each in others if all(map(os.path.lexists, (each / "config.json", each / "checkpoints")))]
 
 
 def number_of(run: Path) -> int:

@@ -345,14 +345,17 @@ def as_png(image: Tensor | Image.Image) -> bytes:
     return content.getvalue()
 
 
-def save_png(path: Path, image: Tensor | Image.Image | bytes) -> None:
+def save_png(path: Path, image: Tensor | Image.Image | bytes, parents: bool = True) -> None:
     """Write one image, (C, H, W), Pillow's or `as_png`, as it is: a grid or a sheet has been made readable before.
+
+    Args:
+        parents: whether to make the folders above it.
 
     Raises:
         GenkitError: when the file can't be written.
     """
     content = image if isinstance(image, bytes) else as_png(image)
-    with whole_file(path) as temporary:
+    with whole_file(path, parents=parents) as temporary:
         temporary.write_bytes(content)
 
 

@@ -115,6 +115,15 @@ def cut_metrics(path: Path, step: int) -> None:
     write_file(path, b"".join(kept))
 
 
+def recorded_epochs(path: Path) -> float:
+    """How many epochs are on record in metrics.jsonl, of those of a run that began; 0 where there are none."""
+    if not path.is_symlink() and not path.exists():
+        return 0
+    rows = filter(None, map(row_of, plain(path).splitlines(keepends=True)))
+    epochs = [row.get("epoch") for row in rows]
+    return max((each for each in epochs if isinstance(each, int | float)), default=0)
+
+
 def row_of(line: bytes) -> dict[str, Any] | None:
     """One line of metrics.jsonl, or None where it isn't whole."""
     try:

@@ -61,7 +61,7 @@ class Gallery:
     def show(self, name: str, picture: Tensor, path: Path, step: int) -> None:
         """A picture (C, H, W) as a file of the run and in TensorBoard, compressed once."""
         content = images.as_png(picture)
-        images.save_png(path, content)
+        images.save_png(path, content, parents=False)
         self.unsaved.append(path)
         self.curves.add_image(name, content, (picture.shape[2], picture.shape[1]), step)
 

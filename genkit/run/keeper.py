@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -14,8 +15,13 @@ from genkit.keep import checkpoint, description, rundir
 from genkit.keep.checkpoint import Snapshot
 from genkit.keep.config import RunOptions
 from genkit.keep.rundir import RunDirectory
-from genkit.run.curves import Curves
+from genkit.run.curves import BOARD, METRICS, Curves, recorded_epochs
+from genkit.wording import counted
 
+logger = logging.getLogger("genkit")
+
+#: What is drawn after an epoch, with the step in its name.
+PICTURES = ("samples", "reconstructions")
 #: Newest checkpoints that are kept, besides the best.
 KEPT = 2
 
@@ -91,6 +97,35 @@ def prune(directory: RunDirectory, keep_every: int | None = None) -> None:
     for path in directory.checkpoints:
         if path not in keep and not is_kept_for_good(path, keep_every):
             remove_folder(path)
+
+
+def begin_anew(directory: RunDirectory, options: RunOptions) -> None:
+    """Say of a run without a checkpoint, which is resumed, that it begins anew; first, put aside what it recorded.
+
+    A run that was killed before its first epoch's end has lost nothing: its few lines are written again.
+    """
+    run = directory.path
+    epochs = recorded_epochs(run / METRICS)
+    if epochs < 1 and (options.checkpoint_epochs or not epochs):
+        logger.info("anew     from the beginning: %s has no checkpoint yet", run)
+        return
+    aside = rundir.unused(run / "former")
+    aside.mkdir()
+    pictures = [path for name in PICTURES for path in run.glob(f"{name}-[0-9]*.png")]
+    for path in (
+        *pictures,
+        run / "README.md",
+        run / BOARD,
+        run / METRICS,
+    ):  # the last is what shows that there was more
+        if path.exists():
+            path.rename(aside / path.name)
+    logger.warning(
+        "%s has no checkpoint, and begins anew; what was recorded of its %s is kept in %s",
+        run,
+        counted(int(epochs), "epoch") if epochs >= 1 else "first epoch",
+        aside,
+    )
 
 
 def is_kept_for_good(path: Path, keep_every: int | None) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from genkit.contract import TRAINING_FIELDS, ImageShape, Model, ability
 from genkit.contract.weightless import without_memory
 from genkit.data.dataset import Dataset
 from genkit.device import free_memory
-from genkit.errors import CheckpointError, GenkitError, UsageError
+from genkit.errors import CheckpointError, GenkitError, UnreadableError, UsageError
 from genkit.files import to_json
 from genkit.keep import checkpoint, description
 from genkit.keep.config import MAX_SIZE as MAX_CONFIG
@@ -142,15 +143,27 @@ def require_likely_size(config: Config, dataset: Dataset, directory: RunDirector
     """Before a run's model is built: a few bytes of config.json must not ask for one of any size.
 
     Raises:
-        CheckpointError: when it would be larger than the weights in the run's checkpoints.
+        CheckpointError: when it would be larger than the weights in the run's checkpoints, or those are all damaged.
         GenkitError: when there are none, as `require_room`.
     """
-    files = [path / description.MODEL for path in directory.checkpoints]
-    largest = max((file.stat().st_size for file in files if file.is_file()), default=None)
-    if largest is None:
-        require_room(config, dataset)
-    elif checkpoint.weights_size(registry.find(config.model), dataset.shape, config.options) > largest:
-        raise CheckpointError(f"{directory.path}: its config.json is of a larger model than its checkpoints")
+    there = directory.checkpoints
+    if not there:
+        return require_room(config, dataset)
+    wanted = checkpoint.weights_size(registry.find(config.model), dataset.shape, config.options)
+    for path in there:
+        with suppress(OSError):
+            if (path / description.MODEL).stat().st_size >= wanted:
+                return None
+    for path in reversed(there):
+        try:
+            description.verify(path)
+        except UnreadableError:
+            raise
+        except CheckpointError as error:
+            damage = error
+        else:
+            raise CheckpointError(f"{directory.path}: its config.json is of a larger model than its checkpoints")
+    raise directory.none_whole(damage)
 
 
 def require_equal_shares(config: Config, dataset: Dataset, processes: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from genkit import device
 from genkit.data.batches import TrainingBatches
 from genkit.data.dataset import Dataset
-from genkit.errors import CheckpointError
+from genkit.errors import CheckpointError, UnreadableError
 from genkit.keep import checkpoint
 from genkit.keep.config import Config
 from genkit.keep.rundir import RunDirectory
@@ -114,10 +114,7 @@ class Setup:
                 self.restore_from(path, directory)
             except DamagedError as error:
                 if path == checkpoints[0]:
-                    raise CheckpointError(
-                        f"{error}; no other is left of {directory.path}: delete its folder checkpoints to begin again, "
-                        "or start a new run"
-                    ) from error
+                    raise directory.none_whole(error) from error
                 logger.warning("%s; going on from the checkpoint before it", error)
                 damaged.append(path)
                 continue
@@ -131,11 +128,13 @@ class Setup:
 
         Raises:
             DamagedError: when it is damaged.
-            CheckpointError: when it isn't of these images, or not of what config.json says.
+            CheckpointError: when it may not be read, isn't of these images, or not of what config.json says.
         """
         require_unedited(self.config, path, directory)
         try:
             about, pending = checkpoint.restore(path, self.state, self.team.rank, self.team.own_device)
+        except UnreadableError:
+            raise
         except CheckpointError as error:
             raise DamagedError(str(error)) from error
         second = self.dataset.beside

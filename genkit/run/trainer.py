@@ -6,6 +6,7 @@ What is logged, kept and drawn is the business of ledger.py, keeper.py and galle
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from genkit import data, device
 from genkit.contract import Model, ability
 from genkit.contract.fault import any_of
 from genkit.errors import CheckpointError, DivergedError, GenkitError
-from genkit.files import to_json, write_file
+from genkit.files import remedy, to_json, write_file
 from genkit.keep import checkpoint, rundir, state
 from genkit.keep import config as configuration
 from genkit.keep.config import Config, continued
@@ -26,7 +27,7 @@ from genkit.keep.rundir import RunDirectory
 from genkit.run import baseline, record
 from genkit.run.curves import Curves
 from genkit.run.gallery import Gallery
-from genkit.run.keeper import Keeper
+from genkit.run.keeper import Keeper, begin_anew
 from genkit.run.ledger import NotFiniteError
 from genkit.run.preparation import (
     fitted_to,
@@ -124,6 +125,8 @@ def resume(directory: RunDirectory, given: Mapping[str, Any], team: Team | None 
             require_same_past(before, setup.state, directory)
             if config != before:
                 config.save(directory.path)
+            if setup.restored_step is None:
+                begin_anew(directory, config.run)
             for change in record.changes(directory.path, setup.where):
                 logger.warning("the run goes on, but perhaps not to the same bits, with another %s", change)
             return Leader(setup, directory).carry_out()
@@ -388,7 +391,7 @@ class Leader(Trainer):
 
     def finish(self, stopped: int | None) -> Result:
         """Measure the checkpoint that RUN stands for, as it lies on disk, on the test split; write the model card."""
-        chosen = rundir.Found(self.directory.choose(), self.directory)
+        chosen = rundir.Found(self.directory.choose, self.directory)
         metrics: dict[str, float] = {}
         beside = ""
         path = chosen.checkpoints[0]
@@ -410,7 +413,7 @@ class Leader(Trainer):
             beside = self.hold_against_baselines(model)
         which = self.directory.called(path)
         result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped, which, beside)
-        write_file(self.directory.path / "README.md", record.card(self.config, self.dataset, result).encode())
+        write_file(self.directory.path / "README.md", record.card(self.config, self.dataset, result).encode(), False)
         return result
 
     def hold_against_baselines(self, model: Model) -> str:
@@ -455,13 +458,21 @@ class Leader(Trainer):
 
 @contextmanager
 def disk_errors(run: Path) -> Iterator[None]:
-    """One line where a file of the run can't be written."""
+    """One line where a file of the run can't be written, or the whole run is gone."""
     try:
         yield
-    except OSError as error:
+    except (OSError, GenkitError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause or error, OSError | CheckpointError) and not os.path.lexists(run):
+            raise GenkitError(
+                f"{run} is gone, and with it where the run writes; if it has another name or place now, go on with "
+                "genkit train --resume and that"
+            ) from error
+        if isinstance(error, GenkitError):
+            raise
         raise GenkitError(
-            f"{error.filename or run}: can't be written ({error.strerror or error}); make room, then go on with "
-            f"genkit train --resume {run}"
+            f"{error.filename or run}: can't be written ({error.strerror or error}); "
+            + remedy(error, "then", f"go on with genkit train --resume {run}")
         ) from error
 
 

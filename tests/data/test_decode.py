@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import struct
@@ -12,7 +13,7 @@ from PIL import Image
 
 from genkit.contract import ImageShape
 from genkit.data import decode as decode_module
-from genkit.data.decode import MAX_PIXELS, MAX_PIXELS_PER_BYTE, BadImage, decode, read_header, without_warnings
+from genkit.data.decode import MAX_PIXELS, MAX_PIXELS_PER_BYTE, BadImage, decode, read_header, remedy, without_warnings
 
 #: Neither square nor symmetric, so that a wrong turn shows.
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
@@ -257,3 +258,20 @@ def test_a_tiff_in_which_0_is_white(tmp_path, bits, code):
         head = b"II*\0" + struct.pack("<IH", 8, len(tags))
         path.write_bytes(head + entries + bytes(4) + struct.pack(code, *stored))
         assert decode(path, read_header(path), ImageShape(1, 1, 2))[0].tolist() == [[[255, 0]]]
+
+
+def test_a_file_that_may_not_be_read_or_is_gone_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BadImage, match=r"^is gone$") as gone:
+        read_header(tmp_path / "x.png")
+    assert remedy(str(gone.value)) == "bring it back"
+
+    def refuse(*_: object) -> None:  # as the system refuses nobody who is its superuser
+        raise PermissionError(errno.EACCES, "Permission denied", "x.png")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(BadImage, match=r"^can't be read \(Permission denied\)$") as refused:
+        read_header(tmp_path / "x.png")
+    assert remedy(str(refused.value)) == "allow it"
+    assert remedy("is no image") == "mend or remove it"

@@ -87,7 +87,7 @@ def test_offline_is_a_switch(monkeypatch, value, offline):
 def test_a_file_is_written_whole_or_not_at_all(home, files_in):
     target = home / "file"
     target.mkdir(parents=True)  # so that the last step, the renaming, fails
-    with pytest.raises(DataError, match=r"file: can't be written \(.*\); make room, or set GENKIT_DATA"):
+    with pytest.raises(DataError, match=r"file: can't be written \(.*\); set GENKIT_DATA"):
         store.write_once(target, CONTENT)
     assert files_in(home) == []
 

@@ -149,7 +149,7 @@ def test_an_interrupted_training_advises_nothing_that_cannot_be_done(
 def test_a_folder_that_takes_no_judge_is_one_line(options: DataOptions, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "judges").write_text("mine")
-    with pytest.raises(DataError, match=r"judges: can't be written \(.*\); make room, or set GENKIT_DATA"):
+    with pytest.raises(DataError, match=r"judges: can't be written \(.*\); set GENKIT_DATA"):
         judge.of(options, CPU)
 
 

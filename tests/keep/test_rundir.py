@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from genkit.errors import CheckpointError, GenkitError, NoSuchRunError, UsageError
-from genkit.files import remove_folder
-from genkit.keep import rundir
+from genkit.errors import CheckpointError, GenkitError, GoneError, NoSuchRunError, UnreadableError, UsageError
+from genkit.files import remove_folder, whole_file
+from genkit.keep import description, rundir
 from genkit.keep.description import Description, Image
 from genkit.keep.rundir import RunDirectory, find, find_run, unused
 from genkit.run import keeper, preparation
@@ -226,3 +228,97 @@ def test_files_for_other_programs_are_no_run(name: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()
     with pytest.raises(NoSuchRunError, match="says how to use"):
         rundir.find(str(tmp_path))
+
+
+@pytest.mark.parametrize("which", [None, "last", "best"])
+def test_a_checkpoint_that_training_has_removed_since_gives_way_to_those_that_came(
+    tmp_path: Path, which: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a run whose epochs are quicker than the import of torch."""
+    run = create(tmp_path, "x")
+    fake_checkpoint(run, 1, 5.0)
+    found = find(str(run.path), which)
+    for step in range(2, 6):
+        fake_checkpoint(run, step, 5.0 - step)
+        keeper.prune(run)
+    assert found.first_whole(description.describe).step == 5
+    assert caplog.text == "", "it is no damage"
+
+
+@pytest.mark.parametrize("opens", ["best", "last"])
+def test_a_checkpoint_that_training_removes_meanwhile_is_chosen_anew(
+    tmp_path: Path, opens: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = create(tmp_path, "x")
+    fake_checkpoint(run, 1, 5.0, opens=opens)
+    tried = []
+
+    def read(path: Path) -> int:
+        tried.append(path.name)
+        if len(tried) < 3:
+            for step in (2 * len(tried), 2 * len(tried) + 1):
+                fake_checkpoint(run, step, 5.0 - step, opens=opens)
+            remove_folder(path)
+        return description.describe(path).step
+
+    assert find(str(run.path)).first_whole(read) == 5
+    assert tried == ["000001", "000003", "000005"]
+    assert caplog.text == ""
+
+
+def test_a_checkpoint_that_was_named_and_is_gone_is_called_that(tmp_path: Path) -> None:
+    run = create(tmp_path, "x")
+    found = find(str(fake_checkpoint(run, 1, 5.0)))
+    fake_checkpoint(run, 2, 4.0)
+    remove_folder(run.checkpoint_path(1))
+    with pytest.raises(GoneError, match="000001 is gone; a run that trains keeps its newest checkpoints and the best"):
+        found.first_whole(description.describe)
+
+
+@pytest.mark.parametrize("kind", ["file", "loop"])
+def test_checkpoints_that_cannot_be_seen_are_not_taken_for_none(tmp_path: Path, kind: str) -> None:
+    run = create(tmp_path, "x")
+    (run.path / "checkpoints").rmdir()
+    if kind == "file":
+        (run.path / "checkpoints").write_text("")
+    else:
+        (run.path / "checkpoints").symlink_to("checkpoints")
+    for look in (lambda: run.checkpoints, lambda: find(str(run.path)), lambda: find(str(tmp_path))):
+        with pytest.raises(
+            UnreadableError, match=r"checkpoints can't be read \((Not a dir|Too many|Sym).*\); mend that"
+        ):
+            look()
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        ("ENOSPC", "make room, or name another place"),
+        ("EDQUOT", "make room, or name another place"),
+        ("EACCES", "allow writing there, or name another place"),
+        ("EROFS", "allow writing there, or name another place"),
+        ("EISDIR", "name another place"),
+    ],
+)
+def test_the_remedy_is_that_of_the_cause(number: str, said: str, tmp_path: Path) -> None:
+    code = getattr(errno, number)
+    with pytest.raises(GenkitError, match=f"x: can't be written \\({os.strerror(code)}\\); {said}"):  # noqa: SIM117
+        with whole_file(tmp_path / "x"):
+            raise OSError(code, os.strerror(code))
+
+
+def test_a_run_that_was_given_another_name_is_found(tmp_path: Path) -> None:
+    first, second, renamed = (create(tmp_path, name) for name in "abc")
+    (tmp_path / "notes").mkdir()
+    renamed.path.rename(tmp_path / "mine")
+    with pytest.raises(CheckpointError, match=r"lies in .* \(none yet: 00000-a, 00001-b, mine\); make one"):
+        find(str(tmp_path))
+    renamed = RunDirectory(tmp_path / "mine")
+    fake_checkpoint(renamed, 1, 1.0)
+    assert find(str(tmp_path)).run.path == renamed.path
+    for run, when in ((first, 3000), (second, 1000), (renamed, 2000)):
+        path = run.checkpoint_path(1) if run is renamed else fake_checkpoint(run, 1, 1.0)
+        os.utime(path, (when, when))
+    assert find(str(tmp_path)).run.path == renamed.path, "it was saved after the one of the highest number"
+    os.utime(renamed.checkpoint_path(1), (500, 500))
+    assert find(str(tmp_path)).run.path == second.path, "numbers go before times"
