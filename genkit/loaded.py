@@ -11,7 +11,6 @@ import operator
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -90,7 +89,7 @@ class LoadedModel:
         Raises:
             DataError: when it isn't there, or can't be read as an image.
         """
-        return read_image(Path(path), self._form)
+        return read_image(path, self._form)
 
     # -- codes of images -----------------------------------------------------------------------------------------------
 

@@ -25,8 +25,9 @@ def not_text(name: str) -> bool:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean 'epochs'?", or nothing."""
+    """ "; did you mean 'epochs'?", or nothing; capitals count as small letters."""
     from difflib import get_close_matches  # only where something is wrong
 
-    found = get_close_matches(name[:100], list(known), n=1)
-    return f"; did you mean '{found[0]}'?" if found else ""
+    spelled = {each.casefold(): each for each in known}
+    found = get_close_matches(name[:100].casefold(), spelled, n=1)
+    return f"; did you mean '{spelled[found[0]]}'?" if found else ""

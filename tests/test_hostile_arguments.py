@@ -137,6 +137,8 @@ def test_the_nearest_name_is_offered(genkit: Genkit, tmp_path: Path, monkeypatch
     for typed, meant in (
         (["trian"], "train"),
         (["train", "vea"], "vae"),
+        (["train", "VAE"], "vae"),
+        (["TRAIN"], "train"),
         (["train", "vae", "--dataset", "minst"], "mnist"),
         (["data", "fetch", "minst"], "mnist"),
     ):

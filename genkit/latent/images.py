@@ -25,7 +25,7 @@ from genkit.data.decode import EXTENSIONS, BadImage, decode, range_of, read_head
 from genkit.data.levels import white_of_one
 from genkit.data.pixels import Form
 from genkit.errors import DataError
-from genkit.files import whole_file, whole_folder
+from genkit.files import expanded, whole_file, whole_folder
 from genkit.latent.bounds import GAP, MOST_FILM, MOST_PIXELS, ROW_GAP
 
 #: The longer side, in pixels, that a tile has at least where there is room, so that small images can be seen without a
@@ -298,12 +298,13 @@ def _wrap(text: str, size: int, width: int) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def read_image(path: Path, form: Form | ImageShape) -> Tensor:
+def read_image(path: str | os.PathLike[str], form: Form | ImageShape) -> Tensor:
     """One image file as floats in [0, 1] of the shape of `form`, brought to it just as a folder of images is.
 
     Raises:
         DataError: when it isn't there, or can't be read as an image.
     """
+    path = expanded(path)
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; give the path of an image")
     try:
