@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 
@@ -22,6 +23,15 @@ def one_line(text: str, most: int | None = None) -> str:
 def not_text(name: str) -> bool:
     """Whether it has bytes of a file's name that are no text, which Python keeps as halves of letters."""
     return any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def why_not_text(name: str) -> str:
+    """Of a name that is `not_text`, what is wrong, and what to do: the name's bytes may be well, and the locale not."""
+    try:
+        name.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return "has bytes that are no text in UTF-8; rename it"
+    return f"can't be read in this locale, of {sys.getfilesystemencoding()}; set LC_ALL=C.UTF-8, or PYTHONUTF8=1"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
