@@ -35,7 +35,9 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
 
 def test_codes_are_those_that_sample_gives_and_no_others(genkit: Genkit, runs: Path, tmp_path: Path) -> None:
     run = run_of(runs, "vae")
-    assert genkit("encode", run, "--out", tmp_path / "codes.npz").out.split() == [str(tmp_path / "codes.npz")]
+    assert genkit("encode", run, "--split", "test", "--out", tmp_path / "codes.npz").out.split() == [
+        str(tmp_path / "codes.npz")
+    ]
     genkit("sample", run, "--reconstruct", "--images", "3,499", "--npz", "--out", tmp_path / "sampled")
     found = arrays(tmp_path / "codes.npz")
     assert found["codes"].shape == (500, 2)
@@ -44,7 +46,7 @@ def test_codes_are_those_that_sample_gives_and_no_others(genkit: Genkit, runs: P
 
 
 def test_an_archive_holds_what_is_known(genkit: Genkit, runs: Path, tmp_path: Path, digits: Dataset) -> None:
-    genkit("encode", run_of(runs, "ae"), "--out", tmp_path / "codes.npz")
+    genkit("encode", run_of(runs, "ae"), "--split", "test", "--out", tmp_path / "codes.npz")
     found = arrays(tmp_path / "codes.npz")
     assert set(found) == {"codes", "rows", "splits", "labels", "classes"}
     assert found["rows"].tolist() == digits.test.rows.tolist()
@@ -65,7 +67,6 @@ def test_the_same_command_gives_the_same_bytes(genkit: Genkit, runs: Path, tmp_p
 def test_own_pictures_are_all_encoded_and_named(genkit: Genkit, runs: Path, own: Path, tmp_path: Path) -> None:
     outcome = genkit("encode", run_of(runs, "vae"), "--dataset", own, "--out", tmp_path / "codes.csv")
     assert outcome.code == 0, outcome.err
-    assert "has no splits of its own, so all of its images are meant" in outcome.err
     with (tmp_path / "codes.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     files = ["even/a.png", "even/d.png", "even/e.png", "odd, ünlike/b.png", "odd, ünlike/c.png", "odd, ünlike/f.png"]
@@ -167,9 +168,10 @@ def test_a_folder_that_brings_splits_keeps_to_them(genkit: Genkit, runs: Path, o
         to = tmp_path / "split" / ("train" if place % 2 else "test") / file.parent.name
         to.mkdir(parents=True, exist_ok=True)
         file.rename(to / file.name)
+    sampled = ("sample", run_of(runs, "vae"), "--reconstruct", "--dataset", tmp_path / "split", "--out", tmp_path)
+    assert genkit(*sampled, "--json").json["n"] == 3
     result = genkit("encode", run_of(runs, "vae"), "--dataset", tmp_path / "split", "--json").json
-    assert result["split"] == "test"
-    assert result["n"] == 3
+    assert (result["split"], result["n"]) == ("all", 6), "codes say of each image which split it is in"
 
 
 @pytest.mark.parametrize(
@@ -209,5 +211,6 @@ def test_an_archive_with_splits_keeps_to_them_and_one_without_is_meant_all(
     np.savez(tmp_path / "split.npz", x_train=images[:8], x_test=images[8:])
     np.savez(tmp_path / "whole.npz", images=images)
     for name, split, count in (("split", "test", 4), ("whole", "all", 12)):
-        result = genkit("encode", run_of(runs, "vae"), "--dataset", tmp_path / f"{name}.npz", "--json").json
-        assert (result["split"], result["n"]) == (split, count)
+        outcome = genkit("embed", run_of(runs, "vae"), "--dataset", tmp_path / f"{name}.npz", "--json")
+        assert (outcome.json["split"], outcome.json["n"]) == (split, count)
+        assert ("has no splits of its own, so all of its images are meant" in outcome.err) == (split == "all")

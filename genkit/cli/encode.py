@@ -13,7 +13,6 @@ from genkit.cli.output import emit, json_option
 from genkit.cli.shared import (
     DEVICE_HELP,
     RUN_HELP,
-    SPLIT_HELP,
     checkpoint_option,
     load_run,
     loading,
@@ -21,7 +20,7 @@ from genkit.cli.shared import (
     require_free,
     results,
 )
-from genkit.data.choice import CHOICES
+from genkit.data.choice import ALL, CHOICES
 from genkit.errors import UsageError
 
 logger = logging.getLogger("genkit")
@@ -34,7 +33,7 @@ ENDINGS = (".npz", ".csv", ".parquet")
 @click.argument("run", required=False)
 @checkpoint_option
 @click.option("--dataset", metavar="NAME|PATH", help="Other images than those that the run was trained on.")
-@click.option("--split", type=click.Choice(CHOICES), help=SPLIT_HELP)
+@click.option("--split", type=click.Choice(CHOICES), default=ALL, show_default=True, help="Of the images.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="At most N images, evenly spaced.  [default: all]")
 @click.option("--device", default="auto", show_default=True, envvar="GENKIT_DEVICE", help=DEVICE_HELP)
 @click.option(
@@ -47,7 +46,7 @@ ENDINGS = (".npz", ".csv", ".parquet")
 def encode(
     run: str | None,
     dataset: str | None,
-    split: str | None,
+    split: str,
     limit: int | None,
     device: str,
     out: Path | None,

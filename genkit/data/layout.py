@@ -37,6 +37,8 @@ PART_NAMES = {
     "testing": "test",
     "eval": "test",
     "evaluation": "test",
+    "holdout": "test",
+    "heldout": "test",
 }
 
 #: Words that say nothing: `train_images` is `train`.
@@ -431,6 +433,13 @@ class _Reading:
         masks = [name for name, each in said.items() if each.masks and (each.rest, each.numbers) in whose]
         if masks:
             self.warnings.append(f"{shown(masks)} are taken for classes; if they are masks, move them out")
+        splits = [name for name in classes if _Name.of(name).part and not _Name.of(name).rest]
+        if splits:
+            others = [name for name in classes if name not in splits]
+            self.warnings.append(
+                f"{shown(splits)} and {shown(others)} are taken for classes; if they are splits, call them train, val "
+                "and test"
+            )
         index = {name: number for number, name in enumerate(classes)}
         number_of = {folder: index[path[0]] for folder, path in self.paths.items()}
         return {file: number_of[file.rpartition("/")[0]] for file in self.files}, classes

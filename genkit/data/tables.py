@@ -11,14 +11,15 @@ import csv
 import io
 import logging
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from genkit.data.decode import EXTENSIONS
 from genkit.errors import DataError
 from genkit.wording import counted
 
@@ -65,9 +66,9 @@ def read_attributes(path: Path, files: Sequence[str]) -> tuple[tuple[str, ...], 
     """The attributes' names, and bool (N, A) for N files.
 
     A `.csv` has a line of headings and then a line a file: its path in the folder (or just its name, if no two files
-    have the same one), and for each attribute 0 or 1, -1 or 1, or one of WORDS. Between the cells are commas,
-    semicolons, tabs or bars. A `.txt` is CelebA's: a line with the number of files, one with the names, and then the
-    same with blanks for commas.
+    have the same one; also in another case, without its ending, or under another computer's folders), and for each
+    attribute 0 or 1, -1 or 1, or one of WORDS. Between the cells are commas, semicolons, tabs or bars. A `.txt` is
+    CelebA's: a line with the number of files, one with the names, and then the same with blanks for commas.
 
     Raises:
         BadTable: when a file has no line, or the table isn't as described. Lines without a file are only counted in
@@ -80,6 +81,7 @@ def read_attributes(path: Path, files: Sequence[str]) -> tuple[tuple[str, ...], 
             raise DataError(f"{path}: the first line isn't the number of lines after the second; is the table whole?")
         headings, body = lines[1].cells, lines[2:]
     else:
+        lines = _without_padding(lines)
         headings, body = (lines[0].cells[1:], lines[1:]) if lines else ([], [])
         first = _as_path(lines[0].cells[0]) if lines else ""
         if first in {*files, *(file.rpartition("/")[2] for file in files)}:
@@ -192,6 +194,17 @@ def _cells(text: str) -> list[Line]:
     return [Line(skipped + reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
 
 
+def _without_padding(lines: list[Line]) -> list[Line]:
+    """Without empty columns at the end, as Excel leaves them, and the numbers of lines that pandas puts before them."""
+    used = max((place for line in lines for place, cell in enumerate(line.cells, 1) if cell), default=0)
+    first = int(
+        len(lines) > 1
+        and lines[0].cells[0] in ("", "Unnamed: 0")
+        and [line.cells[0] for line in lines[1:]] == [str(number) for number in range(len(lines) - 1)]
+    )
+    return [line._replace(cells=line.cells[first:used]) for line in lines]
+
+
 def _match(path: Path, lines: list[Line], files: Sequence[str], width: int, faults: list[str]) -> list[Line | None]:
     """The line of each file, in the order of `files`; lines are `width` cells long.
 
@@ -208,12 +221,18 @@ def _match(path: Path, lines: list[Line], files: Sequence[str], width: int, faul
     _enter(faults, path, twice, "keep one")
 
     by_name = {_as_path(line.cells[0]): line for line in lines}
-    bare = [file.rpartition("/")[2] for file in files]
-    ambiguous = {name for name, count in Counter(bare).items() if count > 1}
-    rows = [
-        by_name.get(file, None if name in ambiguous else by_name.get(name))
-        for file, name in zip(files, bare, strict=True)
-    ]
+    rows: list[Line | None] = [by_name.get(file) for file in files]
+    # A relative path says where a file lies, and so which one it is.
+    loose = {re.sub("^(/|[A-Za-z]:/).*/", "", cell): line for cell, line in by_name.items()}
+    for spelled in SPELLINGS:
+        wanted = [spelled(file.rpartition("/")[2]) for file in files]
+        ambiguous = {name for name, count in Counter(wanted).items() if count > 1}
+        said: dict[str, list[Line]] = defaultdict(list)
+        for cell, line in loose.items():
+            said[spelled(cell)].append(line)
+        for place, name in enumerate(wanted):
+            if rows[place] is None and name not in ambiguous and len(said[name]) == 1:
+                rows[place] = said[name][0]
 
     missing = [file for file, row in zip(files, rows, strict=True) if row is None]
     if missing:
@@ -221,7 +240,8 @@ def _match(path: Path, lines: list[Line], files: Sequence[str], width: int, faul
             f"{path}: no line for {len(missing):,} of {counted(len(files), 'image')}, for example {missing[0]}; "
             "add them"
         )
-    unknown = by_name.keys() - set(files) - set(bare)
+    matched = {line.number for line in rows if line is not None}
+    unknown = {cell for cell, line in by_name.items() if line.number not in matched}
     if unknown:
         example = printable(min(unknown))
         log.warning("%s: %d lines are about files that aren't here, for example %s", path, len(unknown), example)
@@ -231,6 +251,15 @@ def _match(path: Path, lines: list[Line], files: Sequence[str], width: int, faul
 def _as_path(cell: str) -> str:
     """A file's path as `files` have it: `./cat\\1.png` is `cat/1.png`."""
     return cell.replace("\\", "/").removeprefix("./")
+
+
+def _without_ending(name: str) -> str:
+    stem, dot, ending = name.casefold().rpartition(".")
+    return stem if dot + ending in EXTENSIONS else name.casefold()
+
+
+#: How a file's name may be spelled in a table; one after the other is tried.
+SPELLINGS: tuple[Callable[[str], str], ...] = (str, str.casefold, _without_ending)
 
 
 def _enter(faults: list[str], path: Path, same: list[str], remedy: str) -> None:

@@ -100,6 +100,8 @@ def test_classes_that_are_no_splits(understood, names):
     assert layout.parts is None
     assert layout.classes == tuple(sorted(names))
     assert layout.left_out == {}
+    told = [line for line in layout.warnings if "if they are splits, call them train, val and test" in line]
+    assert len(told) == bool({"train", "valid"} & set(names))
 
 
 def test_unlabelled_images_beside_splits(understood):
@@ -162,12 +164,13 @@ def test_domains_are_classes(understood):
 
 
 @pytest.mark.parametrize(
-    ("name", "split"), [("test_public", "test"), ("Test_final", "test"), ("val_a", "val"), ("holdout", None)]
+    ("name", "split"),
+    [("test_public", "test"), ("Test_final", "test"), ("val_a", "val"), ("holdout", "test"), ("evaluate_me", None)],
 )
 def test_a_split_of_another_name_beside_train_is_no_class(understood, name, split):
     files = [f"{part}/{kind}/1.png" for part in ("train", name) for kind in ("cat", "dog")]
     if split is None:
-        with pytest.raises(DataError, match=r"holdout/ has the same folders as train/; call it test or val"):
+        with pytest.raises(DataError, match=r"evaluate_me/ has the same folders as train/; call it test or val"):
             understood(*files)
     else:
         layout = understood(*files)
@@ -481,8 +484,10 @@ def test_a_changed_table_of_labels_means_a_new_pack(write, of, pictures):
 
 
 def test_plain_folders_are_read_as_ever(write, of, pictures):
-    """Rows, labels and pixels are what runs go on with: these digests are 0.1.0's."""
-    assert of(write(pictures, classes=True)).digest().startswith("dd046810fa6081d5")
+    """Rows, labels and pixels are what runs go on with: these digests are 0.1.0's.
+
+    It left classes out of splits; a folder in which it did is divided otherwise now.
+    """
     assert of(write(pictures[:50], "flat")).digest().startswith("9c83f6bc29f9039c")
     write(pictures[:60], "set/training", classes=True)
     write(pictures[60:80], "set/testing", classes=True)

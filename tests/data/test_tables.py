@@ -106,6 +106,29 @@ def test_as_spreadsheets_save_it(tmp_path):
     assert values[:, 0].tolist() == [True, False, False]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(",file,x\n0,a.png,1\n1,sub/b.png,0\n2,c.png,0\n", id="pandas"),
+        pytest.param("file;x;;\na.png;1;;\nsub/b.png;0;;\nc.png;0;;\n", id="empty columns"),
+        pytest.param("file,x\nA.PNG,1\nB.Png,0\nc.png,0\n", id="case"),
+        pytest.param("file,x\na,1\nb,0\nc,0\n", id="no ending"),
+        pytest.param("file,x\nC:\\me\\a.png,1\nC:\\me\\b.png,0\n/home/me/c.png,0\n", id="another computer"),
+    ],
+)
+def test_names_as_people_write_them(tmp_path, text, caplog):
+    names, values = read_attributes(table(tmp_path, text), FILES)
+    assert names == ("x",)
+    assert values[:, 0].tolist() == [True, False, False]
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("text", ["file,x\nother/a.png,1\nb.png,0\nc.png,0\n", "file,x\na.png,1\nb,0\nB,1\nc,0\n"])
+def test_a_name_that_may_be_another_files_is_no_name(tmp_path, text):
+    with pytest.raises(DataError, match="no line for 1 of 3 images"):
+        read_attributes(table(tmp_path, text), FILES)
+
+
 def test_celebas_own_table(tmp_path):
     text = "\ufeff3\n5_o_Clock_Shadow Male \na.png -1  1\nb.png  1 -1\nc.png -1 -1\n"
     names, values = read_attributes(table(tmp_path, text, "list_attr_celeba.txt"), FILES)

@@ -87,7 +87,7 @@ def test_at_any_instant_of_a_process(
         "train on a folder": lambda folder: training("ae", folder / "made", drawings, *LONGER),
         "sample": lambda folder: ["sample", run, "--out", str(folder / "made"), "--interpolate"],
         "embed": lambda folder: ["embed", run, "--out", str(folder / "made")],
-        "evaluate": lambda folder: ["evaluate", run, "--only", "reconstruction", "--out", str(folder / "made.json")],
+        "evaluate": lambda folder: ["evaluate", run, "--only", "reconstruction", "--out", str(folder / "made")],
         "explore": lambda folder: ["explore", run, "--no-browser"],
         "export": lambda folder: ["export", run, "--out", str(folder / "made")],
         "data verify": lambda folder: ["data", "verify", str(drawings)],
