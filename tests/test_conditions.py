@@ -134,9 +134,9 @@ def test_images_without_what_it_is_told_are_refused_before_training(
         Image.fromarray(image[0]).save(tmp_path / "one" / "cats" / f"{number}.png")
     np.savez(tmp_path / "sevens.npz", images=pixels, labels=np.full(20, 7))
     for dataset, condition, why in (
-        ("faces", "label", "faces hasn't the two classes that it takes; --condition attributes"),
-        (tmp_path / "one", "label", "one hasn't the two classes that it takes; leave --condition out"),
-        (tmp_path / "sevens.npz", "label", "sevens.npz hasn't the two classes that it takes; leave --condition out"),
+        ("faces", "label", "faces has fewer than two classes; --condition attributes"),
+        (tmp_path / "one", "label", "one has fewer than two classes; leave --condition out"),
+        (tmp_path / "sevens.npz", "label", "sevens.npz has fewer than two classes; leave --condition out"),
         ("mnist5k", "attributes", "mnist5k has none; --condition label"),
     ):
         outcome = genkit("train", "vae", "--dataset", dataset, "--condition", condition, "--out", tmp_path / "runs")

@@ -133,7 +133,7 @@ class VAE(GenerativeModel):
         if options.condition == "label":
             if dataset.train.labels is None or len(dataset.classes) < 2:
                 offer = "--condition attributes" if dataset.attributes else "leave --condition out"
-                raise UsageError(f"--condition label: {dataset.name} hasn't the two classes that it takes; {offer}")
+                raise UsageError(f"--condition label: {dataset.name} has fewer than two classes; {offer}")
             classes = len(dataset.classes)
         if options.condition == "attributes":
             if dataset.train.attributes is None or not dataset.attributes:
