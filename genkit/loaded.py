@@ -11,7 +11,6 @@ import operator
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,7 +24,7 @@ from genkit.keep.description import Description
 from genkit.keep.opened import Opened
 from genkit.latent import sampling
 from genkit.latent.condition import Conditions
-from genkit.latent.images import read_image, to_float
+from genkit.latent.images import as_tensor, kind_of, read_image, to_float
 
 #: What is taken and given back: PyTorch's or NumPy's.
 Array = TypeVar("Array", Tensor, np.ndarray)
@@ -90,7 +89,7 @@ class LoadedModel:
         Raises:
             DataError: when it isn't there, or can't be read as an image.
         """
-        return read_image(Path(path), self._form)
+        return read_image(path, self._form)
 
     # -- codes of images -----------------------------------------------------------------------------------------------
 
@@ -340,7 +339,7 @@ class LoadedModel:
 
     def _images(self, given: Tensor | np.ndarray) -> tuple[Tensor, bool]:
         """Images as a float32 batch (N, C, H, W) in [0, 1], and whether it was one without its batch."""
-        values = _tensor(given, "images")
+        values = as_tensor(given, "images")
         wanted = tuple(self.image)
         if wanted[0] == 1 and values.shape[-2:] == wanted[1:] and (values.ndim == 2 or values.shape[-3] != 1):
             values = values[..., None, :, :] if values.ndim < 4 else values
@@ -351,7 +350,7 @@ class LoadedModel:
                 f"{tuple(values.shape)}{_hint(tuple(values.shape), self.image)}"
             )
         if values.dtype != torch.uint8 and not values.is_floating_point():
-            raise DataError(f"images are floats in [0, 1], or uint8, and these are {_kind(given)}; convert them")
+            raise DataError(f"images are floats in [0, 1], or uint8, and these are {kind_of(given)}; convert them")
         if values.dtype == torch.uint8 and (self._form.whites or {}).get(8) == 1 and len(values) and values.max() <= 1:
             values = values * 255  # as the images were that it was trained on
         values = to_float(values).float()
@@ -367,38 +366,19 @@ class LoadedModel:
 
     def _codes(self, given: Tensor | np.ndarray) -> tuple[Tensor, bool]:
         """Codes as a float32 batch (N, latent_dim), and whether it was one without its batch."""
-        values = _tensor(given, "codes")
+        values = as_tensor(given, "codes")
         one = values.ndim == 1
         if values.ndim not in (1, 2) or values.shape[-1] != self.latent_dim:
             dim = self.latent_dim
             raise DataError(f"codes are (N, {dim}), or ({dim},) for one, and these are {tuple(values.shape)}")
         if not values.is_floating_point():
-            raise DataError(f"codes are floats, and these are {_kind(given)}; convert them")
+            raise DataError(f"codes are floats, and these are {kind_of(given)}; convert them")
         values = values.float()
         if not len(values):
             raise DataError("there is no code; pass at least one")
         if not values.isfinite().all():
             raise DataError("the codes hold NaN or infinity; mend them first")
         return (values[None] if one else values), one
-
-
-def _tensor(given: Any, what: str) -> Tensor:
-    """A tensor or an array as a tensor without gradient. Arrays are copied: their memory may be read-only, or reversed.
-
-    Raises:
-        DataError: when it is neither, or holds something else than numbers.
-    """
-    if isinstance(given, Tensor):
-        return given.detach()
-    if not isinstance(given, np.ndarray):
-        raise DataError(f"{what} are a torch tensor or a NumPy array, and not {type(given).__name__}; convert them")
-    if given.dtype.kind not in "fiub":
-        raise DataError(f"{what} hold numbers, and these {_kind(given)}; convert them")
-    return torch.tensor(np.ascontiguousarray(given, given.dtype.newbyteorder("=")))
-
-
-def _kind(given: Tensor | np.ndarray) -> str:
-    return str(given.dtype).removeprefix("torch.")
 
 
 def _hint(found: tuple[int, ...], image: ImageShape) -> str:

@@ -252,7 +252,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL
         raise UsageError(f"can't read {shown}: {getattr(error, 'strerror', None) or error}") from error
     try:
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")  # Notepad begins with a byte-order mark
         if any(line.count(".") > MAX_DOTS for line in text.split("\n")):
             raise UsageError(f"{shown} has a line of more than {MAX_DOTS} dots; a recipe is a line for each option")
         return _flat(tomllib.loads(text), shown)

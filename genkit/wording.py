@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 
@@ -24,9 +25,19 @@ def not_text(name: str) -> bool:
     return any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
+def why_not_text(name: str) -> str:
+    """Of a name that is `not_text`, what is wrong, and what to do: the name's bytes may be well, and the locale not."""
+    try:
+        name.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return "has bytes that are no text in UTF-8; rename it"
+    return f"can't be read in this locale, of {sys.getfilesystemencoding()}; set LC_ALL=C.UTF-8, or PYTHONUTF8=1"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean 'epochs'?", or nothing."""
+    """ "; did you mean 'epochs'?", or nothing; capitals count as small letters."""
     from difflib import get_close_matches  # only where something is wrong
 
-    found = get_close_matches(name[:100], list(known), n=1)
-    return f"; did you mean '{found[0]}'?" if found else ""
+    spelled = {each.casefold(): each for each in known}
+    found = get_close_matches(name[:100].casefold(), spelled, n=1)
+    return f"; did you mean '{spelled[found[0]]}'?" if found else ""

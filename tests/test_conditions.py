@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Genkit, run_of, small_model
+from PIL import Image
 from torch import Tensor
 
 import genkit as package
@@ -124,9 +125,18 @@ def test_the_condition_reaches_encoder_and_decoder(net: str) -> None:
     torch.testing.assert_close(whole, torch.cat(apart))
 
 
-def test_images_without_what_it_is_told_are_refused_before_training(genkit: Genkit, tmp_path: Path) -> None:
+def test_images_without_what_it_is_told_are_refused_before_training(
+    genkit: Genkit, digits: Dataset, tmp_path: Path
+) -> None:
+    pixels = digits.train.images(slice(0, 20)).numpy()
+    (tmp_path / "one" / "cats").mkdir(parents=True)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image[0]).save(tmp_path / "one" / "cats" / f"{number}.png")
+    np.savez(tmp_path / "sevens.npz", images=pixels, labels=np.full(20, 7))
     for dataset, condition, why in (
-        ("faces", "label", "faces has no classes; --condition attributes"),
+        ("faces", "label", "faces has fewer than two classes; --condition attributes"),
+        (tmp_path / "one", "label", "one has fewer than two classes; leave --condition out"),
+        (tmp_path / "sevens.npz", "label", "sevens.npz has fewer than two classes; leave --condition out"),
         ("mnist5k", "attributes", "mnist5k has none; --condition label"),
     ):
         outcome = genkit("train", "vae", "--dataset", dataset, "--condition", condition, "--out", tmp_path / "runs")

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from conftest import Genkit
+from PIL import Image
 
 from genkit import cli, errors
 from genkit.wording import counted, nearest, one_line
@@ -137,6 +138,8 @@ def test_the_nearest_name_is_offered(genkit: Genkit, tmp_path: Path, monkeypatch
     for typed, meant in (
         (["trian"], "train"),
         (["train", "vea"], "vae"),
+        (["train", "VAE"], "vae"),
+        (["TRAIN"], "train"),
         (["train", "vae", "--dataset", "minst"], "mnist"),
         (["data", "fetch", "minst"], "mnist"),
     ):
@@ -156,3 +159,29 @@ def test_one_line_is_one() -> None:
     assert one_line("a\nb\x1b[0m\u202e\udcff c") == "a b?[0m?? c"
     assert one_line("a" * 50 + "b" * 50, 10) == "aaaaa…bbbbb"
     assert errors.in_one_line(OSError(2, "No such file", "x\ny")) == "x y: No such file"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are Unicode elsewhere")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("café".encode(), "can't be read in this locale, of ascii; set LC_ALL=C.UTF-8, or PYTHONUTF8=1"),
+        (b"caf\xe9", "has bytes that are no text in UTF-8; rename it"),
+    ],
+)
+def test_a_name_that_the_locale_cant_read_is_not_to_be_renamed(tmp_path: Path, name: bytes, said: str) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    folder = os.fsencode(images) + b"/" + name
+    Path(os.fsdecode(folder)).mkdir()
+    Image.new("L", (8, 8)).save(Path(os.fsdecode(folder), "a.png"))
+    env = {
+        **{key: value for key, value in os.environ.items() if key not in ("LANG", "LC_CTYPE")},
+        **{"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
+    for path in (folder, os.fsencode(images)):
+        command = [sys.executable, "-m", "genkit", "data", "verify", path]
+        process = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+        assert process.returncode in (1, 2)
+        assert said in process.stderr.splitlines()[-1]

@@ -18,7 +18,7 @@ from genkit.cli.output import LogHandler, emit_error, take_streams
 from genkit.errors import GenkitError, UsageError, in_one_line
 from genkit.files import NO_ROOM
 from genkit.version import __version__
-from genkit.wording import nearest, not_text
+from genkit.wording import nearest, not_text, why_not_text
 
 #: Each is the object of its own name in the file of its own name, which is imported when the command is asked for.
 COMMANDS = (
@@ -146,7 +146,7 @@ def require_text(arguments: list[str]) -> None:
     variables = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("GENKIT_")]
     for each in [*arguments, *variables]:
         if not_text(each):
-            raise UsageError(f"{each}: this has bytes that are no text in UTF-8; rename what is called so")
+            raise UsageError(f"{each}: this {why_not_text(each)}")
 
 
 def place_of(error: Exception) -> str:
@@ -164,7 +164,8 @@ def place_of(error: Exception) -> str:
 def of_the_system(error: Exception) -> str | None:
     """What is no fault of the program's: a path that the system won't have, or the folder that one stood in."""
     if "surrogates not allowed" in str(error):
-        return "the name of a file or folder has bytes that are no text in UTF-8; rename it"
+        name = error.object if isinstance(error, UnicodeEncodeError) else "\udcff"
+        return f"the name of a file or folder {why_not_text(name)}"
     if isinstance(error, ValueError) and "null" in str(error) and "embedded" in str(error):
         return "a path has a NUL character in it, which no file's name can have"
     from genkit import registry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from genkit.cli.command import Command
 from genkit.cli.output import emit, json_option
 from genkit.wording import counted
 
@@ -16,7 +17,7 @@ def data() -> None:
     """
 
 
-@data.command(name="list")
+@data.command(name="list", cls=Command)
 @json_option
 def list_sets(as_json: bool) -> None:
     """List the sets that --dataset knows by name."""
@@ -28,7 +29,7 @@ def list_sets(as_json: bool) -> None:
     emit({"sets": sets}, [*lines, "A folder of images, a .npy or a .npz file is named by its path."], as_json)
 
 
-@data.command()
+@data.command(cls=Command)
 @click.argument("name")
 @json_option
 def fetch(name: str, as_json: bool) -> None:
@@ -39,7 +40,7 @@ def fetch(name: str, as_json: bool) -> None:
     emit({"name": name, "files": files}, map(str, files), as_json)
 
 
-@data.command()
+@data.command(cls=Command)
 @click.argument("name_or_path", metavar="NAME|PATH")
 @json_option
 def verify(name_or_path: str, as_json: bool) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from genkit.cli.command import Command, PathType
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import (
     DEVICE_HELP,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("genkit")
 
 
-@click.command(epilog=RUN_HELP)
+@click.command(cls=Command, epilog=RUN_HELP)
 @click.argument("run", required=False)
 @checkpoint_option
 @click.option(
@@ -51,9 +52,7 @@ logger = logging.getLogger("genkit")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of t-SNE and UMAP.")
 @click.option("--dataset", metavar="NAME|PATH", help="Other images than those that the run was trained on.")
 @click.option("--device", default="auto", show_default=True, envvar="GENKIT_DEVICE", help=DEVICE_HELP)
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Folder for the files.  [default: in the run]"
-)
+@click.option("--out", type=PathType(), metavar="FOLDER", help="Folder for the files.  [default: in the run]")
 @json_option
 def embed(
     run: str | None,

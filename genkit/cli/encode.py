@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from genkit.cli.command import Command, PathType
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import (
     DEVICE_HELP,
@@ -28,7 +29,7 @@ logger = logging.getLogger("genkit")
 ENDINGS = (".npz", ".csv", ".parquet")
 
 
-@click.command(epilog=RUN_HELP)
+@click.command(cls=Command, epilog=RUN_HELP)
 @click.argument("run", required=False)
 @checkpoint_option
 @click.option("--dataset", metavar="NAME|PATH", help="Other images than those that the run was trained on.")
@@ -37,7 +38,7 @@ ENDINGS = (".npz", ".csv", ".parquet")
 @click.option("--device", default="auto", show_default=True, envvar="GENKIT_DEVICE", help=DEVICE_HELP)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PathType(),
     metavar="FILE",
     help="FILE.npz, FILE.csv, or FILE.parquet (which needs pyarrow).  [default: a new .npz in the run]",
 )

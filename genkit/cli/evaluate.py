@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from genkit.cli.command import Command, PathType
 from genkit.cli.output import emit, finite, json_option
 from genkit.cli.shared import (
     DEVICE_HELP,
@@ -40,7 +41,7 @@ logger = logging.getLogger("genkit")
 OF_TOPICS = {"k": "likelihood", "nll_images": "likelihood", "samples": "samples"}
 
 
-@click.command(epilog=RUN_HELP)
+@click.command(cls=Command, epilog=RUN_HELP)
 @click.argument("runs", nargs=-1, metavar="[RUN]…")
 @checkpoint_option
 @click.option("--only", metavar="TOPIC,…", help=f"Of {', '.join(topics.TOPICS)}.  [default: all that the model allows]")
@@ -84,7 +85,7 @@ OF_TOPICS = {"k": "likelihood", "nll_images": "likelihood", "samples": "samples"
 @click.option("--device", default="auto", show_default=True, envvar="GENKIT_DEVICE", help=DEVICE_HELP)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PathType(),
     metavar="FOLDER",
     help="Folder for evaluation.json.  [default: the run]",
 )

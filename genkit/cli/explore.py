@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from genkit.cli.command import PathType
 from genkit.cli.given import ModelCommand, Told, apply_settings, class_option, condition_option, set_option
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import DEVICE_HELP, RUN_HELP, checkpoint_option, load_run, loading, looked_up
@@ -45,7 +46,7 @@ logger = logging.getLogger("genkit")
 @click.option("--no-browser", is_flag=True, help="Print the address, and leave it to you to open it.")
 @click.option(
     "--export",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=PathType(dir_okay=False),
     metavar="FILE.html",
     help="Write the page as one file that needs no server, and end.",
 )

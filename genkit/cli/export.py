@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from genkit.cli.command import Command, PathType
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import (
     DEVICE_HELP,
@@ -23,7 +24,7 @@ from genkit.errors import UsageError
 logger = logging.getLogger("genkit")
 
 
-@click.command(epilog=RUN_HELP)
+@click.command(cls=Command, epilog=RUN_HELP)
 @click.argument("run", required=False)
 @checkpoint_option
 @click.option(
@@ -46,7 +47,7 @@ logger = logging.getLogger("genkit")
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PathType(),
     metavar="FOLDER",
     help="Where the new folder is made.  [default: exports/ in the run]",
 )

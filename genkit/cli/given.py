@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
+from genkit.cli.command import Command
 from genkit.cli.shared import loading
 from genkit.errors import GenkitError, UsageError
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from genkit.latent.condition import Conditions, Wanted
 
 logger = logging.getLogger("genkit")
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: Where `ModelCommand` keeps the RUN that a person asks help for.
 ASKED = "genkit.run"
@@ -44,7 +42,7 @@ set_option = click.option(
 )
 
 
-class ModelCommand(click.Command):
+class ModelCommand(Command):
     """A command whose help also lists what the named run's model can be told with --set."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
@@ -149,7 +147,7 @@ class Told:
 
         shape = self.require("--condition").condition.shape
         assert shape is not None  # of an image it is known
-        return images.read_image(Path(path), self.opened.form._replace(shape=shape))
+        return images.read_image(path, self.opened.form._replace(shape=shape))
 
     def of_seeds(self, seeds: Sequence[int]) -> Tensor | None:
         """The conditions of seeds: their own, as far as nothing else was given."""

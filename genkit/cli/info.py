@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from genkit.cli.command import Command
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import checkpoint_option, in_words, loading, looked_up
 from genkit.errors import CheckpointError, GenkitError, GoneError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from genkit.keep.description import Description
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", required=False)
 @checkpoint_option
 @json_option

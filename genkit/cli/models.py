@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from genkit import registry
+from genkit.cli.command import Command
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import loading
 from genkit.errors import ModelError
 
 
-@click.command()
+@click.command(cls=Command)
 @json_option
 def models(as_json: bool) -> int:
     """List the models: those of genkit, and those from outside.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from genkit.cli.command import Command, PathType
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import DEVICE_HELP, RUN_HELP, checkpoint_option, load_run, loading, looked_up, results
 from genkit.errors import GenkitError, UsageError, in_one_line
@@ -23,7 +24,7 @@ NAME = "report.html"
 SUFFIXES = (".html", ".htm")
 
 
-@click.command(epilog=RUN_HELP)
+@click.command(cls=Command, epilog=RUN_HELP)
 @click.argument("runs", nargs=-1, metavar="[RUN]…")
 @checkpoint_option
 @click.option(
@@ -36,7 +37,7 @@ SUFFIXES = (".html", ".htm")
 @click.option("--device", default="auto", show_default=True, envvar="GENKIT_DEVICE", help=DEVICE_HELP)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PathType(),
     metavar="FILE.html",
     help="The file; an earlier report there is replaced.  [default: a new one in the run, or beside several runs]",
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from genkit.cli.command import Command, PathType
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import DEVICE_HELP
 from genkit.wording import counted
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("genkit")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name", required=False)
 @click.option("--list", "listed", is_flag=True, help="List the recipes, with what each shows and what it takes.")
 @click.option("--quick", is_flag=True, help="A smoke run, of seconds or minutes: recorded as such, and not judged.")
@@ -36,6 +37,7 @@ logger = logging.getLogger("genkit")
 )
 @click.option(
     "--out",
+    type=PathType(),
     default="runs",
     show_default=True,
     envvar="GENKIT_OUT",
@@ -43,7 +45,7 @@ logger = logging.getLogger("genkit")
 )
 @click.option(
     "--results",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=PathType(file_okay=False),
     default=Path("experiments"),
     show_default=True,
     help="Folder for the table (README.md), the records and the pictures.",
@@ -51,7 +53,7 @@ logger = logging.getLogger("genkit")
 @click.option("--device", default="auto", show_default=True, envvar="GENKIT_DEVICE", help=DEVICE_HELP)
 @json_option
 def reproduce(
-    name: str | None, listed: bool, quick: bool, dry_run: bool, out: str, results: Path, device: str, as_json: bool
+    name: str | None, listed: bool, quick: bool, dry_run: bool, out: Path, results: Path, device: str, as_json: bool
 ) -> int:
     """Reproduce a published result: train what is missing, measure, draw, and write a row of paper against ours.
 
@@ -67,7 +69,7 @@ def reproduce(
     path = recipe.find(name)  # before torch is imported
     from genkit.reproduce import carry_out, soundness
 
-    chosen = recipe.Recipe(path, quick, out, device)
+    chosen = recipe.Recipe(path, quick, str(out), device)
     soundness.check(chosen)
     if dry_run:
         plans, missing = carry_out.plan(chosen), carry_out.missing(chosen)

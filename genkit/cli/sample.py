@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from genkit.cli.command import PathType
 from genkit.cli.given import ModelCommand, Told, apply_settings, class_option, condition_option, set_option
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import (
@@ -97,7 +98,7 @@ class Sample(ModelCommand):
 @click.option(
     "--file",
     "files",
-    type=click.Path(path_type=Path),
+    type=PathType(),
     multiple=True,
     help="An image file, a folder of them, or a pattern in quotes, 'scans/*.png'; may be repeated.",
 )
@@ -157,7 +158,7 @@ class Sample(ModelCommand):
 @click.option("--device", default="auto", show_default=True, envvar="GENKIT_DEVICE", help=DEVICE_HELP)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PathType(),
     metavar="FOLDER|FILE.png",
     help="Folder for the files, or the name of the one picture.  [default: in the run]",
 )
@@ -489,7 +490,7 @@ def exemplars(opened: Opened, told: Told, term: Term, source: Lazy, count: int, 
         return arithmetic.Exemplars(term, sampling.decode(opened.generator, codes, own), codes, own)
     if arithmetic.is_file_term(term.text):
         own = told.of_files(term.text.split(","))
-        found = [images.read_image(Path(part.strip()), opened.form) for part in term.text.split(",")]
+        found = [images.read_image(part.strip(), opened.form) for part in term.text.split(",")]
         originals = torch.stack(found)
     else:
         dataset, split, which = source()

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from genkit.errors import GenkitError, UsageError
-from genkit.files import expanded
 from genkit.wording import counted
 
 if TYPE_CHECKING:
@@ -173,7 +172,7 @@ def images_in(files: Sequence[Path]) -> tuple[Path, ...]:
 
             some = sorted(each for each in file.iterdir() if each.suffix.lower() in EXTENSIONS and each.is_file())
         elif glob.has_magic(str(file)) and not file.exists():
-            matching = glob.iglob(str(expanded(file)))  # noqa: PTH207 (Path's takes no absolute pattern)
+            matching = glob.iglob(str(file))  # noqa: PTH207 (Path's takes no absolute pattern)
             some = [each for each in map(Path, sorted(matching)) if each.is_file()]
         else:
             some = [file]

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genkit import registry
+from genkit.cli.command import Command, PathType
 from genkit.cli.output import emit, json_flag
 from genkit.cli.shared import loading
 from genkit.errors import ModelError, UsageError
+from genkit.files import expanded
 
 if TYPE_CHECKING:
     from genkit.cli.model_flags import Flags
@@ -106,13 +108,13 @@ def model_of_weights(run: str) -> str:
 def model_of_recipe(path: str) -> str:
     from genkit.options import read_recipe
 
-    model = read_recipe(Path(path)).get("model")
+    model = read_recipe(expanded(path)).get("model")
     if not isinstance(model, str):
         raise click.UsageError(f'{path} names no model; add a line like model = "vae", or give it: genkit train vae …')
     return model
 
 
-class SectionedCommand(click.Command):
+class SectionedCommand(Command):
     """A command whose help lists its options under headings.
 
     Args:
@@ -230,7 +232,7 @@ def train_model(name: str, ask: bool = False) -> click.Command:
                 ),
                 click.Option(
                     ["--config"],
-                    type=click.Path(dir_okay=False, path_type=Path),
+                    type=PathType(dir_okay=False),
                     is_eager=True,
                     callback=load_config,
                     help="A recipe: TOML with `model` and any of these options.",

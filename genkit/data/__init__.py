@@ -5,6 +5,7 @@ One file a source; this one only says which. It imports neither torch nor a sour
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -111,14 +112,21 @@ def names() -> dict[str, str]:
     return {name: source.description for name, source in SOURCES.items()}
 
 
-def load(options: DataOptions) -> Dataset:
+def load(options: DataOptions | str | os.PathLike[str]) -> Dataset:
     """The images that `options` describe, split into train, val and test; fetched or packed first where needed.
+
+    Args:
+        options: or the name of a set, or a path, with which all else is as by default.
 
     Raises:
         DataError: when they aren't there, aren't what they should be, or can't be used; the message says what to do.
     """
     from genkit.data import few
 
+    if isinstance(options, str | os.PathLike):
+        options = DataOptions(dataset=os.fspath(options))
+    if not isinstance(options, DataOptions):
+        raise DataError(f"load takes DataOptions, or a set's name or path, and not {type(options).__name__}")
     return few.with_few_labels(module_of(options.dataset).load(options), options)
 
 

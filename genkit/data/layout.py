@@ -427,7 +427,10 @@ class _Reading:
         deeper = sorted({path[1] for path in self.paths.values() if len(path) > 1})
         if deeper:
             self.notes.append(f"folders in the classes tell nothing apart ({shown(deeper)})")
-        masks = [name for name in classes if _Name.of(name).masks]
+        said = {name: _Name.of(name) for name in classes}
+        # `cat_masks` beside `cat` may be masks, and `with_mask` beside `without_mask`, or `label:7`, are classes.
+        whose = {("", "")} | {(each.rest, each.numbers) for each in said.values() if not each.masks}
+        masks = [name for name, each in said.items() if each.masks and (each.rest, each.numbers) in whose]
         if masks:
             self.warnings.append(f"{shown(masks)} are taken for classes; if they are masks, move them out")
         splits = [name for name in classes if _Name.of(name).part and not _Name.of(name).rest]

@@ -22,6 +22,7 @@ from genkit.data.decode import EXTENSIONS
 from genkit.data.findings import in_words
 from genkit.data.labels import LABELS
 from genkit.errors import DataError
+from genkit.wording import not_text, why_not_text
 
 #: Folders that programs make beside one's own, in lower case: thumbnails, bins, and what archives from Macs bring.
 NOT_ONES_OWN = {
@@ -252,7 +253,8 @@ class _Walk:
     def _require_fit_to_show(self, relative: str) -> None:
         path = f"{self.root}/{relative}"
         if not path.isprintable() and any(unicodedata.category(each) in ("Cc", "Cs") for each in path):
-            raise DataError(f"{path!a}: a name with a control character, or not in UTF-8; rename it")
+            why = why_not_text(path) if not_text(path) else "a name with a control character; rename it"
+            raise DataError(f"{path!a}: {why}")
 
 
 def _ending(name: str) -> str:

@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, field_validator
 
 from genkit import data, options, registry
 from genkit.contract import TrainingOptions
 from genkit.data import DataOptions
 from genkit.errors import CheckpointError, GenkitError, ModelError, UsageError, in_one_line
-from genkit.files import from_json, read_plain, to_json, write_file
+from genkit.files import expanded, from_json, read_plain, to_json, write_file
 from genkit.registry import Provider
 
 NAME = "config.json"
@@ -87,6 +87,12 @@ class RunOptions(BaseModel):
             json_schema_extra={"none": "all epochs"},
         ),
     ] = None
+
+    @field_validator("out", "init_from")
+    @classmethod
+    def _home(cls, path: str | None) -> str | None:
+        """`~` is the home folder wherever a path is given: a shell leaves that of `--out=~/x` to us, as TOML does."""
+        return path and str(expanded(path))
 
     @property
     def checkpoint_epochs(self) -> int | None:

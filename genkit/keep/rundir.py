@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from genkit.errors import CheckpointError, GenkitError, GoneError, NoSuchRunError, UnreadableError, UsageError
-from genkit.files import write_folder
+from genkit.files import expanded, write_folder
 from genkit.keep import description
 
 if TYPE_CHECKING:
@@ -368,7 +368,7 @@ def path_of(run: str | None) -> Path | None:
     """
     if run is None:
         return None
-    path, parent = Path(run), default_parent()
+    path, parent = expanded(run), default_parent()
     if not path.exists() and re.fullmatch("[0-9]{1,9}", run):
         runs = runs_in(parent)
         meant = [entry for entry in runs if number_of(entry) == int(run)]
@@ -390,7 +390,7 @@ def path_of(run: str | None) -> Path | None:
 
 
 def default_parent() -> Path:
-    return Path(os.environ.get("GENKIT_OUT", "runs"))
+    return expanded(os.environ.get("GENKIT_OUT") or "runs")
 
 
 def is_run(path: Path) -> bool:

@@ -25,7 +25,7 @@ from genkit.data.decode import EXTENSIONS, BadImage, decode, range_of, read_head
 from genkit.data.levels import white_of_one
 from genkit.data.pixels import Form
 from genkit.errors import DataError
-from genkit.files import whole_file, whole_folder
+from genkit.files import expanded, whole_file, whole_folder
 from genkit.latent.bounds import GAP, MOST_FILM, MOST_PIXELS, ROW_GAP
 
 #: The longer side, in pixels, that a tile has at least where there is room, so that small images can be seen without a
@@ -298,12 +298,13 @@ def _wrap(text: str, size: int, width: int) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def read_image(path: Path, form: Form | ImageShape) -> Tensor:
+def read_image(path: str | os.PathLike[str], form: Form | ImageShape) -> Tensor:
     """One image file as floats in [0, 1] of the shape of `form`, brought to it just as a folder of images is.
 
     Raises:
         DataError: when it isn't there, or can't be read as an image.
     """
+    path = expanded(path)
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; give the path of an image")
     try:
@@ -337,6 +338,46 @@ def _decoded(source: Path | bytes, form: Form | ImageShape) -> Tensor:
     return to_float(torch.tensor(pixels))
 
 
+def as_tensor(given: Any, what: str = "images") -> Tensor:
+    """A tensor or an array as a tensor without gradient. Arrays are copied: their memory may be read-only, or reversed.
+
+    Raises:
+        DataError: when it is neither, or holds something else than numbers.
+    """
+    if isinstance(given, Tensor):
+        return given.detach()
+    if not isinstance(given, np.ndarray):
+        raise DataError(f"{what} are a torch tensor or a NumPy array, and not {type(given).__name__}; convert them")
+    if given.dtype.kind not in "fiub":
+        raise DataError(f"{what} hold numbers, and these {kind_of(given)}; convert them")
+    return torch.tensor(np.ascontiguousarray(given, given.dtype.newbyteorder("=")))
+
+
+def kind_of(given: Tensor | np.ndarray) -> str:
+    """The kind of its numbers: `float32`."""
+    return str(given.dtype).removeprefix("torch.")
+
+
+def _picture(given: Any, batch: bool = False) -> Tensor:
+    """Images that somebody gives, as a tensor: one, (C, H, W), of (H, W) and (1, C, H, W) too; or some, (N, C, H, W).
+
+    Raises:
+        DataError: when they are no such thing.
+    """
+    pixels = as_tensor(given)
+    shape = tuple(pixels.shape)
+    if pixels.dtype != torch.uint8 and not pixels.is_floating_point():
+        raise DataError(f"images are floats in [0, 1], or uint8, and these are {kind_of(given)}; convert them")
+    if not batch:
+        pixels = pixels[None] if pixels.ndim == 2 else pixels[0] if pixels.ndim == 4 and len(pixels) == 1 else pixels
+    what, wanted, dimensions = ("images", "(N, C, H, W)", 4) if batch else ("image", "(C, H, W)", 3)
+    if pixels.ndim == 4 and not batch and pixels.shape[1] in (1, 3):
+        raise DataError(f"{shape} are {len(pixels)} images; give one, images[0], or all as one picture, grid(images)")
+    if pixels.ndim != dimensions or pixels.shape[-3] not in (1, 3) or not pixels.numel():
+        raise DataError(f"{shape} is the shape of no {what} of 1 or 3 channels; give {wanted}")
+    return pixels
+
+
 def as_png(image: Tensor | Image.Image) -> bytes:
     """One image, (C, H, W) or Pillow's, as the content of a PNG file."""
     # Into memory first: Pillow asks a file for more than it takes to write it.
@@ -345,21 +386,28 @@ def as_png(image: Tensor | Image.Image) -> bytes:
     return content.getvalue()
 
 
-def save_png(path: Path, image: Tensor | Image.Image | bytes, parents: bool = True) -> None:
+def save_png(
+    path: str | os.PathLike[str], image: Tensor | np.ndarray | Image.Image | bytes, parents: bool = True
+) -> None:
     """Write one image, (C, H, W), Pillow's or `as_png`, as it is: a grid or a sheet has been made readable before.
+
+    Grey ones may be (H, W), and (1, C, H, W) is one.
 
     Args:
         parents: whether to make the folders above it.
 
     Raises:
+        DataError: when it is no image, or several.
         GenkitError: when the file can't be written.
     """
-    content = image if isinstance(image, bytes) else as_png(image)
-    with whole_file(path, parents=parents) as temporary:
+    content = (
+        image if isinstance(image, bytes) else as_png(image if isinstance(image, Image.Image) else _picture(image))
+    )
+    with whole_file(expanded(path), parents=parents) as temporary:
         temporary.write_bytes(content)
 
 
-def save_pngs(folder: Path, images: Tensor, names: Sequence[str] = ()) -> None:
+def save_pngs(folder: str | os.PathLike[str], images: Tensor | np.ndarray, names: Sequence[str] = ()) -> None:
     """Write the images (N, C, H, W) into a new folder, each to the bytes of `save_png`.
 
     As `names` call them (`file_names`), or else as 00000.png, 00001.png, …
@@ -367,12 +415,14 @@ def save_pngs(folder: Path, images: Tensor, names: Sequence[str] = ()) -> None:
     On all cores, as far as Pillow encodes without Python's lock.
 
     Raises:
+        DataError: when they are no images.
         GenkitError: when they can't be written; then there is no folder.
     """
+    images = _picture(images, batch=True)
     stems = file_names(names) if names else [f"{index:05d}" for index in range(len(images))]
     pixels = to_uint8(images).cpu()
     pictures = (pixels[:, 0] if pixels.shape[1] == 1 else pixels.permute(0, 2, 3, 1)).contiguous().numpy()
-    with whole_folder(folder) as temporary, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with whole_folder(expanded(folder)) as temporary, ThreadPoolExecutor(os.cpu_count()) as pool:
 
         def write(start: int) -> None:
             for index in range(start, min(start + PNGS_AT_ONCE, len(pictures))):
@@ -398,7 +448,9 @@ def file_names(names: Sequence[str]) -> list[str]:
     return stems
 
 
-def save_gif(path: Path, frames: Tensor, seconds_per_frame: float = 0.1, boomerang: bool = True) -> None:
+def save_gif(
+    path: str | os.PathLike[str], frames: Tensor | np.ndarray, seconds_per_frame: float = 0.1, boomerang: bool = True
+) -> None:
     """Write an animation that loops for ever; small frames are enlarged as far as there is room (`bounds`).
 
     Args:
@@ -408,8 +460,10 @@ def save_gif(path: Path, frames: Tensor, seconds_per_frame: float = 0.1, boomera
         boomerang: play it backwards after it has been played forwards, without doubling the ends.
 
     Raises:
+        DataError: when they are no images.
         GenkitError: when the file can't be written.
     """
+    frames = _picture(frames, batch=True)
     # The colours are chosen before the pixels are repeated: the same colours, sooner.
     factor = _with_room(
         _factor(frames, FRAME), lambda factor: 2 * len(frames) * factor**2 * math.prod(frames.shape[2:]), MOST_FILM
@@ -418,7 +472,7 @@ def save_gif(path: Path, frames: Tensor, seconds_per_frame: float = 0.1, boomera
     if boomerang:
         pictures += pictures[-2:0:-1]
     milliseconds = 10 * max(2, round(100 * seconds_per_frame))
-    with whole_file(path) as temporary:
+    with whole_file(expanded(path)) as temporary:
         pictures[0].save(
             temporary, format="GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0
         )
@@ -431,15 +485,15 @@ def _indexed(picture: Image.Image) -> Image.Image:
     return picture.quantize(256, Image.Quantize.MEDIANCUT, kmeans=1)
 
 
-def save_npz(path: Path, **arrays: Tensor | str) -> None:
+def save_npz(path: str | os.PathLike[str], **arrays: Tensor | np.ndarray | str) -> None:
     """Write tensors, and texts, under their names, compressed, for `numpy.load`.
 
     Raises:
         GenkitError: when the file can't be written.
     """
     contents: dict[str, Any] = {
-        name: np.array(array) if isinstance(array, str) else array.detach().cpu().numpy()
+        name: array.detach().cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
         for name, array in arrays.items()
     }
-    with whole_file(path) as temporary, temporary.open("wb") as file:
+    with whole_file(expanded(path)) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **contents)

@@ -131,9 +131,9 @@ class VAE(GenerativeModel):
     def options_for(cls, options: Any, dataset: TrainingImages) -> Any:
         classes, attributes = 0, {}
         if options.condition == "label":
-            if dataset.train.labels is None:
+            if dataset.train.labels is None or len(dataset.classes) < 2:
                 offer = "--condition attributes" if dataset.attributes else "leave --condition out"
-                raise UsageError(f"--condition label: {dataset.name} has no classes; {offer}")
+                raise UsageError(f"--condition label: {dataset.name} has fewer than two classes; {offer}")
             classes = len(dataset.classes)
         if options.condition == "attributes":
             if dataset.train.attributes is None or not dataset.attributes:

@@ -49,7 +49,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from genkit import data, options, registry
 from genkit.errors import GenkitError, UsageError, in_one_line, plainly
-from genkit.files import read_plain
+from genkit.files import expanded, read_plain
 from genkit.wording import nearest
 
 if TYPE_CHECKING:
@@ -417,7 +417,7 @@ def read(path: Path) -> dict[str, Any]:
         UsageError: when it can't be read, or isn't TOML.
     """
     try:
-        text = read_plain(path, MAX_SIZE).decode()
+        text = read_plain(path, MAX_SIZE).decode("utf-8-sig")
         if any(line.count(".") > options.MAX_DOTS for line in text.split("\n")):
             raise ValueError(f"it has a line of more than {options.MAX_DOTS} dots")
         return tomllib.loads(text)
@@ -455,7 +455,7 @@ def find(name: str) -> Path:
         UsageError: when there is none, with the nearest name.
     """
     known = paths()
-    path = Path(name)
+    path = expanded(name)
     if name in known and not path.suffix:
         return known[name]
     with_ending = path.parent / f"{path.name}.toml"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from genkit.data import DataOptions, fetch, names, verify
+from genkit.data import DataOptions, fetch, load, names, verify
 from genkit.errors import DataError, UsageError
 
 
@@ -34,6 +35,14 @@ def test_options_have_bounds(options):
 
 def test_channels_may_be_a_string_as_variables_are():
     assert DataOptions(channels="3").channels == 3
+
+
+def test_a_name_or_a_path_will_do_in_python(tmp_path):
+    assert len(load("mnist5k").train) == 4000
+    np.save(tmp_path / "a.npy", np.arange(40 * 64, dtype=np.uint8).reshape(40, 8, 8))
+    assert load(tmp_path / "a.npy").shape == load(DataOptions(dataset=str(tmp_path / "a.npy"))).shape == (1, 8, 8)
+    with pytest.raises(DataError, match="load takes DataOptions, or a set's name or path, and not NoneType"):
+        load(None)
 
 
 def test_a_name_goes_before_a_path(of, tmp_path, monkeypatch):

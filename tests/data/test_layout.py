@@ -263,6 +263,18 @@ def test_masks_that_may_be_a_class_are_told(understood):
     assert layout.warnings == ["masks are taken for classes; if they are masks, move them out"]
 
 
+def test_masks_of_one_class_beside_it_are_told(understood):
+    layout = understood("cat/1.png", "cat_masks/1.png", "dog/1.png")
+    assert layout.warnings == ["cat_masks are taken for classes; if they are masks, move them out"]
+
+
+@pytest.mark.parametrize("names", [("label:7", "label:8"), ("with_mask", "without_mask"), ("mask_1", "mask_2", "cat")])
+def test_a_class_that_has_a_mask_in_its_name_is_no_mask(understood, names):
+    layout = understood(*(f"{name}/1.png" for name in names))
+    assert layout.classes == tuple(sorted(names))
+    assert layout.warnings == []
+
+
 def test_classes_that_look_alike_are_told(understood):
     layout = understood("Cat/1.png", "cat/2.png", "caf\u00e9/3.png", "cafe\u0301/4.png", "dog/5.png")
     assert len(layout.classes) == 5

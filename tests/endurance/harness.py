@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -29,8 +30,10 @@ COMMON = ["--batch-size", "48", "--epochs", "3", "--log-every", "4", "--picture-
 
 
 def training(model: str, out: Path, dataset: Path, *more: object) -> list[str]:
-    """The command of a small run on the images of the fixture `few_digits`."""
-    return ["train", model, "--dataset", str(dataset), *SMALL[model], *COMMON, "--out", str(out), *map(str, more)]
+    """The command of a small run on the images of the fixture `few_digits`; `more` options go before the usual ones."""
+    options = [*SMALL[model], *COMMON, *map(str, more)]
+    chosen = dict(zip(options[::2], options[1::2], strict=True))
+    return ["train", model, "--dataset", str(dataset), "--out", str(out), *itertools.chain(*chosen.items())]
 
 
 class Ended(NamedTuple):

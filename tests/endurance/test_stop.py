@@ -96,7 +96,7 @@ def test_a_second_signal_quits_at_once(
 def test_epochs_may_be_raised(zygote: Zygote, few_digits: Path, tmp_path: Path, model: str) -> None:
     """With a schedule that doesn't look ahead, three epochs and then two more are five epochs."""
     common = ["--schedule", "constant"]
-    assert zygote.run([*training(model, tmp_path / "five", few_digits, *common), "--epochs", "5"]).status == 0
+    assert zygote.run(training(model, tmp_path / "five", few_digits, *common, "--epochs", "5")).status == 0
     assert zygote.run(training(model, tmp_path / "three", few_digits, *common)).status == 0
     run = only_run(tmp_path / "three")
     assert zygote.run(["train", "--resume", str(run), "--epochs", "5"]).status == 0

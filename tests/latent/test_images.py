@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -318,3 +319,51 @@ def test_many_pngs_are_all_there_or_none(tmp_path: Path) -> None:
     with pytest.raises(GenkitError, match="taken: can't be written"):
         images.save_pngs(tmp_path / "taken", torch.rand(40, 1, 9, 7))
     assert [path.name for path in tmp_path.rglob("*")] == ["taken", "by"]
+
+
+@pytest.mark.parametrize("as_path", [str, Path])
+@pytest.mark.parametrize("as_array", [Tensor.contiguous, Tensor.numpy])
+def test_a_picture_is_saved_under_a_text_of_a_tensor_or_an_array(tmp_path: Path, as_path: type, as_array: Any) -> None:
+    image = torch.randint(256, (3, 5, 7), dtype=torch.uint8)
+    for name, each in (
+        ("a", image),
+        ("b", image[None]),
+        ("c", image[0]),
+        ("d", image[:1]),
+        ("e", image.float() / 255),
+    ):
+        images.save_png(as_path(tmp_path / f"{name}.png"), as_array(each))
+        with Image.open(tmp_path / f"{name}.png") as saved:
+            expected = image[0] if name in "cd" else image.permute(1, 2, 0)
+            assert np.array_equal(np.asarray(saved), expected.numpy())
+    film = torch.randint(256, (3, 1, 5, 7), dtype=torch.uint8)
+    images.save_gif(as_path(tmp_path / "a.gif"), as_array(film), boomerang=False)
+    shown = [frame[..., 0] for frame in frames_of(tmp_path / "a.gif")]
+    assert np.array_equal(shown, images.enlarge(film, 256)[:, 0].numpy())
+    images.save_pngs(as_path(tmp_path / "all"), as_array(film))
+    images.save_npz(as_path(tmp_path / "a.npz"), film=as_array(film))
+    with np.load(tmp_path / "a.npz") as file:
+        assert np.array_equal(file["film"], film.numpy())
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            torch.zeros(4, 1, 2, 2),
+            "(4, 1, 2, 2) are 4 images; give one, images[0], or all as one picture, grid(images)",
+        ),
+        (torch.zeros(5, 7, 3), "(5, 7, 3) is the shape of no image of 1 or 3 channels; give (C, H, W)"),
+        (np.zeros((2, 5, 7)), "(2, 5, 7) is the shape of no image of 1 or 3 channels; give (C, H, W)"),
+        (torch.zeros(3), "(3,) is the shape of no image of 1 or 3 channels; give (C, H, W)"),
+        (torch.zeros(3, 0, 4), "(3, 0, 4) is the shape of no image of 1 or 3 channels; give (C, H, W)"),
+        (torch.ones(1, 2, 2).long(), "images are floats in [0, 1], or uint8, and these are int64; convert them"),
+        ("b.png", "images are a torch tensor or a NumPy array, and not str"),
+        (None, "images are a torch tensor or a NumPy array, and not NoneType"),
+    ],
+)
+def test_what_is_no_picture_is_refused_in_a_line(tmp_path: Path, given: Any, said: str) -> None:
+    with pytest.raises(DataError) as refused:
+        images.save_png(tmp_path / "a.png", given)
+    assert said in str(refused.value)
+    assert list(tmp_path.iterdir()) == []

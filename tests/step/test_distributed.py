@@ -135,11 +135,12 @@ def test_interrupted_and_resumed_is_the_same_to_the_bit(
 ) -> None:
     """Of three, because two numbers have the same sum in any order. Only one of them receives the signal."""
     wide = ["--hidden", "512,256", "--latent-dim", "3"]
-    command = ["train", "vae", "--dataset", images, *wide, *COMMON, "--epochs", "2", "--out"]
-    leader, *_ = team(*command, tmp_path / "whole", size=3)
+    command = ["train", "vae", "--dataset", images, *wide, *COMMON]
+    two = [*command, "--epochs", "2", "--out"]
+    leader, *_ = team(*two, tmp_path / "whole", size=3)
     assert leader.status == 0, leader
     stopped = {"signal_at": [signal.SIGTERM, 2, 2]}
-    leader, *followers = team(*command, tmp_path / "parts", size=3, faults={1: stopped})
+    leader, *followers = team(*two, tmp_path / "parts", size=3, faults={1: stopped})
     assert (leader.status, followers) == (143, [Ended(143, "")] * 2), leader
     whole, parts = only_run(tmp_path / "whole"), only_run(tmp_path / "parts")
     assert whole is not None
@@ -156,7 +157,7 @@ def test_interrupted_and_resumed_is_the_same_to_the_bit(
     assert (leader.status, follower) == (0, Ended(0, "")), leader
     assert "the run goes on with 2 processes, from a checkpoint of 1" in leader.printed
     assert "rank-1/random/cpu" in training_tensors(parts)
-    leader, _ = team(*command, tmp_path / "new", "--init-from", parts, "--epochs", "1")
+    leader, _ = team(*command, "--out", tmp_path / "new", "--init-from", parts, "--epochs", "1")
     assert leader.status == 0, leader
 
 
