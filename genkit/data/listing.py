@@ -36,9 +36,9 @@ NOT_ONES_OWN = {
     "__pycache__",
 }
 
-#: Endings of files that lie beside images and hold none: nobody misses them.
+#: Endings of files that lie beside images and hold none: nobody misses them, as one does a table of labels.
 COMPANIONS = re.compile(
-    r"\.(txt|md|rst|jsonl?|csv|tsv|xml|ya?ml|toml|ini|cfg|conf|log|html?|css|js|py|ipynb|sh|bib|sha1|sha256|md5|url|lnk|lock)"
+    r"\.(txt|md|rst|json|xml|ya?ml|toml|ini|cfg|conf|log|html?|css|js|py|ipynb|sh|bib|sha1|sha256|md5|url|lnk|lock)"
 )
 #: The same for names without an ending.
 COMPANION_NAMES = re.compile(r"(?i)readme|licen[cs]e|copying|authors|notice|changelog|version|makefile|.*sums?")

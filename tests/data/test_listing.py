@@ -223,3 +223,12 @@ def test_links_that_double_at_each_step(touch, monkeypatch):
     monkeypatch.setattr(listing, "MOST_AGAIN", 10_000)
     with pytest.raises(DataError, match=f"{folder}: its links lead to the same folders again and again, '.*/a/.*' for"):
         scan(folder)
+
+
+def test_a_table_of_another_name_is_told(of, write, pictures, caplog):
+    """Kaggle's labels, for one, are in `train.csv`."""
+    folder = write(pictures[:20])
+    (folder / "train.csv").write_text("id,label\n000,cat\n")
+    with caplog.at_level(logging.WARNING, "genkit"):
+        of(folder)
+    assert caplog.messages == [f"{folder}: left out: 1 .csv"]
