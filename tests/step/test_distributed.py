@@ -162,7 +162,8 @@ def test_interrupted_and_resumed_is_the_same_to_the_bit(
 
 
 def test_shares_that_are_not_equal_are_refused(team: Team, images: Path, tmp_path: Path) -> None:
-    command = ["train", "ae", "--dataset", images, *SMALL, *COMMON, "--batch-size", "61", "--out", tmp_path / "runs"]
+    common = [each.replace("60", "61") for each in COMMON]
+    command = ["train", "ae", "--dataset", images, *SMALL, *common, "--out", tmp_path / "runs"]
     leader, follower = team(*command)
     assert leader.status == follower.status == 2
     assert leader.printed.splitlines() == [
