@@ -160,8 +160,8 @@ def test_a_folder_that_takes_no_judge_is_one_line(options: DataOptions, tmp_path
         (16_000, 12, 128, None),
         (4_000, 12, 128, None),
         (500_000, 3, 128, None),
-        (1_999, 12, 32, 3),
-        (80, 12, 32, 3),
+        (1_999, 12, 32, 6),
+        (80, 12, 32, 6),
     ],
 )
 def test_its_recipe_is_a_number_of_images(
