@@ -105,7 +105,8 @@ def flags(described: Iterable[Described]) -> list[Flag]:
 def describe(options: type[BaseModel]) -> tuple[Described, ...]:
     """The fields of a class that become flags.
 
-    A field whose `json_schema_extra` is {"flag": False} doesn't: it is filled in by the data or by another run.
+    A field whose `json_schema_extra` is {"flag": False} doesn't: it is filled in by the data or by another run. One of
+    {"text": METAVAR} is typed as text, whatever its type, and its own validator makes a value of that.
     """
     return tuple(described(name, field) for name, field in options.model_fields.items() if is_flag(field))
 
@@ -114,7 +115,9 @@ def described(name: str, field: FieldInfo) -> Described:
     """One of them."""
     annotation, needs = value_type(field), extra(field).get("needs")
     about: dict[str, Any] = {"kind": "text"}
-    if get_origin(annotation) is Literal:
+    if "text" in extra(field):
+        about["metavar"] = extra(field)["text"]
+    elif get_origin(annotation) is Literal:
         about = {"kind": "choice", "choices": tuple(str(value) for value in get_args(annotation))}
     elif annotation is bool:
         about = {"kind": "switch"}

@@ -26,30 +26,32 @@ if TYPE_CHECKING:
 Fit: TypeAlias = Literal["crop", "pad", "stretch"]
 
 
+#: Pixels that an image is brought to, in each direction.
+MIN_SIDE, MAX_SIDE = 8, 1024
+
+
 class DataOptions(BaseModel, extra="forbid", frozen=True):
     """Which images to use, and in which form: one set, or for some models a second one beside it."""
 
     dataset: Annotated[
         str,
         Field(
-            min_length=1, description="A set that `genkit data list` names, a folder of images, or a .npy or .npz file."
+            min_length=1,
+            description="A set that `genkit data list` names, or a path: a folder, an archive or a file of images, in "
+            "one of the forms that docs/data.md lists.",
         ),
     ] = "mnist"
     image_size: Annotated[
-        int | None,
+        int | tuple[int, int] | None,
         Field(
-            ge=8,
-            le=1024,
-            description="Bring each image to a square of this width, by --fit.",
-            json_schema_extra={"none": "as they are"},
+            description="Bring each image to a square of this width, or to this height and width, by --fit. Of pixels "
+            "that lie in rows it says how many there are.",
+            json_schema_extra={"none": "as they are", "text": "N|H,W"},
         ),
     ] = None
     fit: Annotated[
         Fit,
-        Field(
-            description="With --image-size: crop each image to its central square, pad it to a square with black, or "
-            "stretch it to one."
-        ),
+        Field(description="With --image-size: crop each image to its centre, pad it with black, or stretch it."),
     ] = "crop"
     channels: Annotated[
         Literal[1, 3] | None,
@@ -59,6 +61,37 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
         int,
         Field(ge=0, description="Leave out up to this many files of a folder that can't be read, and name them."),
     ] = 0
+
+    images: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="Of a file of several arrays, variables or columns: which holds the images.",
+            json_schema_extra={"none": "by their names"},
+        ),
+    ] = None
+    labels: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="Which holds the labels, likewise; `none` for no labels.",
+            json_schema_extra={"none": "by their names"},
+        ),
+    ] = None
+    pages: Annotated[
+        Literal["first", "all"] | None,
+        Field(
+            description="Of files with several pages or frames (TIFF, GIF, APNG, WebP): the first, or all of them.",
+            json_schema_extra={"none": "all of a file that is named itself, the first of each in a folder"},
+        ),
+    ] = None
+    white_level: Annotated[
+        int | None,
+        Field(
+            description="The stored number that is white, where what is found isn't right: 4095 for 12 bits in 16.",
+            json_schema_extra={"none": "auto", "text": "auto|N"},
+        ),
+    ] = None
 
     labels_per_class: Annotated[
         int | None,
@@ -83,6 +116,37 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
         """`mnist`, or `mnist beside usps`."""
         return self.dataset if self.beside is None else f"{self.dataset} beside {self.beside}"
 
+    @field_validator("image_size", mode="before")
+    @classmethod
+    def _size(cls, value: object) -> object:
+        """`28` is a square, `28,20` a height and a width."""
+        if isinstance(value, str):
+            parts = value.split(",")
+            if len(parts) > 2 or not all(part.strip().isdigit() for part in parts):
+                raise ValueError("give a width, such as 64, or a height and a width, such as 64,48")
+            value = tuple(int(part) for part in parts) if len(parts) == 2 else int(value)
+        sides = value if isinstance(value, tuple | list) else [value]
+        if any(isinstance(side, int) and not MIN_SIDE <= side <= MAX_SIDE for side in sides):
+            raise ValueError(f"images are {MIN_SIDE} to {MAX_SIDE} pixels wide and high")
+        return value
+
+    @field_validator("white_level", mode="before")
+    @classmethod
+    def _level(cls, value: object) -> object:
+        """`auto` is None: what is found out of the pixels."""
+        if value == "auto":
+            return None
+        if isinstance(value, str) and not value.isdigit():
+            raise ValueError("give `auto`, or the number that is white, such as 4095")
+        if isinstance(value, str | int) and not 1 <= int(value) <= 65535:
+            raise ValueError("white is a number from 1 to 65,535")
+        return value
+
+    @property
+    def side(self) -> int | None:
+        """The width of the squares that images become; None where they become none."""
+        return self.image_size if isinstance(self.image_size, int) else None
+
     @field_validator("channels", mode="before")
     @classmethod
     def _number(cls, value: object) -> object:
@@ -91,14 +155,14 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
 
 
 class Source(NamedTuple):
-    module: str  # in this package; has load(options), fetch(name) and verify(name)
+    module: str  # in `sets`; has load(options), fetch(name) and verify(name)
     description: str
 
 
 SOURCES = {
-    "mnist": Source("idx", "handwritten digits, 28x28 grey, 60,000 + 10,000 test (a download of 12 MB)"),
-    "fashion-mnist": Source("idx", "clothes, 28x28 grey, 60,000 + 10,000 test (a download of 31 MB)"),
-    "kmnist": Source("idx", "cursive Japanese characters, 28x28 grey, 60,000 + 10,000 test (a download of 21 MB)"),
+    "mnist": Source("mnist", "handwritten digits, 28x28 grey, 60,000 + 10,000 test (a download of 12 MB)"),
+    "fashion-mnist": Source("mnist", "clothes, 28x28 grey, 60,000 + 10,000 test (a download of 31 MB)"),
+    "kmnist": Source("mnist", "cursive Japanese characters, 28x28 grey, 60,000 + 10,000 test (a download of 21 MB)"),
     "cifar10": Source(
         "cifar", "photographs of ten kinds of things, 32x32 colour, 50,000 + 10,000 test (a download of 170 MB)"
     ),
@@ -228,7 +292,7 @@ def require_known(name_or_path: str) -> None:
         UsageError
     """
     try:
-        _kind(name_or_path)
+        require_there_is(name_or_path)
     except DataError as error:
         raise UsageError(str(error)) from error
 
@@ -247,34 +311,36 @@ def fetch(name: str) -> list[Path]:
     return module_of(name).fetch(name)
 
 
-def verify(name_or_path: str) -> Findings:
+def verify(name_or_path: DataOptions | str | os.PathLike[str]) -> Findings:
     """Read every byte of a set, folder, array or packed set anew, and say what was found, faults included.
 
     Raises:
         DataError: when there is nothing to check.
     """
-    return module_of(name_or_path).verify(name_or_path)
+    name = name_or_path.dataset if isinstance(name_or_path, DataOptions) else os.fspath(name_or_path)
+    module = module_of(name)
+    if name in SOURCES:
+        return module.verify(name)
+    return module.verify(name_or_path if isinstance(name_or_path, DataOptions) else DataOptions(dataset=name))
 
 
 def module_of(name_or_path: str):  # type: ignore[no-untyped-def]  # a module of this package
-    """The module that reads a set, or what lies at a path.
+    """The module that reads a set, or `forms`, which reads what lies at a path. A name goes before a path of the same
+    spelling; `./mnist` is always the path.
 
     Raises:
         DataError: when there is neither.
     """
-    return import_module(f"genkit.data.{_kind(name_or_path)}")
+    require_there_is(name_or_path)
+    in_package = f"sets.{SOURCES[name_or_path].module}" if name_or_path in SOURCES else "forms"
+    return import_module(f"genkit.data.{in_package}")
 
 
-def _kind(name_or_path: str) -> str:
-    """The module that reads it. A name goes before a path of the same spelling; `./mnist` is always the path."""
-    if name_or_path in SOURCES:
-        return SOURCES[name_or_path].module
+def require_there_is(name_or_path: str) -> None:
+    """Raises DataError where it is neither a set's name nor the path of a file or folder."""
     path = expanded(name_or_path)
-    if path.is_dir():
-        return "folder"
-    if path.is_file():
-        from genkit.data import forms
-
-        return forms.module_of(path)
-    hint = nearest(name_or_path, SOURCES)
-    raise DataError(f"{name_or_path}: no such file or folder, and no such set; the sets are {', '.join(SOURCES)}{hint}")
+    if not name_or_path or not (name_or_path in SOURCES or path.is_dir() or path.is_file()):
+        raise DataError(
+            f"{name_or_path}: no such file or folder, and no such set; the sets are {', '.join(SOURCES)}"
+            f"{nearest(name_or_path, SOURCES)}"
+        )

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from genkit.data import SOURCES, DataOptions, module_of
 from genkit.errors import DataError
-from genkit.files import expanded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +26,7 @@ def has_own_splits(name_or_path: str) -> bool:
     Raises:
         DataError: when they can't be read.
     """
-    return name_or_path in SOURCES or module_of(name_or_path).has_own_splits(expanded(name_or_path))
+    return name_or_path in SOURCES or module_of(name_or_path).has_own_splits(DataOptions(dataset=name_or_path))
 
 
 def split_to_take(wanted: str | None, other: str | None) -> str:
@@ -107,8 +106,7 @@ def together(splits: list[Split]) -> tuple[list[Tensor], Tensor]:
 
 
 def files_of(options: DataOptions) -> list[str]:
-    """The files of a folder's images, by rows and by their paths from the folder; none of any other source."""
-    from genkit.data import folder
+    """What somebody's own images are called, by rows; [] where they have no names, as in arrays."""
+    from genkit.data import forms
 
-    path = expanded(options.dataset)
-    return folder.files_of(options) if options.dataset not in SOURCES and path.is_dir() else []
+    return [] if options.dataset in SOURCES else forms.files_of(options)

@@ -37,7 +37,7 @@ class Form(NamedTuple):
 def wanted_shape(shape: ImageShape, options: DataOptions) -> ImageShape:
     """The shape that images of `shape` get."""
     size = options.image_size
-    height, width = (shape.height, shape.width) if size is None else (size, size)
+    height, width = (size, size) if isinstance(size, int) else size or (shape.height, shape.width)
     return ImageShape(options.channels or shape.channels, height, width)
 
 
@@ -92,15 +92,17 @@ _FITTED = {"crop": _cropped, "pad": _padded, "stretch": _stretched}
 
 
 def loss_by_crop(sizes: Iterable[tuple[int, int]], options: DataOptions) -> str | None:
-    """What is to be said of how much of pictures, of these widths and heights, the central square leaves.
+    """What is to be said of how much of pictures, of these widths and heights, the crop leaves.
 
     None where that is what a photograph of usual proportions loses, or less.
     """
     if options.image_size is None or options.fit != "crop":
         return None
-    shares = [100 * min(size) / max(size) for size in sizes]
+    wide, high = (1, 1) if isinstance(options.image_size, int) else options.image_size[::-1]
+    shares = [100 * min(width * high, height * wide) / max(width * high, height * wide) for width, height in sizes]
     least, most = min(shares), max(shares)
     if least >= LITTLE:
         return None
     kept = f"{least:.0f} %" if round(least) == round(most) else f"{least:.0f} % to {most:.0f} %"
-    return f"the central square keeps {kept} of each picture; --fit pad keeps all of it"
+    what = "central square" if wide == high else f"centre of {wide}x{high}"
+    return f"the {what} keeps {kept} of each picture; --fit pad keeps all of it"

@@ -187,8 +187,13 @@ class Opened:
         if other is None:
             return self.moved() or options
         size = self.model.image
-        square = size.height if size.height == size.width else None
-        changes = {"dataset": other, "image_size": square, "channels": size.channels, "labels_per_class": None}
+        changes = {
+            "dataset": other,
+            "image_size": size.height if size.height == size.width else (size.height, size.width),
+            "channels": size.channels,
+            # These say what is what in the run's own images.
+            **dict.fromkeys(("labels_per_class", "images", "labels", "white_level")),
+        }
         return options.model_copy(update=changes)
 
     def moved(self) -> DataOptions | None:

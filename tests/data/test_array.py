@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from genkit.data import DataOptions, load, verify
-from genkit.data.array import MAX_INFLATION
+from genkit.data.forms.npy import MAX_INFLATION
 from genkit.errors import DataError
 
 
@@ -156,19 +156,19 @@ def test_arrays_that_are_no_images(tmp_path, of, array, problem, home, files_in)
 @pytest.mark.parametrize(
     ("arrays", "problem"),
     [
-        ({"labels": np.zeros(5, int)}, "labels.npy: int64 of shape (5,); make it 100 integers or strings"),
-        ({"labels": np.zeros(100)}, "labels.npy: float64"),
+        ({"labels": np.zeros(5, int)}, "labels: int64 of shape (5,); make it 100 integers or strings"),
+        ({"labels": np.zeros(100)}, "labels: float64"),
         (
             {"labels": np.full(100, 0x110000, np.uint32).view("<U1")},
-            "labels.npy: holds characters that don't exist; save the strings again",
+            "labels: holds characters that don't exist; save the strings again",
         ),
-        ({"labels": np.full(100, 0xD800, ">u4").view(">U1")}, "labels.npy: holds characters that don't exist"),
-        ({"labels": np.array(["a\nb"] * 100)}, r"labels.npy: 'a\nb' has a line break or another control character"),
+        ({"labels": np.full(100, 0xD800, ">u4").view(">U1")}, "labels: holds characters that don't exist"),
+        ({"labels": np.array(["a\nb"] * 100)}, r"labels: 'a\nb' has a line break or another control character"),
         (
             {"attributes": np.ones((100, 1)), "attribute_names": np.full(1, 0xFFFFFFFF, np.uint32).view("<U1")},
-            "attribute_names.npy: holds characters that don't exist",
+            "attribute_names: holds characters that don't exist",
         ),
-        ({"attributes": np.zeros((100, 1), int)}, "attributes.npy: has no names; add 'attribute_names', 1 strings"),
+        ({"attributes": np.zeros((100, 1), int)}, "attributes: has no names; add 'attribute_names', 1 strings"),
         ({"attributes": np.zeros(100, int)}, "make it (100, A), of 0 and 1"),
         ({"attributes": np.full((100, 1), 2), "attribute_names": np.array(["x"])}, "other values than 0 and 1"),
         ({"attributes": np.ones((100, 1)), "attribute_names": np.array(["!"])}, "'!' can't name an attribute"),
@@ -222,7 +222,7 @@ def test_deflate_packs_no_more_than_is_allowed_for(tmp_path):
 
 def test_other_files(tmp_path, of):
     (tmp_path / "images.txt").write_text("hello")
-    with pytest.raises(DataError, match=r"images\.txt: give a folder of images, a \.npy or a \.npz file"):
+    with pytest.raises(DataError, match=r"images\.txt: is of no form that is read"):
         of(tmp_path / "images.txt")
 
 

@@ -7,7 +7,8 @@ import tarfile
 import numpy as np
 import pytest
 
-from genkit.data import cifar, fetch, verify
+from genkit.data import fetch, verify
+from genkit.data.sets import cifar
 from genkit.errors import DataError
 
 BATCH = 8

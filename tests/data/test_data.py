@@ -62,7 +62,7 @@ def test_nothing_of_that_name(of):
 
 
 def test_faces_are_drawn_once(of, monkeypatch):
-    from genkit.data import painter
+    from genkit.data.sets import painter
 
     monkeypatch.setattr(painter, "COUNT", 60)
     monkeypatch.setattr(painter.draw, "__defaults__", (60, *painter.draw.__defaults__[1:]))

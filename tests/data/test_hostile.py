@@ -201,7 +201,7 @@ def test_nothing_of_an_archive_is_written_under_its_own_name(tmp_path, of, files
         ({"images": np.broadcast_to(np.uint8(0), (60_000_000, 1, 1))}, "an image must have 16 pixels at least"),
         (
             {"images": np.zeros((100_000, 4, 4), np.uint8), "labels": np.broadcast_to(np.array("a" * 800), (100_000,))},
-            "labels.npy: takes more than 268,435,456 bytes",
+            "labels: takes more than 268,435,456 bytes",
         ),
     ],
 )

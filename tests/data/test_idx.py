@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from genkit.data import fetch, idx, verify
+from genkit.data import fetch, verify
+from genkit.data.sets import mnist as idx
 from genkit.errors import DataError
 
 #: A set of the same form, small enough to be made here.

@@ -6,8 +6,8 @@ import logging
 import pytest
 
 from genkit.data import verify
-from genkit.data.layout import Layout, lay_out
-from genkit.data.listing import scan
+from genkit.data.forms.layout import Layout, lay_out
+from genkit.data.forms.listing import scan
 from genkit.errors import DataError
 
 PARTS = {0: "train", 1: "val", 2: "test"}
@@ -316,7 +316,7 @@ def test_a_pack_of_another_reading_is_not_used(write, of, pictures, monkeypatch)
     write(pictures[:60], "set/seg_train", classes=True)
     folder = write(pictures[60:80], "set/seg_test", classes=True).parent
     with monkeypatch.context() as earlier:
-        earlier.setattr("genkit.data.layout._splits_among", lambda place, names: None)
+        earlier.setattr("genkit.data.forms.layout._splits_among", lambda place, names: None)
         assert of(folder).classes == ("seg_test", "seg_train")
     dataset = of(folder)
     assert dataset.classes == tuple("012345")

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genkit.data import listing, verify
-from genkit.data.listing import scan
+from genkit.data import verify
+from genkit.data.forms import listing
+from genkit.data.forms.listing import scan
 from genkit.errors import DataError
 
 

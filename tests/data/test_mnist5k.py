@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from genkit.data import fetch, mnist5k, verify
+from genkit.data import fetch, verify
+from genkit.data.sets import mnist5k
 from genkit.errors import DataError
 
 

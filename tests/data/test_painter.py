@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from genkit.data import painter
+from genkit.data.sets import painter
 from genkit.errors import UsageError
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genkit.data.tables import attribute_names, read_attributes, read_partition
+from genkit.data.forms.tables import attribute_names, read_attributes, read_partition
 from genkit.errors import DataError
 
 FILES = ["a.png", "sub/b.png", "c.png"]

@@ -231,7 +231,7 @@ def digits() -> np.ndarray:
 
 def idx(folder: Path) -> Reader:
     """A set of its own that has no published sums, which nothing damaged would get past; plain and gzipped."""
-    from genkit.data import idx as module
+    from genkit.data.sets import mnist as module
 
     name = "digits-idx3-ubyte"
     module.FILES[name] = (20, 28, 28)

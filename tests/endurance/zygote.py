@@ -30,8 +30,8 @@ import torch.utils._device
 from safetensors.torch import save_file
 
 import genkit.cli
-import genkit.data.array  # a command loads it, and what it needs, only when it is asked for; here each fork would
 import genkit.data.batches
+import genkit.data.forms.arrays  # a command loads it, and what it needs, when it is asked for; here each fork would
 import genkit.run.keeper
 import genkit.run.trainer
 import genkit.step.training

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from genkit import files
 from genkit.contract import ImageShape
-from genkit.data import painter
 from genkit.data.dataset import Dataset
+from genkit.data.sets import painter
 from genkit.errors import DataError, GenkitError
 from genkit.latent import images
 from genkit.latent.images import Row

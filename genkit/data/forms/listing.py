@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from genkit.data import tables
 from genkit.data.decode import EXTENSIONS
 from genkit.data.findings import in_words
-from genkit.data.labels import LABELS
+from genkit.data.forms import tables
+from genkit.data.forms.labels import LABELS
 from genkit.errors import DataError
 from genkit.wording import not_text, why_not_text
 

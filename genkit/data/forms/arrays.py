@@ -1,33 +1,33 @@
-"""A NumPy array of images: a `.npy` file, or a `.npz` file that may bring labels and attributes.
+"""What do somebody's arrays mean: which are the images, which way do their axes go, and what number is white?
 
-Nobody vouches for the file: nothing is unpickled, and no more is allocated than a few images at a time.
+The same for all files that hold arrays; how each is read is for its `Holder`. No more is allocated than a few images at
+a time, and labels and attributes, which are bounded.
 """
 
 from __future__ import annotations
 
-import io
 import math
 import sys
-import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
-from typing import IO, NamedTuple
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from genkit.contract import ImageShape
-from genkit.data import DataOptions, pack, tables
-from genkit.data.dataset import Dataset, fingerprint
+from genkit.data import DataOptions, pack
+from genkit.data.dataset import fingerprint
 from genkit.data.decode import MAX_PIXELS, flatten
 from genkit.data.findings import Findings
+from genkit.data.forms import tables
+from genkit.data.forms.source import Source
+from genkit.data.forms.stored import Holder, Name, Stored
 from genkit.data.levels import Range, Whites, dark, depth_of, remark, require_floats, to_bytes, white_of
 from genkit.data.pixels import conform, loss_by_crop, wanted_shape
-from genkit.errors import DataError, in_one_line
-from genkit.files import expanded
+from genkit.errors import DataError
 
 #: What the arrays of a .npz may be called. One that is alone is the images, whatever it is called.
 ROLES = {
@@ -44,10 +44,6 @@ ROLES = {
 #: The name of a split, before or behind: `x_train` as Keras has it, `train_images` as MedMNIST.
 PART_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
-#: Deflate makes so many bytes of one at most.
-MAX_INFLATION = 1032
-#: How large the directory of a .npz may be, which lists its arrays: four are ours, and whatever else somebody keeps.
-MAX_DIRECTORY = 1 << 16
 #: Bytes of one image, as stored: the largest picture that is read, in three channels.
 MAX_IMAGE = 3 * MAX_PIXELS
 #: Pixels of the smallest image. (Smaller ones would take less room than what is noted of each.)
@@ -56,97 +52,77 @@ MIN_PIXELS = 16
 MAX_TABLE = 1 << 28
 
 
-def load(options: DataOptions) -> Dataset:
-    """The images of an array, test and val held out where it doesn't bring them.
+class Arrays(Source):
+    """Images, labels and attributes in the arrays of a holder."""
 
-    - Images are (N, H, W), (N, C, H, W) or (N, H, W, C) with 1, 3 or (RGB and alpha, shown on white) 4 channels: bool,
-      integers, whose white `levels` finds, or floats in [0, 1].
-    - A `.npz` holds them as `images` or `x` (or alone), and may hold `labels` or `y`, (N,) numbers or strings, and
-      `attributes`, (N, A) of 0 and 1 or -1 and 1, with `attribute_names`, (A,) strings. With `train`, `val` or `test`
-      before such a name or behind it (`x_train`, `test_images`) they are splits.
+    kind = "array"
 
-    A uint8 `.npy` in one of the first two layouts is memory-mapped as it lies; anything else is converted into a pack.
+    def __init__(self, holder: Holder, options: DataOptions):
+        """Reads the headers of the arrays that are wanted, and labels and attributes whole.
 
-    Raises:
-        DataError: when the file is damaged, or holds something else.
-    """
-    path = expanded(options.dataset).resolve()
-    with _reading(path):
-        status = path.stat()
-        state = [status.st_size, status.st_mtime_ns]
-    source = {"array": str(path), **pack.form_of(options)}
-    return pack.open_or_write(pack.Key(options.dataset, source, state), lambda: _contents(path, options)).told()
+        Raises:
+            DataError: when the holder has no images, or it can't be told which they are; when tables don't fit them.
+        """
+        self.holder = holder
+        self.form, self.path = holder.form, holder.path
+        self.content = _read_headers(holder)
+        self.count = self.content.total
+        self.parts = self.content.parts()
+        self.labels, self.classes = _labels(self.content)
+        self.attributes, self.attribute_names = _attributes(self.content)
+        self.left_out: dict[str, int] = {}
+        self.notes = self.content.unused()
+        self.warnings: list[str] = []
+        self.faults: list[str] = []
 
+    def state(self) -> Any:
+        return self.holder.place.stamp(self.holder.files())
 
-def has_own_splits(path: Path) -> bool:
-    """Whether the file says which of its images are for training, and which for testing.
+    def contents(self, options: DataOptions) -> pack.Contents:
+        content, layout = self.content, self.content.layout
+        scale, notes = _scale(content)
+        shape = wanted_shape(layout.shape, options)
+        loss = loss_by_crop([(layout.shape.width, layout.shape.height)], options)
 
-    Raises:
-        DataError: when it can't be read, or made sense of.
-    """
-    return _read_headers(path).splits != ("all",)
+        def chunks() -> Iterator[pack.Chunk]:
+            start = 0
+            for block in _blocks(content, scale):
+                rows = np.arange(start, start + len(block))
+                yield pack.Chunk(rows, conform(block, shape, options.fit), fingerprint(block))
+                start += len(block)
 
+        serves_as_it_is = (
+            content.images[0].dtype == np.uint8
+            and scale.white == 255
+            and shape == layout.shape
+            and layout.axes != "HWC"
+            and layout.channels != 4
+        )
+        file = content.images[0].file() if serves_as_it_is and len(content.images) == 1 else None
+        return pack.Contents(
+            shape=shape,
+            count=content.total,
+            images=chunks() if file is None else file,
+            labels=self.labels,
+            attributes=self.attributes,
+            parts=self.parts,
+            classes=self.classes,
+            attribute_names=self.attribute_names,
+            whites=scale.whites,
+            notes=(*notes, *([loss] if loss else [])),
+        )
 
-def verify(name_or_path: str) -> Findings:
-    """Read an array whole, check its values, count duplicates, and check packs of it."""
-    path = expanded(name_or_path).resolve()
-    findings = Findings(source=str(path), files=1)
-    fingerprints = []
-    try:
-        content = _read_headers(path)
-        layout = content.layout
-        scale, findings.notes = _scale(content)
-        findings.notes += content.unused()
+    def check(self, findings: Findings) -> None:
+        content, shape = self.content, self.content.layout.shape
+        findings.files = len(self.holder.files())
+        fingerprints = []
+        scale, notes = _scale(content)
+        findings.notes += notes
         with tqdm(total=content.total, desc="verifying", unit="images", disable=None) as bar:
             for block in _blocks(content, scale):
                 fingerprints.append(fingerprint(block))
                 bar.update(len(block))
-        mode = str(content.images[0].dtype)
-        findings.count(np.concatenate(fingerprints), f"{layout.shape.width}x{layout.shape.height}", mode)
-        _labels(content)
-        _attributes(content)
-    except DataError as error:
-        findings.problems.append(str(error))
-    pack.verify_packs_of({"array": str(path)}, findings)
-    return findings
-
-
-def _contents(path: Path, options: DataOptions) -> pack.Contents:
-    content = _read_headers(path)
-    layout = content.layout
-    scale, notes = _scale(content)
-    shape = wanted_shape(layout.shape, options)
-    loss = loss_by_crop([(layout.shape.width, layout.shape.height)], options)
-    labels, classes = _labels(content)
-    attributes, attribute_names = _attributes(content)
-
-    def chunks() -> Iterator[pack.Chunk]:
-        start = 0
-        for block in _blocks(content, scale):
-            rows = np.arange(start, start + len(block))
-            yield pack.Chunk(rows, conform(block, shape, options.fit), fingerprint(block))
-            start += len(block)
-
-    serves_as_it_is = (
-        path.suffix.lower() == ".npy"
-        and content.images[0].dtype == np.uint8
-        and scale.white == 255
-        and shape == layout.shape
-        and layout.axes != "HWC"
-        and layout.channels != 4
-    )
-    return pack.Contents(
-        shape=shape,
-        count=content.total,
-        images=path if serves_as_it_is else chunks(),
-        labels=labels,
-        attributes=attributes,
-        parts=content.parts(),
-        classes=classes,
-        attribute_names=attribute_names,
-        whites=scale.whites,
-        notes=(*notes, *([loss] if loss else []), *content.unused()),
-    )
+        findings.count(np.concatenate(fingerprints), f"{shape.width}x{shape.height}", str(content.images[0].dtype))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -155,7 +131,7 @@ def _contents(path: Path, options: DataOptions) -> pack.Contents:
 
 
 class Content(NamedTuple):
-    """The arrays of a file, by what they are. Those of several splits stand one after the other, in the same order.
+    """The arrays of a holder, by what they are. Those of several splits stand one after the other, in the same order.
 
     Attributes:
         splits: of each of `images`, "train", "val" or "test"; ("all",) of a file that has none.
@@ -203,30 +179,36 @@ def _role(name: str) -> tuple[str, str] | None:
     return (ROLES[rest], PART_NAMES[last]) if last in PART_NAMES and rest in ROLES else None
 
 
-def _read_headers(path: Path) -> Content:
-    """What a file holds, its shapes and types checked.
+def _words(name: Name) -> str:
+    """What tells the role of an array: its member's name, of one that is a file the file's without its ending."""
+    return PurePosixPath(name.file).stem if name.member is None else name.member
+
+
+def _read_headers(holder: Holder) -> Content:
+    """What a holder has, its shapes and types checked.
 
     Raises:
         DataError: when it holds no images, or it can't be told which.
     """
-    names = _names(path)
-    found: dict[tuple[str, str], str] = {}
+    path, names = holder.path, holder.names
+    found: dict[tuple[str, str], Name] = {}
     ignored: dict[str, list[str]] = {}
     for name in names:
-        role = ("images", "all") if len(names) == 1 else _role(name)
+        role = ("images", "all") if len(names) == 1 else _role(_words(name))
         if role is None:
-            ignored.setdefault("not used", []).append(name)
+            ignored.setdefault("not used", []).append(_words(name))
         elif role in found:
-            raise DataError(f"{path}: {found[role]} and {name} are both {role[0]}; keep one")
+            raise DataError(f"{path}: {_words(found[role])} and {_words(name)} are both {role[0]}; keep one")
         else:
             found[role] = name
     splits = [split for split in ("all", *pack.PARTS) if ("images", split) in found]
     if not splits:
-        raise DataError(f"{path}: holds {', '.join(names) or 'no array'}; call the images 'images'")
+        raise DataError(f"{path}: holds {', '.join(map(_words, names)) or 'no array'}; call the images 'images'")
     if len(splits) > 1 and splits[0] == "all":  # x, y, x_test, y_test
         if splits[1] == "train":
             raise DataError(
-                f"{path}: holds both {found['images', 'all']} and {found['images', 'train']}; keep one of them"
+                f"{path}: holds both {_words(found['images', 'all'])} and {_words(found['images', 'train'])}; keep "
+                "one of them"
             )
         found = {(role, "train" if split == "all" else split): name for (role, split), name in found.items()}
         splits[0] = "train"
@@ -234,7 +216,7 @@ def _read_headers(path: Path) -> Content:
         found = {(role, "all" if split == "train" else split): name for (role, split), name in found.items()}
         splits = ["all"]
 
-    def columns(role: str) -> list[str]:
+    def columns(role: str) -> list[Name]:
         """The arrays of a role, one for each split, or none; those that can't be used are noted."""
         there = [name for (each, _), name in found.items() if each == role]
         wanted = [found[role, split] for split in splits if (role, split) in found]
@@ -242,12 +224,13 @@ def _read_headers(path: Path) -> Content:
             wanted = []
         left = [name for name in there if name not in wanted]
         if left:
-            ignored.setdefault(f"not used, since not every array of images has {role}", []).extend(left)
+            why = f"not used, since not every array of images has {role}"
+            ignored.setdefault(why, []).extend(map(_words, left))
         return wanted
 
     by_role = {role: columns(role) for role in ("images", "labels", "attributes")}
     named = next((name for (role, _), name in found.items() if role == "attribute_names"), None)
-    arrays = _arrays(path, [*chain.from_iterable(by_role.values()), *([named] if named else [])])
+    arrays = holder.open([*chain.from_iterable(by_role.values()), *([named] if named else [])])
     images, labels, attributes = ([arrays[name] for name in names] for names in by_role.values())
     layouts = [_layout(each) for each in images]
     for each, layout in zip(images, layouts, strict=True):
@@ -377,7 +360,7 @@ def _stored_blocks(content: Content) -> Iterator[np.ndarray]:
     """All images as they are stored, some at a time."""
     for images in content.images:
         # Larger numbers take more room than the bytes that they become.
-        yield from _rows(images, max(1, pack.chunk_length(content.layout.shape) // images.dtype.itemsize))
+        yield from images.rows(max(1, pack.chunk_length(content.layout.shape) // images.dtype.itemsize))
 
 
 def _blocks(content: Content, scale: Scale) -> Iterator[np.ndarray]:
@@ -452,100 +435,11 @@ def _attributes(content: Content) -> tuple[np.ndarray | None, tuple[str, ...]]:
     return values > 0, tables.attribute_names(stored_names.path, [str(name) for name in _whole(stored_names)])
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# How they are read
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-class Stored(NamedTuple):
-    """An array in a file, whose header has been read and agrees with the file's size."""
-
-    path: Path
-    member: str | None  # of a .npz
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    offset: int  # where the elements begin
-
-    @property
-    def row_bytes(self) -> int:
-        return math.prod(self.shape[1:]) * self.dtype.itemsize
-
-    def __str__(self) -> str:
-        return str(self.path) if self.member is None else f"{self.path}, {self.member}"
-
-
-def _names(path: Path) -> list[str]:
-    """The names of the arrays in a file, whatever they hold; the one in a .npy is called `images`."""
-    if path.suffix.lower() == ".npy":
-        return ["images"]
-    if path.suffix.lower() != ".npz":
-        raise DataError(f"{path}: give a folder of images, a .npy or a .npz file")
-    with _reading(path), _archive(path) as archive:
-        size = path.stat().st_size
-        names = []
-        for info in archive.infolist():
-            if info.filename.endswith(".npy"):
-                _check_member(info, size)
-                names.append(info.filename.removesuffix(".npy"))
-                if names.count(names[-1]) > 1:
-                    raise ValueError(f"it holds {names[-1]} twice")
-        return names
-
-
-def _arrays(path: Path, names: Sequence[str]) -> dict[str, Stored]:
-    """The headers of the arrays in a file that have these names, of those that `_names` gave."""
-    with _reading(path):
-        if path.suffix.lower() == ".npy":
-            with path.open("rb") as file:
-                return {"images": _header(file, path, None, path.stat().st_size)}
-        arrays = {}
-        with _archive(path) as archive:
-            for name in names:
-                info = archive.getinfo(f"{name}.npy")
-                with archive.open(info) as file:
-                    arrays[name] = _header(file, path, info.filename, info.file_size)
-        return arrays
-
-
-def _check_member(info: zipfile.ZipInfo, size: int) -> None:
-    """Raises ValueError where an archive of `size` bytes, which zipfile trusts, lies about a member, or hides it."""
-    # The name is only compared, and nothing is written under it; but it is shown.
-    if not info.filename.isprintable():
-        raise ValueError(f"{info.filename!a} is no name for an array")
-    if info.flag_bits & 1:
-        raise ValueError(f"{info.filename} is encrypted, which isn't read")
-    # Other methods than these have no bound.
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{info.filename} is compressed in a way that NumPy doesn't use")
-    if info.compress_size > size or info.file_size > info.compress_size * MAX_INFLATION + 64:
-        raise ValueError(f"{info.filename} claims to be larger than it can be")
-
-
-def _header(file: IO[bytes], path: Path, member: str | None, size: int) -> Stored:
-    """Read the header of an array that takes `size` bytes with it. Raises ValueError when they don't agree."""
-    # Later versions differ in allowing headers of up to 4 GB, which no plain array needs.
-    try:
-        version = np.lib.format.read_magic(file)
-    except ValueError:
-        raise ValueError("it isn't an array in NumPy's format, whatever its name says") from None
-    if version != (1, 0):
-        raise ValueError("not in version 1.0 of NumPy's format")
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-    offset = file.tell()
-    if dtype.hasobject:
-        raise ValueError("it holds Python objects, which aren't read")
-    if fortran_order and len(shape) > 1:
-        raise ValueError("its elements are in Fortran's order; pass it through numpy.ascontiguousarray")
-    if min(shape, default=0) < 0 or offset + math.prod(shape) * dtype.itemsize != size:
-        raise ValueError(f"{size:,} bytes, which isn't what an array {shape} of {dtype} takes; is it whole?")
-    return Stored(path, member, shape, dtype, offset)
-
-
 def _whole(stored: Stored) -> np.ndarray:
     """Raises DataError where it is larger than labels and attributes are, or has strings that aren't text."""
     if math.prod(stored.shape) * stored.dtype.itemsize > MAX_TABLE:
         raise DataError(f"{stored}: takes more than {MAX_TABLE:,} bytes; save shorter strings or smaller numbers")
-    blocks = list(_rows(stored, 1 << 16))
+    blocks = list(stored.rows(1 << 16))
     whole = np.concatenate(blocks) if blocks else np.empty(stored.shape, stored.dtype)
     if stored.dtype.kind == "U":
         # NumPy takes any 32 bits for a character, on which Python then fails, and half a pair can't be written.
@@ -553,61 +447,3 @@ def _whole(stored: Stored) -> np.ndarray:
         if ((codes > sys.maxunicode) | ((codes >= 0xD800) & (codes < 0xE000))).any():
             raise DataError(f"{stored}: holds characters that don't exist; save the strings again")
     return whole
-
-
-def _rows(stored: Stored, step: int) -> Iterator[np.ndarray]:
-    """The array, `step` rows at a time."""
-    count, *rest = stored.shape
-    with _reading(stored.path), _opened(stored.path, stored.member) as file:
-        file.read(stored.offset)
-        for start in range(0, count, step):
-            wanted = min(step, count - start) * stored.row_bytes
-            content = file.read(wanted)
-            if len(content) != wanted:
-                raise ValueError("it ends too soon")
-            yield np.frombuffer(content, stored.dtype).reshape(-1, *rest)
-
-
-@contextmanager
-def _opened(path: Path, member: str | None) -> Iterator[IO[bytes]]:
-    if member is None:
-        with path.open("rb") as file:
-            yield file
-    else:
-        with _archive(path) as archive, archive.open(member) as file:
-            yield file
-
-
-@contextmanager
-def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Raises ValueError when its directory is larger than MAX_DIRECTORY."""
-    with _ArchiveFile(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
-        file.limit = None
-        yield archive
-
-
-class _ArchiveFile(io.BufferedReader):
-    """A file of which zipfile may read no more than `limit` bytes at once.
-
-    It reads the directory in one piece, and makes an object of every 46 bytes of it, before anybody can ask how large
-    it is.
-    """
-
-    limit: int | None = MAX_DIRECTORY
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if self.limit is not None and size is not None and size > self.limit:
-            raise ValueError(f"its directory takes {size:,} bytes, {self.limit:,} being enough for any arrays")
-        return super().read(size)
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Whatever a damaged file makes `zipfile` or NumPy stumble over, in one line."""
-    try:
-        yield
-    except DataError:
-        raise
-    except Exception as error:
-        problem = in_one_line(error)
-        raise DataError(f"{path}: {problem}; save it again with numpy.save or numpy.savez") from error

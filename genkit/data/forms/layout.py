@@ -17,11 +17,11 @@ from unicodedata import normalize
 
 import numpy as np
 
-from genkit.data import labels as tables_of_labels
-from genkit.data.labels import Labels, Name
-from genkit.data.listing import Listing, shown
+from genkit.data.forms import labels as tables_of_labels
+from genkit.data.forms.labels import Labels, Name
+from genkit.data.forms.listing import Listing, shown
+from genkit.data.forms.tables import BadTable
 from genkit.data.pack import PARTS
-from genkit.data.tables import BadTable
 from genkit.errors import DataError
 from genkit.wording import counted
 

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from genkit.data.tables import MAX_BYTES, BadTable, printable
+from genkit.data.forms.tables import MAX_BYTES, BadTable, printable
 from genkit.errors import DataError, in_one_line
 
 STYLEGAN = "dataset.json"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from genkit.contract import ImageShape
-from genkit.data import DataOptions, pack, painter
+from genkit.data import DataOptions, pack
 from genkit.data.dataset import Dataset
 from genkit.data.findings import Findings
+from genkit.data.pixels import wanted_shape
+from genkit.data.sets import painter
 from genkit.errors import DataError
 from genkit.files import sha256_of
 
@@ -36,15 +38,14 @@ def verify(name: str) -> Findings:
 
 
 def _pack(options: DataOptions) -> pack.Pack:
-    size = options.image_size or SIZE
-    shape = ImageShape(options.channels or 3, size, size)
+    shape = wanted_shape(ImageShape(3, SIZE, SIZE), options)
     # Whoever changes how faces are drawn gets new ones, without having to remember a version number.
     state = sha256_of(Path(painter.__file__))
     return pack.open_or_write(pack.Key(NAME, {"set": NAME, "shape": shape}, state), lambda: _contents(shape))
 
 
 def _contents(shape: ImageShape) -> pack.Contents:
-    images, attributes = painter.draw(size=shape.width)
+    images, attributes = painter.draw(size=max(shape.height, shape.width))
     return pack.Contents(
         shape,
         len(images),

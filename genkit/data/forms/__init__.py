@@ -1,0 +1,235 @@
+"""What is it that somebody has, and who reads it? Its content says so, and not its name.
+
+A form is a way in which people keep images. Each is opened as a `Source`: `Pictures` of encoded files, or `Arrays` of
+pixels, and from there on all go the same way, through one pack.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from genkit.data.findings import Findings
+from genkit.data.forms.places import Folder, Place
+from genkit.errors import DataError
+from genkit.files import expanded
+
+if TYPE_CHECKING:
+    from genkit.data import DataOptions
+    from genkit.data.dataset import Dataset
+    from genkit.data.forms.source import Source
+
+#: Bytes of a file's beginning that tell what it is; in a tar archive, its mark stands behind the first name.
+BEGINNING = 512
+#: How files of a form begin, and the name of the form. (What is compressed is asked for what it holds.)
+MAGIC = {
+    b"\x93NUMPY": "npy",
+    b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "zip",  # an empty one
+    b"\x89HDF\r\n\x1a\n": "hdf5",
+    b"MATLAB 5.0 MAT-file": "matlab",
+    b"MATLAB 7.3 MAT-file": "hdf5",
+    b"PAR1": "parquet",
+    b"ARROW1\x00\x00": "arrow",
+    b"\xff\xff\xff\xff": "arrow",  # a stream of record batches, as `datasets` saves it
+    b"\x89PNG\r\n\x1a\n": "picture",
+    b"\xff\xd8\xff": "picture",
+    b"GIF8": "picture",
+    b"II*\x00": "picture",
+    b"MM\x00*": "picture",
+    b"II+\x00": "picture",
+    b"MM\x00+": "picture",
+    b"BM": "picture",
+}
+#: The same of marks that stand further on: (offset, mark).
+MAGIC_WITHIN = {
+    (257, b"ustar"): "tar",
+    (8, b"WEBP"): "picture",
+    (4, b"ftypavif"): "picture",
+    (4, b"ftypavis"): "picture",
+    (4, b"ftypheic"): "picture",
+    (4, b"ftypheix"): "picture",
+    (4, b"ftypmif1"): "picture",
+    (128, b"DICM"): "picture",
+}
+#: Forms whose files hold arrays, and the `Holder` of each: module of this package and class.
+HOLDERS = {
+    "npy": ("npy", "Npy"),
+    "npz": ("npy", "Npz"),
+    "idx": ("idx", "Idx"),
+    "table": ("pixel_tables", "PixelTable"),
+    "matlab": ("matlab", "Matlab"),
+    "hdf5": ("hdf5", "Hdf5"),
+}
+#: Forms whose files hold encoded pictures, and the `Pictures` of several such files: module and class.
+PICTURES = {
+    "parquet": ("parquet", "Shards"),
+    "arrow": ("parquet", "Shards"),
+    "picture": ("pages", "Pages"),
+}
+#: Archives of files in any of these forms, and the `Place` that each is: module and class.
+ARCHIVES = {
+    "zip": ("archives", "Zip"),
+    "tar": ("archives", "Tar"),
+}
+#: How files begin that are no data, and what they are.
+NO_DATA = {
+    b"<!doctype html": "a web page, perhaps the one that a download ends at when it fails",
+    b"<html": "a web page, perhaps the one that a download ends at when it fails",
+    b"\\documentclass": "a LaTeX document",
+    b"%pdf": "a PDF document",
+    b"version https://git-lfs": "a pointer to a file in Git LFS, and not the file; fetch it with `git lfs pull`",
+}
+
+
+def load(options: DataOptions) -> Dataset:
+    """The images in what lies at the path `options.dataset`, packed first where they aren't yet.
+
+    Raises:
+        DataError: when they can't be read, or used as `options` want them.
+    """
+    from genkit.data import pack
+    from genkit.data.decode import without_warnings
+
+    source = opened(options)
+    source.tell()
+    with without_warnings():
+        packed = pack.open_or_write(source.key(options), lambda: source.contents(options))
+    source.tell_of(packed, options)
+    return packed.told()
+
+
+def verify(options: DataOptions) -> Findings:
+    """Read all of it anew, and check its packs; or check one pack, named by its folder.
+
+    Raises:
+        DataError: when it is a folder with nothing in it that is read.
+    """
+    from genkit.data import pack
+
+    path = expanded(options.dataset)
+    if (path / pack.MANIFEST).is_file():
+        return pack.verify(path)
+    findings = Findings(source=str(path.resolve()))
+    try:
+        source = _understood(options)
+    except DataError as error:
+        if not path.is_file():
+            raise
+        findings.files, findings.problems = 1, [str(error)]
+        return findings
+    source.enter(findings)
+    try:
+        source.check(findings)
+    except DataError as error:
+        findings.problems.append(str(error))
+    pack.verify_packs_of({source.kind: str(source.path)}, findings)
+    return findings
+
+
+def has_own_splits(options: DataOptions) -> bool:
+    """Whether it says which of its images are for training, and which for testing.
+
+    Raises:
+        DataError: when it can't be read, or made sense of.
+    """
+    return opened(options).parts is not None
+
+
+def files_of(options: DataOptions) -> list[str]:
+    """What the images that `load` packed are called, in their order; [] where they have no names.
+
+    Raises:
+        DataError: when they aren't packed as they lie there now.
+    """
+    from genkit.data import pack
+
+    source = opened(options)
+    names = source.names()
+    if names is None:
+        return []
+    packed = pack.find(source.key(options))
+    if packed is None:
+        raise DataError(f"{options.dataset}: has changed while it was read; try again")
+    return [name for name in names if name not in packed.skipped]
+
+
+def opened(options: DataOptions) -> Source:
+    """What lies at a path, understood as far as that goes without reading it whole.
+
+    Raises:
+        DataError: when it is nothing that is read, or can't be understood in one way only.
+    """
+    source = _understood(options)
+    if source.faults:
+        raise DataError(source.faults[0])
+    return source
+
+
+def _understood(options: DataOptions) -> Source:
+    """The same with its faults, as far as there is anything to be read all the same."""
+    path = expanded(options.dataset)
+    if path.is_dir():
+        return in_place(Folder(path), options)
+    file = path.resolve()
+    place = Folder(file.parent)
+    form = form_of(place, file.name)
+    if form in ARCHIVES:
+        return in_place(_named(ARCHIVES[form])(place, file.name), options)
+    return of_files(place, {file.name: form}, options)
+
+
+def in_place(place: Place, options: DataOptions) -> Source:
+    """What lies in a folder or an archive: pictures, or files that hold images in another form."""
+    from genkit.data.forms.folder import FolderOfPictures
+
+    return FolderOfPictures(place, options)  # type: ignore[arg-type]
+
+
+def of_files(place: Place, forms: dict[str, str | None], options: DataOptions) -> Source:
+    """Files of a place, each with its form, as one source.
+
+    Raises:
+        DataError: when they are of no form that is read, or of several.
+    """
+    unknown = [file for file, form in forms.items() if form is None]
+    if unknown:
+        raise DataError(f"{place.path / unknown[0]}: is of no form that is read; docs/data.md lists those that are")
+    kinds = {str(form) for form in forms.values()}
+    if kinds <= PICTURES.keys() and len(kinds) == 1:
+        return _named(PICTURES[kinds.pop()])(place, list(forms), options)
+    if kinds <= HOLDERS.keys():
+        from genkit.data.forms.arrays import Arrays
+        from genkit.data.forms.stored import together
+
+        return Arrays(together([_named(HOLDERS[str(form)])(place, file) for file, form in forms.items()]), options)
+    raise DataError(f"{place.path}: holds files of several forms ({', '.join(sorted(kinds))}); name one of them")
+
+
+def _named(where: tuple[str, str]) -> Any:
+    """A class of this package, whose module is imported only now: some need a library that not everybody has."""
+    module, name = where
+    return getattr(import_module(f"{__name__}.{module}"), name)
+
+
+def form_of(place: Place, file: str) -> str | None:
+    """The name of a file's form; None where it is of none that is known.
+
+    Raises:
+        DataError: when it is something else than data; the message says what.
+    """
+    path = place.path / file
+    try:
+        with place.open(file) as opened_file:
+            beginning = opened_file.read(BEGINNING)
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror})") from error
+    words = beginning.lstrip().lower()
+    for start, what in NO_DATA.items():
+        if words.startswith(start):
+            raise DataError(f"{path}: is {what}")
+    form = next((form for start, form in MAGIC.items() if beginning.startswith(start)), None)
+    form = form or next((form for (at, mark), form in MAGIC_WITHIN.items() if beginning[at:].startswith(mark)), None)
+    named = path.suffix.lower().removeprefix(".")
+    # A .npz is a zip archive, and a .npy that doesn't begin as one is damaged.
+    return named if (form, named) in (("zip", "npz"), (None, "npy"), (None, "npz")) else form

@@ -1,0 +1,153 @@
+"""NumPy's files: a `.npz`, or one or more `.npy`.
+
+Nobody vouches for them: nothing is unpickled, and no more is allocated than a few rows at a time.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, BinaryIO
+
+import numpy as np
+
+from genkit.data.forms.places import Place
+from genkit.data.forms.stored import Holder, Name, Stored, reading
+
+#: Deflate makes so many bytes of one at most.
+MAX_INFLATION = 1032
+#: How large the directory of a .npz may be, which lists its arrays: four are ours, and whatever else somebody keeps.
+MAX_DIRECTORY = 1 << 16
+REMEDY = "save it again with numpy.save or numpy.savez"
+
+
+class Npy(Holder):
+    """A `.npy`, the one array in it being called as the file is."""
+
+    form = "a NumPy array"
+
+    def __init__(self, place: Place, file: str):
+        super().__init__(place, file)
+        self.names = [Name(file)]
+
+    def open(self, names: Sequence[Name]) -> dict[Name, Stored]:
+        with reading(self.path, REMEDY), self.place.open(self.file) as file:
+            size = self.place.size(self.file)
+            return {name: _NumPyArray(self, name, self.path, file, size) for name in names}
+
+    @contextmanager
+    def opened(self, name: Name) -> Iterator[IO[bytes]]:
+        with self.place.open(self.file) as file:
+            yield file
+
+
+class Npz(Holder):
+    """Arrays in one `.npz`."""
+
+    form = "a NumPy archive"
+
+    def __init__(self, place: Place, file: str):
+        super().__init__(place, file)
+        self.names = []
+        with reading(self.path, REMEDY), self._archive() as archive:
+            size = place.size(file)
+            for info in archive.infolist():
+                if info.filename.endswith(".npy"):
+                    _check_member(info, size)
+                    self.names.append(Name(file, info.filename.removesuffix(".npy")))
+                    if self.names.count(self.names[-1]) > 1:
+                        raise ValueError(f"it holds {self.names[-1].member} twice")
+
+    def open(self, names: Sequence[Name]) -> dict[Name, Stored]:
+        with reading(self.path, REMEDY), self._archive() as archive:
+            found: dict[Name, Stored] = {}
+            for name in names:
+                info = archive.getinfo(f"{name.member}.npy")
+                with archive.open(info) as file:
+                    found[name] = _NumPyArray(self, name, self.path, file, info.file_size)
+            return found
+
+    @contextmanager
+    def opened(self, name: Name) -> Iterator[IO[bytes]]:
+        with self._archive() as archive, archive.open(f"{name.member}.npy") as file:
+            yield file
+
+    @contextmanager
+    def _archive(self) -> Iterator[zipfile.ZipFile]:
+        """Raises ValueError when its directory is larger than MAX_DIRECTORY."""
+        with self.place.open(self.file) as opened, _ArchiveFile(opened) as file, zipfile.ZipFile(file) as archive:  # type: ignore[arg-type]
+            file.limit = None
+            yield archive
+
+
+class _NumPyArray(Stored):
+    """One array in NumPy's format, by its header."""
+
+    def __init__(self, holder: Npy | Npz, name: Name, path: Path, file: IO[bytes], size: int):
+        """Raises ValueError where the header and `size`, the bytes of header and elements, don't agree."""
+        self.holder, self.name, self.path = holder, name, path
+        # Later versions differ in allowing headers of up to 4 GB, which no plain array needs.
+        try:
+            version = np.lib.format.read_magic(file)
+        except ValueError:
+            raise ValueError("it isn't an array in NumPy's format, whatever its name says") from None
+        if version != (1, 0):
+            raise ValueError("not in version 1.0 of NumPy's format")
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+        self.shape, self.dtype, self.offset = tuple(shape), dtype, file.tell()
+        if dtype.hasobject:
+            raise ValueError("it holds Python objects, which aren't read")
+        if fortran_order and len(shape) > 1:
+            raise ValueError("its elements are in Fortran's order; pass it through numpy.ascontiguousarray")
+        if min(shape, default=0) < 0 or self.offset + math.prod(shape) * dtype.itemsize != size:
+            raise ValueError(f"{size:,} bytes, which isn't what an array {shape} of {dtype} takes; is it whole?")
+
+    def rows(self, step: int) -> Iterator[np.ndarray]:
+        count, *rest = self.shape
+        with reading(self.path, REMEDY), self.holder.opened(self.name) as file:
+            file.read(self.offset)
+            for start in range(0, count, step):
+                wanted = min(step, count - start) * self.row_bytes
+                content = file.read(wanted)
+                if len(content) != wanted:
+                    raise ValueError("it ends too soon")
+                yield np.frombuffer(content, self.dtype).reshape(-1, *rest)
+
+    def file(self) -> Path | None:
+        return self.holder.place.path_of(self.name.file) if isinstance(self.holder, Npy) else None
+
+
+def _check_member(info: zipfile.ZipInfo, size: int) -> None:
+    """Raises ValueError where an archive of `size` bytes, which zipfile trusts, lies about a member, or hides it."""
+    # The name is only compared, and nothing is written under it; but it is shown.
+    if not info.filename.isprintable():
+        raise ValueError(f"{info.filename!a} is no name for an array")
+    if info.flag_bits & 1:
+        raise ValueError(f"{info.filename} is encrypted, which isn't read")
+    # Other methods than these have no bound.
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{info.filename} is compressed in a way that NumPy doesn't use")
+    if info.compress_size > size or info.file_size > info.compress_size * MAX_INFLATION + 64:
+        raise ValueError(f"{info.filename} claims to be larger than it can be")
+
+
+class _ArchiveFile(io.BufferedReader):
+    """A file of which zipfile may read no more than `limit` bytes at once.
+
+    It reads the directory in one piece, and makes an object of every 46 bytes of it, before anybody can ask how large
+    it is.
+    """
+
+    limit: int | None = MAX_DIRECTORY
+
+    def __init__(self, file: BinaryIO):
+        super().__init__(file)  # type: ignore[arg-type]  # any file that can be read
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.limit is not None and size is not None and size > self.limit:
+            raise ValueError(f"its directory takes {size:,} bytes, {self.limit:,} being enough for any arrays")
+        return super().read(size)

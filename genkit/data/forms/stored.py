@@ -1,0 +1,142 @@
+"""What must be known of an array in somebody's file, to read it a few rows at a time?
+
+A file, or several that belong together, is a `Holder`: it lists its arrays by their names, which costs nothing, and
+opens those that are asked for, which costs a header each. What they mean is for `arrays` to say.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from genkit.data.forms.places import Place
+from genkit.errors import DataError, in_one_line
+
+
+class Name(NamedTuple):
+    """What an array is called: by its file, and within that, where a file may hold several."""
+
+    file: str  # its path in its place
+    member: str | None = None
+
+    def __str__(self) -> str:
+        return self.file if self.member is None else f"{self.file}:{self.member}"
+
+
+class Stored(ABC):
+    """An array whose header has been read, and agrees with what its file can hold.
+
+    Attributes:
+        path: of the file, for messages.
+        name: of the array.
+        shape: numbers of all axes, the images' first.
+        dtype: of the elements.
+    """
+
+    path: Path
+    name: Name
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def row_bytes(self) -> int:
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    @property
+    def member(self) -> str:
+        """What it is called beside others of its file."""
+        return self.name.member or self.name.file
+
+    def __str__(self) -> str:
+        return str(self.path) if self.name.member is None else f"{self.path}, {self.name.member}"
+
+    @abstractmethod
+    def rows(self, step: int) -> Iterator[np.ndarray]:
+        """The array, `step` rows at a time, in native or any other byte order.
+
+        Raises:
+            DataError: when the file ends too soon, or is damaged.
+        """
+
+    def file(self) -> Path | None:
+        """A .npy file that holds just this array as it is, or None."""
+        return None
+
+
+class Holder(ABC):
+    """A file of named arrays.
+
+    Attributes:
+        form: what it is, in words: "a NumPy archive".
+        place: where it lies.
+        file: its path there.
+        path: what messages call it.
+        names: of the arrays, of whatever they are; their order is the file's.
+    """
+
+    form: str
+    names: list[Name]
+
+    def __init__(self, place: Place, file: str):
+        """Lists the arrays, without reading any.
+
+        Raises:
+            DataError: when the file is damaged, or the library that reads it isn't installed.
+        """
+        self.place, self.file = place, file
+        self.path = place.path / file
+
+    @abstractmethod
+    def open(self, names: Sequence[Name]) -> dict[Name, Stored]:
+        """The headers of those arrays.
+
+        Raises:
+            DataError: when one is damaged, or isn't of plain numbers or strings.
+        """
+
+    def files(self) -> list[str]:
+        """All files that it reads."""
+        return [self.file]
+
+
+class Together(Holder):
+    """Files that belong together, as one."""
+
+    def __init__(self, holders: Sequence[Holder]):
+        first = holders[0]
+        super().__init__(first.place, first.file)
+        self.holders = holders
+        self.path = first.place.path
+        self.form = f"{len(holders)} files, each {first.form}"
+        self.names = [name for holder in holders for name in holder.names]
+
+    def open(self, names: Sequence[Name]) -> dict[Name, Stored]:
+        found: dict[Name, Stored] = {}
+        for holder in self.holders:
+            found |= holder.open([name for name in names if name in holder.names])
+        return found
+
+    def files(self) -> list[str]:
+        return [file for holder in self.holders for file in holder.files()]
+
+
+def together(holders: Sequence[Holder]) -> Holder:
+    """Several holders as one; one alone as it is."""
+    return holders[0] if len(holders) == 1 else Together(holders)
+
+
+@contextmanager
+def reading(path: Path, remedy: str) -> Iterator[None]:
+    """Whatever a damaged file makes a library stumble over as a DataError of one line that ends with `remedy`."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{path}: {in_one_line(error)}; {remedy}") from error
