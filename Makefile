@@ -16,7 +16,7 @@ install: $(VENV)/installed
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	@echo "installing genkit and PyTorch into $(VENV); the first time, this takes some minutes"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[analysis,demo,dev,export]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[analysis,demo,dev,export,formats]'
 	touch $@
 
 demo: install

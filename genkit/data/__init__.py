@@ -85,6 +85,13 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
             json_schema_extra={"none": "all of a file that is named itself, the first of each in a folder"},
         ),
     ] = None
+    transpose: Annotated[
+        bool | None,
+        Field(
+            description="Swap rows and columns of each image of an array, where what is found isn't right.",
+            json_schema_extra={"none": "of MATLAB's and EMNIST's files, which lie so"},
+        ),
+    ] = None
     white_level: Annotated[
         int | None,
         Field(

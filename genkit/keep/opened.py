@@ -192,7 +192,7 @@ class Opened:
             "image_size": size.height if size.height == size.width else (size.height, size.width),
             "channels": size.channels,
             # These say what is what in the run's own images.
-            **dict.fromkeys(("labels_per_class", "images", "labels", "white_level")),
+            **dict.fromkeys(("labels_per_class", "images", "labels", "transpose", "white_level")),
         }
         return options.model_copy(update=changes)
 

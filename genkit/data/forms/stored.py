@@ -37,12 +37,15 @@ class Stored(ABC):
         name: of the array.
         shape: numbers of all axes, the images' first.
         dtype: of the elements.
+        columns_first: whether pixels that lie in a row, or as (W, H), have their columns one after the other, as MATLAB
+            lays them.
     """
 
     path: Path
     name: Name
     shape: tuple[int, ...]
     dtype: np.dtype
+    columns_first: bool = False
 
     @property
     def row_bytes(self) -> int:
@@ -63,6 +66,13 @@ class Stored(ABC):
         Raises:
             DataError: when the file ends too soon, or is damaged.
         """
+
+    def last_axis_first(self) -> Stored | None:
+        """The same array with its last axis before the others, for images whose number comes last.
+
+        None where it can't be read so.
+        """
+        return None
 
     def file(self) -> Path | None:
         """A .npy file that holds just this array as it is, or None."""
