@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 from pathlib import Path
@@ -68,14 +68,19 @@ class Pictures(Source):
 
     @abstractmethod
     def name(self, row: int) -> str:
-        """What a picture is called, so that `path / name` finds it."""
+        """What a picture is called, so that `root / name` finds it."""
 
     def stamp_of(self, row: int) -> tuple[int, int] | None:
         """Bytes and time (ns) of a picture's own file; None where it has none."""
         return None
 
-    def names(self) -> list[str] | None:
-        return [self.name(row) for row in range(self.count)]
+    @property
+    def root(self) -> Path:
+        """What names are paths from."""
+        return self.path
+
+    def names(self, without: Collection[str] = ()) -> list[str] | None:
+        return [name for row in range(self.count) if (name := self.name(row)) not in without]
 
     # -- packing -------------------------------------------------------------------------------------------------------
 
@@ -146,7 +151,7 @@ class Pictures(Source):
             log.warning("%s: %s", self.path, line)
         self._refuse_if_too_many(packed.skipped, options.skip_bad, all_known=True)
         for file, problem in packed.skipped.items():
-            log.warning("left out: %s %s", self.path / file, problem)
+            log.warning("left out: %s %s", self.root / file, problem)
 
     # -- checking ------------------------------------------------------------------------------------------------------
 
@@ -186,7 +191,7 @@ class Pictures(Source):
         with without_warnings(), tqdm(total=self.count, desc="verifying", unit="images", disable=None) as bar:
             for row, result in attempt_all_items(inspect, self.each()):
                 bar.update()
-                file = self.path / self.name(row)
+                file = self.root / self.name(row)
                 if isinstance(result, BadImage):
                     findings.problems.append(f"{file}: {result}; {remedy(str(result))}, or use --skip-bad")
                     continue
@@ -265,7 +270,7 @@ class Pictures(Source):
             file, problem = next(iter(skipped.items()))
             others = f" (and {counted(len(skipped) - 1, 'other bad file')})" if len(skipped) > 1 else ""
             raise DataError(
-                f"{self.path / file} {problem}{others}; {remedy(problem)}, or leave bad files out with {number} "
+                f"{self.root / file} {problem}{others}; {remedy(problem)}, or leave bad files out with {number} "
                 f"(`genkit data verify {self.path}` names them all)"
             )
 
