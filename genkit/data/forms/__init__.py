@@ -65,7 +65,7 @@ HOLDERS = {
 PICTURES = {
     "parquet": ("parquet", "opened"),
     "arrow": ("parquet", "opened"),
-    "picture": ("pages", "Pages"),
+    "picture": ("pages", "NamedPictures"),
 }
 #: Archives of files in any of these forms, and the `Place` that each is: module and class.
 ARCHIVES = {
@@ -165,6 +165,12 @@ def opened(options: DataOptions) -> Source:
 
 def _understood(options: DataOptions) -> Source:
     """The same with its faults, as far as there is anything to be read all the same."""
+    from genkit.data.forms.pages import as_wanted
+
+    return as_wanted(_found(options), options)
+
+
+def _found(options: DataOptions) -> Source:
     path = expanded(options.dataset)
     if path.is_dir():
         return in_place(Folder(path), options)

@@ -320,7 +320,7 @@ class Shards(Pictures):
         self._refuse_paths_alone()
 
     @property
-    def root(self) -> Path:
+    def base(self) -> Path:
         return self.place.path
 
     def state(self) -> Any:
@@ -390,7 +390,7 @@ class Shards(Pictures):
         folder = posixpath.dirname(shard.file)
         file = posixpath.normpath(posixpath.join(folder, value.replace("\\", "/")))
         if posixpath.isabs(file) or file.startswith("..") or "\0" in file:
-            return BadImage(f"has only a path, which leads out of {self.root}")
+            return BadImage(f"has only a path, which leads out of {self.base}")
         try:
             self.place.size(file)
             return self.place.content(file)
