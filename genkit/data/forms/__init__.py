@@ -61,10 +61,10 @@ HOLDERS = {
     "matlab": ("matlab", "Matlab"),
     "hdf5": ("hdf5", "Hdf5"),
 }
-#: Forms whose files hold encoded pictures, and the `Pictures` of several such files: module and class.
+#: Forms whose files hold encoded pictures, and what opens several such files: module and class, or function.
 PICTURES = {
-    "parquet": ("parquet", "Shards"),
-    "arrow": ("parquet", "Shards"),
+    "parquet": ("parquet", "opened"),
+    "arrow": ("parquet", "opened"),
     "picture": ("pages", "NamedPictures"),
 }
 #: Archives of files in any of these forms, and the `Place` that each is: module and class.
@@ -145,13 +145,10 @@ def files_of(options: DataOptions) -> list[str]:
     from genkit.data import pack
 
     source = opened(options)
-    names = source.names()
-    if names is None:
-        return []
     packed = pack.find(source.key(options))
     if packed is None:
         raise DataError(f"{options.dataset}: has changed while it was read; try again")
-    return [name for name in names if name not in packed.skipped]
+    return source.names(packed.skipped) or []
 
 
 def opened(options: DataOptions) -> Source:
@@ -213,7 +210,7 @@ def of_files(place: Place, forms: dict[str, str | None], options: DataOptions) -
 
 
 def _named(where: tuple[str, str]) -> Any:
-    """A class of this package, whose module is imported only now: some need a library that not everybody has."""
+    """A class or function of this package, imported only now: some need a library that not everybody has."""
     module, name = where
     return getattr(import_module(f"{__name__}.{module}"), name)
 

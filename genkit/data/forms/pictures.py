@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 from pathlib import Path
@@ -85,8 +85,8 @@ class Pictures(Source):
         """Bytes and time (ns) of a picture's own file; None where it has none."""
         return None
 
-    def names(self) -> list[str] | None:
-        return [self.name(row) for row in range(self.count)]
+    def names(self, without: Collection[str] = ()) -> list[str] | None:
+        return [name for row in range(self.count) if (name := self.name(row)) not in without]
 
     # -- packing -------------------------------------------------------------------------------------------------------
 
