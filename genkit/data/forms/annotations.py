@@ -7,7 +7,6 @@ drawn set, whose values each become an attribute.
 from __future__ import annotations
 
 import math
-import re
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -91,7 +90,7 @@ def labels_of(given: Sequence[Stored], counts: Sequence[int], names: Stored | No
                 notes=(f"{first.member}: 1 in one of {values.shape[1]} columns, which is the class", *found.notes)
             )
         return _flags(first, values, called or [f"label-{number}" for number in range(values.shape[1])])
-    return _factors(first, values, called)
+    return _factors(first, values, called, "label")
 
 
 def attributes_of(given: Sequence[Stored], counts: Sequence[int], names: Stored | None) -> Annotations:
@@ -109,7 +108,7 @@ def attributes_of(given: Sequence[Stored], counts: Sequence[int], names: Stored 
     values = np.concatenate(parts)
     called = None if names is None else _names(names)
     if not np.isin(values, (-1, 0, 1)).all():
-        return _factors(first, values, called)
+        return _factors(first, values, called, "attribute")
     return _flags(first, values, called or [f"attribute-{number}" for number in range(values.shape[1])])
 
 
@@ -150,14 +149,14 @@ def _flags(first: Stored, values: np.ndarray, called: list[str]) -> Annotations:
     return Annotations(attributes=values > 0, attribute_names=tables.attribute_names(first.path, called))
 
 
-def _factors(first: Stored, values: np.ndarray, called: list[str] | None) -> Annotations:
+def _factors(first: Stored, values: np.ndarray, called: list[str] | None, word: str) -> Annotations:
     """Each value of columns that have few of them as an attribute; of a column of two, the larger one."""
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError(f"{first}: holds NaN or infinity, which is no value; give {NONE}, or leave those images out")
     each = [np.unique(column, return_inverse=True) for column in values.T]
     numbers = tuple(len(found) for found, _ in each)
     called = called if called and len(called) == len(each) else None
-    names = called or FACTORS.get(numbers) or [f"{_slug(first.member)}-{number}" for number in range(len(each))]
+    names = called or FACTORS.get(numbers) or [f"{word}-{number}" for number in range(len(each))]
     columns: list[np.ndarray] = []
     headings: list[str] = []
     left: list[str] = []
@@ -173,9 +172,10 @@ def _factors(first: Stored, values: np.ndarray, called: list[str] | None) -> Ann
             columns.append(indices.reshape(-1) == index)
             headings.append(name if len(found) == 2 else f"{name}-{value if small else index}")
     if not columns:
+        what = "no classes" if word == "label" else "no attributes, which are 0 and 1, or -1 and 1"
         raise DataError(
-            f"{first}: {first.dtype} of shape {first.shape}, and so no classes; make it integers or strings, or rows "
-            f"of 0 and 1, or give {NONE}"
+            f"{first}: {first.dtype} of shape {first.shape}, and so {what}; make it whole numbers or rows of 0 and 1, "
+            f"or give {NONE}"
         )
     notes = [f"{first.member}: an attribute for each value of a factor: {_range(headings)}"]
     if left:
@@ -192,10 +192,6 @@ def _factors(first: Stored, values: np.ndarray, called: list[str] | None) -> Ann
 
 def _range(headings: Sequence[str]) -> str:
     return ", ".join(headings) if len(headings) <= 8 else f"{', '.join(headings[:4])}, … {headings[-1]}"
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "factor"
 
 
 def _names(stored: Stored) -> list[str]:

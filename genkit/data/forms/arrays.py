@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,9 @@ from genkit.data.forms.axes import View, could_be_images, view_of
 from genkit.data.forms.roles import Roles, roles_of, shown
 from genkit.data.forms.source import Source, log
 from genkit.data.forms.stored import Holder, Name, Stored
-from genkit.data.levels import FEW, Numbers, Scale, depth_of, scale_of
+from genkit.data.levels import FEW, Numbers, Range, Scale, depth_of, scale_of
 from genkit.data.pixels import conform, loss_by_crop, wanted_shape
+from genkit.data.survey import Survey
 from genkit.errors import DataError
 
 
@@ -57,6 +59,7 @@ class Arrays(Source):
         self.attributes, self.attribute_names = found.attributes, found.attribute_names
         self.left_out: dict[str, int] = {}
         self.notes = [
+            *holder.notes,
             *(f"{shown(names)}: {reason}" for reason, names in self.roles.ignored.items()),
             *self.views[0].notes,
             *found.notes,
@@ -136,17 +139,30 @@ class Arrays(Source):
         if options.white_level is None and any(1 < white <= FEW for white in packed.dataset.whites.values()):
             log.warning("%s: its pixels have few values; are they brightness, and not a map of classes?", self.path)
 
-    def check(self, findings: Findings) -> None:
-        shape = self.views[0].shape
+    def check(self, findings: Findings, survey: Survey | None = None) -> None:
+        shape, dtype = self.views[0].shape, self.views[0].stored.dtype
         findings.files = len(self.holder.files())
         fingerprints = []
+        start = 0
         scale, opaque = _scales(self.views, self.options)
         findings.notes += [scale.note] if scale.note else []
         with tqdm(total=self.count, desc="verifying", unit="images", disable=None) as bar:
             for block in _blocks(self.views, scale, opaque):
                 fingerprints.append(fingerprint(block))
+                if survey is not None:
+                    survey.take_block(start, block, fingerprints[-1], _bits(dtype))
+                start += len(block)
                 bar.update(len(block))
-        findings.count(np.concatenate(fingerprints), f"{shape.width}x{shape.height}", str(self.views[0].stored.dtype))
+        if survey is not None and dtype != np.uint8:
+            stored = Range(_bits(dtype))
+            for _, values in _stored_blocks(self.views):
+                stored.see(values)
+            survey.take_stored(stored)
+        findings.count(np.concatenate(fingerprints), f"{shape.width}x{shape.height}", str(dtype))
+
+    def originals(self, options: DataOptions) -> Iterator[tuple[int, np.ndarray]]:
+        scale, opaque = _scales(self.views, options)
+        yield from enumerate(chain.from_iterable(_blocks(self.views, scale, opaque)))
 
 
 def _views(images: Sequence[Stored], tables: Sequence[Stored], options: DataOptions) -> list[View]:
@@ -189,7 +205,7 @@ def _scales(views: Sequence[View], options: DataOptions) -> tuple[Scale, float]:
     alpha, dtype = views[0].channels == 4, np.result_type(*(view.stored.dtype for view in views))
     if dtype.kind == "b":
         return Scale(0, 1, 8), 1
-    bits = 0 if dtype.kind == "f" else 8 if dtype == np.uint8 else 16
+    bits = _bits(dtype)
     # Only what can be neither negative nor too large is settled before all has been seen.
     may_stop = dtype in (np.uint8, np.uint16) and not alpha and options.white_level is None
     found, opacity = Numbers(bits), Numbers(bits)
@@ -211,6 +227,11 @@ def _scales(views: Sequence[View], options: DataOptions) -> tuple[Scale, float]:
     whole = Numbers(16)
     whole.high = opacity.high
     return scale, 255 if bits == 8 else depth_of(whole)
+
+
+def _bits(dtype: np.dtype) -> int:
+    """Of a number, as `levels` tells them apart."""
+    return 0 if dtype.kind == "f" else 8 if dtype in (np.uint8, np.bool_) else 16
 
 
 def _stored_blocks(views: Sequence[View]) -> Iterator[tuple[View, np.ndarray]]:

@@ -204,7 +204,8 @@ def _images(holder: Holder, words: Mapping[Name, Word], could_be: Callable[[Name
         possible = [name for name in names if words[name].role is None and len(names) <= OPENED and could_be(name)]
         if len(possible) == 1:
             return possible
-        raise DataError(f"{holder.path}: holds {shown(names)}; {_say(names)}")
+        none = "" if possible or len(names) > OPENED else ", none of which is of a shape that images have"
+        raise DataError(f"{holder.path}: holds {shown(names)}{none}; {_say(possible or names)}")
     doubt = min(words[name].doubt for name in candidates)
     if doubt > 0:
         candidates = [name for name in candidates if could_be(name)] or candidates
