@@ -130,9 +130,9 @@ class Pages(Pictures):
         self._spread()
         return super().contents(options)
 
-    def check(self, findings: Findings) -> None:
+    def check(self, findings: Findings, survey: Survey | None = None) -> None:
         self._spread()
-        super().check(findings)
+        super().check(findings, survey)
         findings.files = self.of_files.count
 
     def enter(self, findings: Findings) -> None:
