@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -143,17 +143,17 @@ class Pages(Pictures):
             )
         return contents
 
-    def check(self, findings: Findings) -> None:
+    def check(self, findings: Findings, survey: Survey | None = None) -> None:
         self._spread()
-        super().check(findings)
+        super().check(findings, survey)
         findings.files = self.of_files.count
 
     def enter(self, findings: Findings) -> None:
         self.of_files.enter(findings)
 
-    def names(self) -> list[str]:
+    def names(self, without: Collection[str] = ()) -> list[str] | None:
         self._spread()
-        return [self.name(row) for row in range(self.count)]
+        return super().names(without)
 
     def name(self, row: int) -> str:
         file = self.file_rows[row]
