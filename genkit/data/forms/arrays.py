@@ -27,6 +27,7 @@ from genkit.data.forms.source import Source
 from genkit.data.forms.stored import Holder, Name, Stored
 from genkit.data.levels import Range, Whites, dark, depth_of, remark, require_floats, to_bytes, white_of
 from genkit.data.pixels import conform, loss_by_crop, wanted_shape
+from genkit.data.survey import Survey
 from genkit.errors import DataError
 
 #: What the arrays of a .npz may be called. One that is alone is the images, whatever it is called.
@@ -112,17 +113,30 @@ class Arrays(Source):
             notes=(*notes, *([loss] if loss else [])),
         )
 
-    def check(self, findings: Findings) -> None:
+    def check(self, findings: Findings, survey: Survey | None = None) -> None:
         content, shape = self.content, self.content.layout.shape
         findings.files = len(self.holder.files())
         fingerprints = []
+        start = 0
         scale, notes = _scale(content)
         findings.notes += notes
         with tqdm(total=content.total, desc="verifying", unit="images", disable=None) as bar:
             for block in _blocks(content, scale):
                 fingerprints.append(fingerprint(block))
+                if survey is not None:
+                    survey.take_block(start, block, fingerprints[-1], _bits(content))
+                start += len(block)
                 bar.update(len(block))
+        if survey is not None and content.images[0].dtype != np.uint8:
+            stored = Range(_bits(content))
+            for values in _stored_blocks(content):
+                stored.see(values)
+            survey.take_stored(stored)
         findings.count(np.concatenate(fingerprints), f"{shape.width}x{shape.height}", str(content.images[0].dtype))
+
+    def originals(self, options: DataOptions) -> Iterator[tuple[int, np.ndarray]]:
+        scale, _ = _scale(self.content)
+        yield from enumerate(chain.from_iterable(_blocks(self.content, scale)))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -242,6 +256,12 @@ def _read_headers(holder: Holder) -> Content:
     return Content(
         path, tuple(splits), images, labels, attributes, arrays[named] if named else None, layouts[0], ignored
     )
+
+
+def _bits(content: Content) -> int:
+    """Of a number, as `levels` tells them apart."""
+    dtype = content.images[0].dtype
+    return 0 if dtype.kind == "f" else 8 if dtype in (np.uint8, np.bool_) else 16
 
 
 class Layout(NamedTuple):
