@@ -7,6 +7,7 @@ import hashlib
 import io
 import logging
 import os
+import re
 import sys
 import zlib
 from collections.abc import Callable, Sequence
@@ -55,6 +56,20 @@ def writable_root() -> Path:
         except OSError:
             continue
     raise DataError(f"{roots()[0]}: can't be written; set GENKIT_DATA to a folder that can")
+
+
+def sheet_of(source: str) -> Path:
+    """Where the contact sheet of a source goes, which takes the place of the one that was drawn before.
+
+    Args:
+        source: a set's name, or a path.
+
+    Raises:
+        DataError: when it can't be written anywhere.
+    """
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", Path(source).name).strip("-")[:40] or "images"
+    known = hashlib.sha256(source.encode(errors="surrogateescape")).hexdigest()[:8]
+    return writable_root() / "sheets" / f"{slug}-{known}.png"
 
 
 def find(name: str, files: Sequence[str], elsewhere: Sequence[Path] = ()) -> Path | None:

@@ -132,6 +132,7 @@ class Arrays(Source):
             for values in _stored_blocks(content):
                 stored.see(values)
             survey.take_stored(stored)
+            survey.whites = scale.whites
         findings.count(np.concatenate(fingerprints), f"{shape.width}x{shape.height}", str(content.images[0].dtype))
 
     def originals(self, options: DataOptions) -> Iterator[tuple[int, np.ndarray]]:
