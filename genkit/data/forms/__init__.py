@@ -6,12 +6,14 @@ pixels, and from there on all go the same way, through one pack.
 
 from __future__ import annotations
 
+import lzma
+import zlib
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from genkit.data.findings import Findings
-from genkit.data.forms.places import Folder, Place
-from genkit.errors import DataError
+from genkit.data.forms.places import Folder, Place, is_compressed, plain
+from genkit.errors import DataError, in_one_line
 from genkit.files import expanded
 
 if TYPE_CHECKING:
@@ -61,23 +63,26 @@ HOLDERS = {
     "matlab": ("matlab", "Matlab"),
     "hdf5": ("hdf5", "Hdf5"),
 }
-#: Forms whose files hold encoded pictures, and the `Pictures` of several such files: module and class.
+#: Forms whose files hold encoded pictures, and what opens several such files: module and class, or function.
 PICTURES = {
-    "parquet": ("parquet", "Shards"),
-    "arrow": ("parquet", "Shards"),
-    "picture": ("pages", "Pages"),
+    "parquet": ("parquet", "opened"),
+    "arrow": ("parquet", "opened"),
+    "picture": ("pages", "NamedPictures"),
 }
 #: Archives of files in any of these forms, and the `Place` that each is: module and class.
 ARCHIVES = {
     "zip": ("archives", "Zip"),
     "tar": ("archives", "Tar"),
 }
+#: Forms whose files may be compressed by gzip, bzip2 or xz, since they are read from front to back.
+STREAMED = {"idx", "table", "tar"}
 #: How files begin that are no data, and what they are.
 NO_DATA = {
     b"<!doctype html": "a web page, perhaps the one that a download ends at when it fails",
     b"<html": "a web page, perhaps the one that a download ends at when it fails",
     b"\\documentclass": "a LaTeX document",
     b"%pdf": "a PDF document",
+    b"# created by octave": "a file in Octave's text form; save it again with `save -v7`",
     b"version https://git-lfs": "a pointer to a file in Git LFS, and not the file; fetch it with `git lfs pull`",
 }
 
@@ -145,13 +150,10 @@ def files_of(options: DataOptions) -> list[str]:
     from genkit.data import pack
 
     source = opened(options)
-    names = source.names()
-    if names is None:
-        return []
     packed = pack.find(source.key(options))
     if packed is None:
         raise DataError(f"{options.dataset}: has changed while it was read; try again")
-    return [name for name in names if name not in packed.skipped]
+    return source.names(packed.skipped) or []
 
 
 def opened(options: DataOptions) -> Source:
@@ -168,6 +170,12 @@ def opened(options: DataOptions) -> Source:
 
 def understood(options: DataOptions) -> Source:
     """The same with its faults, as far as there is anything to be read all the same."""
+    from genkit.data.forms.pages import as_wanted
+
+    return as_wanted(_found(options), options)
+
+
+def _found(options: DataOptions) -> Source:
     path = expanded(options.dataset)
     if path.is_dir():
         return in_place(Folder(path), options)
@@ -207,7 +215,7 @@ def of_files(place: Place, forms: dict[str, str | None], options: DataOptions) -
 
 
 def _named(where: tuple[str, str]) -> Any:
-    """A class of this package, whose module is imported only now: some need a library that not everybody has."""
+    """A class or function of this package, imported only now: some need a library that not everybody has."""
     module, name = where
     return getattr(import_module(f"{__name__}.{module}"), name)
 
@@ -220,16 +228,35 @@ def form_of(place: Place, file: str) -> str | None:
     """
     path = place.path / file
     try:
-        with place.open(file) as opened_file:
+        with plain(place, file) as opened_file:
             beginning = opened_file.read(BEGINNING)
+        compressed = is_compressed(place, file)
     except OSError as error:
-        raise DataError(f"{path}: can't be read ({error.strerror})") from error
+        raise DataError(f"{path}: can't be read ({error.strerror or error})") from error
+    except (EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"{path}: can't be decompressed ({in_one_line(error)}); download or copy it again") from error
     words = beginning.lstrip().lower()
     for start, what in NO_DATA.items():
         if words.startswith(start):
             raise DataError(f"{path}: is {what}")
     form = next((form for start, form in MAGIC.items() if beginning.startswith(start)), None)
     form = form or next((form for (at, mark), form in MAGIC_WITHIN.items() if beginning[at:].startswith(mark)), None)
+    form = form or _form_without_a_mark(beginning)
+    if compressed and form not in STREAMED and form is not None:
+        raise DataError(f"{path}: is a compressed file of the form {form}, which is read uncompressed; decompress it")
     named = path.suffix.lower().removeprefix(".")
     # A .npz is a zip archive, and a .npy that doesn't begin as one is damaged.
     return named if (form, named) in (("zip", "npz"), (None, "npy"), (None, "npz")) else form
+
+
+def _form_without_a_mark(beginning: bytes) -> str | None:
+    """The form of a file that is told by more than a fixed mark."""
+    from genkit.data.forms.idx import is_idx
+    from genkit.data.forms.matlab import is_version_4
+    from genkit.data.forms.pixel_tables import is_table
+
+    if is_idx(beginning):
+        return "idx"
+    if is_version_4(beginning):
+        return "matlab"
+    return "table" if is_table(beginning) else None
