@@ -160,7 +160,8 @@ def told(found: Overview, sheet: Path | None) -> Iterator[str]:
         yield f"colour      {colour(found)}"
     for each in found.values:
         kind = f"integers of {each.bits} bits" if each.bits else "floats"
-        yield f"values      {each.low:,.9g} to {each.high:,.9g}, {kind}; {each.white:,.9g} is white"
+        ends = "" if each.black == 0 else f"{each.black:,.9g} is black, "
+        yield f"values      {each.low:,.9g} to {each.high:,.9g}, {kind}; {ends}{each.white:,.9g} is white"
     yield f"splits      {splits(found)}"
     for shared in found.shared:
         stand = f"{counted(shared.images, 'image')} of {shared.split} stand in {shared.also_in}, too"

@@ -36,12 +36,13 @@ class Values(BaseModel):
     Attributes:
         bits: of a pixel in a channel; 0 of floats.
         low, high: the smallest and the largest.
-        white: the number that is taken for white.
+        black, white: the numbers that are taken for these.
     """
 
     bits: int
     low: float
     high: float
+    black: float
     white: float
 
 
@@ -159,7 +160,7 @@ def _of_set(options: DataOptions) -> tuple[Overview, Survey]:
 
     labels, attributes = column("labels"), column("attributes")
     survey = Survey(sum(map(len, splits)), labels, dataset.classes, attributes, dataset.attributes)
-    survey.whites = dataset.whites
+    survey.whites.update(dataset.whites)
     start = 0
     for split in splits:
         for first in range(0, len(split), split.block_length()):
@@ -199,7 +200,9 @@ def _count(
     for bits in sorted(survey.lows):
         found = survey.values(bits)
         white = survey.whites.get(bits, {8: 255, 16: 65535}.get(bits, 1))
-        overview.values.append(Values(bits=bits, low=found.low, high=found.high, white=white))
+        overview.values.append(
+            Values(bits=bits, low=found.low, high=found.high, black=survey.blacks.get(bits, 0), white=white)
+        )
     if labels is None:
         return
 

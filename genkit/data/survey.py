@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from genkit.data.levels import Range, Whites
+from genkit.data.levels import Range
 
 #: Pixels of the longer side of a picture that is kept to be shown. Smaller ones are kept as they are.
 THUMBNAIL = 96
@@ -72,7 +72,7 @@ class Survey:
         seen: bool (count,), the images that could be read.
         ranges: of the numbers as they are stored, by the bits of a pixel; 0 of floats.
         lows, highs: the same of the bytes that they became.
-        whites: by the bits of a pixel, the stored number that was taken for white.
+        blacks, whites: by the bits of a pixel, the stored numbers that were taken for black and for white.
         grey: how many images are stored without colour.
         colourless: how many have no pixel that isn't grey.
         groups: what the sheet shows, in its order.
@@ -91,7 +91,8 @@ class Survey:
         self.ranges: dict[int, Range] = {}
         self.lows: dict[int, int] = {}
         self.highs: dict[int, int] = {}
-        self.whites: Whites = {}
+        self.blacks: dict[int, float] = {}
+        self.whites: dict[int, float] = {}
         self.grey = self.colourless = 0
         self.groups: list[Group] = []
         self.left_out: dict[str, tuple[str, ...]] = {}
@@ -158,8 +159,10 @@ class Survey:
         if bits in self.ranges:
             return self.ranges[bits]
         found = Range(bits)
-        white = self.whites.get(bits, 255)
-        found.low, found.high = (round(each * white / 255) for each in (self.lows[bits], self.highs[bits]))
+        black, white = self.blacks.get(bits, 0), self.whites.get(bits, 255)
+        found.low, found.high = (
+            round(black + each * (white - black) / 255) for each in (self.lows[bits], self.highs[bits])
+        )
         return found
 
     def take_stored(self, found: Range) -> None:

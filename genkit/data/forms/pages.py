@@ -36,6 +36,7 @@ from genkit.data.findings import Findings
 from genkit.data.forms.pictures import Item, Pictures, attempt_all
 from genkit.data.forms.places import Place
 from genkit.data.forms.source import Source
+from genkit.data.survey import Survey
 from genkit.files import sha256_of
 from genkit.wording import counted
 

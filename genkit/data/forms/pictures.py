@@ -204,7 +204,7 @@ class Pictures(Source):
             whites, notes = self._whites(headers)
             findings.notes += notes
             if survey is not None:
-                survey.whites = whites
+                survey.whites.update(whites)
         except DataError as error:
             findings.problems.append(str(error))
 

@@ -39,6 +39,7 @@ class Stored(ABC):
         dtype: of the elements.
         columns_first: whether pixels that lie in a row, or as (W, H), have their columns one after the other, as MATLAB
             lays them.
+        images_last: whether in such files, as in MATLAB's, the images' number usually comes last.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Stored(ABC):
     shape: tuple[int, ...]
     dtype: np.dtype
     columns_first: bool = False
+    images_last: bool = False
 
     @property
     def row_bytes(self) -> int:
