@@ -204,6 +204,8 @@ class Pictures(Source):
         try:
             whites, notes = self._whites(headers)
             findings.notes += notes
+            if survey is not None:
+                survey.whites.update(whites)
         except DataError as error:
             findings.problems.append(str(error))
 
