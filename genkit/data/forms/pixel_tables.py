@@ -417,7 +417,7 @@ def _square(pixels: int) -> bool:
 
 
 def _differ(column: Sequence[bytes]) -> float:
-    """How little a column looks like labels: by how many different values it has; one alone is a pixel's in a corner."""
+    """How little a column looks like labels: its number of different values; one alone is a pixel's in a corner."""
     values = {cell.strip() for cell in column}
     if (len(values) == 1 and len(column) > 1) or not all(re.fullmatch(rb"\d+(\.0*)?", cell) for cell in values):
         return math.inf
@@ -463,8 +463,8 @@ def _beside(
     if label is None and len(possible) == 1:
         label = possible[0]
         where = "first" if label < first else "last"
-        title = f"{headings[label]!r}, " if headings and headings[label] else ""
-        notes.append(f"the {where} column, {title}is taken for the labels")
+        title = f", {headings[label]!r}," if headings and headings[label] else ""
+        notes.append(f"the {where} column{title} is taken for the labels")
     names = {at: (headings[at] if headings and headings[at] else f"column {at + 1}") for at in others[:MAX_BESIDE]}
     if label is not None:
         names = {label: "labels", **{at: name for at, name in names.items() if at != label and name != "labels"}}
@@ -523,7 +523,7 @@ class _Survey(NamedTuple):
         parts: "train", "val" or "test" of each line; [] where it says of none.
     """
 
-    count: int
+    count: int  # type: ignore[assignment]  # a column of this name hides tuple.count, which nobody calls
     dtype: np.dtype
     texts: dict[int, _Column]
     parts: list[str]
