@@ -82,6 +82,7 @@ NO_DATA = {
     b"<html": "a web page, perhaps the one that a download ends at when it fails",
     b"\\documentclass": "a LaTeX document",
     b"%pdf": "a PDF document",
+    b"# created by octave": "a file in Octave's text form; save it again with `save -v7`",
     b"version https://git-lfs": "a pointer to a file in Git LFS, and not the file; fetch it with `git lfs pull`",
 }
 
@@ -264,7 +265,14 @@ def form_of(place: Place, file: str) -> str | None:
 def _form_without_a_mark(beginning: bytes) -> str | None:
     """The form of a file that is told by more than a fixed mark."""
     from genkit.data.forms.archives import is_tar
+    from genkit.data.forms.idx import is_idx
+    from genkit.data.forms.matlab import is_version_4
+    from genkit.data.forms.pixel_tables import is_table
 
-    if beginning[:2] == b"\0\0" and beginning[2:3] in b"\x08\x09\x0b\x0c\x0d\x0e" and 1 <= beginning[3] <= 4:
+    if is_idx(beginning):
         return "idx"
-    return "tar" if is_tar(beginning) else None
+    if is_version_4(beginning):
+        return "matlab"
+    if is_tar(beginning):
+        return "tar"
+    return "table" if is_table(beginning) else None

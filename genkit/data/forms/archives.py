@@ -491,7 +491,7 @@ class Tar(Archive):
             archive = tarfile.TarFile(fileobj=file)
             end = 0
             while (member := archive.next()) is not None:
-                archive.members.clear()
+                archive.members.clear()  # type: ignore[attr-defined]  # which would take a kilobyte a member
                 letters += len(member.name)
                 end = member.offset_data
                 self._enter(member, links)
@@ -559,6 +559,9 @@ def is_tar(beginning: bytes) -> bool:
 
 class _Headers(io.BufferedReader):
     """A tar archive of which no more than MAX_HEADER bytes may be read at once, which `tarfile` would."""
+
+    def __init__(self, file: BinaryIO):
+        super().__init__(file)  # type: ignore[arg-type]  # any file that can be read
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or not 0 <= size <= MAX_HEADER:
@@ -656,7 +659,7 @@ class Joined(Place):
     def in_order(self, names: Iterable[str]) -> list[str]:
         by_archive: dict[str, list[str]] = {}
         for name in names:
-            place, inner = self._find(name)
+            inner = self._find(name)[1]
             by_archive.setdefault(name[: len(name) - len(inner)], []).append(inner)
         return [
             before + inner

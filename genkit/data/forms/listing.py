@@ -124,7 +124,9 @@ def look(place: Place, named: Path) -> Listing:
 def _listed(archive: Archive) -> Listing:
     """The same of an archive, whose names are known."""
     directory = archive.directory
-    files, found, others = [], [], []
+    files: list[str] = []
+    found: list[str] = []
+    others: list[str] = []
     kinds: Counter[str] = Counter()
     folders = set(directory.folders)
     for name in directory.names:

@@ -15,11 +15,9 @@ from typing import IO, BinaryIO
 
 import numpy as np
 
-from genkit.data.forms.places import Place
+from genkit.data.forms.places import MAX_INFLATION, Place
 from genkit.data.forms.stored import Holder, Name, Stored, reading
 
-#: Deflate makes so many bytes of one at most.
-MAX_INFLATION = 1032
 #: How large the directory of a .npz may be, which lists its arrays: four are ours, and whatever else somebody keeps.
 MAX_DIRECTORY = 1 << 16
 REMEDY = "save it again with numpy.save or numpy.savez"

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from genkit.data.decode import BadImage
 
-#: Deflate makes so many bytes of one at most. Images that bzip2 or xz made smaller still are decompressed by their owner.
+#: Deflate makes so many bytes of one at most. What bzip2 or xz made smaller still is for its owner to decompress.
 MAX_INFLATION = 1032
 #: Bytes that are read of a compressed file at once.
 CHUNK = 1 << 16
@@ -151,7 +151,7 @@ COMPRESSED: dict[bytes, Callable[[], Any]] = {
 
 
 def plain(place: Place, name: str) -> BinaryIO:
-    """A file, or what it holds where gzip, bzip2 or xz compressed it; decompressed as it is read, by its content's mark.
+    """A file, or what it holds where gzip, bzip2 or xz compressed it, which its mark tells; decompressed as it is read.
 
     Seeking back costs decompression from the beginning. It ends at its first fault, with an error of its library or
     ValueError, and where more comes out of it than MAX_INFLATION allows.
@@ -184,6 +184,8 @@ class Unpacked(io.RawIOBase):
         """
         self.file, self.make, self.size = file, make, size
         self.first = file.tell()
+        self.one: Any = None  # the decompressor
+        self.came = self.went = 0  # bytes that came out, and that went in
         self._rewind()
 
     def readable(self) -> bool:
@@ -232,7 +234,7 @@ class Unpacked(io.RawIOBase):
     def _rewind(self) -> None:
         self.file.seek(self.first)
         self.one = self.make()
-        self.came = self.went = 0  # bytes that came out, and that went in
+        self.came = self.went = 0
 
     def _compressed(self) -> bytes:
         content = self.file.read(CHUNK if self.size is None else min(CHUNK, self.size - self.went))

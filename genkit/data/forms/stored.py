@@ -88,10 +88,12 @@ class Holder(ABC):
         file: its path there.
         path: what messages call it.
         names: of the arrays, of whatever they are; their order is the file's.
+        notes: lines on what was understood of the file where that isn't plain; more may come by opening arrays.
     """
 
     form: str
     names: list[Name]
+    notes: list[str]
 
     def __init__(self, place: Place, file: str):
         """Lists the arrays, without reading any.
@@ -101,6 +103,7 @@ class Holder(ABC):
         """
         self.place, self.file = place, file
         self.path = place.path / file
+        self.notes = []
 
     @abstractmethod
     def open(self, names: Sequence[Name]) -> dict[Name, Stored]:
@@ -134,6 +137,10 @@ class Together(Holder):
 
     def files(self) -> list[str]:
         return [file for holder in self.holders for file in holder.files()]
+
+    @property
+    def notes(self) -> list[str]:  # type: ignore[override]
+        return [f"{holder.file}: {note}" for holder in self.holders for note in holder.notes]
 
 
 def together(holders: Sequence[Holder]) -> Holder:

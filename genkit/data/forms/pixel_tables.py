@@ -1,0 +1,5 @@
+"""Tables of pixels."""
+
+
+def is_table(beginning: bytes) -> bool:
+    return False
