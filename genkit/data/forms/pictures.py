@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 from pathlib import Path
@@ -22,7 +22,9 @@ from genkit.contract import ImageShape
 from genkit.data import DataOptions, pack
 from genkit.data.decode import (
     BadImage,
+    Content,
     Header,
+    Page,
     bits_of,
     decode_and_hash,
     range_of,
@@ -47,10 +49,10 @@ T = TypeVar("T")
 
 
 class Item(NamedTuple):
-    """A picture as it comes: its row, and its file, or the content of one, or why that can't be had."""
+    """A picture as it comes: its row, and its file, or the content of one, or a page, or why that can't be had."""
 
     row: int
-    content: Path | bytes | BadImage
+    content: Content | BadImage
 
 
 class Pictures(Source):
@@ -68,14 +70,23 @@ class Pictures(Source):
 
     @abstractmethod
     def name(self, row: int) -> str:
-        """What a picture is called, so that `path / name` finds it."""
+        """What a picture is called, so that `base / name` finds it."""
+
+    @property
+    def base(self) -> Path:
+        """The folder or archive that `name` starts from."""
+        return self.path
+
+    def file_of(self, row: int) -> str:
+        """What the file that a picture lies in is called."""
+        return self.name(row)
 
     def stamp_of(self, row: int) -> tuple[int, int] | None:
         """Bytes and time (ns) of a picture's own file; None where it has none."""
         return None
 
-    def names(self) -> list[str] | None:
-        return [self.name(row) for row in range(self.count)]
+    def names(self, without: Collection[str] = ()) -> list[str] | None:
+        return [name for row in range(self.count) if (name := self.name(row)) not in without]
 
     # -- packing -------------------------------------------------------------------------------------------------------
 
@@ -117,7 +128,7 @@ class Pictures(Source):
                     fingerprints.append(result[1])
                     stamp = self.stamp_of(row)
                     if stamp is not None:
-                        sources[self.name(row)] = pack.SourceFile(*stamp, result[2])
+                        sources[self.file_of(row)] = pack.SourceFile(*stamp, result[2])
                 if rows:
                     yield pack.Chunk(np.array(rows), np.stack(images), np.array(fingerprints, np.int64))
 
@@ -146,7 +157,7 @@ class Pictures(Source):
             log.warning("%s: %s", self.path, line)
         self._refuse_if_too_many(packed.skipped, options.skip_bad, all_known=True)
         for file, problem in packed.skipped.items():
-            log.warning("left out: %s %s", self.path / file, problem)
+            log.warning("left out: %s %s", self.base / file, problem)
 
     # -- checking ------------------------------------------------------------------------------------------------------
 
@@ -179,14 +190,14 @@ class Pictures(Source):
             return decode_and_hash(content_of(item), header, shape, whites=whites)[1:]
 
         def rotted(row: int, digest: str) -> bool:
-            name, stamp = self.name(row), self.stamp_of(row)
+            name, stamp = self.file_of(row), self.stamp_of(row)
             before = [sources[name] for sources in packed if name in sources]
             return any((each.bytes, each.time) == stamp and each.sum != digest for each in before)
 
         with without_warnings(), tqdm(total=self.count, desc="verifying", unit="images", disable=None) as bar:
             for row, result in attempt_all_items(inspect, self.each()):
                 bar.update()
-                file = self.path / self.name(row)
+                file = self.base / self.name(row)
                 if isinstance(result, BadImage):
                     findings.problems.append(f"{file}: {result}; {remedy(str(result))}, or use --skip-bad")
                     continue
@@ -265,7 +276,7 @@ class Pictures(Source):
             file, problem = next(iter(skipped.items()))
             others = f" (and {counted(len(skipped) - 1, 'other bad file')})" if len(skipped) > 1 else ""
             raise DataError(
-                f"{self.path / file} {problem}{others}; {remedy(problem)}, or leave bad files out with {number} "
+                f"{self.base / file} {problem}{others}; {remedy(problem)}, or leave bad files out with {number} "
                 f"(`genkit data verify {self.path}` names them all)"
             )
 
@@ -276,20 +287,20 @@ def further_pages(headers: Iterable[Header]) -> dict[str, int]:
     further = [header.pages - 1 for header in headers if header.pages > 1]
     animated = sum(header.animated for header in headers)
     found = {
-        f"further pages of {counted(len(further), 'TIFF')}": sum(further),
-        "animations (all but the first frame)": animated,
+        f"further pages of {counted(len(further), 'file')} (--pages all)": sum(further),
+        "animations (all but the first frame; --pages all)": animated,
     }
     return {kind: count for kind, count in found.items() if count}
 
 
-def content_of(item: Item) -> Path | bytes:
+def content_of(item: Item) -> Content:
     """Raises BadImage where it can't be had."""
     if isinstance(item.content, BadImage):
         raise item.content
     return item.content
 
 
-def attempt_all(function: Callable[[Path | bytes], T], items: Iterable[Item]) -> Iterator[tuple[int, T | BadImage]]:
+def attempt_all(function: Callable[[Content], T], items: Iterable[Item]) -> Iterator[tuple[int, T | BadImage]]:
     """`function` of each picture's file or content, as `attempt_all_items`."""
     return attempt_all_items(lambda item: function(content_of(item)), items)
 
@@ -318,7 +329,10 @@ def _windows(items: Iterator[Item]) -> Iterator[list[Item]]:
     held = 0
     for item in items:
         window.append(item)
-        held += len(item.content) if isinstance(item.content, bytes) else 0
+        if isinstance(item.content, bytes):
+            held += len(item.content)
+        elif isinstance(item.content, Page):
+            held += item.content.held
         if len(window) == WINDOW or held >= WINDOW_BYTES:
             yield window
             window, held = [], 0

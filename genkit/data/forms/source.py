@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -89,8 +90,12 @@ class Source(ABC):
         if self.left_out:
             log.warning("%s: left out: %s", self.path, in_words(self.left_out))
 
-    def names(self) -> list[str] | None:
-        """What each image is called, where it has a name of its own; None of arrays."""
+    def names(self, without: Collection[str] = ()) -> list[str] | None:
+        """What each image is called, where it has a name of its own; None of arrays.
+
+        Args:
+            without: names, as a pack's `skipped` has them, of images that don't count.
+        """
         return None
 
     def key(self, options: DataOptions) -> pack.Key:
