@@ -197,12 +197,11 @@ def in_place(place: Place, options: DataOptions) -> Source:
     """
     from genkit.data.forms.folder import FolderOfPictures
     from genkit.data.forms.listing import look, require_pictures
+    from genkit.data.forms.others import are_beside, source_of
 
     named = expanded(options.dataset)
     listing = look(place, named)
-    if not listing.files and listing.others:
-        from genkit.data.forms.others import source_of
-
+    if listing.others and (not listing.files or are_beside(listing)):
         source = source_of(listing, options)
         if source is not None:
             return source

@@ -204,7 +204,7 @@ class Archive(Place):
                 return BadImage(f"is larger than the {MAX_PICTURE:,} bytes that are read of a picture; make it smaller")
             return self._read(file, entry)
         except Exception as error:  # whatever a decompressor stumbles over
-            return BadImage(f"can't be read from its archive ({in_one_line(error)})")
+            return BadImage(f"can't be taken out of its archive ({in_one_line(error)})")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -12,12 +12,13 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from genkit.data.forms import ARCHIVES, form_of, in_place, named, of_files
+from genkit.data.forms import ARCHIVES, HOLDERS, form_of, in_place, named, of_files
 from genkit.data.forms.archives import Joined
 from genkit.data.forms.layout import part_of_file, set_of_file
 from genkit.data.forms.listing import Listing, shown
 from genkit.data.forms.source import Source
 from genkit.errors import DataError
+from genkit.wording import counted
 
 if TYPE_CHECKING:
     from genkit.data import DataOptions
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 MOST_OPENED = 10_000
 #: Forms of one file of several arrays: such files are one set only where their names say its splits.
 WHOLE = {"npz", "matlab", "hdf5", "table"}
+#: So many pictures may only lie beside the data, if this is so many times as large.
+FEW, SHARE = 16, 4
+#: Endings of files that hold many images, and seldom anything else.
+DATA = re.compile(r"(?i)(\.(parquet|arrow|np[yz]|mat|h5|hdf5|zip|tar|tgz|tbz2|txz)|ubyte(\.gz)?|\.tar\.\w+)$")
 #: What archives of parts of one folder are called, before their numbers.
 SHARD = re.compile(
     r"(?i)(.*?)(?:[-_. ]?(?:part|shard|chunk|batch|vol|volume|piece)[-_. ]?\d+|(?<=\D)[-_. ]?\d{3,}|0\d\d+|\d{5,})"
@@ -54,7 +59,22 @@ def source_of(listing: Listing, options: DataOptions) -> Source | None:
     source = of_files(listing.place, {file: forms[file] for file in chosen}, options)
     source.warnings += warnings
     source.left_out |= _left_out(listing, chosen)
+    if listing.files:
+        source.left_out["images beside the data"] = len(listing.files)
+        source.warnings.append(
+            f"{counted(len(listing.files), 'picture')} beside the data ({shown(listing.files)}), not read; to read "
+            "pictures alone, give a folder of them"
+        )
     return source
+
+
+def are_beside(listing: Listing) -> bool:
+    """Whether the pictures of a listing, a few, only lie beside what is plainly the data: a logo beside shards."""
+    if len(listing.files) > FEW:
+        return False
+    place = listing.place
+    files = [file for file in listing.others if DATA.search(file)][:MOST_OPENED]
+    return sum(map(place.size, files)) > SHARE * sum(map(place.size, listing.files))
 
 
 def forms_of(listing: Listing) -> dict[str, str]:
@@ -78,35 +98,42 @@ def forms_of(listing: Listing) -> dict[str, str]:
     return found
 
 
-def _of_one_set(listing: Listing, files: Sequence[str], forms: dict[str, str]) -> tuple[list[str], list[str]]:
+def _of_one_set(listing: Listing, files: list[str], forms: dict[str, str]) -> tuple[list[str], list[str]]:
     """Those files that are one set, and lines on those that aren't.
 
     Raises:
         DataError: when they are of several sets.
     """
+    kinds = {form: file for file in reversed(files) for form in ["arrays" if forms[file] in HOLDERS else forms[file]]}
+    if len(kinds) > 1:
+        raise _several(listing, "data of several forms", sorted(kinds.values()))
     parts = {file: part_of_file(file) for file in files}
-    if "train" in parts.values() and None in parts.values():
-        outside = [file for file in files if parts[file] is None]
-        files = [file for file in files if parts[file] is not None]
-        warnings = [f"{shown(outside)}: neither train, val nor test by the name; left out"]
-    else:
-        warnings = []
+    has_splits = "train" in parts.values()
+    outside = [file for file in files if has_splits and parts[file] is None]
+    files = [file for file in files if file not in outside]
     by_set = defaultdict(list)
     for file in files:
-        whole = forms[file] in WHOLE and "train" not in parts.values()
-        by_set[file if whole else set_of_file(file) if forms[file] != "npy" else posixpath.dirname(file)].append(file)
+        if forms[file] == "npy":  # its name says what it holds
+            said = posixpath.dirname(file)
+        else:
+            said = file if forms[file] in WHOLE and not has_splits else set_of_file(file)
+        by_set[said].append(file)
     if len(by_set) > 1:
         raise _several(listing, "several sets", [some[0] for some in by_set.values()])
-    return list(files), warnings
+    return files, [f"{shown(outside)}: neither train, val nor test by the name; left out"] if outside else []
 
 
 def _several(listing: Listing, what: str, files: list[str]) -> DataError:
     """The refusal of a place of several sets, with a file of each."""
-    folders = [posixpath.dirname(file) for file in files]
-    names = [f"{folder}/" for folder in folders] if len(set(folders)) == len(files) and all(folders) else files
-    return DataError(
-        f"{listing.root}: holds {what} ({shown(names)}); name one of them: {listing.root / names[0].rstrip('/')}"
-    )
+    names = files
+    above = [file.split("/")[:-1] for file in files]
+    for folders in above:
+        while folders and part_of_file(folders[-1]):
+            folders.pop()
+    if all(above) and len({tuple(each) for each in above}) == len(files):
+        names = [f"{'/'.join(each)}/" for each in above]
+    one = listing.root / names[0].rstrip("/")
+    return DataError(f"{listing.root}: holds {what} ({shown(names)}); name one of them, as {one}")
 
 
 def _left_out(listing: Listing, used: Sequence[str]) -> dict[str, int]:
