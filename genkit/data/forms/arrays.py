@@ -137,7 +137,7 @@ class Arrays(Source):
             classes=self.classes,
             attribute_names=self.attribute_names,
             whites=scale.whites,
-            notes=tuple(note for note in (scale.note, loss) if note),
+            notes=[note for note in (scale.note, loss) if note],
         )
 
     def tell_of(self, packed: pack.Pack, options: DataOptions) -> None:

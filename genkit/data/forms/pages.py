@@ -135,12 +135,12 @@ class Pages(Pictures):
         several = int((self.pages > 1).sum())
         if several and len(self.pages) >= FEWEST_FILES:
             contents.groups = self.file_rows.astype(np.int64)
-            contents.notes += ("the pages of a file are all in one split, where splits are held out",)
+            contents.notes.append("the pages of a file are all in one split, where splits are held out")
         elif several:
             files = "one file is" if len(self.pages) == 1 else f"{len(self.pages)} files are"
-            contents.notes += (
+            contents.notes.append(
                 f"{files} too few to hold out whole ones, so pages are held out one by one; if they are near-copies, "
-                "as frames of an animation, figures on val and test flatter",
+                "as frames of an animation, figures on val and test flatter"
             )
         return contents
 
