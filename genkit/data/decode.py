@@ -11,7 +11,7 @@ import io
 import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple, TypeAlias
@@ -20,7 +20,7 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from genkit.contract import ImageShape
-from genkit.data.dataset import fingerprint
+from genkit.data.dataset import fingerprint_of_one
 from genkit.data.levels import SLACK, Range, Whites, shown, to_bytes
 from genkit.data.pixels import Fit, prepare
 from genkit.errors import in_one_line
@@ -120,16 +120,7 @@ def read_header(source: Content) -> Header:
         BadImage
     """
     with bad_image(), _opened(source) as image:
-        width, height = image.size
-        if _orientation(image) in (5, 6, 7, 8):
-            width, height = height, width
-        if isinstance(source, Page):
-            return Header(width, height, image.mode, _is_grey(image))
-        pages = 1
-        if image.format == "TIFF":
-            with open_file(source) as file:
-                pages = sum(1 for _ in directories(file, MAX_PAGES))
-        return Header(width, height, image.mode, _is_grey(image), pages, _is_animated(image))
+        return _header(image, source)._replace(animated=_is_animated(image, source))
 
 
 def decode(
@@ -179,14 +170,76 @@ def decode_and_hash(
         BadImage
     """
     with bad_image(), _opened_and_hashed(source) as (image, digest):
-        image.load()
-        plain = flatten(image, whites)
-        turn = TURNS.get(_orientation(image))
-        if turn is not None:
-            plain = plain.transpose(turn)
-        if plain.size != (header.width, header.height):
-            raise BadImage(f"is {plain.width}x{plain.height}, where its header says {header.width}x{header.height}")
-        return prepare(plain, shape, fit), int(fingerprint(np.asarray(plain)[None])[0]), digest
+        return *_pixels(image, header, shape, fit, whites), digest
+
+
+class Picture(NamedTuple):
+    """A picture that was decoded, and all that is known of it."""
+
+    header: Header
+    pixels: np.ndarray  # uint8, of the wanted shape
+    fingerprint: int  # of the picture as it was before
+    digest: str  # SHA-256 of the file's bytes; "" where nobody wanted it
+
+
+def read(
+    source: Content,
+    shape: ImageShape,
+    fit: Fit = "crop",
+    whites: Whites | None = None,
+    *,
+    expected: Callable[[Header], bool],
+    hashed: bool = True,
+) -> Picture | Header:
+    """What `read_header` and `decode_and_hash` give, for hardly more than one of them costs.
+
+    Args:
+        expected: whether a picture with this header is to be decoded; else its header is all that is returned.
+        hashed: whether the file's bytes are.
+
+    Raises:
+        BadImage
+    """
+    with bad_image(), _opened_and_hashed(source, hashed) as (image, digest):
+        header = _header(image, source)
+        if not expected(header):
+            return header
+        pixels, mark = _pixels(image, header, shape, fit, whites)
+        # Whether there is a second frame is asked last: to know it, a decoder may go there.
+        return Picture(header._replace(animated=_is_animated(image, source)), pixels, mark, digest)
+
+
+def _header(image: Image.Image, source: Content) -> Header:
+    """All but `animated`."""
+    width, height = image.size
+    if _orientation(image) in (5, 6, 7, 8):
+        width, height = height, width
+    pages = 1
+    if image.format == "TIFF" and not isinstance(source, Page):
+        with open_file(source) as file:
+            pages = sum(1 for _ in directories(file, MAX_PAGES))
+    return Header(width, height, image.mode, _is_grey(image), pages)
+
+
+def _pixels(
+    image: Image.Image, header: Header, shape: ImageShape, fit: Fit, whites: Whites | None
+) -> tuple[np.ndarray, int]:
+    """A picture brought to `shape`, and its fingerprint as it was before."""
+    image.load()
+    plain = flatten(image, whites)
+    turn = TURNS.get(_orientation(image))
+    if turn is not None:
+        plain = plain.transpose(turn)
+    if plain.size != (header.width, header.height):
+        raise BadImage(f"is {plain.width}x{plain.height}, where its header says {header.width}x{header.height}")
+    content = plain.tobytes()
+    mark = fingerprint_of_one(content)
+    if plain.size == (shape.width, shape.height) and len(content) == shape.numbers:
+        pixels = np.frombuffer(content, np.uint8)
+        if shape.channels == 1:
+            return pixels.reshape(shape), mark
+        return pixels.reshape(shape.height, shape.width, shape.channels).transpose(2, 0, 1), mark
+    return prepare(plain, shape, fit), mark
 
 
 @contextmanager
@@ -215,8 +268,11 @@ def _opened(source: Content) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def _opened_and_hashed(source: Content) -> Iterator[tuple[Image.Image, str]]:
-    if isinstance(source, Page):
+def _opened_and_hashed(source: Content, hashed: bool = True) -> Iterator[tuple[Image.Image, str]]:
+    if not hashed:
+        with _opened(source) as image:
+            yield image, ""
+    elif isinstance(source, Page):
         with _opened(source) as image:
             yield image, source.digest()
     else:
@@ -351,10 +407,12 @@ def first_directory(file: BinaryIO, place: int) -> bytes:
     return file.read(8) + place.to_bytes(8, end) if large else file.read(4) + place.to_bytes(4, end)
 
 
-def _is_animated(image: Image.Image) -> bool:
-    """Whether there is a second frame. May move on to it."""
+def _is_animated(image: Image.Image, source: Content) -> bool:
+    """Whether there is a second frame; of a page, never. May move on to it."""
     try:
-        return image.format in ANIMATIONS and bool(getattr(image, "is_animated", False))
+        return (
+            image.format in ANIMATIONS and not isinstance(source, Page) and bool(getattr(image, "is_animated", False))
+        )
     except Exception:  # a damaged second frame; the first one is what is read
         return True
 
@@ -400,7 +458,7 @@ def _of_8_bits(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         overlay = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), overlay).convert(mode)
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _numbers(image: Image.Image) -> np.ndarray:

@@ -40,7 +40,7 @@ from genkit.data.dataset import Dataset, ImageFile, Split, as_tensor, fingerprin
 from genkit.data.findings import Findings
 from genkit.data.levels import Whites
 from genkit.data.pixels import conform
-from genkit.data.splits import divide, name_copies
+from genkit.data.splits import Together, divide, name_copies
 from genkit.errors import DataError
 from genkit.files import remedy, scratch_folder, sha256_of
 from genkit.wording import counted
@@ -56,6 +56,10 @@ LEFT_OUT = len(PARTS)
 DAMAGED = (OSError, ValueError, EOFError)
 
 log = logging.getLogger("genkit")
+
+
+class BeginAgainError(Exception):
+    """Raised while chunks are made: they were of the wrong form. Contents that are made anew now have the right one."""
 
 
 class Chunk(NamedTuple):
@@ -89,12 +93,14 @@ class Contents:
         labels: int64 (count,), or None.
         attributes: bool (count, A), or None.
         parts: uint8 (count,), the source's own split as an index into PARTS, or None for "divide them".
+        groups: int64 (count,), equal for images that belong together, as pages of one file: held out together or not at
+            all. None where each is for itself.
         classes, attribute_names: names of the labels and of the attributes' columns.
         skipped: file to what is wrong with it, for those that were left out; may grow while the chunks are made.
         sources: file to what was read, for those that were packed; may grow while the chunks are made.
-        left_out: what the files hold besides and isn't packed, by kind.
+        left_out: what the files hold besides and isn't packed, by kind; may grow while the chunks are made.
         whites: what was taken for white, where that was found out of the pixels.
-        notes: what is to be said of how the images were read, each time that they are used.
+        notes: what is to be said of how the images were read, each time that they are used; may grow likewise.
     """
 
     shape: ImageShape
@@ -103,13 +109,14 @@ class Contents:
     labels: np.ndarray | None = None
     attributes: np.ndarray | None = None
     parts: np.ndarray | None = None
+    groups: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     attribute_names: tuple[str, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
     sources: dict[str, SourceFile] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     whites: Whites = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
 
 def form_of(options: DataOptions) -> dict[str, Any]:
@@ -234,7 +241,12 @@ def open_or_write(key: Key, make: Callable[[], Contents]) -> Pack:
             if found is None:
                 for left_by_a_killed_process in packed.glob(f".{key.stem}.*.part"):
                     shutil.rmtree(left_by_a_killed_process)
-                _write(packed / key.folder, key, make())
+                while True:
+                    try:
+                        _write(packed / key.folder, key, make())
+                        break
+                    except BeginAgainError:
+                        continue
                 found = _open(packed / key.folder, key.name)
                 for stem in [key.stem, *key.former_stems]:
                     for superseded in packed.glob(f"{stem}-*"):
@@ -286,8 +298,9 @@ def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
     of_images = None if labels is None else torch.from_numpy(labels)
     everything = Split(storage, torch.arange(len(storage)), of_images, file=image_file)
     parts = None if contents.parts is None else contents.parts[rows]
+    groups = None if contents.groups is None else contents.groups[rows]
     tables = {
-        "splits.npy": _divide(key.name, everything, originals, parts),
+        "splits.npy": _divide(key.name, everything, originals, parts, groups),
         "labels.npy": labels,
         "attributes.npy": None if contents.attributes is None else contents.attributes[rows],
     }
@@ -308,7 +321,7 @@ def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
         skipped=contents.skipped,
         left_out=contents.left_out,
         whites=dict(contents.whites),
-        notes=contents.notes,
+        notes=tuple(contents.notes),
         sums={path.name: _sum(path) for path in sorted(folder.iterdir())},
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -352,7 +365,13 @@ def _write_header(file: BinaryIO, count: int, shape: ImageShape) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _divide(name: str, everything: Split, originals: np.ndarray | None, parts: np.ndarray | None) -> np.ndarray:
+def _divide(
+    name: str,
+    everything: Split,
+    originals: np.ndarray | None,
+    parts: np.ndarray | None,
+    groups: np.ndarray | None,
+) -> np.ndarray:
     """The content of splits.npy: divided by the original images, then freed of those that have become the same."""
     converted_images = everything.fingerprinted()
     whole = converted_images
@@ -362,7 +381,11 @@ def _divide(name: str, everything: Split, originals: np.ndarray | None, parts: n
         given = {"all": whole}
     else:
         given = {PARTS[index]: whole.take(torch.from_numpy(parts == index)) for index in np.unique(parts)}
-    splits = divide(name, given)
+    together = None
+    if groups is not None:
+        assert whole.fingerprints is not None
+        together = Together(whole.fingerprints.numpy(), groups)
+    splits = divide(name, given, together)
     if originals is not None:
         splits = divide(
             name, {part: converted_images.take(split.rows) for part, split in zip(PARTS, splits, strict=True)}

@@ -137,7 +137,7 @@ class Arrays(Source):
             classes=self.classes,
             attribute_names=self.attribute_names,
             whites=scale.whites,
-            notes=tuple(note for note in (scale.note, loss) if note),
+            notes=[note for note in (scale.note, loss) if note],
         )
 
     def tell_of(self, packed: pack.Pack, options: DataOptions) -> None:
@@ -164,6 +164,8 @@ class Arrays(Source):
             for _, values in _stored_blocks(self.views):
                 stored.see(values)
             survey.take_stored(stored)
+        if survey is not None:
+            survey.blacks[_bits(dtype)], survey.whites[_bits(dtype)] = scale.black, scale.white
         findings.count(np.concatenate(fingerprints), f"{shape.width}x{shape.height}", str(dtype))
 
     def originals(self, options: DataOptions) -> Iterator[tuple[int, np.ndarray]]:

@@ -249,7 +249,7 @@ def _last_of_two(
     stored: Stored, one: int, two: int, counts: Sequence[int], others: Sequence[Stored], options: DataOptions
 ) -> bool:
     """Whether the images' number is the second of two axes: by the labels, the other splits, the size, the pixels."""
-    if one != two and {one, two} & {*counts}:
+    if {one, two} & {*counts}:
         return one not in counts
     for other in others:
         sizes = [size for size in other.shape if size > 1]
@@ -259,8 +259,12 @@ def _last_of_two(
         fits = [_by_size(pixels, options) is not None for pixels in (two, one)]
         if fits[0] != fits[1]:
             return fits[1]
-    if (_side(two, options) is None) != (_side(one, options) is None):
-        return _side(two, options) is None
+    sides = [_side(pixels, options) is None for pixels in (two, one)]
+    if sides[0] != sides[1]:
+        return sides[0]
+    if all(sides):  # as it will be refused, and a size is guessed
+        turned = stored.last_axis_first()
+        return turned is not None and _likely(turned, one)[0] < _likely(stored, two)[0]
     if one == two:
         raise DataError(
             f"{_shown(stored)}, which is one picture, or as many as it has pixels; of several save "
@@ -299,8 +303,8 @@ def _turned(view: View, options: DataOptions) -> View:
             return view._replace(notes=(*view.notes, note))
     if by_columns == is_so:
         told = by_columns and options.transpose is None
-        note = ("their pixels lie column by column; --no-transpose if that is wrong",) if told else ()
-        return view._replace(notes=(*view.notes, *note))
+        line = "their pixels lie column by column; --no-transpose if that is wrong"
+        return view._replace(notes=(*view.notes, line)) if told else view
     axes = view.axes.translate(str.maketrans("HW", "WH"))
     grid = view.grid
     if flat and height != width:  # the height stays what was said
@@ -352,13 +356,25 @@ def _side(pixels: int, options: DataOptions) -> tuple[int, int] | None:
 
 def _guess(stored: Stored, pixels: int) -> str:
     """What size is likely, to go on after `--image-size H,W`."""
-    sides = [side for side in range(8, pixels // 8 + 1) if pixels % side == 0 and 1 / 3 <= pixels / side**2 <= 3]
-    sample = _sample(stored)
-    if not sides or sample.size == 0:
+    step = _likely(stored, pixels)[1]
+    if step is None:
         return ""
-    step = min(sides, key=lambda step: _roughness(sample, (pixels // step, step), "HW"))
-    best = (step, pixels // step) if stored.columns_first else (pixels // step, step)
-    return f", perhaps {best[0]},{best[1]}"
+    height, width = (step, pixels // step) if stored.columns_first else (pixels // step, step)
+    return f", perhaps {height},{width}"
+
+
+def _likely(stored: Stored, pixels: int) -> tuple[float, int | None]:
+    """After how many pixels in a row the next line begins, if that makes images of usual proportions.
+
+    Also how alike neighbours then are, from 0 to 1: as much as any two pixels.
+    """
+    steps = [step for step in range(8, pixels // 8 + 1) if pixels % step == 0 and 1 / 3 <= pixels / step**2 <= 3]
+    sample = _sample(stored)
+    if not steps or sample.size == 0:
+        return 1.0, None
+    roughness = {step: _roughness(sample, (pixels // step, step), "HW") for step in steps}
+    best = min(steps, key=roughness.__getitem__)
+    return roughness[best] / max(_any_two(sample), 1e-30), best
 
 
 # ---------------------------------------------------------------------------------------------------------------------

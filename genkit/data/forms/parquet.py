@@ -36,6 +36,7 @@ from genkit.data.forms.places import Place
 from genkit.data.forms.source import Source
 from genkit.data.forms.stored import Holder, Name, Stored, reading
 from genkit.data.pack import PARTS
+from genkit.data.survey import Survey
 from genkit.errors import DataError
 from genkit.wording import counted
 
@@ -327,8 +328,8 @@ class Shards(Pictures):
     def state(self) -> Any:
         return self.table.state()
 
-    def check(self, findings: Findings) -> None:
-        super().check(findings)
+    def check(self, findings: Findings, survey: Survey | None = None) -> None:
+        super().check(findings, survey)
         findings.files = len(self.table.shards)
 
     def each(self) -> Iterator[Item]:

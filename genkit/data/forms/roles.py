@@ -229,7 +229,7 @@ def _images(holder: Holder, words: Mapping[Name, Word], could_be: Callable[[Name
             usable = [name for name in same if could_be(name)]
             if len(usable) != 1:
                 raise DataError(
-                    f"{holder.path}: {' and '.join(map(_called, same[:SHOWN]))} are both images; {_say(same)}"
+                    f"{holder.path}: {' and '.join(map(_called, same[:SHOWN]))} may all be images; {_say(same)}"
                 )
             by_split[split] = usable
     return [name for same in by_split.values() for name in same]

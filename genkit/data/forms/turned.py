@@ -37,7 +37,7 @@ class Turned(Stored):
             part = np.empty([*self.stored.shape[:along], end - start, *self.stored.shape[along + 1 :]], self.dtype)
             done = 0
             for block in self.stored.rows(max(1, READ // max(1, self.stored.row_bytes))):
-                part[done : done + len(block)] = block.take(range(start, end), along)
+                part[done : done + len(block)] = block[(slice(None),) * along + (slice(start, end),)]
                 done += len(block)
             part = part.transpose(self.axes)
             yield from (part[at : at + step] for at in range(0, len(part), step))
