@@ -310,6 +310,7 @@ def test_names_that_are_not_there(tmp_path, of, pictures, options, says):
 GREY = {
     "in a row": lambda x: x.reshape(-1, 784),
     "in a column": lambda x: x.reshape(-1, 784).T,
+    "in a column, and ones": lambda x: x.reshape(-1, 784).T[:, :, None, None],
     "QuickDraw": lambda x: x.reshape(-1, 1, 784),
     "in a row, channel last": lambda x: x.reshape(-1, 784, 1),
     "last": lambda x: x.transpose(1, 2, 0),
