@@ -74,6 +74,20 @@ def writable_root() -> Path:
     raise DataError(f"{roots()[0]}: can't be written; set GENKIT_DATA to a folder that can")
 
 
+def sheet_of(source: str) -> Path:
+    """Where the contact sheet of a source goes, which takes the place of the one that was drawn before.
+
+    Args:
+        source: a set's name, or a path.
+
+    Raises:
+        DataError: when it can't be written anywhere.
+    """
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", Path(source).name).strip("-")[:40] or "images"
+    known = hashlib.sha256(source.encode(errors="surrogateescape")).hexdigest()[:8]
+    return writable_root() / "sheets" / f"{slug}-{known}.png"
+
+
 def find(name: str, files: Sequence[str], elsewhere: Sequence[Path] = ()) -> Path | None:
     """The first of `files` (alternatives, best first) in a root's folder `name`, or in the folders `elsewhere`."""
     for folder in [*(root / name for root in roots()), *elsewhere]:
