@@ -25,7 +25,8 @@ from genkit.data import DataOptions
 from genkit.data.decode import FORMATS, BadImage
 from genkit.data.findings import Findings
 from genkit.data.forms import tables
-from genkit.data.forms.arrays import MAX_TABLE, Arrays
+from genkit.data.forms.annotations import MAX_TABLE
+from genkit.data.forms.arrays import Arrays
 from genkit.data.forms.columns import DAMAGED, ArrowShard, ParquetShard, Shard, stored
 from genkit.data.forms.features import Columns, Feature, features_of
 from genkit.data.forms.layout import _Name as NameOfFolder

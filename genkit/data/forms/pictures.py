@@ -27,6 +27,7 @@ from genkit.data.decode import (
     Page,
     bits_of,
     decode_and_hash,
+    may_be_anything,
     range_of,
     read_header,
     remedy,
@@ -35,7 +36,7 @@ from genkit.data.decode import (
 from genkit.data.findings import Findings, in_words
 from genkit.data.forms.layout import unlearnt
 from genkit.data.forms.source import Source, log
-from genkit.data.levels import Range, Whites, dark, remark, require_floats, white_of
+from genkit.data.levels import Numbers, Range, White, Whites, scale_of_pictures
 from genkit.data.pixels import loss_by_crop, wanted_shape
 from genkit.data.survey import Glimpse, Survey
 from genkit.errors import DataError
@@ -60,6 +61,8 @@ class Pictures(Source):
     """Encoded pictures. Rows are numbered in the order in which they are read."""
 
     kind = "folder"
+    #: `DataOptions.white_level`.
+    white_level: int | None = None
 
     @abstractmethod
     def each(self) -> Iterator[Item]:
@@ -259,16 +262,22 @@ class Pictures(Source):
         Raises:
             DataError: when their numbers aren't brightness.
         """
-        found = {bits: Range(bits) for bits in (8, 16, 0)}
-        open_bits = Counter(bits_of(header.mode) for header in headers.values() if header.mode != "1")
+        found = {bits: Numbers(bits) for bits in (8, 16, 0)}
+        modes = {header.mode for header in headers.values() if header.mode != "1"}
+        last = {bits_of(mode) for mode in modes if may_be_anything(mode)}
+
+        def settled(bits: int) -> bool:
+            if self.white_level is not None and found[bits].high <= self.white_level:
+                return False  # that larger numbers are cut is told
+            return found[bits].settled and bits not in last
 
         def look(item: Item) -> Range | None:
             mode = headers[item.row].mode
-            return None if mode == "1" or found[bits_of(mode)].settled else range_of(content_of(item))
+            return None if mode == "1" or settled(bits_of(mode)) else range_of(content_of(item))
 
         def until_settled() -> Iterator[Item]:
             for item in self.each():
-                if all(found[bits].settled for bits in open_bits):
+                if all(settled(bits_of(mode)) for mode in modes):
                     return
                 if item.row in headers:
                     yield item
@@ -276,16 +285,18 @@ class Pictures(Source):
         for _, seen in attempt_all_items(look, until_settled()):
             if isinstance(seen, Range):
                 found[seen.bits].include(seen)
-        whites: dict[int, int] = {}
+        if self.white_level is not None and self.white_level > 255 and modes and {*map(bits_of, modes)} == {8}:
+            raise DataError(
+                f"{self.path}: --white-level {self.white_level} of pixels that all have 8 bits, which hold 255 "
+                "at most; leave it away"
+            )
+        whites: dict[int, White] = {}
         notes: list[str | None] = []
         try:
-            for bits in (8, 16):
-                if found[bits].high >= 0:
-                    whites[bits] = white_of(found[bits])
-                    notes.append(remark(found[bits], whites[bits]))
-            if found[0].high >= 0:
-                require_floats(found[0])
-                notes.append(dark(found[0].high * 255))
+            for bits, of_bits in found.items():
+                if of_bits.low <= of_bits.high or not of_bits.finite:
+                    whites[bits], note = scale_of_pictures(of_bits, self.white_level)
+                    notes.append(note)
         except DataError as error:
             raise DataError(f"{self.path}: {error}") from error
         return whites, [note for note in notes if note]
