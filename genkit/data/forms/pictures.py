@@ -25,11 +25,12 @@ from genkit.data import DataOptions, pack
 from genkit.data.decode import (
     BadImage,
     Content,
+    Decoded,
     Header,
     Page,
-    Picture,
     bits_of,
     decode_and_hash,
+    may_be_anything,
     range_of,
     read,
     read_header,
@@ -39,7 +40,7 @@ from genkit.data.decode import (
 from genkit.data.findings import Findings, in_words
 from genkit.data.forms.layout import unlearnt
 from genkit.data.forms.source import Source, log
-from genkit.data.levels import Range, Whites, dark, remark, require_floats, white_of
+from genkit.data.levels import Numbers, Range, White, Whites, scale_of_pictures
 from genkit.data.pixels import loss_by_crop, wanted_shape
 from genkit.data.survey import Glimpse, Survey
 from genkit.errors import DataError
@@ -130,6 +131,8 @@ class Pictures(Source):
     kind = "folder"
     #: Whether some were found to be otherwise than the first.
     _misled = False
+    #: `DataOptions.white_level`.
+    white_level: int | None = None
 
     @abstractmethod
     def each(self) -> Iterator[Item]:
@@ -184,20 +187,23 @@ class Pictures(Source):
                 return None
             first[row] = header
         found = self._ranges(first, islice(self.each(), FIRST))
-        bits = {bits_of(header.mode) for header in first.values() if header.mode != "1"}
-        if not first or not all(found[each].settled for each in bits):
+        modes = _modes(first)
+        bits = {*map(bits_of, modes)}
+        if not first or not all(self._settled(found, mode) for mode in modes):
             return None
         sizes = {(header.width, header.height) for header in first.values()}
         if len(sizes) > 1 and options.image_size is None:
             return None
         all_grey = all(header.grey for header in first.values())
-        whites, notes = self._whites_of(found)
+        whites, notes = self._whites_of(found, modes)
 
         def as_first(header: Header) -> bool:
             return (
                 (options.image_size is not None or (header.width, header.height) in sizes)
                 and (header.grey or not all_grey or options.channels is not None)
-                and (header.mode == "1" or bits_of(header.mode) in bits)
+                and (
+                    header.mode in {*modes, "1"} or (bits_of(header.mode) in bits and not may_be_anything(header.mode))
+                )
             )
 
         return _Plan(wanted_shape(self._common_shape(first, options), options), whites, notes, None, as_first)
@@ -233,7 +239,7 @@ class Pictures(Source):
         def chunks() -> Iterator[pack.Chunk]:
             headers = Headers(self.count)
 
-            def decoded(item: Item) -> Picture | Header:
+            def decoded(item: Item) -> Decoded | Header:
                 expected = partial(plan.expects, item.row)
                 return read(content_of(item), shape, fit, whites, expected=expected, hashed=hashed)
 
@@ -243,7 +249,7 @@ class Pictures(Source):
             while some := list(islice(results, step)):
                 rows, images, fingerprints = [], [], []
                 for row, result in some:
-                    if isinstance(result, Picture):
+                    if isinstance(result, Decoded):
                         rows.append(row)
                         images.append(result.pixels)
                         fingerprints.append(result.fingerprint)
@@ -341,7 +347,7 @@ class Pictures(Source):
             whites, notes = self._whites(headers)
             findings.notes += notes
             if survey is not None:
-                survey.whites.update(whites)
+                survey.take_ends(whites)
         except DataError as error:
             findings.problems.append(str(error))
 
@@ -397,20 +403,20 @@ class Pictures(Source):
         Raises:
             DataError: when their numbers aren't brightness.
         """
-        return self._whites_of(self._ranges(headers, self.each()))
+        return self._whites_of(self._ranges(headers, self.each()), _modes(headers))
 
-    def _ranges(self, headers: Headers, items: Iterable[Item]) -> dict[int, Range]:
+    def _ranges(self, headers: Headers, items: Iterable[Item]) -> dict[int, Numbers]:
         """What numbers the pixels of some pictures are, by the bits of a pixel; no more are read than settle it."""
-        found = {bits: Range(bits) for bits in (8, 16, 0)}
-        open_bits = {bits_of(header.mode) for header in headers.values() if header.mode != "1"}
+        found = {bits: Numbers(bits) for bits in (8, 16, 0)}
+        modes = _modes(headers)
 
         def look(item: Item) -> Range | None:
             mode = headers[item.row].mode
-            return None if mode == "1" or found[bits_of(mode)].settled else range_of(content_of(item))
+            return None if mode == "1" or self._settled(found, mode) else range_of(content_of(item))
 
         def until_settled() -> Iterator[Item]:
             for item in items:
-                if all(found[bits].settled for bits in open_bits):
+                if all(self._settled(found, mode) for mode in modes):
                     return
                 if item.row in headers:
                     yield item
@@ -420,18 +426,27 @@ class Pictures(Source):
                 found[seen.bits].include(seen)
         return found
 
-    def _whites_of(self, found: dict[int, Range]) -> tuple[Whites, list[str]]:
+    def _settled(self, found: dict[int, Numbers], mode: str) -> bool:
+        """Whether more pictures of a mode wouldn't change what is white."""
+        of_bits = found[bits_of(mode)]
+        if self.white_level is not None and of_bits.high <= self.white_level:
+            return False  # that larger numbers are cut is told
+        return of_bits.settled and not may_be_anything(mode)
+
+    def _whites_of(self, found: dict[int, Numbers], modes: Collection[str]) -> tuple[Whites, list[str]]:
         """Raises DataError when the numbers aren't brightness."""
-        whites: dict[int, int] = {}
+        if self.white_level is not None and self.white_level > 255 and modes and {*map(bits_of, modes)} == {8}:
+            raise DataError(
+                f"{self.path}: --white-level {self.white_level} of pixels that all have 8 bits, which hold 255 "
+                "at most; leave it away"
+            )
+        whites: dict[int, White] = {}
         notes: list[str | None] = []
         try:
-            for bits in (8, 16):
-                if found[bits].high >= 0:
-                    whites[bits] = white_of(found[bits])
-                    notes.append(remark(found[bits], whites[bits]))
-            if found[0].high >= 0:
-                require_floats(found[0])
-                notes.append(dark(found[0].high * 255))
+            for bits, of_bits in found.items():
+                if of_bits.low <= of_bits.high or not of_bits.finite:
+                    whites[bits], note = scale_of_pictures(of_bits, self.white_level)
+                    notes.append(note)
         except DataError as error:
             raise DataError(f"{self.path}: {error}") from error
         return whites, [note for note in notes if note]
@@ -461,6 +476,11 @@ class Pictures(Source):
                 f"{self.base / file} {problem}{others}; {remedy(problem)}, or leave bad files out with {number} "
                 f"(`genkit data verify {self.path}` names them all)"
             )
+
+
+def _modes(headers: Headers) -> set[str]:
+    """In which pictures are stored, but for that of 1 bit a pixel, of which nothing is to be asked."""
+    return {header.mode for header in headers.values() if header.mode != "1"}
 
 
 def further_pages(headers: Headers) -> dict[str, int]:
