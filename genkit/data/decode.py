@@ -10,10 +10,11 @@ import hashlib
 import io
 import os
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
@@ -34,7 +35,7 @@ MAX_PIXELS_PER_BYTE = 1032
 MAX_PIXELS_PER_BYTE_OF = {"DDS": 2, "QOI": 62, "XPM": 2}
 #: Below this, a picture is allowed whatever its file's size.
 SMALL = 1 << 20
-#: So many pages of a file are counted.
+#: So many pages of a file are counted, where only the first is read.
 MAX_PAGES = 4096
 #: Formats whose further pages are frames. (In MPO they are the same picture for other screens, in PSD its layers.)
 ANIMATIONS = {"GIF", "PNG", "WEBP", "AVIF", "FLI"}
@@ -80,24 +81,59 @@ class Header(NamedTuple):
     animated: bool = False  # has further frames
 
 
-def read_header(source: Path | bytes) -> Header:
-    """What is known of a file, or of the content of one.
+class Page(ABC):
+    """One of the pictures that a file holds, which can be read by itself.
+
+    Attributes:
+        held: bytes of memory that it takes before it is read.
+    """
+
+    held: int = 0
+
+    @abstractmethod
+    def opened(self) -> AbstractContextManager[Image.Image]:
+        """The picture, its size not yet checked.
+
+        Raises:
+            Exception: whatever a damaged file makes a decoder stumble over.
+        """
+
+    @abstractmethod
+    def file_bytes(self) -> int:
+        """How large the file is that it lies in."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """The SHA-256 of that file."""
+
+
+#: A picture's file, the content of one, or a page.
+Content: TypeAlias = Path | bytes | Page
+
+
+def read_header(source: Content) -> Header:
+    """What is known of a picture.
 
     Width and height are those that are seen, after the turn that a camera may have noted (EXIF).
 
     Raises:
         BadImage
     """
-    with _bad_image(), _file(source) as file, _open(file) as image:
+    with bad_image(), _opened(source) as image:
         width, height = image.size
         if _orientation(image) in (5, 6, 7, 8):
             width, height = height, width
-        pages = _pages(file) if image.format == "TIFF" else 1
+        if isinstance(source, Page):
+            return Header(width, height, image.mode, _is_grey(image))
+        pages = 1
+        if image.format == "TIFF":
+            with open_file(source) as file:
+                pages = sum(1 for _ in directories(file, MAX_PAGES))
         return Header(width, height, image.mode, _is_grey(image), pages, _is_animated(image))
 
 
 def decode(
-    source: Path | bytes, header: Header, shape: ImageShape, fit: Fit = "crop", whites: Whites | None = None
+    source: Content, header: Header, shape: ImageShape, fit: Fit = "crop", whites: Whites | None = None
 ) -> tuple[np.ndarray, int]:
     """A picture brought to `shape`, uint8, and its fingerprint as it was before (int64).
 
@@ -113,7 +149,7 @@ def decode(
     return pixels, print_of_it
 
 
-def range_of(source: Path | bytes) -> Range | None:
+def range_of(source: Content) -> Range | None:
     """The range of the numbers that a picture's pixels are stored as; None of one of 1 bit a pixel.
 
     Of pictures with a palette, and of colours, it is that of the brightness of each.
@@ -121,7 +157,7 @@ def range_of(source: Path | bytes) -> Range | None:
     Raises:
         BadImage
     """
-    with _bad_image(), _file(source) as file, _open(file) as image:
+    with bad_image(), _opened(source) as image:
         if image.mode == "1":
             return None
         found = Range(bits_of(image.mode))
@@ -135,14 +171,14 @@ def bits_of(mode: str) -> int:
 
 
 def decode_and_hash(
-    source: Path | bytes, header: Header, shape: ImageShape, fit: Fit = "crop", whites: Whites | None = None
+    source: Content, header: Header, shape: ImageShape, fit: Fit = "crop", whites: Whites | None = None
 ) -> tuple[np.ndarray, int, str]:
     """What `decode` gives, and the SHA-256 of the file's bytes.
 
     Raises:
         BadImage
     """
-    with _bad_image(), _hashed(source) as (file, digest), _open(file) as image:
+    with bad_image(), _opened_and_hashed(source) as (image, digest):
         image.load()
         plain = flatten(image, whites)
         turn = TURNS.get(_orientation(image))
@@ -161,14 +197,37 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
-def _file(source: Path | bytes) -> BinaryIO:
+def open_file(source: Path | bytes) -> BinaryIO:
+    """Raises OSError."""
     return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
+@contextmanager
+def _opened(source: Content) -> Iterator[Image.Image]:
+    """A picture, its size checked."""
+    if isinstance(source, Page):
+        with source.opened() as image:
+            _check_size(image, source.file_bytes())
+            yield image
+    else:
+        with open_file(source) as file, _open(file) as image:
+            yield image
+
+
+@contextmanager
+def _opened_and_hashed(source: Content) -> Iterator[tuple[Image.Image, str]]:
+    if isinstance(source, Page):
+        with _opened(source) as image:
+            yield image, source.digest()
+    else:
+        with _hashed(source) as (file, digest), _open(file) as image:
+            yield image, digest
 
 
 @contextmanager
 def _hashed(source: Path | bytes) -> Iterator[tuple[BinaryIO, str]]:
     """A file's content, and the SHA-256 of it. A large one is read a second time, from the system's cache."""
-    with _file(source) as opened:
+    with open_file(source) as opened:
         as_it_is = isinstance(source, bytes) or os.fstat(opened.fileno()).st_size > READ_AT_ONCE
         file = opened if as_it_is else io.BytesIO(opened.read())
         digest = hashlib.sha256()
@@ -189,7 +248,7 @@ def _open(file: BinaryIO) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def _bad_image() -> Iterator[None]:
+def bad_image() -> Iterator[None]:
     """Every way to fail on a file as `BadImage`."""
     try:
         yield
@@ -245,34 +304,51 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _pages(file: BinaryIO) -> int:
-    """How many pages a TIFF has, counted to MAX_PAGES; a page's own smaller copies and masks are none.
+def directories(file: BinaryIO, most: int) -> Iterator[int]:
+    """Where the directories of a TIFF's pages stand, at most `most`; a page's own smaller copies and masks are none.
 
-    Only the chain of directories is walked (TIFF 6.0, section 2): Pillow would read each one's tags, of which a small
-    file may claim millions.
+    Only their chain is walked (TIFF 6.0, section 2): Pillow would read each one's tags, of which a small file may claim
+    millions. There is always one.
     """
     size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    end: Literal["little", "big"] = "little" if file.read(2) == b"II" else "big"
-    large = int.from_bytes(file.read(2), end) == 43  # BigTIFF, whose numbers take eight bytes
+    end, large = _kind_of_tiff(file)
     count_bytes, entry_bytes, place_bytes = (8, 20, 8) if large else (2, 12, 4)
     seen: set[int] = set()
-    pages = 0
+    found = 0
     link = 8 if large else 4  # where the place of the next directory stands
-    while link < size and len(seen) < MAX_PAGES:
+    first_place = None
+    while link < size and len(seen) < most:
         file.seek(link)
         place = int.from_bytes(file.read(place_bytes), end)
         if place in seen or not 0 < place < size:
             break
         seen.add(place)
+        first_place = first_place or place
         file.seek(place)
         entries = int.from_bytes(file.read(count_bytes), end)
         first = file.read(entry_bytes)
         # NewSubfileType stands before all other tags; its bits 0 and 2 say "smaller copy" and "mask".
         kind = int.from_bytes(first[-place_bytes:][:4], end) if int.from_bytes(first[:2], end) == 254 else 0
-        pages += not kind & 0b101
+        if not kind & 0b101:
+            found += 1
+            yield place
         link = place + count_bytes + entries * entry_bytes
-    return max(1, pages)
+    if not found:
+        yield first_place or 0
+
+
+def _kind_of_tiff(file: BinaryIO) -> tuple[Literal["little", "big"], bool]:
+    """The order of bytes, and whether it is a BigTIFF, whose numbers take eight bytes."""
+    file.seek(0)
+    end: Literal["little", "big"] = "little" if file.read(2) == b"II" else "big"
+    return end, int.from_bytes(file.read(2), end) == 43
+
+
+def first_directory(file: BinaryIO, place: int) -> bytes:
+    """What a TIFF would begin with if its first page were that whose directory stands at `place`."""
+    end, large = _kind_of_tiff(file)
+    file.seek(0)
+    return file.read(8) + place.to_bytes(8, end) if large else file.read(4) + place.to_bytes(4, end)
 
 
 def _is_animated(image: Image.Image) -> bool:

@@ -177,7 +177,10 @@ def test_pages_and_frames_are_counted(of, tmp_path, caplog):
         moving.save(folder / f"moving.{ending}", save_all=True, append_images=pages[6:9], lossless=True)
         still.save(folder / f"still.{ending}", lossless=True)
     (folder / "clip.mp4").touch()
-    line = f"{folder}: left out: 40 further pages of 3 TIFFs, 3 animations (all but the first frame), 1 .mp4"
+    line = (
+        f"{folder}: left out: 40 further pages of 3 files (--pages all), 3 animations (all but the first frame; "
+        "--pages all), 1 .mp4"
+    )
     for _ in range(2):  # the second time from the pack
         caplog.clear()
         with caplog.at_level(logging.WARNING, "genkit"):
@@ -189,8 +192,8 @@ def test_pages_and_frames_are_counted(of, tmp_path, caplog):
     assert findings.images == 10
     assert findings.left_out == {
         ".mp4": 1,
-        "further pages of 3 TIFFs": 40,
-        "animations (all but the first frame)": 3,
+        "further pages of 3 files (--pages all)": 40,
+        "animations (all but the first frame; --pages all)": 3,
     }
 
 

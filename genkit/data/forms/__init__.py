@@ -63,11 +63,11 @@ HOLDERS = {
     "matlab": ("matlab", "Matlab"),
     "hdf5": ("hdf5", "Hdf5"),
 }
-#: Forms whose files hold encoded pictures, and the `Pictures` of several such files: module and class.
+#: Forms whose files hold encoded pictures, and what opens several such files: module and class, or function.
 PICTURES = {
-    "parquet": ("parquet", "Shards"),
-    "arrow": ("parquet", "Shards"),
-    "picture": ("pages", "Pages"),
+    "parquet": ("parquet", "opened"),
+    "arrow": ("parquet", "opened"),
+    "picture": ("pages", "NamedPictures"),
 }
 #: Archives of files in any of these forms, and the `Place` that each is: module and class.
 ARCHIVES = {
@@ -117,7 +117,7 @@ def verify(options: DataOptions) -> Findings:
         return pack.verify(path)
     findings = Findings(source=str(path.resolve()))
     try:
-        source = _understood(options)
+        source = understood(options)
     except DataError as error:
         if not path.is_file():
             raise
@@ -150,13 +150,10 @@ def files_of(options: DataOptions) -> list[str]:
     from genkit.data import pack
 
     source = opened(options)
-    names = source.names()
-    if names is None:
-        return []
     packed = pack.find(source.key(options))
     if packed is None:
         raise DataError(f"{options.dataset}: has changed while it was read; try again")
-    return [name for name in names if name not in packed.skipped]
+    return source.names(packed.skipped) or []
 
 
 def opened(options: DataOptions) -> Source:
@@ -165,14 +162,20 @@ def opened(options: DataOptions) -> Source:
     Raises:
         DataError: when it is nothing that is read, or can't be understood in one way only.
     """
-    source = _understood(options)
+    source = understood(options)
     if source.faults:
         raise DataError(source.faults[0])
     return source
 
 
-def _understood(options: DataOptions) -> Source:
+def understood(options: DataOptions) -> Source:
     """The same with its faults, as far as there is anything to be read all the same."""
+    from genkit.data.forms.pages import as_wanted
+
+    return as_wanted(_found(options), options)
+
+
+def _found(options: DataOptions) -> Source:
     path = expanded(options.dataset)
     if path.is_dir():
         return in_place(Folder(path), options)
@@ -212,7 +215,7 @@ def of_files(place: Place, forms: dict[str, str | None], options: DataOptions) -
 
 
 def _named(where: tuple[str, str]) -> Any:
-    """A class of this package, whose module is imported only now: some need a library that not everybody has."""
+    """A class or function of this package, imported only now: some need a library that not everybody has."""
     module, name = where
     return getattr(import_module(f"{__name__}.{module}"), name)
 

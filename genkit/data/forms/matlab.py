@@ -156,6 +156,7 @@ class _Numbers(_Array):
         self.dtype = np.dtype(bool) if leaf.logical else leaf.dtype
         # Images of more axes have them as they should be.
         self.columns_first = len(self.shape) == 2
+        self.images_last = len(self.shape) > 2 and not leaf.stacked
 
     def rows(self, step: int) -> Iterator[np.ndarray]:
         if self.leaf.stacked:

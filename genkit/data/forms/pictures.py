@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 from pathlib import Path
@@ -22,7 +22,9 @@ from genkit.contract import ImageShape
 from genkit.data import DataOptions, pack
 from genkit.data.decode import (
     BadImage,
+    Content,
     Header,
+    Page,
     bits_of,
     decode_and_hash,
     range_of,
@@ -35,6 +37,7 @@ from genkit.data.forms.layout import unlearnt
 from genkit.data.forms.source import Source, log
 from genkit.data.levels import Range, Whites, dark, remark, require_floats, white_of
 from genkit.data.pixels import loss_by_crop, wanted_shape
+from genkit.data.survey import Glimpse, Survey
 from genkit.errors import DataError
 from genkit.wording import counted
 
@@ -47,10 +50,10 @@ T = TypeVar("T")
 
 
 class Item(NamedTuple):
-    """A picture as it comes: its row, and its file, or the content of one, or why that can't be had."""
+    """A picture as it comes: its row, and its file, or the content of one, or a page, or why that can't be had."""
 
     row: int
-    content: Path | bytes | BadImage
+    content: Content | BadImage
 
 
 class Pictures(Source):
@@ -68,14 +71,23 @@ class Pictures(Source):
 
     @abstractmethod
     def name(self, row: int) -> str:
-        """What a picture is called, so that `path / name` finds it."""
+        """What a picture is called, so that `base / name` finds it."""
+
+    @property
+    def base(self) -> Path:
+        """The folder or archive that `name` starts from."""
+        return self.path
+
+    def file_of(self, row: int) -> str:
+        """What the file that a picture lies in is called."""
+        return self.name(row)
 
     def stamp_of(self, row: int) -> tuple[int, int] | None:
         """Bytes and time (ns) of a picture's own file; None where it has none."""
         return None
 
-    def names(self) -> list[str] | None:
-        return [self.name(row) for row in range(self.count)]
+    def names(self, without: Collection[str] = ()) -> list[str] | None:
+        return [name for row in range(self.count) if (name := self.name(row)) not in without]
 
     # -- packing -------------------------------------------------------------------------------------------------------
 
@@ -117,7 +129,7 @@ class Pictures(Source):
                     fingerprints.append(result[1])
                     stamp = self.stamp_of(row)
                     if stamp is not None:
-                        sources[self.name(row)] = pack.SourceFile(*stamp, result[2])
+                        sources[self.file_of(row)] = pack.SourceFile(*stamp, result[2])
                 if rows:
                     yield pack.Chunk(np.array(rows), np.stack(images), np.array(fingerprints, np.int64))
 
@@ -146,11 +158,34 @@ class Pictures(Source):
             log.warning("%s: %s", self.path, line)
         self._refuse_if_too_many(packed.skipped, options.skip_bad, all_known=True)
         for file, problem in packed.skipped.items():
-            log.warning("left out: %s %s", self.path / file, problem)
+            log.warning("left out: %s %s", self.base / file, problem)
+
+    def originals(self, options: DataOptions) -> Iterator[tuple[int, np.ndarray]]:
+        skipped: dict[str, str] = {}
+        headers: dict[int, Header] = {}
+        for row, header in attempt_all(read_header, self.each()):
+            if isinstance(header, BadImage):
+                skipped[self.name(row)] = str(header)
+            else:
+                headers[row] = header
+        self._refuse_if_too_many(skipped, options.skip_bad)
+        whites, _ = self._whites(headers)
+
+        def decoded(item: Item) -> np.ndarray:
+            header = headers[item.row]
+            shape = ImageShape(1 if header.grey else 3, header.height, header.width)
+            return decode_and_hash(content_of(item), header, shape, whites=whites)[0]
+
+        for row, image in attempt_all_items(decoded, (item for item in self.each() if item.row in headers)):
+            if isinstance(image, BadImage):
+                skipped[self.name(row)] = str(image)
+                self._refuse_if_too_many(skipped, options.skip_bad)
+            else:
+                yield row, image
 
     # -- checking ------------------------------------------------------------------------------------------------------
 
-    def check(self, findings: Findings) -> None:
+    def check(self, findings: Findings, survey: Survey | None = None) -> None:
         """Decode every picture, read its tables, and hold the files against those that were packed.
 
         A picture that decodes but whose bytes aren't those that were packed, although its size and time are, has
@@ -160,6 +195,7 @@ class Pictures(Source):
         sizes: Counter[str] = Counter()
         modes: Counter[str] = Counter()
         fingerprints = set()
+        rotten = set()
         packed = list(pack.sources_of({self.kind: str(self.path)}))
         with without_warnings():
             read = dict(attempt_all(read_header, self.each()))
@@ -168,39 +204,50 @@ class Pictures(Source):
         try:
             whites, notes = self._whites(headers)
             findings.notes += notes
+            if survey is not None:
+                survey.whites.update(whites)
         except DataError as error:
             findings.problems.append(str(error))
 
-        def inspect(item: Item) -> tuple[int, str]:
+        def inspect(item: Item) -> tuple[int, str, Glimpse | None, Range | None]:
             header = read[item.row]
             if isinstance(header, BadImage):
                 raise header
             shape = ImageShape(1 if header.grey else 3, header.height, header.width)
-            return decode_and_hash(content_of(item), header, shape, whites=whites)[1:]
+            pixels, fingerprint, digest = decode_and_hash(content_of(item), header, shape, whites=whites)
+            if survey is None:
+                return fingerprint, digest, None, None
+            stored = None if bits_of(header.mode) == 8 else range_of(content_of(item))
+            return fingerprint, digest, survey.glimpse(item.row, pixels), stored
 
         def rotted(row: int, digest: str) -> bool:
-            name, stamp = self.name(row), self.stamp_of(row)
+            name, stamp = self.file_of(row), self.stamp_of(row)
             before = [sources[name] for sources in packed if name in sources]
             return any((each.bytes, each.time) == stamp and each.sum != digest for each in before)
 
         with without_warnings(), tqdm(total=self.count, desc="verifying", unit="images", disable=None) as bar:
             for row, result in attempt_all_items(inspect, self.each()):
                 bar.update()
-                file = self.path / self.name(row)
+                file = self.base / self.name(row)
                 if isinstance(result, BadImage):
                     findings.problems.append(f"{file}: {result}; {remedy(str(result))}, or use --skip-bad")
                     continue
-                fingerprint, digest = result
-                if rotted(row, digest):
+                fingerprint, digest, glimpse, stored = result
+                if self.file_of(row) not in rotten and rotted(row, digest):
+                    rotten.add(self.file_of(row))
                     findings.problems.append(
-                        f"{file}: has changed since it was packed although its size and time are the same; restore it "
-                        "from a copy, or `touch` it to accept it as it is"
+                        f"{self.base / self.file_of(row)}: has changed since it was packed although its size and time "
+                        "are the same; restore it from a copy, or `touch` it to accept it as it is"
                     )
                 findings.images += 1
                 findings.duplicates += fingerprint in fingerprints
                 fingerprints.add(fingerprint)
                 sizes[f"{headers[row].width}x{headers[row].height}"] += 1
                 modes[headers[row].mode] += 1
+                if survey is not None and glimpse is not None:
+                    survey.take(row, fingerprint, glimpse, bits_of(headers[row].mode))
+                    if stored is not None:
+                        survey.take_stored(stored)
         findings.sizes, findings.modes = dict(sizes.most_common()), dict(modes.most_common())
         findings.left_out |= further_pages(headers.values())
 
@@ -265,7 +312,7 @@ class Pictures(Source):
             file, problem = next(iter(skipped.items()))
             others = f" (and {counted(len(skipped) - 1, 'other bad file')})" if len(skipped) > 1 else ""
             raise DataError(
-                f"{self.path / file} {problem}{others}; {remedy(problem)}, or leave bad files out with {number} "
+                f"{self.base / file} {problem}{others}; {remedy(problem)}, or leave bad files out with {number} "
                 f"(`genkit data verify {self.path}` names them all)"
             )
 
@@ -276,20 +323,20 @@ def further_pages(headers: Iterable[Header]) -> dict[str, int]:
     further = [header.pages - 1 for header in headers if header.pages > 1]
     animated = sum(header.animated for header in headers)
     found = {
-        f"further pages of {counted(len(further), 'TIFF')}": sum(further),
-        "animations (all but the first frame)": animated,
+        f"further pages of {counted(len(further), 'file')} (--pages all)": sum(further),
+        "animations (all but the first frame; --pages all)": animated,
     }
     return {kind: count for kind, count in found.items() if count}
 
 
-def content_of(item: Item) -> Path | bytes:
+def content_of(item: Item) -> Content:
     """Raises BadImage where it can't be had."""
     if isinstance(item.content, BadImage):
         raise item.content
     return item.content
 
 
-def attempt_all(function: Callable[[Path | bytes], T], items: Iterable[Item]) -> Iterator[tuple[int, T | BadImage]]:
+def attempt_all(function: Callable[[Content], T], items: Iterable[Item]) -> Iterator[tuple[int, T | BadImage]]:
     """`function` of each picture's file or content, as `attempt_all_items`."""
     return attempt_all_items(lambda item: function(content_of(item)), items)
 
@@ -318,7 +365,10 @@ def _windows(items: Iterator[Item]) -> Iterator[list[Item]]:
     held = 0
     for item in items:
         window.append(item)
-        held += len(item.content) if isinstance(item.content, bytes) else 0
+        if isinstance(item.content, bytes):
+            held += len(item.content)
+        elif isinstance(item.content, Page):
+            held += item.content.held
         if len(window) == WINDOW or held >= WINDOW_BYTES:
             yield window
             window, held = [], 0
