@@ -198,6 +198,7 @@ class Pictures(Source):
         whites, notes = self._whites_of(found, modes)
 
         def as_first(header: Header) -> bool:
+            known = header.mode in {*modes, "1"}
             return (
                 (options.image_size is not None or (header.width, header.height) in sizes)
                 and (header.grey or not all_grey or options.channels is not None)
