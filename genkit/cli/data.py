@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +13,15 @@ import click
 from genkit import options as all_options
 from genkit.cli.command import Command, PathType
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import loading, require_free
+from genkit.cli.shared import FILES, loading, require_free
 from genkit.data import DataOptions
 from genkit.errors import UsageError
 from genkit.wording import counted
 
 if TYPE_CHECKING:
     from genkit.data.overview import Counts, Overview
+
+logger = logging.getLogger("genkit")
 
 #: Options of how images are read.
 READING = ("images", "labels", "pages", "transpose", "white_level", "image_size", "skip_bad")
@@ -238,3 +242,50 @@ def aligned(rows: list[Counts], found: Overview, one: str) -> Iterator[str]:
         parts = ", ".join(f"{name} {count:,}" for name, count in row.splits.items())
         line = f"            {row.name:{width}}  {row.images:>{digits},}{share}"
         yield f"{line}  ({parts})" if len(row.splits) > 1 else line
+
+
+@data.command(cls=Command, params=reading("fit", "channels"))
+@click.argument("what", metavar="NAME|PATH")
+@click.argument("out", type=PathType(), metavar="OUT.npz|OUT.parquet|FOLDER")
+@json_option
+def convert(what: str, out: Path, as_json: bool, **given: Any) -> None:
+    """Write images once, plain: pixels of 8 bits, with their splits, labels, names of classes, and attributes.
+
+    \b
+    OUT.npz      images (N, H, W) or (N, H, W, 3), labels, class_names, attributes,
+                 attribute_names; with splits train_images, train_labels, and so on
+    OUT.parquet  what `datasets` takes: a file, or, with splits, a folder of that
+                 name with a file for each, train-00000-of-00001.parquet
+    FOLDER       SPLIT/CLASS/NAME.png, with attributes.csv
+
+    Each is read by genkit as what it was. The splits are the source's own, of a named set those that are trained with.
+    Without --image-size, images of several sizes keep them, but in an .npz, which has one. Nothing is overwritten.
+    Prints what was written.
+    """
+    require_writable(out)
+    require_free(out)
+    wanted = as_options(what, given)
+    with loading():
+        from genkit.data import convert as writing
+
+    written = writing.convert(wanted, out)
+    logger.info("%s", ", ".join(counted(count, f"{part} image".lstrip()) for part, count in written.items()))
+    result = {
+        "source": what,
+        "images": sum(written.values()),
+        "splits": {part: written[part] for part in written if part},
+    }
+    emit({**result, "files": {"out": out}}, [str(out)], as_json)
+
+
+def require_writable(out: Path) -> None:
+    """Refuse a name that says another kind of file, or needs a library that isn't here.
+
+    Raises:
+        UsageError
+    """
+    ending = out.suffix.lower()
+    if ending in FILES and ending not in (".npz", ".parquet"):
+        raise UsageError(f"{out}: images are written as .npz, as .parquet, or as a folder; give such a name")
+    if ending == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise UsageError(f"{out}: Parquet needs pyarrow; pip install 'latent-genkit[formats]', or write .npz")

@@ -126,6 +126,8 @@ def _of_path(options: DataOptions) -> tuple[Overview, Survey]:
     from genkit.data import forms
 
     source = forms.understood(options)
+    if not source.faults:
+        source.complete()
     overview = Overview(source=str(expanded(options.dataset).resolve()), form=source.form)
     survey = Survey(source.count, source.labels, source.classes, source.attributes, source.attribute_names)
     source.enter(overview)

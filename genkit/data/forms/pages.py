@@ -127,6 +127,9 @@ class Pages(Pictures):
         self.parts = None if files.parts is None else files.parts[rows]
         self.attributes = None if files.attributes is None else files.attributes[rows]
 
+    def complete(self) -> None:
+        self._spread()
+
     def contents(self, options: DataOptions) -> pack.Contents:
         self._spread()
         return super().contents(options)

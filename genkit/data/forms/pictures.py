@@ -161,6 +161,7 @@ class Pictures(Source):
             log.warning("left out: %s %s", self.base / file, problem)
 
     def originals(self, options: DataOptions) -> Iterator[tuple[int, np.ndarray]]:
+        self.complete()
         skipped: dict[str, str] = {}
         headers: dict[int, Header] = {}
         for row, header in attempt_all(read_header, self.each()):
@@ -182,6 +183,8 @@ class Pictures(Source):
                 self._refuse_if_too_many(skipped, options.skip_bad)
             else:
                 yield row, image
+        for file, problem in skipped.items():
+            log.warning("left out: %s %s", self.base / file, problem)
 
     # -- checking ------------------------------------------------------------------------------------------------------
 
