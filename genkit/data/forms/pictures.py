@@ -198,6 +198,7 @@ class Pictures(Source):
         sizes: Counter[str] = Counter()
         modes: Counter[str] = Counter()
         fingerprints = set()
+        rotten = set()
         packed = list(pack.sources_of({self.kind: str(self.path)}))
         with without_warnings():
             read = dict(attempt_all(read_header, self.each()))
@@ -235,10 +236,11 @@ class Pictures(Source):
                     findings.problems.append(f"{file}: {result}; {remedy(str(result))}, or use --skip-bad")
                     continue
                 fingerprint, digest, glimpse, stored = result
-                if rotted(row, digest):
+                if self.file_of(row) not in rotten and rotted(row, digest):
+                    rotten.add(self.file_of(row))
                     findings.problems.append(
-                        f"{file}: has changed since it was packed although its size and time are the same; restore it "
-                        "from a copy, or `touch` it to accept it as it is"
+                        f"{self.base / self.file_of(row)}: has changed since it was packed although its size and time "
+                        "are the same; restore it from a copy, or `touch` it to accept it as it is"
                     )
                 findings.images += 1
                 findings.duplicates += fingerprint in fingerprints
