@@ -247,8 +247,9 @@ def aligned(rows: list[Counts], found: Overview, one: str) -> Iterator[str]:
 @data.command(cls=Command, params=reading("fit", "channels"))
 @click.argument("what", metavar="NAME|PATH")
 @click.argument("out", type=PathType(), metavar="OUT.npz|OUT.parquet|FOLDER")
+@click.option("--hold-out", is_flag=True, help="Also write the splits that training makes where there are none.")
 @json_option
-def convert(what: str, out: Path, as_json: bool, **given: Any) -> None:
+def convert(what: str, out: Path, hold_out: bool, as_json: bool, **given: Any) -> None:
     """Write images once, plain: pixels of 8 bits, with their splits, labels, names of classes, and attributes.
 
     \b
@@ -258,9 +259,9 @@ def convert(what: str, out: Path, as_json: bool, **given: Any) -> None:
                  name with a file for each, train-00000-of-00001.parquet
     FOLDER       SPLIT/CLASS/NAME.png, with attributes.csv
 
-    Each is read by genkit as what it was. The splits are the source's own, of a named set those that are trained with.
-    Without --image-size, images of several sizes keep them, but in an .npz, which has one. Nothing is overwritten.
-    Prints what was written.
+    genkit reads each as what it was written from. The splits are the source's own; of a named set, and with --hold-out,
+    those that are trained with. Without --image-size, images of several sizes keep them, but for an .npz, which has
+    one. Nothing is overwritten. Prints what was written.
     """
     require_writable(out)
     require_free(out)
@@ -268,14 +269,11 @@ def convert(what: str, out: Path, as_json: bool, **given: Any) -> None:
     with loading():
         from genkit.data import convert as writing
 
-    written = writing.convert(wanted, out)
+    written = writing.convert(wanted, out, hold_out)
     logger.info("%s", ", ".join(counted(count, f"{part} image".lstrip()) for part, count in written.items()))
-    result = {
-        "source": what,
-        "images": sum(written.values()),
-        "splits": {part: written[part] for part in written if part},
-    }
-    emit({**result, "files": {"out": out}}, [str(out)], as_json)
+    of_splits = {part: count for part, count in written.items() if part}
+    result = {"source": what, "images": sum(written.values()), "splits": of_splits, "files": {"out": out}}
+    emit(result, [str(out)], as_json)
 
 
 def require_writable(out: Path) -> None:

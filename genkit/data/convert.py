@@ -85,18 +85,22 @@ class Plain:
         return {name: count for name, count in zip(pack.PARTS, counts, strict=True) if count}
 
 
-def convert(options: DataOptions, out: Path) -> dict[str, int]:
+def convert(options: DataOptions, out: Path, hold_out: bool = False) -> dict[str, int]:
     """Write the images that `options` describe; returns how many of each split, of all as "" where there are none.
 
     Args:
         out: a new `.npz`, a new `.parquet`, or, of another name, a new folder. See `Npz`, `Folders` and `Parquet`.
+        hold_out: write the splits that training makes, where the source has none.
 
     Raises:
         DataError: when they can't be read, or not as `out` would have them.
         GenkitError: when it can't be written; nothing is left there.
     """
     kind = kind_of(out)
-    plain = _of_set(options) if options.dataset in SOURCES else _of_path(options, one_shape=kind is Npz)
+    if options.dataset in SOURCES or hold_out:
+        plain = _as_trained(options)
+    else:
+        plain = _of_path(options, one_shape=kind is Npz)
     written: dict[str, int] = {}
     brightest = 0
     with without_warnings(), kind(out, plain) as writer:
@@ -162,8 +166,8 @@ def _told(source: Any, contents: pack.Contents) -> Iterator[tuple[int, np.ndarra
         log.warning("left out: %s %s", source.path / file, problem)
 
 
-def _of_set(options: DataOptions) -> Plain:
-    """A named set in the splits that training uses: of some of them, val is held out of train."""
+def _as_trained(options: DataOptions) -> Plain:
+    """A set in the splits that training uses: what it doesn't bring is held out, and what would leak left out."""
     dataset = load(options)
     splits = list(dataset.splits().values())
     count = sum(map(len, splits))
@@ -259,7 +263,8 @@ class Npz(Writer):
             self._header(file, counts[part])
 
     def _header(self, file: IO[bytes], count: int) -> None:
-        channels, *sides = self.plain.shape or ()
+        assert self.plain.shape is not None
+        channels, *sides = self.plain.shape
         shape = (channels, *sides) if self.channels_first else (*sides,) if channels == 1 else (*sides, channels)
         np.lib.format.write_array_header_1_0(
             file,
