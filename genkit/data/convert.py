@@ -31,9 +31,11 @@ from genkit.contract import ImageShape
 from genkit.data import SOURCES, DataOptions, load, pack
 from genkit.data.decode import EXTENSIONS, without_warnings
 from genkit.data.forms.source import log
+from genkit.data.forms.stored import Name, Stored
 from genkit.data.levels import FEW
 from genkit.errors import DataError, GenkitError
 from genkit.files import scratch_folder, whole_file, whole_folder
+from genkit.wording import counted
 
 #: Bytes of images that are held while they are encoded, and how many at most.
 HELD, AT_ONCE = 64 << 20, 256
@@ -254,27 +256,46 @@ class Npz(Writer):
                 "room, name another place, or give a smaller --image-size"
             )
         self.scratch = self.stack.enter_context(scratch_folder(self.temporary.parent, ".genkit-"))
-        # Of sizes that could be taken for something else, the axes are genkit's own.
-        sides = (shape.height, shape.width)
-        self.channels_first = not {1, 2, 3, 4, *counts.values()}.isdisjoint(sides)
+        self.layout = self._layout(counts)
         self.rows: dict[str, list[int]] = {part: [] for part in counts}
         self.files = {part: self.stack.enter_context((self.scratch / f"{part}.npy").open("wb")) for part in counts}
         for part, file in self.files.items():
             self._header(file, counts[part])
 
-    def _header(self, file: IO[bytes], count: int) -> None:
-        assert self.plain.shape is not None
-        channels, *sides = self.plain.shape
-        shape = (channels, *sides) if self.channels_first else (*sides,) if channels == 1 else (*sides, channels)
-        np.lib.format.write_array_header_1_0(
-            file,
-            {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)},  # with room for a longer number
+    def _layout(self, counts: Mapping[str, int]) -> str:
+        """ "HW", "HWC" or "CHW": the first that genkit itself takes for what it is; sizes may look like other things.
+
+        Raises:
+            GenkitError: when there is none, as of images that are 3 pixels wide.
+        """
+        from genkit.data.forms.axes import view_of
+
+        shape = self.plain.shape
+        assert shape is not None
+        for layout in ("HW" if shape.channels == 1 else "HWC", "CHW"):
+            arrays = [_Planned(self.out, (count, *_sizes(shape, layout))) for count in counts.values()]
+            labelled = self.plain.labels is not None or self.plain.attributes is not None
+            with suppress(DataError):
+                view = view_of(arrays, [arrays[0].shape[0]] if labelled else [], DataOptions(dataset=str(self.out)))
+                read = [view, *(view.of(other) for other in arrays[1:])]
+                if not view.last and view.shape == shape and [each.total for each in read] == [*counts.values()]:
+                    return layout
+        height, width = shape[1:]
+        raise GenkitError(
+            f"{self.out}: in an array, {counted(self.plain.count, 'image')} of {width}x{height} can't be told from "
+            "something else; write .parquet or a folder"
         )
+
+    def _header(self, file: IO[bytes], count: int) -> None:
+        """NumPy's header, which keeps room for a longer number."""
+        assert self.plain.shape is not None
+        shape = (count, *_sizes(self.plain.shape, self.layout))
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
     def add(self, row: int, image: np.ndarray) -> None:
         part = self.plain.part(row)
         self.rows[part].append(row)
-        pixels = image if self.channels_first or len(image) == 1 else image.transpose(1, 2, 0)
+        pixels = image.transpose(1, 2, 0) if self.layout == "HWC" else image
         self.files[part].write(np.ascontiguousarray(pixels).data)
 
     def finish(self) -> None:
@@ -299,6 +320,24 @@ class Npz(Writer):
                 _member(archive, "class_names", np.array(plain.classes))
             if plain.attributes is not None:
                 _member(archive, "attribute_names", np.array(plain.attribute_names))
+
+
+def _sizes(shape: ImageShape, layout: str) -> list[int]:
+    return [{"C": shape.channels, "H": shape.height, "W": shape.width}[axis] for axis in layout]
+
+
+class _Planned(Stored):
+    """An array that isn't written yet, whose pixels nobody knows."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...]):
+        self.path, self.name, self.shape, self.dtype = path, Name(path.name), shape, np.dtype(np.uint8)
+
+    def rows(self, step: int) -> Iterator[np.ndarray]:
+        for start in range(0, self.shape[0], step):
+            yield np.zeros((min(step, self.shape[0] - start), *self.shape[1:]), np.uint8)
+
+    def last_axis_first(self) -> Stored:
+        return _Planned(self.path, (self.shape[-1], *self.shape[:-1]))
 
 
 def _member(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
