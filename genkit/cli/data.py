@@ -120,8 +120,8 @@ def info(what: str, out: Path | None, as_json: bool, **given: Any) -> int:
     """Say what images are, before they are trained on: form, sizes, splits, classes, attributes, copies, what is wrong.
 
     Reads every image once. Works where training would refuse them: of several sizes, damaged, mislabelled; and says
-    what to type to train on them. Draws some images of each class on a contact sheet. Exits with 0 whatever it finds
-    (`verify` judges).
+    what to type to train on them. Draws some images of each class on a contact sheet. Exits with 0 where there are
+    images, be they good or bad (`verify` judges).
     """
     if out is not None:
         if out.suffix.lower() != ".png":
@@ -139,7 +139,7 @@ def info(what: str, out: Path | None, as_json: bool, **given: Any) -> int:
         name = what if what in all_sets() else Path(found.source).name
         images.save_png(sheet, contact_sheet.draw(survey, f"{name}: {counted(found.images, 'image')}"))
     emit({**found.model_dump(), "files": {"sheet": sheet}}, told(found, sheet), as_json)
-    return 0
+    return 0 if found.images else 1
 
 
 def all_sets() -> dict[str, str]:
@@ -150,18 +150,33 @@ def all_sets() -> dict[str, str]:
 
 def told(found: Overview, sheet: Path | None) -> Iterator[str]:
     """What `info` prints for a person."""
-    from genkit.data.findings import in_words
-
     yield f"source      {found.source}"
-    yield f"form        {found.form}"
+    if found.form:
+        yield f"form        {found.form}"
     if found.files:
         yield f"files       {found.files:,}"
+    for array in found.arrays if len(found.arrays) > 1 or not found.images else []:
+        of = f"{array.type} of shape ({', '.join(map(str, array.shape))})" if array.type else "can't be read"
+        yield f"array       {array.name}: {of}"
+    if found.images:
+        yield from told_of_images(found)
+    for problem in found.problems:
+        yield f"fault       {problem}"
+    if sheet is not None:
+        yield f"sheet       {sheet}"
+    lines = [*([found.next.command] if found.next.command else []), *found.next.because]
+    for number, line in enumerate(lines):
+        yield f"{'' if number else 'next':11} {line}"
+
+
+def told_of_images(found: Overview) -> Iterator[str]:
+    from genkit.data.findings import in_words
+
     copies = f" ({found.duplicates:,} of them exact copies of others)" if found.duplicates else ""
     yield f"images      {found.images:,}{copies}"
     yield from by_number("size", found.sizes)
     yield from by_number("mode", found.modes)
-    if found.images:
-        yield f"colour      {colour(found)}"
+    yield f"colour      {colour(found)}"
     for each in found.values:
         kind = f"integers of {each.bits} bits" if each.bits else "floats"
         ends = "" if each.black == 0 else f"{each.black:,.9g} is black, "
@@ -180,14 +195,6 @@ def told(found: Overview, sheet: Path | None) -> Iterator[str]:
         yield f"warning     {warning}"
     if found.left_out:
         yield f"left out    {in_words(found.left_out)}"
-    for problem in found.problems:
-        yield f"fault       {problem}"
-    if sheet is not None:
-        yield f"sheet       {sheet}"
-    if found.next.command is not None:
-        yield f"next        {found.next.command}"
-    for reason in found.next.because:
-        yield f"            {reason}"
 
 
 def by_number(name: str, counts: Mapping[str, int]) -> Iterator[str]:

@@ -126,7 +126,7 @@ def test_sizes_that_could_mean_something_else(tmp_path: Path, shape: tuple[int, 
         pixels = each[0] if channels == 1 else each.transpose(1, 2, 0)
         Image.fromarray(pixels).save(tmp_path / "source" / f"{number}.png")
     options = DataOptions(dataset=str(tmp_path / "source"))
-    if min(height, width) < 5:
+    if min(height, width) < 5 and (channels == 3 or height == 1):
         with pytest.raises(GenkitError, match=f"of {width}x{height} can't be told from something else; write .parquet"):
             convert.convert(options, tmp_path / "plain.npz")
         assert not (tmp_path / "plain.npz").exists()
