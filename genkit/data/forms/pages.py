@@ -131,6 +131,9 @@ class Pages(Pictures):
         self.parts = None if files.parts is None else files.parts[rows]
         self.attributes = None if files.attributes is None else files.attributes[rows]
 
+    def complete(self) -> None:
+        self._spread()
+
     def contents(self, options: DataOptions) -> pack.Contents:
         self._spread()
         contents = super().contents(options)

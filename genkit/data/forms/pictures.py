@@ -198,7 +198,6 @@ class Pictures(Source):
         whites, notes = self._whites_of(found, modes)
 
         def as_first(header: Header) -> bool:
-            known = header.mode in {*modes, "1"}
             return (
                 (options.image_size is not None or (header.width, header.height) in sizes)
                 and (header.grey or not all_grey or options.channels is not None)
@@ -299,6 +298,7 @@ class Pictures(Source):
             log.warning("left out: %s %s", self.base / file, problem)
 
     def originals(self, options: DataOptions) -> Iterator[tuple[int, np.ndarray]]:
+        self.complete()
         skipped: dict[str, str] = {}
         headers = Headers(self.count)
         for row, header in attempt_all(read_header, self.each()):
@@ -320,6 +320,8 @@ class Pictures(Source):
                 self._refuse_if_too_many(skipped, options.skip_bad)
             else:
                 yield row, image
+        for file, problem in skipped.items():
+            log.warning("left out: %s %s", self.base / file, problem)
 
     # -- checking ------------------------------------------------------------------------------------------------------
 
