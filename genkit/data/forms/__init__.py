@@ -117,7 +117,7 @@ def verify(options: DataOptions) -> Findings:
         return pack.verify(path)
     findings = Findings(source=str(path.resolve()))
     try:
-        source = _understood(options)
+        source = understood(options)
     except DataError as error:
         if not path.is_file():
             raise
@@ -162,13 +162,13 @@ def opened(options: DataOptions) -> Source:
     Raises:
         DataError: when it is nothing that is read, or can't be understood in one way only.
     """
-    source = _understood(options)
+    source = understood(options)
     if source.faults:
         raise DataError(source.faults[0])
     return source
 
 
-def _understood(options: DataOptions) -> Source:
+def understood(options: DataOptions) -> Source:
     """The same with its faults, as far as there is anything to be read all the same."""
     from genkit.data.forms.pages import as_wanted
 

@@ -149,6 +149,7 @@ class _Numbers(_Array):
         self.dtype = np.dtype(bool) if leaf.logical else leaf.dtype
         # Images of more axes have them as they should be.
         self.columns_first = len(self.shape) == 2
+        self.images_last = len(self.shape) > 2 and not leaf.stacked
 
     def rows(self, step: int) -> Iterator[np.ndarray]:
         if self.leaf.stacked:
@@ -509,10 +510,10 @@ def _header_4(header: bytes) -> _Header4 | None:
     for order in "<>":
         kind, rows, columns, is_complex, name = np.frombuffer(header[:20], f"{order}i4").tolist()
         machine, zero, element, matrix = kind // 1000, kind // 100 % 10, kind // 10 % 10, kind % 10
-        if machine == (order == ">") and zero == 0 and element < len(NUMBERS_4) and matrix <= 2:
-            if rows >= 0 and columns >= 0 and is_complex in (0, 1) and 1 < name <= MAX_NAME:
-                dtype = np.dtype(f"{order}{NUMBERS_4[element]}")
-                return _Header4(order, dtype, matrix, rows, columns, bool(is_complex), name)
+        known = machine == (order == ">") and zero == 0 and element < len(NUMBERS_4) and matrix <= 2
+        if known and rows >= 0 and columns >= 0 and is_complex in (0, 1) and 1 < name <= MAX_NAME:
+            dtype = np.dtype(f"{order}{NUMBERS_4[element]}")
+            return _Header4(order, dtype, matrix, rows, columns, bool(is_complex), name)
     return None
 
 

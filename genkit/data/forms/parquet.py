@@ -25,7 +25,8 @@ from genkit.data import DataOptions
 from genkit.data.decode import FORMATS, BadImage
 from genkit.data.findings import Findings
 from genkit.data.forms import tables
-from genkit.data.forms.arrays import MAX_TABLE, Arrays
+from genkit.data.forms.annotations import MAX_TABLE
+from genkit.data.forms.arrays import Arrays
 from genkit.data.forms.columns import DAMAGED, ArrowShard, ParquetShard, Shard, stored
 from genkit.data.forms.features import Columns, Feature, features_of
 from genkit.data.forms.layout import _Name as NameOfFolder
@@ -35,6 +36,7 @@ from genkit.data.forms.places import Place
 from genkit.data.forms.source import Source
 from genkit.data.forms.stored import Holder, Name, Stored, reading
 from genkit.data.pack import PARTS
+from genkit.data.survey import Survey
 from genkit.errors import DataError
 from genkit.wording import counted
 
@@ -326,8 +328,8 @@ class Shards(Pictures):
     def state(self) -> Any:
         return self.table.state()
 
-    def check(self, findings: Findings) -> None:
-        super().check(findings)
+    def check(self, findings: Findings, survey: Survey | None = None) -> None:
+        super().check(findings, survey)
         findings.files = len(self.table.shards)
 
     def each(self) -> Iterator[Item]:

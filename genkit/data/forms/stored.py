@@ -39,6 +39,7 @@ class Stored(ABC):
         dtype: of the elements.
         columns_first: whether pixels that lie in a row, or as (W, H), have their columns one after the other, as MATLAB
             lays them.
+        images_last: whether in such files, as in MATLAB's, the images' number usually comes last.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Stored(ABC):
     shape: tuple[int, ...]
     dtype: np.dtype
     columns_first: bool = False
+    images_last: bool = False
 
     @property
     def row_bytes(self) -> int:
@@ -133,14 +135,11 @@ class Together(Holder):
         found: dict[Name, Stored] = {}
         for holder in self.holders:
             found |= holder.open([name for name in names if name in holder.names])
+        self.notes = [f"{holder.file}: {note}" for holder in self.holders for note in holder.notes]
         return found
 
     def files(self) -> list[str]:
         return [file for holder in self.holders for file in holder.files()]
-
-    @property
-    def notes(self) -> list[str]:  # type: ignore[override]
-        return [f"{holder.file}: {note}" for holder in self.holders for note in holder.notes]
 
 
 def together(holders: Sequence[Holder]) -> Holder:
