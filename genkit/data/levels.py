@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -160,3 +160,102 @@ def require_floats(found: Range) -> None:
     else:
         remedy = "rescale them: (x - x.min()) / (x.max() - x.min())"
     raise DataError(f"floats from {found}, where 0 (black) to 1 (white) is expected; {remedy}")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Arrays, which have no format that says it
+# ---------------------------------------------------------------------------------------------------------------------
+
+#: By so much floats may lie outside of 0 to 1, or of -1 to 1, and be cut: what resizing by splines leaves.
+OVERSHOOT = 0.1
+
+
+class Numbers(Range):
+    """The same of arrays, with whether all of them are whole."""
+
+    whole = True
+
+    def see(self, values: np.ndarray) -> None:
+        if values.dtype.kind == "f":
+            # Sums of extremes are warned of, and are found below.
+            with np.errstate(all="ignore"):
+                super().see(values)
+                self.low, self.high = float(self.low), float(self.high)
+                self.whole = self.whole and self.finite and bool((values == np.rint(values)).all())
+        else:
+            super().see(values)
+
+
+class Scale(NamedTuple):
+    """How an array's numbers become bytes.
+
+    Attributes:
+        black, white: the numbers that are 0 and 255; what lies outside is cut.
+        bits: of a pixel, as it is stored: 8, 16, or 0 for floats that aren't whole.
+        note: what is to be said of it, or None where it is plain.
+    """
+
+    black: float
+    white: float
+    bits: int
+    note: str | None = None
+
+    def to_bytes(self, values: np.ndarray) -> np.ndarray:
+        """Numbers of any shape as uint8, rounded; the same array where they are that already."""
+        if values.dtype == np.uint8 and (self.black, self.white) == (0, 255):
+            return values
+        # A float32 has digits enough for the usual scales, and float64 for all.
+        if values.dtype != np.float32 or self.black != 0 or self.white < 1:
+            values = values.astype(np.float64)
+        scaled = (values - self.black if self.black else values) * (255 / (self.white - self.black))
+        return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+
+    @property
+    def whites(self) -> Whites:
+        """By the bits of a pixel the number that is white, for pictures that come later."""
+        return {self.bits: int(self.white)} if self.bits and self.black == 0 and self.white <= 65535 else {}
+
+
+def scale_of(found: Numbers, white_level: int | None = None) -> Scale:
+    """The scale of an array, by the range of all its numbers.
+
+    Whole numbers from 0 on are of the smallest depth that holds them, or, where they are 31 at most, up to the largest;
+    floats go from 0 to 1 or from -1 to 1. All else goes from the least number, black, to the largest, white.
+
+    Args:
+        white_level: the number that is white, black being 0.
+
+    Raises:
+        DataError: when they aren't finite, or all the same; the message goes on after the name of an array.
+    """
+    if not found.finite:
+        raise DataError("holds NaN or infinity; leave those images out, or put numbers there")
+    low, high, bits = found.low, found.high, found.bits
+    if low == high != 0:
+        raise DataError(f"all of its numbers are {shown(low)}, in which there is no picture; is it the right array?")
+    if white_level is not None:
+        cut = f"; pixels go from {found}, and those outside are cut" if low < 0 or high > white_level else ""
+        return Scale(0, white_level, bits, f"{white_level:,} is taken for white, as --white-level says{cut}")
+    if bits == 0 and low >= -OVERSHOOT and high * 255 > FEW and high <= 1 + OVERSHOOT:
+        within = low >= -SLACK and high <= 1 + SLACK
+        cut = f"pixels go from {found}: 0 is taken for black, 1 for white"
+        return Scale(0, 1, 0, dark(high * 255) if within else cut)
+    if low >= 0 and found.whole and high <= 65535:
+        # Floats hold bytes as often as they hold more.
+        whole = Range(bits or (8 if high <= 255 else 16))
+        whole.low, whole.high = int(low), int(high)
+        if FEW >= high > 1:
+            note = (
+                f"pixels are whole numbers up to {whole.high}: {whole.high} is taken for white, though a map of "
+                "classes would look so, too; --white-level N says otherwise"
+            )
+            return Scale(0, whole.high, whole.bits, note)
+        white = 1 if high == 1 else depth_of(whole)
+        return Scale(0, white, whole.bits, remark(whole, white))
+    if bits == 0 and low >= -SLACK and 127.5 < high <= 255.5:
+        return Scale(0, 255, 0, f"pixels go from {found}: 255 is taken for white")
+    if -1 - OVERSHOOT <= low <= -OVERSHOOT and high <= 1 + OVERSHOOT and max(-low, high) >= 0.5:
+        return Scale(-1, 1, 0, f"pixels go from {found}: -1 is taken for black, 1 for white")
+    if not 1e-300 < high - low < 1e300:
+        raise DataError(f"pixels go from {found}, which is no scale of brightness; rescale them to 0 to 255, as uint8")
+    return Scale(low, high, 0, f"pixels go from {found}: {shown(low)} is taken for black, {shown(high)} for white")

@@ -22,7 +22,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -42,7 +42,7 @@ from genkit.data.dataset import Dataset, ImageFile, Split, as_tensor, fingerprin
 from genkit.data.findings import Findings
 from genkit.data.levels import Whites
 from genkit.data.pixels import conform
-from genkit.data.splits import divide, name_copies
+from genkit.data.splits import Together, divide, name_copies
 from genkit.errors import DataError
 from genkit.files import remedy, scratch_folder, sha256_of
 from genkit.wording import counted
@@ -95,6 +95,8 @@ class Contents:
         labels: int64 (count,), or None.
         attributes: bool (count, A), or None.
         parts: uint8 (count,), the source's own split as an index into PARTS, or None for "divide them".
+        groups: int64 (count,), equal for images that belong together, as pages of one file: held out together or not at
+            all. None where each is for itself.
         classes, attribute_names: names of the labels and of the attributes' columns.
         skipped: file to what is wrong with it, for those that were left out; may grow while the chunks are made.
         sources: file to what was read, for those that were packed; may grow while the chunks are made.
@@ -109,13 +111,14 @@ class Contents:
     labels: np.ndarray | None = None
     attributes: np.ndarray | None = None
     parts: np.ndarray | None = None
+    groups: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     attribute_names: tuple[str, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
     sources: dict[str, SourceFile] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     whites: Whites = field(default_factory=dict)
-    notes: Sequence[str] = ()
+    notes: list[str] = field(default_factory=list)
 
 
 def form_of(options: DataOptions) -> dict[str, Any]:
@@ -301,8 +304,9 @@ def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
     marks = None if written is None else torch.from_numpy(written.fingerprints)
     everything = Split(storage, torch.arange(len(storage)), of_images, fingerprints=marks, file=image_file)
     parts = None if contents.parts is None else contents.parts[rows]
+    groups = None if contents.groups is None else contents.groups[rows]
     tables = {
-        "splits.npy": _divide(key.name, everything, None if written is None else written.originals, parts),
+        "splits.npy": _divide(key.name, everything, None if written is None else written.originals, parts, groups),
         "labels.npy": labels,
         "attributes.npy": None if contents.attributes is None else contents.attributes[rows],
     }
@@ -397,7 +401,13 @@ def _write_header(file: BinaryIO, count: int, shape: ImageShape) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _divide(name: str, everything: Split, originals: np.ndarray | None, parts: np.ndarray | None) -> np.ndarray:
+def _divide(
+    name: str,
+    everything: Split,
+    originals: np.ndarray | None,
+    parts: np.ndarray | None,
+    groups: np.ndarray | None,
+) -> np.ndarray:
     """The content of splits.npy: divided by the original images, then freed of those that have become the same."""
     converted_images = everything.fingerprinted()
     whole = converted_images
@@ -407,7 +417,11 @@ def _divide(name: str, everything: Split, originals: np.ndarray | None, parts: n
         given = {"all": whole}
     else:
         given = {PARTS[index]: whole.take(torch.from_numpy(parts == index)) for index in np.unique(parts)}
-    splits = divide(name, given)
+    together = None
+    if groups is not None:
+        assert whole.fingerprints is not None
+        together = Together(whole.fingerprints.numpy(), groups)
+    splits = divide(name, given, together)
     if originals is not None:
         splits = divide(
             name, {part: converted_images.take(split.rows) for part, split in zip(PARTS, splits, strict=True)}

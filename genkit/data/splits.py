@@ -18,6 +18,8 @@ from genkit.wording import counted
 HELD_OUT = 0.1
 #: By which share of what it is due a split may be too small, and copies of one picture up to which share may go to it.
 TOLERANCE = 0.1
+#: Through so many files that share pictures it is followed what belongs together.
+ROUNDS = 100
 #: The share of a split from which one picture, of which there are COPIES or more in it, is named to the person.
 NAMED, COPIES = 0.05, 3
 #: Of the images that are in no large group of copies, each held-out split gets so many times its fraction at most.
@@ -29,7 +31,37 @@ Mask = NDArray[np.bool_]
 Indices = NDArray[np.int64]
 
 
-def hold_out(everything: Split, *, fraction: float = HELD_OUT, more: int = 0) -> tuple[Split, Split]:
+class Together:
+    """Images that belong together, as pages of one file: whatever is held out has all of them, or none.
+
+    Exact copies belong together, too, and what they belong to. A picture is known by its fingerprint.
+
+    Args:
+        fingerprints: int64 (N,).
+        groups: int64 (N,), equal for images that belong together.
+    """
+
+    def __init__(self, fingerprints: np.ndarray, groups: np.ndarray):
+        self.known, of_picture = np.unique(fingerprints, return_inverse=True)
+        _, of_group = np.unique(groups, return_inverse=True)
+        self.ranks = self.known.copy()
+        for _ in range(ROUNDS):
+            least = np.full(int(of_group.max(initial=0)) + 1, np.iinfo(np.int64).max)
+            np.minimum.at(least, of_group, self.ranks[of_picture])
+            spread = self.ranks.copy()
+            np.minimum.at(spread, of_picture, least[of_group])
+            if (spread == self.ranks).all():
+                break
+            self.ranks = spread
+
+    def rank(self, fingerprints: torch.Tensor) -> torch.Tensor:
+        """The smallest fingerprint of all that a picture belongs to, int64 (N,)."""
+        return torch.from_numpy(self.ranks[np.searchsorted(self.known, fingerprints.numpy())])
+
+
+def hold_out(
+    everything: Split, *, fraction: float = HELD_OUT, more: int = 0, together: Together | None = None
+) -> tuple[Split, Split]:
     """Split `everything` into (kept, held out) by the images' own content: the same every time, and without a leak.
 
     The images are ranked by their fingerprints and the first `fraction` of them is due to be held out, so the choice
@@ -52,13 +84,15 @@ def hold_out(everything: Split, *, fraction: float = HELD_OUT, more: int = 0) ->
 
     Args:
         more: how many further splits are to be held out of what is kept.
+        together: what is to stay together besides copies: it counts as copies of one picture do.
 
     Raises:
         DataError: when fewer than 2 + `more` distinct images are given.
     """
     everything = everything.fingerprinted()
     assert everything.fingerprints is not None
-    _, group_of, counts = torch.unique(everything.fingerprints, return_inverse=True, return_counts=True)
+    ranks = everything.fingerprints if together is None else together.rank(everything.fingerprints)
+    _, group_of, counts = torch.unique(ranks, return_inverse=True, return_counts=True)
     sizes = counts.numpy()
     if len(sizes) < 2 + more:
         raise DataError(f"{len(everything)} images, {len(sizes)} of them distinct, are too few to hold some out")
@@ -166,12 +200,13 @@ def _memberships(due: _Due, group_of: Indices, classes: Indices) -> _Membership:
     return _Membership(groups, of, place < (counts - kept)[of], room)
 
 
-def divide(name: str, parts: Mapping[str, Split]) -> tuple[Split, Split, Split]:
+def divide(name: str, parts: Mapping[str, Split], together: Together | None = None) -> tuple[Split, Split, Split]:
     """The train, val and test splits of a source, none of whose images stands in two of them.
 
     Args:
         name: what to call the source in a message.
         parts: the source's own splits, `train` with `val` or `test` or both, or else its images as `all`.
+        together: what isn't to be parted where images are held out.
 
     What the source doesn't bring is held out: a tenth of all images for test, and as many for val. Where the source's
     own splits share an image, the copy that is nearer to training goes: test stays whole, so that results on it
@@ -190,13 +225,14 @@ def divide(name: str, parts: Mapping[str, Split]) -> tuple[Split, Split, Split]:
             test = parts["test"]
             rest = _without(rest, test, name, "train", "test")
         else:
-            rest, test = hold_out(rest, more=needed - 2)
+            rest, test = hold_out(rest, more=needed - 2, together=together)
         if "val" in parts:
             val = _without(parts["val"], test, name, "val", "test")
             train = _without(rest, val, name, "train", "val")
         else:
             # After test's tenth has gone, val's tenth of all images is a ninth of the rest.
-            train, val = hold_out(rest, fraction=HELD_OUT if "test" in parts else HELD_OUT / (1 - HELD_OUT))
+            share = HELD_OUT if "test" in parts else HELD_OUT / (1 - HELD_OUT)
+            train, val = hold_out(rest, fraction=share, together=together)
     except DataError as error:
         where = "" if "all" in parts else " for training"
         raise DataError(f"{name}: {error}; give at least {counted(needed, 'different image')}{where}") from None

@@ -15,11 +15,10 @@ from typing import IO, BinaryIO
 
 import numpy as np
 
-from genkit.data.forms.places import Place
+from genkit.data.forms.places import MAX_INFLATION, Place
 from genkit.data.forms.stored import Holder, Name, Stored, reading
+from genkit.data.forms.turned import Turned, last_axis_first
 
-#: Deflate makes so many bytes of one at most.
-MAX_INFLATION = 1032
 #: How large the directory of a .npz may be, which lists its arrays: four are ours, and whatever else somebody keeps.
 MAX_DIRECTORY = 1 << 16
 REMEDY = "save it again with numpy.save or numpy.savez"
@@ -37,7 +36,7 @@ class Npy(Holder):
     def open(self, names: Sequence[Name]) -> dict[Name, Stored]:
         with reading(self.path, REMEDY), self.place.open(self.file) as file:
             size = self.place.size(self.file)
-            return {name: _NumPyArray(self, name, self.path, file, size) for name in names}
+            return {name: _array(self, name, self.path, file, size) for name in names}
 
     @contextmanager
     def opened(self, name: Name) -> Iterator[IO[bytes]]:
@@ -68,7 +67,7 @@ class Npz(Holder):
             for name in names:
                 info = archive.getinfo(f"{name.member}.npy")
                 with archive.open(info) as file:
-                    found[name] = _NumPyArray(self, name, self.path, file, info.file_size)
+                    found[name] = _array(self, name, self.path, file, info.file_size)
             return found
 
     @contextmanager
@@ -84,8 +83,14 @@ class Npz(Holder):
             yield archive
 
 
+def _array(holder: Npy | Npz, name: Name, path: Path, file: IO[bytes], size: int) -> Stored:
+    """One array by its header. Of one in Fortran's order the axes are turned as it is read."""
+    array = _NumPyArray(holder, name, path, file, size)
+    return Turned(array, range(len(array.shape))[::-1]) if array.fortran_order else array
+
+
 class _NumPyArray(Stored):
-    """One array in NumPy's format, by its header."""
+    """The elements in the order in which they lie, the last axis varying fastest."""
 
     def __init__(self, holder: Npy | Npz, name: Name, path: Path, file: IO[bytes], size: int):
         """Raises ValueError where the header and `size`, the bytes of header and elements, don't agree."""
@@ -98,11 +103,11 @@ class _NumPyArray(Stored):
         if version != (1, 0):
             raise ValueError("not in version 1.0 of NumPy's format")
         shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-        self.shape, self.dtype, self.offset = tuple(shape), dtype, file.tell()
+        self.fortran_order = fortran_order and len(shape) > 1
+        self.shape = tuple(shape[::-1] if self.fortran_order else shape)
+        self.dtype, self.offset = dtype, file.tell()
         if dtype.hasobject:
             raise ValueError("it holds Python objects, which aren't read")
-        if fortran_order and len(shape) > 1:
-            raise ValueError("its elements are in Fortran's order; pass it through numpy.ascontiguousarray")
         if min(shape, default=0) < 0 or self.offset + math.prod(shape) * dtype.itemsize != size:
             raise ValueError(f"{size:,} bytes, which isn't what an array {shape} of {dtype} takes; is it whole?")
 
@@ -116,6 +121,9 @@ class _NumPyArray(Stored):
                 if len(content) != wanted:
                     raise ValueError("it ends too soon")
                 yield np.frombuffer(content, self.dtype).reshape(-1, *rest)
+
+    def last_axis_first(self) -> Stored | None:
+        return last_axis_first(self)
 
     def file(self) -> Path | None:
         return self.holder.place.path_of(self.name.file) if isinstance(self.holder, Npy) else None

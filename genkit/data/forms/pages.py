@@ -36,9 +36,12 @@ from genkit.data.findings import Findings
 from genkit.data.forms.pictures import Item, Pictures, attempt_all
 from genkit.data.forms.places import Place
 from genkit.data.forms.source import Source
+from genkit.data.survey import Survey
 from genkit.files import sha256_of
 from genkit.wording import counted
 
+#: Of fewer files, whole ones aren't held out: too little would be left for training.
+FEWEST_FILES = 5
 #: Pages of one file.
 MOST_PAGES = 1_000_000
 #: Pixels of all pages of one file, whatever its size, and for each of its bytes (see `decode.MAX_PIXELS_PER_BYTE`).
@@ -128,11 +131,22 @@ class Pages(Pictures):
 
     def contents(self, options: DataOptions) -> pack.Contents:
         self._spread()
-        return super().contents(options)
+        contents = super().contents(options)
+        several = int((self.pages > 1).sum())
+        if several and len(self.pages) >= FEWEST_FILES:
+            contents.groups = self.file_rows.astype(np.int64)
+            contents.notes.append("the pages of a file are all in one split, where splits are held out")
+        elif several:
+            files = "one file is" if len(self.pages) == 1 else f"{len(self.pages)} files are"
+            contents.notes.append(
+                f"{files} too few to hold out whole ones, so pages are held out one by one; if they are near-copies, "
+                "as frames of an animation, figures on val and test flatter"
+            )
+        return contents
 
-    def check(self, findings: Findings) -> None:
+    def check(self, findings: Findings, survey: Survey | None = None) -> None:
         self._spread()
-        super().check(findings)
+        super().check(findings, survey)
         findings.files = self.of_files.count
 
     def enter(self, findings: Findings) -> None:
@@ -314,6 +328,17 @@ def pages_of(source: Path | bytes) -> Iterator[Page | BadImage]:
                 return
             for number in range(image.n_frames):  # type: ignore[attr-defined]
                 image.seek(number)
-                yield Frame(whole, image.copy())
+                frame = image.copy()
+                yield Frame(whole, _without_colour(frame) if image.format == "GIF" else frame)
     except BadImage as error:
         yield error
+
+
+def _without_colour(frame: Image.Image) -> Image.Image:
+    """A frame of a GIF in grey where it has no colour: from the second on, Pillow has no palette that would say it."""
+    if frame.mode not in ("RGB", "RGBA"):
+        return frame
+    red, green, blue, *alpha = frame.split()
+    if red.tobytes() != green.tobytes() or red.tobytes() != blue.tobytes():
+        return frame
+    return Image.merge("LA", [red, *alpha]) if alpha else red

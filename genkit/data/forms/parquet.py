@@ -25,16 +25,18 @@ from genkit.data import DataOptions
 from genkit.data.decode import FORMATS, BadImage
 from genkit.data.findings import Findings
 from genkit.data.forms import tables
-from genkit.data.forms.arrays import MAX_TABLE, Arrays
+from genkit.data.forms.annotations import MAX_TABLE
+from genkit.data.forms.arrays import Arrays
 from genkit.data.forms.columns import DAMAGED, ArrowShard, ParquetShard, Shard, stored
 from genkit.data.forms.features import Columns, Feature, features_of
-from genkit.data.forms.layout import _Name as NameOfFolder
+from genkit.data.forms.layout import part_of_file
 from genkit.data.forms.listing import shown
 from genkit.data.forms.pictures import Item, Pictures
 from genkit.data.forms.places import Place
 from genkit.data.forms.source import Source
 from genkit.data.forms.stored import Holder, Name, Stored, reading
 from genkit.data.pack import PARTS
+from genkit.data.survey import Survey
 from genkit.errors import DataError
 from genkit.wording import counted
 
@@ -326,8 +328,8 @@ class Shards(Pictures):
     def state(self) -> Any:
         return self.table.state()
 
-    def check(self, findings: Findings) -> None:
-        super().check(findings)
+    def check(self, findings: Findings, survey: Survey | None = None) -> None:
+        super().check(findings, survey)
         findings.files = len(self.table.shards)
 
     def each(self) -> Iterator[Item]:
@@ -567,11 +569,7 @@ def _parts_of(root: Path, files: Sequence[str]) -> dict[str, str | None]:
     Raises:
         DataError: when some files say it and others don't.
     """
-    parts: dict[str, str | None] = {}
-    for file in files:
-        stem = SHARD.sub("", posixpath.splitext(file)[0])
-        said = (NameOfFolder.of(name).part for name in reversed(stem.split("/")))
-        parts[file] = next((part for part in said if part), None)
+    parts = {file: part_of_file(file) for file in files}
     if len(files) > 1 and any(parts.values()) and not all(parts.values()):
         strange = next(file for file, part in parts.items() if part is None)
         raise DataError(

@@ -41,6 +41,7 @@ from genkit.data.forms.layout import unlearnt
 from genkit.data.forms.source import Source, log
 from genkit.data.levels import Range, Whites, dark, remark, require_floats, white_of
 from genkit.data.pixels import loss_by_crop, wanted_shape
+from genkit.data.survey import Glimpse, Survey
 from genkit.errors import DataError
 from genkit.wording import counted
 
@@ -290,9 +291,32 @@ class Pictures(Source):
         for file, problem in packed.skipped.items():
             log.warning("left out: %s %s", self.base / file, problem)
 
+    def originals(self, options: DataOptions) -> Iterator[tuple[int, np.ndarray]]:
+        skipped: dict[str, str] = {}
+        headers = Headers(self.count)
+        for row, header in attempt_all(read_header, self.each()):
+            if isinstance(header, BadImage):
+                skipped[self.name(row)] = str(header)
+            else:
+                headers[row] = header
+        self._refuse_if_too_many(skipped, options.skip_bad)
+        whites, _ = self._whites(headers)
+
+        def decoded(item: Item) -> np.ndarray:
+            header = headers[item.row]
+            shape = ImageShape(1 if header.grey else 3, header.height, header.width)
+            return decode_and_hash(content_of(item), header, shape, whites=whites)[0]
+
+        for row, image in attempt_all_items(decoded, (item for item in self.each() if item.row in headers)):
+            if isinstance(image, BadImage):
+                skipped[self.name(row)] = str(image)
+                self._refuse_if_too_many(skipped, options.skip_bad)
+            else:
+                yield row, image
+
     # -- checking ------------------------------------------------------------------------------------------------------
 
-    def check(self, findings: Findings) -> None:
+    def check(self, findings: Findings, survey: Survey | None = None) -> None:
         """Decode every picture, read its tables, and hold the files against those that were packed.
 
         A picture that decodes but whose bytes aren't those that were packed, although its size and time are, has
@@ -302,6 +326,7 @@ class Pictures(Source):
         sizes: Counter[str] = Counter()
         modes: Counter[str] = Counter()
         fingerprints = set()
+        rotten = set()
         packed = list(pack.sources_of({self.kind: str(self.path)}))
         headers = Headers(self.count)
         bad: dict[int, BadImage] = {}
@@ -315,15 +340,21 @@ class Pictures(Source):
         try:
             whites, notes = self._whites(headers)
             findings.notes += notes
+            if survey is not None:
+                survey.whites.update(whites)
         except DataError as error:
             findings.problems.append(str(error))
 
-        def inspect(item: Item) -> tuple[int, str]:
+        def inspect(item: Item) -> tuple[int, str, Glimpse | None, Range | None]:
             if item.row in bad:
                 raise bad[item.row]
             header = headers[item.row]
             shape = ImageShape(1 if header.grey else 3, header.height, header.width)
-            return decode_and_hash(content_of(item), header, shape, whites=whites)[1:]
+            pixels, fingerprint, digest = decode_and_hash(content_of(item), header, shape, whites=whites)
+            if survey is None:
+                return fingerprint, digest, None, None
+            stored = None if bits_of(header.mode) == 8 else range_of(content_of(item))
+            return fingerprint, digest, survey.glimpse(item.row, pixels), stored
 
         def rotted(row: int, digest: str) -> bool:
             name, stamp = self.file_of(row), self.stamp_of(row)
@@ -337,17 +368,22 @@ class Pictures(Source):
                 if isinstance(result, BadImage):
                     findings.problems.append(f"{file}: {result}; {remedy(str(result))}, or use --skip-bad")
                     continue
-                fingerprint, digest = result
-                if rotted(row, digest):
+                fingerprint, digest, glimpse, stored = result
+                if self.file_of(row) not in rotten and rotted(row, digest):
+                    rotten.add(self.file_of(row))
                     findings.problems.append(
-                        f"{file}: has changed since it was packed although its size and time are the same; restore it "
-                        "from a copy, or `touch` it to accept it as it is"
+                        f"{self.base / self.file_of(row)}: has changed since it was packed although its size and time "
+                        "are the same; restore it from a copy, or `touch` it to accept it as it is"
                     )
                 findings.images += 1
                 findings.duplicates += fingerprint in fingerprints
                 fingerprints.add(fingerprint)
                 sizes[f"{headers[row].width}x{headers[row].height}"] += 1
                 modes[headers[row].mode] += 1
+                if survey is not None and glimpse is not None:
+                    survey.take(row, fingerprint, glimpse, bits_of(headers[row].mode))
+                    if stored is not None:
+                        survey.take_stored(stored)
         findings.sizes, findings.modes = dict(sizes.most_common()), dict(modes.most_common())
         findings.left_out |= further_pages(headers)
 

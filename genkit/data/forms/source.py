@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from genkit.data import DataOptions, pack
 from genkit.data.findings import Findings, in_words
+from genkit.data.survey import Survey
 
 log = logging.getLogger("genkit")
 
@@ -62,10 +63,23 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def check(self, findings: Findings) -> None:
+    def check(self, findings: Findings, survey: Survey | None = None) -> None:
         """Read every image, and enter into `findings` what was found, faults included.
 
-        `findings` has what is known without it: form, splits, classes, attributes, what is left out, notes.
+        `findings` has what is known without it: what is left out, and notes.
+
+        Args:
+            survey: looks at each image that can be read, as it is before it is brought to any size.
+        """
+
+    @abstractmethod
+    def originals(self, options: DataOptions) -> Iterator[tuple[int, np.ndarray]]:
+        """Each row with its image, uint8 (C, H, W), as it is before it is brought to any size or channels.
+
+        Those that can't be read don't come, as far as `options.skip_bad` allows it.
+
+        Raises:
+            DataError: when more can't be read, or nobody knows what is white in them.
         """
 
     def enter(self, findings: Findings) -> None:

@@ -39,6 +39,7 @@ class Stored(ABC):
         dtype: of the elements.
         columns_first: whether pixels that lie in a row, or as (W, H), have their columns one after the other, as MATLAB
             lays them.
+        images_last: whether in such files, as in MATLAB's, the images' number usually comes last.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Stored(ABC):
     shape: tuple[int, ...]
     dtype: np.dtype
     columns_first: bool = False
+    images_last: bool = False
 
     @property
     def row_bytes(self) -> int:
@@ -88,10 +90,12 @@ class Holder(ABC):
         file: its path there.
         path: what messages call it.
         names: of the arrays, of whatever they are; their order is the file's.
+        notes: lines on what was understood of the file where that isn't plain; more may come by opening arrays.
     """
 
     form: str
     names: list[Name]
+    notes: list[str]
 
     def __init__(self, place: Place, file: str):
         """Lists the arrays, without reading any.
@@ -101,6 +105,7 @@ class Holder(ABC):
         """
         self.place, self.file = place, file
         self.path = place.path / file
+        self.notes = []
 
     @abstractmethod
     def open(self, names: Sequence[Name]) -> dict[Name, Stored]:
@@ -120,7 +125,7 @@ class Together(Holder):
 
     def __init__(self, holders: Sequence[Holder]):
         first = holders[0]
-        super().__init__(first.place, first.file)
+        self.place, self.file = first.place, first.file
         self.holders = holders
         self.path = first.place.path
         self.form = f"{len(holders)} files, each {first.form}"
@@ -130,6 +135,7 @@ class Together(Holder):
         found: dict[Name, Stored] = {}
         for holder in self.holders:
             found |= holder.open([name for name in names if name in holder.names])
+        self.notes = [f"{holder.file}: {note}" for holder in self.holders for note in holder.notes]
         return found
 
     def files(self) -> list[str]:

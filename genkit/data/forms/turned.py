@@ -1,0 +1,58 @@
+"""An array whose axes are read in another order than they are stored in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from genkit.data.forms.stored import Stored
+
+#: Bytes that are gathered in one pass over the file, and of the blocks in which it is read meanwhile.
+GATHERED, READ = 64 << 20, 8 << 20
+
+
+class Turned(Stored):
+    """Another array with its axes in the order `axes`, as `numpy.transpose` takes them.
+
+    Where the first axis isn't the first of the file, rows lie scattered all over it: it is read once for every
+    GATHERED bytes of them, so that memory stays flat and nothing needs to be mapped.
+    """
+
+    def __init__(self, stored: Stored, axes: Sequence[int]):
+        self.stored, self.axes = stored, tuple(axes)
+        self.path, self.name, self.dtype = stored.path, stored.name, stored.dtype
+        self.columns_first = stored.columns_first
+        self.shape = tuple(stored.shape[axis] for axis in axes)
+
+    def rows(self, step: int) -> Iterator[np.ndarray]:
+        if self.axes[0] == 0:
+            yield from (block.transpose(self.axes) for block in self.stored.rows(step))
+            return
+        count, along = self.shape[0], self.axes[0]
+        gathered = max(step, GATHERED // max(1, self.row_bytes) // step * step)
+        for start in range(0, count, gathered):
+            end = min(start + gathered, count)
+            part = np.empty([*self.stored.shape[:along], end - start, *self.stored.shape[along + 1 :]], self.dtype)
+            done = 0
+            for block in self.stored.rows(max(1, READ // max(1, self.stored.row_bytes))):
+                part[done : done + len(block)] = block.take(range(start, end), along)
+                done += len(block)
+            part = part.transpose(self.axes)
+            yield from (part[at : at + step] for at in range(0, len(part), step))
+
+    def last_axis_first(self) -> Stored | None:
+        return last_axis_first(self.stored, (self.axes[-1], *self.axes[:-1]))
+
+
+def last_axis_first(stored: Stored, axes: Sequence[int] | None = None) -> Stored | None:
+    """`Stored.last_axis_first` by reading the file several times; None where a row of it is too large to be held.
+
+    Args:
+        axes: another order of them.
+    """
+    last = len(stored.shape) - 1
+    if last < 1 or math.prod(stored.shape[1:]) * stored.dtype.itemsize > 4 * GATHERED:
+        return None
+    return Turned(stored, axes or (last, *range(last)))
