@@ -20,7 +20,7 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from genkit.contract import ImageShape
-from genkit.data import heif, tiff
+from genkit.data import dicom, heif, tiff
 from genkit.data.dataset import fingerprint
 from genkit.data.deep import Deep, is_deep
 from genkit.data.levels import Numbers, Range, Whites, ends_of, to_bytes
@@ -58,7 +58,10 @@ Image.preinit()  # the common formats, so that these are tried first,
 Image.init()  # then all
 FORMATS = [format for format in Image.ID if format not in REFUSED_FORMATS]
 #: Endings of formats that a library beyond Pillow reads, its name to Python and to pip.
-LIBRARIES = dict.fromkeys(heif.ENDINGS, (heif.LIBRARY, "pillow-heif"))
+LIBRARIES = {
+    **dict.fromkeys(heif.ENDINGS, (heif.LIBRARY, "pillow-heif")),
+    **dict.fromkeys(dicom.ENDINGS, (dicom.LIBRARY, "pydicom")),
+}
 #: Those of them that isn't here, and what to say of it.
 UNREAD = {
     ending: f"read by {package}: {EXTRA}" for ending, (module, package) in LIBRARIES.items() if not is_here(module)
@@ -77,7 +80,7 @@ def remedy(problem: str) -> str:
     """What helps against what a `BadImage` says."""
     if problem.startswith(UNREADABLE):
         return "allow it"
-    if problem.endswith(EXTRA):
+    if "; pip install" in problem:
         return "or remove it"
     return "bring it back" if problem.startswith(GONE) else "mend or remove it"
 
@@ -141,6 +144,8 @@ def read_header(source: Content) -> Header:
             width, height = height, width
         if isinstance(source, Page):
             return Header(width, height, image.mode, _is_grey(image))
+        if image.format == "HEIF":
+            return Header(width, height, image.mode, _is_grey(image), getattr(image, "n_frames", 1))
         pages = image.pages if isinstance(image, Picture) else 1
         if image.format == "TIFF":
             with open_file(source) as file:
@@ -282,6 +287,10 @@ def opened_by_its_library(file: BinaryIO, size: int) -> Iterator[Opened]:
     if heif.is_heif(beginning):
         with heif.opened(file, size) as image:
             yield image
+        return
+    if dicom.is_dicom(beginning):
+        with dicom.opened(file) as frame:
+            yield frame
         return
     try:
         image = Image.open(file, formats=FORMATS)

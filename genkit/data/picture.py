@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -16,6 +17,13 @@ EXTRA = "pip install 'latent-genkit[formats]'"
 def is_here(module: str) -> bool:
     """Whether a library is installed. It isn't imported."""
     return find_spec(module) is not None
+
+
+def silence(library: str) -> None:
+    """Keep what a library logs of odd files off the screen, where a program hasn't said where else to put it."""
+    logger = logging.getLogger(library)
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
 
 
 class BadImage(ValueError):

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from genkit.data.picture import EXTRA, BadImage, Picture
+from genkit.data.picture import EXTRA, BadImage, Picture, silence
 
 #: How a file begins, in two orders of bytes, each also as BigTIFF.
 MARKS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
@@ -51,6 +51,7 @@ def opened(file: BinaryIO) -> Iterator[Picture]:
         tifffile = import_module("tifffile")
     except ImportError:
         raise BadImage(f"is a TIFF of a kind that is read by tifffile, which isn't here; {EXTRA}") from None
+    silence("tifffile")
     with tifffile.TiffFile(file) as whole:
         yield _Page(whole.pages[0])
 

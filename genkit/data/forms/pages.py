@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from genkit.data import DataOptions, pack
+from genkit.data import DataOptions, dicom, pack
 from genkit.data.decode import (
     ANIMATIONS,
     BadImage,
@@ -38,6 +38,7 @@ from genkit.data.findings import Findings
 from genkit.data.forms.pictures import Item, Pictures, attempt_all
 from genkit.data.forms.places import Place
 from genkit.data.forms.source import Source
+from genkit.data.picture import Picture
 from genkit.data.survey import Survey
 from genkit.files import sha256_of
 from genkit.wording import counted
@@ -285,6 +286,19 @@ class _Redirected(io.RawIOBase):
         return self.file.fileno()
 
 
+class DicomFrame(_PageOf):
+    """A frame of a DICOM image, which is decoded by itself."""
+
+    def __init__(self, whole: _Whole, number: int):
+        super().__init__(whole)
+        self.number = number
+
+    @contextmanager
+    def opened(self) -> Iterator[Opened]:
+        with open_file(self.whole.source) as file, dicom.opened(file, self.number) as frame:
+            yield frame
+
+
 class Frame(_PageOf):
     """A frame of an animation, as it is seen."""
 
@@ -311,8 +325,10 @@ def count_pages(source: Content) -> int:
         with opened_by_its_library(file, size) as image:
             if image.format == "TIFF":
                 count = sum(1 for _ in directories(file, MOST_PAGES + 1))
+            elif isinstance(image, Picture):
+                count = image.pages
             elif image.format in ANIMATIONS and getattr(image, "is_animated", False):
-                count = image.n_frames  # type: ignore[union-attr]
+                count = image.n_frames  # type: ignore[attr-defined]
             else:
                 return 1
             pixels = count * image.width * image.height
@@ -332,7 +348,9 @@ def pages_of(source: Path | bytes) -> Iterator[Page | BadImage]:
             if image.format == "TIFF":
                 yield from (TiffPage(whole, place) for place in directories(file, MOST_PAGES))
                 return
-            assert isinstance(image, Image.Image)
+            if isinstance(image, Picture):
+                yield from (DicomFrame(whole, number) for number in range(image.pages))
+                return
             for number in range(image.n_frames):  # type: ignore[attr-defined]
                 image.seek(number)
                 frame = image.copy()
