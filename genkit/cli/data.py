@@ -1,17 +1,53 @@
-"""`genkit data`: which image sets are there, fetch one, check one."""
+"""`genkit data`: which image sets are there, fetch one, look at one, check one, write one plain."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from genkit.cli.command import Command
+from genkit import options as all_options
+from genkit.cli.command import Command, PathType
 from genkit.cli.output import emit, json_option
+from genkit.cli.shared import loading, require_free
+from genkit.data import DataOptions
+from genkit.errors import UsageError
 from genkit.wording import counted
+
+if TYPE_CHECKING:
+    from genkit.data.overview import Counts, Overview
+
+#: Options of how images are read.
+READING = ("images", "labels", "pages", "transpose", "white_level", "image_size", "skip_bad")
+#: Classes, and attributes, that are listed; of more the first, and the rarest.
+LISTED, FIRST, RAREST = 24, 12, 6
+#: Sizes, and modes, that are listed.
+MOST_SIZES = 6
+
+
+def reading(*more: str) -> list[click.Parameter]:
+    """Flags that say how images are read, as `train` has them."""
+    return [each for each in all_options.flags(all_options.describe(DataOptions)) if each.name in (*READING, *more)]
+
+
+def as_options(dataset: str, given: Mapping[str, Any]) -> DataOptions:
+    """The images that are meant, once it is known that there are such.
+
+    Raises:
+        UsageError
+    """
+    from genkit import data as sources
+
+    sources.require_known(dataset)
+    known = {name: value for name, value in given.items() if value is not None}
+    return all_options.validate(DataOptions, {"dataset": dataset, **known})
 
 
 @click.group()
 def data() -> None:
-    """List, fetch and check image sets.
+    """List, fetch, look at, check and convert image sets.
 
     Sets live in $GENKIT_DATA (by default the user's cache folder); with GENKIT_OFFLINE=1 nothing is ever fetched.
     """
@@ -65,3 +101,140 @@ def verify(name_or_path: str, as_json: bool) -> int:
     ]
     emit({**findings.model_dump(), "ok": findings.ok}, lines, as_json)
     return 0 if findings.ok else 1
+
+
+@data.command(cls=Command, params=reading())
+@click.argument("what", metavar="NAME|PATH")
+@click.option(
+    "--out",
+    type=PathType(),
+    metavar="FILE.png",
+    help="Where the contact sheet goes.  [default: among the packed images, in $GENKIT_DATA]",
+)
+@json_option
+def info(what: str, out: Path | None, as_json: bool, **given: Any) -> int:
+    """Say what images are, before they are trained on: form, sizes, splits, classes, attributes, copies, what is wrong.
+
+    Reads every image once. Works where training would refuse them: of several sizes, damaged, mislabelled; and says
+    what to type to train on them. Draws some images of each class on a contact sheet. Exits with 0 whatever it finds
+    (`verify` judges).
+    """
+    if out is not None:
+        if out.suffix.lower() != ".png":
+            raise UsageError(f"--out {out}: the sheet is written as PNG; give a name that ends in .png")
+        require_free(out)
+    wanted = as_options(what, given)
+    with loading():
+        from genkit.data import overview, store
+        from genkit.latent import contact_sheet, images
+
+    found, survey = overview.look(wanted)
+    sheet = None
+    if found.images:
+        sheet = out or store.sheet_of(found.source)
+        name = what if what in all_sets() else Path(found.source).name
+        images.save_png(sheet, contact_sheet.draw(survey, f"{name}: {counted(found.images, 'image')}"))
+    emit({**found.model_dump(), "files": {"sheet": sheet}}, told(found, sheet), as_json)
+    return 0
+
+
+def all_sets() -> dict[str, str]:
+    from genkit import data as sources
+
+    return sources.names()
+
+
+def told(found: Overview, sheet: Path | None) -> Iterator[str]:
+    """What `info` prints for a person."""
+    from genkit.data.findings import in_words
+
+    yield f"source      {found.source}"
+    yield f"form        {found.form}"
+    if found.files:
+        yield f"files       {found.files:,}"
+    copies = f" ({found.duplicates:,} of them exact copies of others)" if found.duplicates else ""
+    yield f"images      {found.images:,}{copies}"
+    yield from by_number("size", found.sizes)
+    yield from by_number("mode", found.modes)
+    if found.images:
+        yield f"colour      {colour(found)}"
+    for each in found.values:
+        kind = f"integers of {each.bits} bits" if each.bits else "floats"
+        ends = "" if each.black == 0 else f"{each.black:,.9g} is black, "
+        yield f"values      {each.low:,.9g} to {each.high:,.9g}, {kind}; {ends}{each.white:,.9g} is white"
+    yield f"splits      {splits(found)}"
+    for shared in found.shared:
+        stand = f"{counted(shared.images, 'image')} of {shared.split} stand in {shared.also_in}, too"
+        yield f"shared      {stand}; training leaves them out of {shared.split}"
+    yield from table("classes", "class", found.classes, found)
+    if found.contradictory:
+        yield f"            {counted(found.contradictory, 'picture')} with copies in several classes"
+    yield from table("attributes", "attribute", found.attributes, found)
+    for note in found.notes:
+        yield f"note        {note}"
+    for warning in found.warnings:
+        yield f"warning     {warning}"
+    if found.left_out:
+        yield f"left out    {in_words(found.left_out)}"
+    for problem in found.problems:
+        yield f"fault       {problem}"
+    if sheet is not None:
+        yield f"sheet       {sheet}"
+    if found.next.command is not None:
+        yield f"next        {found.next.command}"
+    for reason in found.next.because:
+        yield f"            {reason}"
+
+
+def by_number(name: str, counts: Mapping[str, int]) -> Iterator[str]:
+    """A line each of the commonest."""
+    rows = list(counts.items())
+    for kind, count in rows[:MOST_SIZES]:
+        yield f"{name:11} {kind}: {count:,}"
+    others = rows[MOST_SIZES:]
+    if others:
+        yield f"{name:11} {counted(len(others), 'other')}: {sum(count for _, count in others):,}"
+
+
+def colour(found: Overview) -> str:
+    if found.grey == found.images:
+        return "grey"
+    if found.colourless == found.images:
+        return "grey, though stored as colours"
+    return "colour" + (f" ({counted(found.colourless, 'image')} without any)" if found.colourless else "")
+
+
+def splits(found: Overview) -> str:
+    counts = ", ".join(f"{name} {count:,}" for name, count in found.splits.items())
+    missing = [name for name in ("val", "test") if name not in found.splits]
+    if not counts:
+        return "none of its own; val and test, a tenth each, are held out when it is trained on"
+    return counts + (f"; {' and '.join(missing)} will be held out of train" if missing else "")
+
+
+def table(title: str, one: str, rows: list[Counts], found: Overview) -> Iterator[str]:
+    """How many images are of each class, or have each attribute; of many, the first and the rarest."""
+    if not rows:
+        return
+    number = f"{len(rows):,}"
+    listed = rows
+    if len(rows) > LISTED:
+        listed = rows[:FIRST]
+        counts = sorted(each.images for each in rows)
+        span = f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
+        number += f", of {span} images each; the first:"
+    yield f"{title:11} {number}"
+    yield from aligned(listed, found, one)
+    if len(rows) > LISTED and counts[0] < counts[-1]:
+        yield "            the rarest:"
+        yield from aligned(sorted(rows, key=lambda each: each.images)[:RAREST], found, one)
+
+
+def aligned(rows: list[Counts], found: Overview, one: str) -> Iterator[str]:
+    width = min(40, max(len(row.name) for row in rows))
+    digits = max(len(f"{row.images:,}") for row in rows)
+    for row in rows:
+        share = f"  {100 * row.images / max(1, found.images):5.1f} %" if one == "attribute" else ""
+        parts = ", ".join(f"{name} {count:,}" for name, count in row.splits.items())
+        line = f"            {row.name:{width}}  {row.images:>{digits},}{share}"
+        yield f"{line}  ({parts})" if len(row.splits) > 1 else line

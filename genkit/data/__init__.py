@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, Field, field_validator
 
+from genkit.data.sets.table import SETS
 from genkit.errors import DataError, UsageError
 from genkit.files import expanded
 from genkit.wording import nearest
@@ -161,21 +162,8 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
         return int(value) if value in ("1", "3") else value
 
 
-class Source(NamedTuple):
-    module: str  # in `sets`; has load(options), fetch(name) and verify(name)
-    description: str
-
-
-SOURCES = {
-    "mnist": Source("mnist", "handwritten digits, 28x28 grey, 60,000 + 10,000 test (a download of 12 MB)"),
-    "fashion-mnist": Source("mnist", "clothes, 28x28 grey, 60,000 + 10,000 test (a download of 31 MB)"),
-    "kmnist": Source("mnist", "cursive Japanese characters, 28x28 grey, 60,000 + 10,000 test (a download of 21 MB)"),
-    "cifar10": Source(
-        "cifar", "photographs of ten kinds of things, 32x32 colour, 50,000 + 10,000 test (a download of 170 MB)"
-    ),
-    "mnist5k": Source("mnist5k", "5,000 of MNIST's digits, without a network (extra: demo)"),
-    "faces": Source("faces", "20,000 drawn faces with attributes, 32x32 colour or --image-size, without a network"),
-}
+#: By their names; each has a module in `sets`.
+SOURCES = SETS
 
 
 def names() -> dict[str, str]:
@@ -198,7 +186,23 @@ def load(options: DataOptions | str | os.PathLike[str]) -> Dataset:
         options = DataOptions(dataset=os.fspath(options))
     if not isinstance(options, DataOptions):
         raise DataError(f"load takes DataOptions, or a set's name or path, and not {type(options).__name__}")
-    return few.with_few_labels(module_of(options.dataset).load(options), options)
+    module = module_of(options.dataset)
+    _require_of_use(options)
+    return few.with_few_labels(module.load(options), options)
+
+
+#: Options that say what somebody's own files mean. What those of a named set mean is known.
+OF_FILES = ("images", "labels", "pages", "transpose", "white_level")
+
+
+def _require_of_use(options: DataOptions) -> None:
+    """Raises UsageError where an option says of a named set what its files mean."""
+    given = [f"--{name.replace('_', '-')}" for name in OF_FILES if getattr(options, name) is not None]
+    if given and options.dataset in SOURCES:
+        raise UsageError(
+            f"{' and '.join(given)}: of {options.dataset} that is known; leave {'it' if len(given) == 1 else 'them'} "
+            "out, or name a file of yours by its path"
+        )
 
 
 def load_for_training(options: DataOptions) -> Dataset:
@@ -313,7 +317,7 @@ def fetch(name: str) -> list[Path]:
     """
     if name not in SOURCES:
         raise UsageError(
-            f"{name}: there is no such set to fetch; the sets are {', '.join(SOURCES)}{nearest(name, SOURCES)}"
+            f"{name}: there is no such set to fetch; `genkit data list` names them{nearest(name, SOURCES)}"
         )
     return module_of(name).fetch(name)
 
@@ -348,6 +352,6 @@ def require_there_is(name_or_path: str) -> None:
     path = expanded(name_or_path)
     if not name_or_path or not (name_or_path in SOURCES or path.is_dir() or path.is_file()):
         raise DataError(
-            f"{name_or_path}: no such file or folder, and no such set; the sets are {', '.join(SOURCES)}"
+            f"{name_or_path}: no such file or folder, and no such set; `genkit data list` names those that there are"
             f"{nearest(name_or_path, SOURCES)}"
         )

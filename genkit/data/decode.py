@@ -11,7 +11,7 @@ import io
 import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple, TypeAlias
@@ -21,11 +21,11 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from genkit.contract import ImageShape
 from genkit.data import dicom, heif, tiff
-from genkit.data.dataset import fingerprint
+from genkit.data.dataset import fingerprint_of_one
 from genkit.data.deep import Deep, is_deep
 from genkit.data.levels import Numbers, Range, Whites, ends_of, to_bytes
-from genkit.data.picture import EXTRA, BadImage, Picture, is_here
 from genkit.data.pixels import Fit, prepare
+from genkit.data.raster import EXTRA, BadImage, Raster, is_here
 from genkit.errors import in_one_line
 
 #: Larger pictures are refused. (Pillow itself warns from here on.)
@@ -41,7 +41,7 @@ SMALL = 1 << 20
 #: So many pages of a file are counted, where only the first is read.
 MAX_PAGES = 4096
 #: Formats whose further pages are frames. (In MPO they are the same picture for other screens, in PSD its layers.)
-ANIMATIONS = {"GIF", "PNG", "WEBP", "AVIF", "FLI", "HEIF"}
+ANIMATIONS = {"GIF", "PNG", "WEBP", "AVIF", "FLI"}
 #: Files of up to so many bytes are read only once, into memory.
 READ_AT_ONCE = 16 << 20
 
@@ -86,7 +86,7 @@ def remedy(problem: str) -> str:
 
 
 #: A picture that is open.
-Opened: TypeAlias = Image.Image | Picture
+Opened: TypeAlias = Image.Image | Raster
 
 
 class Header(NamedTuple):
@@ -94,7 +94,7 @@ class Header(NamedTuple):
 
     width: int
     height: int
-    mode: str  # Pillow's, or `Picture`'s
+    mode: str  # Pillow's, or `Raster`'s
     grey: bool  # stored without colour
     pages: int = 1  # of a TIFF
     animated: bool = False  # has further frames
@@ -139,18 +139,7 @@ def read_header(source: Content) -> Header:
         BadImage
     """
     with bad_image(), _opened(source) as image:
-        width, height = image.size
-        if _orientation(image) in (5, 6, 7, 8):
-            width, height = height, width
-        if isinstance(source, Page):
-            return Header(width, height, image.mode, _is_grey(image))
-        if image.format == "HEIF":
-            return Header(width, height, image.mode, _is_grey(image), getattr(image, "n_frames", 1))
-        pages = image.pages if isinstance(image, Picture) else 1
-        if image.format == "TIFF":
-            with open_file(source) as file:
-                pages = sum(1 for _ in directories(file, MAX_PAGES))
-        return Header(width, height, image.mode, _is_grey(image), pages, _is_animated(image))
+        return _header(image, source)._replace(animated=_is_animated(image, source))
 
 
 def decode(
@@ -205,15 +194,83 @@ def decode_and_hash(
         BadImage
     """
     with bad_image(), _opened_and_hashed(source) as (image, digest):
-        if isinstance(image, Image.Image):
-            image.load()
-        plain = flatten(image, whites)
-        turn = TURNS.get(_orientation(image))
-        if turn is not None:
-            plain = plain.transpose(turn)
-        if plain.size != (header.width, header.height):
-            raise BadImage(f"is {plain.width}x{plain.height}, where its header says {header.width}x{header.height}")
-        return prepare(plain, shape, fit), int(fingerprint(np.asarray(plain)[None])[0]), digest
+        return *_pixels(image, header, shape, fit, whites), digest
+
+
+class Picture(NamedTuple):
+    """A picture that was decoded, and all that is known of it."""
+
+    header: Header
+    pixels: np.ndarray  # uint8, of the wanted shape
+    fingerprint: int  # of the picture as it was before
+    digest: str  # SHA-256 of the file's bytes; "" where nobody wanted it
+
+
+def read(
+    source: Content,
+    shape: ImageShape,
+    fit: Fit = "crop",
+    whites: Whites | None = None,
+    *,
+    expected: Callable[[Header], bool],
+    hashed: bool = True,
+) -> Picture | Header:
+    """What `read_header` and `decode_and_hash` give, for hardly more than one of them costs.
+
+    Args:
+        expected: whether a picture with this header is to be decoded; else its header is all that is returned.
+        hashed: whether the file's bytes are.
+
+    Raises:
+        BadImage
+    """
+    with bad_image(), _opened_and_hashed(source, hashed) as (image, digest):
+        header = _header(image, source)
+        if not expected(header):
+            return header
+        pixels, mark = _pixels(image, header, shape, fit, whites)
+        # Whether there is a second frame is asked last: to know it, a decoder may go there.
+        return Picture(header._replace(animated=_is_animated(image, source)), pixels, mark, digest)
+
+
+def _header(image: Opened, source: Content) -> Header:
+    """All but `animated`."""
+    width, height = image.size
+    if _orientation(image) in (5, 6, 7, 8):
+        width, height = height, width
+    pages = 1
+    if isinstance(source, Page):
+        pass
+    elif image.format == "TIFF":
+        with open_file(source) as file:
+            pages = sum(1 for _ in directories(file, MAX_PAGES))
+    elif isinstance(image, Raster):
+        pages = image.pages
+    elif image.format == "HEIF":
+        pages = getattr(image, "n_frames", 1)
+    return Header(width, height, image.mode, _is_grey(image), pages)
+
+
+def _pixels(
+    image: Opened, header: Header, shape: ImageShape, fit: Fit, whites: Whites | None
+) -> tuple[np.ndarray, int]:
+    """A picture brought to `shape`, and its fingerprint as it was before."""
+    if isinstance(image, Image.Image):
+        image.load()
+    plain = flatten(image, whites)
+    turn = TURNS.get(_orientation(image))
+    if turn is not None:
+        plain = plain.transpose(turn)
+    if plain.size != (header.width, header.height):
+        raise BadImage(f"is {plain.width}x{plain.height}, where its header says {header.width}x{header.height}")
+    content = plain.tobytes()
+    mark = fingerprint_of_one(content)
+    if plain.size == (shape.width, shape.height) and len(content) == shape.numbers:
+        pixels = np.frombuffer(content, np.uint8)
+        if shape.channels == 1:
+            return pixels.reshape(shape), mark
+        return pixels.reshape(shape.height, shape.width, shape.channels).transpose(2, 0, 1), mark
+    return prepare(plain, shape, fit), mark
 
 
 @contextmanager
@@ -242,8 +299,11 @@ def _opened(source: Content) -> Iterator[Opened]:
 
 
 @contextmanager
-def _opened_and_hashed(source: Content) -> Iterator[tuple[Opened, str]]:
-    if isinstance(source, Page):
+def _opened_and_hashed(source: Content, hashed: bool = True) -> Iterator[tuple[Opened, str]]:
+    if not hashed:
+        with _opened(source) as image:
+            yield image, ""
+    elif isinstance(source, Page):
         with _opened(source) as image:
             yield image, source.digest()
     else:
@@ -411,17 +471,18 @@ def first_directory(file: BinaryIO, place: int) -> bytes:
     return file.read(8) + place.to_bytes(8, end) if large else file.read(4) + place.to_bytes(4, end)
 
 
-def _is_animated(image: Opened) -> bool:
-    """Whether there is a second frame. May move on to it."""
+def _is_animated(image: Opened, source: Content) -> bool:
+    """Whether there is a second frame; of a page, never. May move on to it."""
     try:
-        return image.format in ANIMATIONS and bool(getattr(image, "is_animated", False))
+        of_frames = image.format in ANIMATIONS and not isinstance(source, Page)
+        return of_frames and bool(getattr(image, "is_animated", False))
     except Exception:  # a damaged second frame; the first one is what is read
         return True
 
 
 def _is_grey(image: Opened) -> bool:
     """Whether the format stores no colour: a grey picture saved as RGB counts as colour."""
-    if isinstance(image, Picture):
+    if isinstance(image, Raster):
         return not image.mode.startswith("RGB")
     if image.mode in ("P", "PA") and image.palette is not None:
         sample = Image.new("P", (1, 1))
@@ -445,7 +506,7 @@ def flatten(image: Opened, whites: Whites | None = None) -> Image.Image:
         if (black, white) == (0, 255) or image.mode == "1":
             return plain
         return Image.fromarray(to_bytes(np.asarray(plain), white, black))
-    numbers = image.numbers() if isinstance(image, Picture) else np.asarray(image)
+    numbers = image.numbers() if isinstance(image, Raster) else np.asarray(image)
     if image.mode == "1":
         black, white = 0, 1
     colours = numbers[..., :3] if numbers.ndim == 3 else numbers
@@ -460,7 +521,7 @@ def flatten(image: Opened, whites: Whites | None = None) -> Image.Image:
 
 def _is_negative(image: Opened) -> bool:
     """Whether 0 is white in a TIFF of more than 8 bits a pixel. (Of others Pillow itself turns it round.)"""
-    if isinstance(image, Picture):
+    if isinstance(image, Raster):
         return image.negative
     return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0
 
@@ -470,10 +531,10 @@ def _of_8_bits(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         overlay = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), overlay).convert(mode)
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _numbers(image: Opened) -> np.ndarray:
     """The numbers that brightness is stored as, opacity aside."""
-    numbers = image.numbers() if isinstance(image, Picture) else np.asarray(image)
+    numbers = image.numbers() if isinstance(image, Raster) else np.asarray(image)
     return numbers[..., :3] if numbers.ndim == 3 else numbers

@@ -6,14 +6,13 @@ little memory, and nothing is read twice.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from genkit.data.levels import Range
+from genkit.data.levels import Range, Whites, ends_of
 
 #: Pixels of the longer side of a picture that is kept to be shown. Smaller ones are kept as they are.
 THUMBNAIL = 96
@@ -30,12 +29,14 @@ class Glimpse(NamedTuple):
 
     Attributes:
         low, high: its darkest and its brightest number, of 0 to 255.
+        grey: whether it is stored without colour.
         colourless: whether all its pixels are grey, however they are stored.
         thumbnail: uint8 (H, W) or (H, W, 3), where it may be shown.
     """
 
     low: int
     high: int
+    grey: bool
     colourless: bool
     thumbnail: np.ndarray | None
 
@@ -71,9 +72,11 @@ class Survey:
         seen: bool (count,), the images that could be read.
         ranges: of the numbers as they are stored, by the bits of a pixel; 0 of floats.
         lows, highs: the same of the bytes that they became.
-        colourless: how many images have no pixel that isn't grey.
+        blacks, whites: by the bits of a pixel, the stored numbers that were taken for black and for white.
+        grey: how many images are stored without colour.
+        colourless: how many have no pixel that isn't grey.
         groups: what the sheet shows, in its order.
-        left_out: how many classes and attributes it doesn't show, by kind.
+        left_out: the names of the classes and attributes that it doesn't show, by kind.
     """
 
     def __init__(
@@ -88,9 +91,11 @@ class Survey:
         self.ranges: dict[int, Range] = {}
         self.lows: dict[int, int] = {}
         self.highs: dict[int, int] = {}
-        self.colourless = 0
+        self.blacks: dict[int, float] = {}
+        self.whites: dict[int, float] = {}
+        self.grey = self.colourless = 0
         self.groups: list[Group] = []
-        self.left_out: Counter[str] = Counter()
+        self.left_out: dict[str, tuple[str, ...]] = {}
         self._places: dict[int, list[tuple[int, int]]] = {}  # of a row: (group, place)
         self._thumbnails: dict[tuple[int, int], np.ndarray] = {}
         of_classes = [] if labels is None else classes
@@ -106,7 +111,7 @@ class Survey:
             for column, name in enumerate(attribute_names[: MOST_GROUPS - len(self.groups)]):
                 self._add("attribute", name, np.flatnonzero(attributes[:, column]), places)
         for kind, names in kinds.items():
-            others = len(names) - sum(group.kind == kind for group in self.groups)
+            others = tuple(names[sum(group.kind == kind for group in self.groups) :])
             if others:
                 self.left_out[kind] = others
         if not number:
@@ -122,16 +127,23 @@ class Survey:
                 self._places.setdefault(row, []).append((len(self.groups), place))
         self.groups.append(Group(kind, name, count, places))
 
+    def know(self, whites: Whites) -> None:
+        """Enter what is known of black and white."""
+        for bits in whites:
+            self.blacks[bits], self.whites[bits] = ends_of(bits, whites)
+
     def glimpse(self, row: int, image: np.ndarray) -> Glimpse:
         """Look at an image, uint8 (C, H, W). Several threads may."""
-        colourless = len(image) == 1 or bool((image[0] == image[1]).all() and (image[1] == image[2]).all())
+        grey = len(image) == 1
+        colourless = grey or bool((image[0] == image[1]).all() and (image[1] == image[2]).all())
         wanted = any(place not in self._thumbnails for place in self._places.get(row, ()))
-        return Glimpse(int(image.min()), int(image.max()), colourless, thumbnail(image) if wanted else None)
+        return Glimpse(int(image.min()), int(image.max()), grey, colourless, thumbnail(image) if wanted else None)
 
     def take(self, row: int, fingerprint: int, glimpse: Glimpse, bits: int) -> None:
         """Enter what was seen of an image whose pixels are stored in so many bits. Rows come in their order."""
         self.fingerprints[row], self.seen[row] = fingerprint, True
         self._take_range(bits, glimpse.low, glimpse.high)
+        self.grey += glimpse.grey
         self.colourless += glimpse.colourless
         self._keep(row, glimpse.thumbnail)
 
@@ -141,10 +153,22 @@ class Survey:
         self.fingerprints[rows], self.seen[rows] = fingerprints, True
         self._take_range(bits, int(images.min()), int(images.max()))
         grey = images.shape[1] == 1
+        self.grey += len(images) if grey else 0
         self.colourless += len(images) if grey else int((images == images[:, :1]).all((1, 2, 3)).sum())
         for row in range(start, start + len(images)):
             if row in self._places:
                 self._keep(row, thumbnail(images[row - start]))
+
+    def values(self, bits: int) -> Range:
+        """The numbers of these bits as they are stored. Of 8 bits they follow from the bytes that they became."""
+        if bits in self.ranges:
+            return self.ranges[bits]
+        found = Range(bits)
+        black, white = self.blacks.get(bits, 0), self.whites.get(bits, 255)
+        found.low, found.high = (
+            round(black + each * (white - black) / 255) for each in (self.lows[bits], self.highs[bits])
+        )
+        return found
 
     def take_stored(self, found: Range) -> None:
         """Enter the range of some images' numbers as they are stored."""

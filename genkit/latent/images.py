@@ -168,13 +168,13 @@ def sheet(rows: Sequence[Row], headings: Sequence[str] = (), title: str = "") ->
     side = _with_room(TILE, pixels, MOST_PIXELS)
     factors = [_factor(each, side) for each in tiles]
     widths = [each.shape[3] * factor for each, factor in zip(tiles, factors, strict=True)]
-    captions = [_wrap(row.caption, CAPTION_SIZE, CAPTION_WIDTH) for row in rows]
-    text_width = max((_size(caption, CAPTION_SIZE)[0] for caption in captions), default=0)
+    captions = [wrap(row.caption, CAPTION_SIZE, CAPTION_WIDTH) for row in rows]
+    text_width = max((text_size(caption, CAPTION_SIZE)[0] for caption in captions), default=0)
     left = MARGIN + (text_width + MARGIN if text_width else 0)
     ends = (left + len(images) * (width + GAP) - GAP for images, width in zip(tiles, widths, strict=True))
     right = max(ends, default=left)
-    title = _wrap(title, TITLE_SIZE, max(right - MARGIN, 2 * CAPTION_WIDTH))
-    width = max(right, MARGIN + _size(title, TITLE_SIZE)[0]) + MARGIN
+    title = wrap(title, TITLE_SIZE, max(right - MARGIN, 2 * CAPTION_WIDTH))
+    width = max(right, MARGIN + text_size(title, TITLE_SIZE)[0]) + MARGIN
 
     page = _Page(width)
     top = MARGIN
@@ -184,7 +184,7 @@ def sheet(rows: Sequence[Row], headings: Sequence[str] = (), title: str = "") ->
         top += page.under_each(headings, widths[0], left, top) + GAP
     for row, caption, images, factor, width in zip(rows, captions, tiles, factors, widths, strict=True):
         image_height = images.shape[2] * factor
-        height = max(image_height if len(images) else 0, _size(caption, CAPTION_SIZE)[1])
+        height = max(image_height if len(images) else 0, text_size(caption, CAPTION_SIZE)[1])
         page.text(caption, CAPTION_SIZE, INK, (MARGIN, top + height // 2), "lm")
         image_top = top + (height - image_height) // 2
         for column, image in enumerate(images):
@@ -221,13 +221,13 @@ class _Page:
     def text(self, text: str, size: int, ink: tuple[int, int, int], place: tuple[int, int], anchor: str) -> int:
         """Write at `place`, which `anchor` says how to read (Pillow's: l or m, then a or m). Returns its height."""
         self.texts.append((text, size, ink, place, anchor))
-        return _size(text, size)[1]
+        return text_size(text, size)[1]
 
     def under_each(self, texts: Sequence[str], width: int, left: int, top: int) -> int:
         """Write small centred texts at the columns of a row of tiles. Returns the height of the tallest."""
         return max(
             self.text(
-                _wrap(text, LABEL_SIZE, width),
+                wrap(text, LABEL_SIZE, width),
                 LABEL_SIZE,
                 FAINT_INK,
                 (left + column * (width + GAP) + width // 2, top),
@@ -249,12 +249,12 @@ class _Page:
             page.paste(image, (left, top))
         for text, size, ink, place, anchor in self.texts:
             align = "center" if anchor == "ma" else "left"
-            draw.multiline_text(place, text, ink, _font(size), anchor, align=align)
+            draw.multiline_text(place, text, ink, font(size), anchor, align=align)
         return page
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans out of matplotlib: Pillow's own font has neither → nor −, nor any letter with an accent."""
     import matplotlib
 
@@ -263,29 +263,29 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
 
-def _size(text: str, size: int) -> tuple[int, int]:
+def text_size(text: str, size: int) -> tuple[int, int]:
     """Width and height in pixels of a text of several lines; (0, 0) for an empty one."""
     if not text:
         return 0, 0
-    _left, _top, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, _font(size))
+    _left, _top, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, font(size))
     return math.ceil(right), math.ceil(bottom)
 
 
-def _wrap(text: str, size: int, width: int) -> str:
+def wrap(text: str, size: int, width: int) -> str:
     """Break lines between words where they would be wider than `width` pixels, and words that are wider themselves."""
-    font = _font(size)
+    letters = font(size)
     lines = []
     for paragraph in text.split("\n"):
         line = ""
         for word in paragraph.split(" "):
-            if line and font.getlength(f"{line} {word}") > width:
+            if line and letters.getlength(f"{line} {word}") > width:
                 lines.append(line)
                 line = word
             else:
                 line = f"{line} {word}" if line else word
-            while font.getlength(line) > width and len(line) > 1:
+            while letters.getlength(line) > width and len(line) > 1:
                 fits = next(
-                    end for end in range(len(line) - 1, 0, -1) if end == 1 or font.getlength(line[:end]) <= width
+                    end for end in range(len(line) - 1, 0, -1) if end == 1 or letters.getlength(line[:end]) <= width
                 )
                 lines.append(line[:fits])
                 line = line[fits:]

@@ -57,10 +57,14 @@ def of() -> Callable[..., Dataset]:
 
 
 class Mirrors:
-    """An HTTP server on this machine. `files` maps paths to what is served; the rest is 404."""
+    """An HTTP server on this machine. `files` maps paths to what is served; the rest is 404.
+
+    `encoding` is what it says of how the content is compressed.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self.encoding: str | None = None
         self.asked: list[str] = []
         mirrors = self
 
@@ -70,6 +74,8 @@ class Mirrors:
                 content = mirrors.files.get(self.path)
                 self.send_response(404 if content is None else 200)
                 self.send_header("Content-Length", str(len(content or b"")))
+                if mirrors.encoding:
+                    self.send_header("Content-Encoding", mirrors.encoding)
                 self.end_headers()
                 self.wfile.write(content or b"")
 

@@ -275,7 +275,7 @@ def test_an_empty_folder(tmp_path, of):
 
 
 def test_no_folder(tmp_path, of):
-    with pytest.raises(DataError, match="none: no such file or folder, and no such set; the sets are mnist, "):
+    with pytest.raises(DataError, match="none: no such file or folder, and no such set; `genkit data list` names "):
         of(tmp_path / "none")
 
 

@@ -115,7 +115,7 @@ def test_captions_stand_left_of_their_rows() -> None:
 
 
 def test_arrows_and_accents_are_drawn_as_themselves() -> None:
-    font = images._font(16)
+    font = images.font(16)
     for letter in "→−×éσЖ":
         assert bytes(font.getmask(letter)) != bytes(font.getmask("\U0010ffff"))  # what it draws for unknown letters
 
@@ -135,9 +135,9 @@ def test_long_captions_take_more_lines_and_not_more_width() -> None:
     )
 )
 def test_wrapping_loses_nothing_and_keeps_within_the_width(text: str) -> None:
-    lines = images._wrap(text, 16, 60).split("\n")
+    lines = images.wrap(text, 16, 60).split("\n")
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
-    assert all(images._font(16).getlength(line) <= 60 for line in lines)
+    assert all(images.font(16).getlength(line) <= 60 for line in lines)
 
 
 def test_headings_stand_above_and_labels_below_their_images() -> None:

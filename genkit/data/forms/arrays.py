@@ -44,7 +44,7 @@ class Arrays(Source):
             DataError: when the holder has no images, or it can't be told which they are; when tables don't fit them.
         """
         self.holder, self.form, self.path, self.options = holder, holder.form, holder.path, options
-        self.roles = roles_of(holder, options, self._could_be_images)
+        self.roles = roles_of(holder, options, self._could_be_images, self._is_empty)
         wanted = [*self.roles.images, *self.roles.labels, *self.roles.attributes]
         named = [name for name in (self.roles.label_names, self.roles.attribute_names) if name]
         opened = holder.open([*wanted, *named])
@@ -73,14 +73,20 @@ class Arrays(Source):
         except DataError:
             return False
 
+    def _is_empty(self, name: Name) -> bool:
+        try:
+            return 0 in self.holder.open([name])[name].shape
+        except DataError:
+            return False
+
     def _annotations(
         self, labels: Sequence[Stored], attributes: Sequence[Stored], opened: dict[Name, Stored]
     ) -> Annotations:
         counts, roles = [view.total for view in self.views], self.roles
-        if roles.file_classes:
-            classes = sorted(set(roles.file_classes))
-            indices = [classes.index(each) for each in roles.file_classes]
-            note = f"each file is of one class: {', '.join(classes[:20])}{', …' if len(classes) > 20 else ''}"
+        if roles.name_classes:
+            classes = sorted(set(roles.name_classes))
+            indices = [classes.index(each) for each in roles.name_classes]
+            note = f"each array is of one class: {', '.join(classes[:20])}{', …' if len(classes) > 20 else ''}"
             return Annotations(np.repeat(np.array(indices, np.int64), counts), tuple(classes), notes=(note,))
         of_labels = labels_of(labels, counts, roles.label_names and opened[roles.label_names])
         given = attributes_of(attributes, counts, roles.attribute_names and opened[roles.attribute_names])
@@ -131,7 +137,7 @@ class Arrays(Source):
             classes=self.classes,
             attribute_names=self.attribute_names,
             whites=scale.whites,
-            notes=tuple(note for note in (scale.note, loss) if note),
+            notes=[note for note in (scale.note, loss) if note],
         )
 
     def tell_of(self, packed: pack.Pack, options: DataOptions) -> None:
@@ -159,6 +165,8 @@ class Arrays(Source):
             for _, values in _stored_blocks(self.views):
                 stored.see(values)
             survey.take_stored(stored)
+        if survey is not None:
+            survey.blacks[_bits(dtype)], survey.whites[_bits(dtype)] = scale.black, scale.white
         findings.count(np.concatenate(fingerprints), f"{shape.width}x{shape.height}", str(dtype))
 
     def originals(self, options: DataOptions) -> Iterator[tuple[int, np.ndarray]]:

@@ -12,9 +12,9 @@ import json
 import posixpath
 import re
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
+from genkit.data.forms.places import Place
 from genkit.data.forms.tables import MAX_BYTES, BadTable, printable
 from genkit.errors import DataError, in_one_line
 
@@ -42,8 +42,8 @@ class Labels(NamedTuple):
     remarks: list[str]
 
 
-def read(root: Path, names: Collection[str], files: Sequence[str]) -> Labels:
-    """The labels in those tables of `names` that are known here, paths from `root` as `files` are.
+def read(place: Place, names: Collection[str], files: Sequence[str]) -> Labels:
+    """The labels in those tables of `names` that are known here, paths in the place as `files` are.
 
     - `dataset.json` is {"labels": [["00000/img00000000.png", 6], ...]}, or null for none.
     - `metadata.jsonl` has an object a line and `metadata.csv` a line a file, each with `file_name` and `label`, a
@@ -62,9 +62,9 @@ def read(root: Path, names: Collection[str], files: Sequence[str]) -> Labels:
         folder, _, name = table.rpartition("/")
         if name not in LABELS:
             continue
-        path = root / table
+        path = place.path / table
         try:
-            rows = _rows(path)
+            rows = _rows(place, table)
             shards |= name == STYLEGAN
             known = 0
             for file, label in rows:
@@ -83,10 +83,10 @@ def read(root: Path, names: Collection[str], files: Sequence[str]) -> Labels:
             remarks.append(f"{table} {unlike}; not used")
     kinds = {type(label) for label in of.values()}
     if len(kinds) > 1:
-        raise BadTable([f"{root}: its tables label some images by numbers and some by words; use one of them"])
+        raise BadTable([f"{place.path}: its tables label some images by numbers and some by words; use one of them"])
     odd = next((label for label in of.values() if isinstance(label, str) and not label.isprintable()), None)
     if odd is not None:
-        raise BadTable([f"{root}: the label {odd!a} has a control character; rename the class"])
+        raise BadTable([f"{place.path}: the label {odd!a} has a control character; rename the class"])
     return Labels(of, tables, shards, remarks)
 
 
@@ -94,7 +94,7 @@ class _UnlikeError(Exception):
     """A table that says nothing of classes; the message continues a sentence that begins with its name."""
 
 
-def _rows(path: Path) -> list[tuple[str, Name | None]]:
+def _rows(place: Place, table: str) -> list[tuple[str, Name | None]]:
     """Each file's name and label.
 
     Raises:
@@ -102,10 +102,13 @@ def _rows(path: Path) -> list[tuple[str, Name | None]]:
         _UnlikeError: when it can, and is about something else.
     """
     read = {STYLEGAN: _stylegan, ".jsonl": _json_lines, ".csv": _comma_separated}
+    path = place.path / table
     try:
-        if path.stat().st_size > MAX_BYTES:
+        if place.size(table) > MAX_BYTES:
             raise DataError(f"{path}: larger than the {MAX_BYTES:,} bytes that are read; make it smaller, or remove it")
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        with place.open(table) as file:
+            text = file.read().decode("utf-8-sig", "replace")
+        text = re.sub("\r\n?", "\n", text)
         rows = list(read[path.name if path.name == STYLEGAN else path.suffix](text))
         if "\ufffd" in text:
             raise ValueError("not in UTF-8")

@@ -38,7 +38,7 @@ from genkit.data.findings import Findings
 from genkit.data.forms.pictures import Item, Pictures, attempt_all
 from genkit.data.forms.places import Place
 from genkit.data.forms.source import Source
-from genkit.data.picture import Picture
+from genkit.data.raster import Raster
 from genkit.data.survey import Survey
 from genkit.files import sha256_of
 from genkit.wording import counted
@@ -138,12 +138,12 @@ class Pages(Pictures):
         several = int((self.pages > 1).sum())
         if several and len(self.pages) >= FEWEST_FILES:
             contents.groups = self.file_rows.astype(np.int64)
-            contents.notes += ("the pages of a file are all in one split, where splits are held out",)
+            contents.notes.append("the pages of a file are all in one split, where splits are held out")
         elif several:
             files = "one file is" if len(self.pages) == 1 else f"{len(self.pages)} files are"
-            contents.notes += (
+            contents.notes.append(
                 f"{files} too few to hold out whole ones, so pages are held out one by one; if they are near-copies, "
-                "as frames of an animation, figures on val and test flatter",
+                "as frames of an animation, figures on val and test flatter"
             )
         return contents
 
@@ -325,9 +325,9 @@ def count_pages(source: Content) -> int:
         with opened_by_its_library(file, size) as image:
             if image.format == "TIFF":
                 count = sum(1 for _ in directories(file, MOST_PAGES + 1))
-            elif isinstance(image, Picture):
+            elif isinstance(image, Raster):
                 count = image.pages
-            elif image.format in ANIMATIONS and getattr(image, "is_animated", False):
+            elif image.format in {*ANIMATIONS, "HEIF"} and getattr(image, "is_animated", False):
                 count = image.n_frames  # type: ignore[attr-defined]
             else:
                 return 1
@@ -348,7 +348,7 @@ def pages_of(source: Path | bytes) -> Iterator[Page | BadImage]:
             if image.format == "TIFF":
                 yield from (TiffPage(whole, place) for place in directories(file, MOST_PAGES))
                 return
-            if isinstance(image, Picture):
+            if isinstance(image, Raster):
                 yield from (DicomFrame(whole, number) for number in range(image.pages))
                 return
             for number in range(image.n_frames):  # type: ignore[attr-defined]

@@ -1,5 +1,569 @@
-"""Tables of pixels."""
+"""Tables of pixels: a picture in each line, as Kaggle has MNIST (`label,pixel0,pixel1,…`) and FER2013 (`0,70 80 82 …`).
+
+With or without headings, with or without a column of labels, and with commas, semicolons, tabs, bars or blanks between
+the cells. All of it is read once to learn what it holds, and a second time, some lines at a time, for the pixels.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from genkit.data.forms.places import Place, plain
+from genkit.data.forms.stored import Holder, Name, Stored, reading
+from genkit.wording import one_line
+
+REMEDY = "mend it there, or save the table again"
+#: Bytes that are read at once, and of one line.
+BLOCK, MAX_LINE = 1 << 20, 1 << 24
+#: Lines by which it is told what the columns are.
+SAMPLE = 200
+#: Columns of numbers that make an image, at least.
+MIN_PIXELS = 16
+#: Columns beside the pixels that are kept, and characters of all different texts in one of them.
+MAX_BESIDE, MAX_TEXT = 64, 1 << 24
+#: What stands between cells, the surest first.
+DELIMITERS = (b"\t", b";", b",", b"|", b" ")
+#: Headings of columns of labels, and of those that only number the lines.
+LABELS = {
+    *("label", "labels", "class", "classes", "target", "y", "gnd", "category", "emotion", "digit", "letter"),
+    *("character", "species", "expression"),
+}
+NUMBERING = {"", "unnamed: 0", "index", "idx", "id", "imageid", "image_id", "row", "rownames", "no", "#"}
+#: Headings of columns that say which split a line is of, and what they say.
+USAGE = {"usage", "split", "subset", "set", "partition", "part"}
+PARTS = {
+    **dict.fromkeys(("training", "train"), "train"),
+    **dict.fromkeys(("publictest", "val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("privatetest", "test", "testing"), "test"),
+}
+_NUMBER = re.compile(rb"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*|\s*[+-]?(nan|inf)\s*", re.IGNORECASE)
 
 
 def is_table(beginning: bytes) -> bool:
-    return False
+    """Whether a file that begins so is text with something between cells, and numbers in it."""
+    if any(byte < 32 and byte not in b"\t\r\n" for byte in beginning):
+        return False
+    text = beginning.removeprefix(b"\xef\xbb\xbf").lstrip()
+    first = text.partition(b"\n")[0]
+    if not first or first[:1] in b"{[<%\\" or not any(byte in b"0123456789" for byte in text):
+        return False
+    if any(delimiter in first for delimiter in DELIMITERS[:4]):
+        return True
+    cells = first.split()
+    return len(cells) >= MIN_PIXELS and all(map(_is_number, cells[:-1]))
+
+
+class PixelTable(Holder):
+    """The pixels of a table as `images`, its labels as `labels`, and its other columns by their headings.
+
+    Where a column says which split a line is of, they are `train_images`, `train_labels` and so on.
+    """
+
+    form = "a table of pixels"
+
+    def __init__(self, place: Place, file: str):
+        super().__init__(place, file)
+        with reading(self.path, REMEDY):
+            self.columns = columns = _columns(self._sample())
+            self.survey = _survey(columns, self._lines())
+        self.notes = [*columns.notes, *self.survey.notes]
+        beside = [name for at, name in columns.beside.items() if at in self.survey.texts and at != columns.usage]
+        self.parts = self.survey.parts
+        splits = [f"{part}_" for part in ("train", "val", "test") if part in self.parts] if self.parts else [""]
+        self.names = [Name(file, f"{split}{name}") for split in splits for name in ("images", *beside)]
+
+    def open(self, names: Sequence[Name]) -> dict[Name, Stored]:
+        found: dict[Name, Stored] = {}
+        for name in names:
+            part, _, column = str(name.member).rpartition("_") if self.parts else ("", "", str(name.member))
+            if self.parts:
+                part, _, column = str(name.member).partition("_")
+            lines = np.flatnonzero(np.array(self.parts) == part) if self.parts else None
+            if column == "images":
+                found[name] = _Pixels(self, name, lines)
+            else:
+                at = next(at for at, heading in self.columns.beside.items() if heading == column)
+                found[name] = _Texts(self, name, self.survey.texts[at], lines)
+        return found
+
+    def _sample(self) -> list[tuple[int, bytes]]:
+        """The first lines that aren't blank, with their numbers."""
+        with plain(self.place, self.file) as file:
+            lines = ((number, line) for first, lines in _blocks(file) for number, line in enumerate(lines, first))
+            return list(islice(((number, line) for number, line in lines if line.strip()), SAMPLE))
+
+    def _lines(self) -> Iterator[tuple[list[int], list[bytes]]]:
+        """The lines of the table's body with their numbers, some at a time."""
+        with plain(self.place, self.file) as file:
+            for first, lines in _blocks(file):
+                numbered = [
+                    (number, line)
+                    for number, line in enumerate(lines, first)
+                    if number >= self.columns.first_line and line and not line.isspace()
+                ]
+                if numbered:
+                    numbers, kept = zip(*numbered, strict=True)
+                    yield list(numbers), list(kept)
+
+    def pixels(self) -> Iterator[np.ndarray]:
+        """All pixels, some lines at a time, int64 or float64 (lines, pixels)."""
+        for numbers, lines in self._lines():
+            yield self.columns.numbers(numbers, self.columns.cells(numbers, lines)[0])
+
+
+class _Pixels(Stored):
+    """The pixels of all lines, or of those of one split."""
+
+    def __init__(self, table: PixelTable, name: Name, lines: np.ndarray | None):
+        self.table, self.name, self.path, self.lines = table, name, table.path, lines
+        self.shape = (table.survey.count if lines is None else len(lines), table.columns.pixels)
+        self.dtype = table.survey.dtype
+
+    def rows(self, step: int) -> Iterator[np.ndarray]:
+        with reading(self.path, REMEDY):
+            held: list[np.ndarray] = []
+            start = length = 0
+            for block in self.table.pixels():
+                if self.lines is not None:
+                    first, last = np.searchsorted(self.lines, (start, start + len(block)))
+                    wanted = self.lines[first:last] - start
+                    start += len(block)
+                    block = block[wanted]
+                held.append(block.astype(self.dtype))
+                length += len(block)
+                if length >= step:
+                    whole = np.concatenate(held)
+                    for row in range(0, length - step + 1, step):
+                        yield whole[row : row + step]
+                    held = [whole[length // step * step :]]
+                    length = len(held[0])
+            if length:
+                yield np.concatenate(held)
+
+
+class _Texts(Stored):
+    """A column beside the pixels: whole numbers where all are such, else strings."""
+
+    def __init__(self, table: PixelTable, name: Name, texts: _Column, lines: np.ndarray | None):
+        self.name, self.path = name, table.path
+        which = np.frombuffer(texts.indices, np.int64)
+        self.values = texts.array()[which if lines is None else which[lines]]
+        self.shape, self.dtype = self.values.shape, self.values.dtype
+
+    def rows(self, step: int) -> Iterator[np.ndarray]:
+        for start in range(0, len(self.values), step):
+            yield self.values[start : start + step]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Lines
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _blocks(file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
+    """Whole lines without what ends them, some at a time, and the number of the first."""
+    rest, number = b"", 1
+    while content := file.read(BLOCK):
+        content = rest + content
+        if number == 1:
+            content = content.removeprefix(b"\xef\xbb\xbf")
+        *lines, rest = content.split(b"\n")
+        if len(rest) > MAX_LINE or any(len(line) > MAX_LINE for line in lines):
+            raise ValueError(f"from line {number} on, it has a line of more than {MAX_LINE:,} bytes")
+        yield number, [line.rstrip(b"\r") for line in lines]
+        number += len(lines)
+    yield number, [rest.rstrip(b"\r")]
+
+
+def _is_number(cell: bytes) -> bool:
+    return _NUMBER.fullmatch(cell) is not None
+
+
+class _Columns(NamedTuple):
+    """What the columns of a table are.
+
+    Attributes:
+        delimiter: between cells.
+        between: between pixels: the same, or a blank where they are all in one cell.
+        width: how many cells a line has.
+        first, last: the cells that hold the pixels.
+        pixels: how many there are.
+        beside: the other columns by their place, and what each is called.
+        usage: the place of the column that says which split a line is of, or None.
+        first_line: the number of the first line behind the headings.
+    """
+
+    delimiter: bytes
+    between: bytes
+    width: int
+    first: int
+    last: int
+    pixels: int
+    beside: dict[int, str]
+    usage: int | None
+    first_line: int
+    notes: tuple[str, ...]
+
+    def cells(self, numbers: Sequence[int], lines: Sequence[bytes]) -> tuple[list[bytes], list[list[bytes]]]:
+        """Of each line its pixels, undivided, and the cells before and behind them.
+
+        Raises:
+            ValueError: when a line has too few cells, or too many of them.
+        """
+        before, behind = self.first, self.width - 1 - self.last
+        pixels, others = [], []
+        for number, line in zip(numbers, lines, strict=True):
+            if b'"' in line:
+                line = line.replace(b'"', b"")
+            if self.delimiter == b" ":
+                line = b" ".join(line.split())
+            start = line.split(self.delimiter, before)
+            end = start[-1].rsplit(self.delimiter, behind)
+            if len(start) <= before or len(end) <= behind:
+                cells = line.count(self.delimiter) + 1
+                raise ValueError(f"line {number} has {cells:,} cells, where {self.width:,} are expected")
+            pixels.append(b" ".join(end[0].split()) if self.between == b" " else end[0])
+            others.append(start[:-1] + end[1:])
+        return pixels, others
+
+    def numbers(self, lines: Sequence[int], pixels: Sequence[bytes]) -> np.ndarray:
+        """The numbers of some lines, int64 (lines, pixels), or float64 where they aren't written as whole ones.
+
+        Raises:
+            ValueError: when a line has another count of them, or something that is no number.
+        """
+        found = _whole_numbers(b"\n".join(pixels) + b"\n", self.between, self.pixels)
+        if found is not None:
+            return found
+        values = np.empty((len(pixels), self.pixels))
+        for row, (number, line) in enumerate(zip(lines, pixels, strict=True)):
+            cells = line.split(self.between)
+            if len(cells) != self.pixels:
+                more = self.width - (1 if self.between != self.delimiter else self.pixels)
+                what = "pixels" if self.between != self.delimiter else "cells"
+                raise ValueError(
+                    f"line {number} has {len(cells) + more * (what == 'cells'):,} {what}, where "
+                    f"{self.pixels + more * (what == 'cells'):,} are expected"
+                )
+            try:
+                values[row] = np.fromiter(map(float, cells), np.float64, len(cells))
+                fault = b"_" in line
+            except ValueError:
+                fault = True
+            if fault:
+                column, cell = next((at, cell) for at, cell in enumerate(cells) if not _is_number(cell))
+                shown = one_line(cell.decode("utf-8", "replace"), 30)
+                where = f"pixel {column + 1}" if self.between != self.delimiter else f"column {self.first + column + 1}"
+                raise ValueError(
+                    f"line {number}, {where}: {shown!r} is no number" if shown else f"line {number}, {where}: is empty"
+                )
+        return values
+
+
+def _whole_numbers(text: bytes, between: bytes, width: int) -> np.ndarray | None:
+    """Lines of numbers of digits alone, int64 (lines, width); None where they are no such lines."""
+    if text.translate(None, b"0123456789\n" + between):
+        return None
+    if between != b",":
+        text = text.replace(between, b",")
+    codes = np.frombuffer(text, np.uint8)
+    ends = np.flatnonzero(codes < 48)
+    last = np.flatnonzero(codes[ends] == 10)
+    if (
+        len(ends) % width or (last != np.arange(width - 1, len(ends), width)).any()
+        if len(last) * width == len(ends)
+        else True
+    ):
+        return None
+    lengths = np.diff(ends, prepend=-1) - 1
+    longest = int(lengths.max(initial=0))
+    if lengths.min(initial=1) < 1 or longest > 18:
+        return None
+    values = (codes[ends - 1] - 48).astype(np.int64)
+    for place in range(1, longest):
+        which = np.flatnonzero(lengths > place)
+        values[which] += (codes[ends[which] - 1 - place] - 48) * np.int64(10) ** place
+    return values.reshape(-1, width)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the columns are
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _columns(sample: list[tuple[int, bytes]]) -> _Columns:
+    """By the first lines.
+
+    Raises:
+        DataError: when it is no table of pixels, and no other table that is read.
+    """
+    numbers = [number for number, _ in sample]
+    lines = [line.replace(b'"', b"") for _, line in sample]
+    if not lines:
+        raise ValueError("it is empty")
+    if lines[0].startswith(b"#") and len(lines) > 1:  # as numpy.savetxt writes headings
+        lines[0] = lines[0].lstrip(b"# ")
+    delimiter = _delimiter(lines)
+    rows = [line.split(None if delimiter == b" " else delimiter) for line in lines]
+    headings = _headings(rows)
+    body = rows if headings is None else rows[1:]
+    first_line = numbers[0] if headings is None else numbers[0] + 1
+    if not body:
+        raise ValueError("it has headings and no lines below them")
+    width = len(body[0])
+    if headings is not None and len(headings) == width - 1:  # R leaves out the heading of the lines' names
+        headings = ["", *headings]
+    if headings is not None and len(headings) != width:
+        raise ValueError(f"it has {len(headings):,} headings, and line {first_line} has {width:,} cells")
+    body = [row for row in body if len(row) == width]
+    columns = list(zip(*body, strict=True))
+    numeric = [all(map(_is_number, column)) for column in columns]
+    called = [heading.strip().lower() for heading in headings] if headings else None
+
+    # All pixels in one cell.
+    for at, column in enumerate(columns):
+        counts = {len(cell.split()) for cell in column}
+        if max(counts) >= MIN_PIXELS and all(_is_number(cell) for cell in column[0].split()) and delimiter != b" ":
+            pixels = len(column[0].split())
+            beside, usage, notes = _beside(headings, called, columns, numeric, at, at)
+            return _Columns(delimiter, b" ", width, at, at, pixels, beside, usage, first_line, notes)
+
+    first, last = _stretch(headings, called, columns, numeric)
+    if last - first + 1 < MIN_PIXELS:
+        raise ValueError(_looks_like(headings, body))
+    beside, usage, notes = _beside(headings, called, columns, numeric, first, last)
+    return _Columns(delimiter, delimiter, width, first, last, last - first + 1, beside, usage, first_line, notes)
+
+
+def _delimiter(lines: Sequence[bytes]) -> bytes:
+    """What stands as often in each of the first lines."""
+    for delimiter in DELIMITERS:
+        counts = {
+            len(line.split()) - 1 if delimiter == b" " else line.count(delimiter) for line in lines[1:10] or lines
+        }
+        if counts != {0} and (len(counts) == 1 or delimiter == DELIMITERS[-1]):
+            return delimiter
+    return max(DELIMITERS[:-1], key=lambda delimiter: lines[-1].count(delimiter))
+
+
+def _headings(rows: Sequence[Sequence[bytes]]) -> list[str] | None:
+    """The first line where it has names and not values."""
+    first, second = rows[0], rows[1] if len(rows) > 1 else []
+    words = [not _is_number(cell) for cell in first]
+    if len(second) == len(first):
+        named = any(
+            (word and _is_number(below)) or not cell.strip()
+            for word, cell, below in zip(words, first, second, strict=True)
+        )
+        named = named or all(words)
+    else:
+        named = sum(words) > len(first) / 2
+    # pandas numbers columns without names, and makes a line of values that it takes for names unlike: 0, 0.1, 0.2.
+    counted = [str(number).encode() for number in range(len(first))]
+    one_more = [str(number + 1).encode() for number in range(len(first))]
+    alike = len(first) >= MIN_PIXELS and len(set(first)) == len(first)
+    mangled = (
+        alike
+        and sum(re.fullmatch(rb"\d+\.\d+", cell) is not None for cell in first) > len(first) / 2
+        and not any(b"." in cell for cell in second)
+    )
+    if not named and not (len(first) > 2 and list(first) in (counted, one_more)) and not mangled:
+        return None
+    return [one_line(cell.decode("utf-8", "replace")).strip() for cell in first]
+
+
+def _stretch(
+    headings: Sequence[str] | None,
+    called: Sequence[str] | None,
+    columns: Sequence[Sequence[bytes]],
+    numeric: Sequence[bool],
+) -> tuple[int, int]:
+    """The first and the last column of pixels: the longest run of numbers whose headings are alike."""
+    runs: list[tuple[int, int]] = []
+    kinds = [re.sub(r"[\d\W_]+", "#", heading) if called else "#" for heading in called or [""] * len(columns)]
+    for at, kind in enumerate(kinds):
+        other = called is not None and (called[at] in LABELS or called[at] in NUMBERING or called[at] in USAGE)
+        if not numeric[at] or other:
+            continue
+        if runs and runs[-1][1] == at - 1 and kinds[at - 1] == kind:
+            runs[-1] = runs[-1][0], at
+        else:
+            runs.append((at, at))
+    first, last = max(runs, key=lambda run: run[1] - run[0], default=(0, -1))
+    # Columns whose names don't tell are numbered, or a label stands at one end.
+    if called is None or called[first] == "0" or kinds[first] != "pixel#":
+        if first == 0 and _is_numbering(columns[0]) and not _square(last + 1):
+            first += 1
+        if not _square(last - first + 1) and _square(last - first) and last - first >= MIN_PIXELS:
+            if _differ(columns[first]) <= _differ(columns[last]):
+                first += 1
+            else:
+                last -= 1
+    return first, last
+
+
+def _square(pixels: int) -> bool:
+    """Whether so many pixels make a square, in grey or in colour."""
+    return any(
+        pixels % channels == 0 and math.isqrt(pixels // channels) ** 2 * channels == pixels for channels in (1, 3)
+    )
+
+
+def _differ(column: Sequence[bytes]) -> float:
+    """How little a column looks like labels: its number of different values; one alone is a pixel's in a corner."""
+    values = {cell.strip() for cell in column}
+    if (len(values) == 1 and len(column) > 1) or not all(re.fullmatch(rb"\d+(\.0*)?", cell) for cell in values):
+        return math.inf
+    return len(values)
+
+
+def _is_numbering(column: Sequence[bytes]) -> bool:
+    """Whether it counts 0, 1, 2 or 1, 2, 3."""
+    first = column[0].strip()
+    return (
+        len(column) > 3
+        and first in (b"0", b"1")
+        and all(cell.strip() == str(int(first) + row).encode() for row, cell in enumerate(column))
+    )
+
+
+def _beside(
+    headings: Sequence[str] | None,
+    called: Sequence[str] | None,
+    columns: Sequence[Sequence[bytes]],
+    numeric: Sequence[bool],
+    first: int,
+    last: int,
+) -> tuple[dict[int, str], int | None, tuple[str, ...]]:
+    """The columns that aren't pixels: what they are called, which says the split, and what is to be said of it."""
+    others = [at for at in range(len(columns)) if not first <= at <= last]
+    notes = []
+    numbering = [
+        at
+        for at in others
+        if _is_numbering(columns[at]) and (called is None or called[at] in NUMBERING) and len(others) > 0
+    ]
+    if called is not None:
+        numbering += [at for at in others if called[at] in NUMBERING and at not in numbering]
+    others = [at for at in others if at not in numbering]
+    usage = next((at for at in others if called is not None and called[at] in USAGE), None)
+    if usage is not None and not all(
+        cell.strip().decode("utf-8", "replace").lower() in PARTS for cell in columns[usage]
+    ):
+        usage = None
+    possible = [at for at in others if at != usage]
+    label = next((at for at in possible if called is not None and called[at] in LABELS), None)
+    if label is None and len(possible) == 1:
+        label = possible[0]
+        where = "first" if label < first else "last"
+        title = f", {headings[label]!r}," if headings and headings[label] else ""
+        notes.append(f"the {where} column{title} is taken for the labels")
+    names = {at: (headings[at] if headings and headings[at] else f"column {at + 1}") for at in others[:MAX_BESIDE]}
+    if label is not None:
+        names = {label: "labels", **{at: name for at, name in names.items() if at != label and name != "labels"}}
+    return names, usage, tuple(notes)
+
+
+def _looks_like(headings: Sequence[str] | None, body: Sequence[Sequence[bytes]]) -> str:
+    """What a table holds that has no pixels."""
+    shown = list(headings or [one_line(cell.decode("utf-8", "replace"), 20) for cell in body[0]])
+    listed = ", ".join(shown[:6]) + (", …" if len(shown) > 6 else "")
+    files = any(re.search(rb"\.(png|jpe?g|tiff?|bmp|gif|webp)\s*$", cell, re.IGNORECASE) for cell in body[0])
+    if files:
+        return f"it lists files of pictures ({listed}); name the folder that they are in"
+    return f"it has no pixels, but {'columns' if headings else 'lines of'} {listed}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# All lines, once
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class _Column:
+    """The texts of a column beside the pixels.
+
+    Attributes:
+        indices: of each line, which of `values` it has.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[bytes, int] = {}
+        self.indices = array("q")
+        self.size = 0
+
+    def add(self, text: bytes) -> None:
+        text = text.strip()
+        index = self.values.get(text)
+        if index is None:
+            index = self.values[text] = len(self.values)
+            self.size += len(text)
+        self.indices.append(index)
+
+    def array(self) -> np.ndarray:
+        """The values: int64 where all are whole numbers, else strings."""
+        if all(re.fullmatch(rb"[+-]?\d{1,18}(\.0*)?", text) for text in self.values):
+            return np.array([int(text.partition(b".")[0]) for text in self.values], np.int64)
+        return np.array([text.decode("utf-8", "replace") for text in self.values])
+
+
+class _Survey(NamedTuple):
+    """What a table holds.
+
+    Attributes:
+        count: of lines.
+        dtype: that holds all pixels.
+        texts: the columns beside them by their place, but for those with too much text.
+        parts: "train", "val" or "test" of each line; [] where it says of none.
+    """
+
+    count: int  # type: ignore[assignment]  # a column of this name hides tuple.count, which nobody calls
+    dtype: np.dtype
+    texts: dict[int, _Column]
+    parts: list[str]
+    notes: tuple[str, ...]
+
+
+def _survey(columns: _Columns, blocks: Iterator[tuple[list[int], list[bytes]]]) -> _Survey:
+    count, low, high, whole = 0, math.inf, -math.inf, True
+    behind = {at: at if at < columns.first else at - (columns.last - columns.first + 1) for at in columns.beside}
+    texts = {at: _Column() for at in columns.beside}
+    notes = []
+    for numbers, lines in blocks:
+        pixels, others = columns.cells(numbers, lines)
+        values = columns.numbers(numbers, pixels)
+        count += len(values)
+        low, high = min(low, values.min()), max(high, values.max())
+        if values.dtype.kind == "f":
+            whole = whole and bool((values == np.rint(values)).all())
+        for at in list(texts):
+            for cells in others:
+                texts[at].add(cells[behind[at]])
+            if texts[at].size > MAX_TEXT:
+                del texts[at]
+                notes.append(f"{columns.beside[at]}: not used, since it is longer than labels are")
+    whole = whole and -(2**53) < low <= high < 2**53
+    dtype = np.dtype(np.float64)
+    if whole:
+        fits = (
+            each
+            for each in ["u1", "i1", "u2", "i2", "u4", "i4", "i8"]
+            if np.iinfo(each).min <= low and high <= np.iinfo(each).max
+        )
+        dtype = np.dtype(next(fits))
+    parts: list[str] = []
+    if columns.usage is not None:
+        column = texts[columns.usage]
+        said = {text: PARTS.get(text.decode("utf-8", "replace").lower()) for text in column.values}
+        if all(said.values()):
+            names = [str(said[text]) for text in column.values]
+            parts = [names[index] for index in column.indices]
+            words = ", ".join(f"{text.decode()} is {part}" for text, part in said.items())
+            notes.append(f"its splits are those of the column {columns.beside[columns.usage]}: {words}")
+    return _Survey(count, dtype, texts, parts, tuple(notes))

@@ -28,7 +28,7 @@ IMAGES = {
 }
 LABELS = {
     **dict.fromkeys(("labels", "label", "labs", "lab", "y", "gnd", "targets", "target", "ans"), 0),
-    **dict.fromkeys(("classes", "class", "category", "categories", "gt"), 1),
+    **dict.fromkeys(("classes", "class", "category", "categories", "gt", "nlab"), 1),
 }
 ATTRIBUTES = dict.fromkeys(("attributes", "attribute", "attrs", "attr"), 0)
 ROLES: dict[str, Mapping[str, int]] = {"images": IMAGES, "labels": LABELS, "attributes": ATTRIBUTES}
@@ -52,7 +52,7 @@ class Roles(NamedTuple):
         images: one after the other, those of one split together.
         labels, attributes: one for each of `images`, or none.
         label_names, attribute_names: the array of the names of classes (or of several labels) and of attributes.
-        file_classes: where each file is of another class, its name for each of `images`; else ().
+        name_classes: where each array is of one class, its name for each of `images`; else ().
         ignored: the names of arrays that are none of these, by the reason.
     """
 
@@ -62,7 +62,7 @@ class Roles(NamedTuple):
     attributes: list[Name]
     label_names: Name | None
     attribute_names: Name | None
-    file_classes: tuple[str, ...]
+    name_classes: tuple[str, ...]
     ignored: dict[str, list[Name]]
 
 
@@ -80,11 +80,17 @@ class Word(NamedTuple):
     doubt: int
 
 
-def roles_of(holder: Holder, options: DataOptions, could_be_images: Callable[[Name], bool]) -> Roles:
+def roles_of(
+    holder: Holder,
+    options: DataOptions,
+    could_be_images: Callable[[Name], bool],
+    is_empty: Callable[[Name], bool],
+) -> Roles:
     """What each array is, by the names and by what a person has said.
 
     Args:
         could_be_images: whether an array's type and shape are such; asked only where names leave a choice.
+        is_empty: whether an array has no elements; asked only of what would be labels or attributes.
 
     Raises:
         DataError: when there are no images, or it can't be told in one way which they are.
@@ -96,14 +102,16 @@ def roles_of(holder: Holder, options: DataOptions, could_be_images: Callable[[Na
     words = {name: word_of(name, name in alone) for name in names}
     if options.images is not None:
         images = named(holder, options.images, "--images")
-    elif classes := _classes_by_file(names, words, alone, could_be_images):
-        splits = [words[name].split for name in names]
-        return _joined(holder, Roles(tuple(splits), names, [], [], None, None, classes, {}))
+    elif classes := _classes_by_name(names, words, alone, could_be_images):
+        images = _in_order(holder, names, words)
+        classes = tuple(classes[names.index(name)] for name in images)
+        splits = [words[name].split for name in images]
+        return _joined(holder, Roles(tuple(splits), images, [], [], None, None, classes, {}))
     else:
         images = _images(holder, words, could_be_images)
     images = _in_order(holder, images, words)
     splits = [words[name].split for name in images]
-    others = [name for name in names if name not in images]
+    others = [name for name in names if name not in images and not (words[name].role and is_empty(name))]
     ignored: dict[str, list[Name]] = {}
 
     def beside(role: str, chosen: Sequence[Name]) -> list[Name]:
@@ -219,7 +227,7 @@ def _images(holder: Holder, words: Mapping[Name, Word], could_be: Callable[[Name
             usable = [name for name in same if could_be(name)]
             if len(usable) != 1:
                 raise DataError(
-                    f"{holder.path}: {' and '.join(map(_called, same[:SHOWN]))} are both images; {_say(same)}"
+                    f"{holder.path}: {' and '.join(map(_called, same[:SHOWN]))} may all be images; {_say(same)}"
                 )
             by_split[split] = usable
     return [name for same in by_split.values() for name in same]
@@ -286,23 +294,32 @@ def _joined(holder: Holder, roles: Roles) -> Roles:
     return roles._replace(splits=tuple("train" if split == "all" else split for split in roles.splits))
 
 
-def _classes_by_file(
+def _classes_by_name(
     names: Sequence[Name], words: Mapping[Name, Word], alone: set[Name], could_be: Callable[[Name], bool]
 ) -> tuple[str, ...]:
-    """Of files that each hold one array of images and nothing else that is known, the classes that they are called by.
+    """Of arrays that are all images, and nothing else that is known, the classes that they are called by.
 
-    So `apple.npy` and `cat.npy`, as QuickDraw's drawings come. () where they are anything else.
+    So files `apple.npy` and `cat.npy`, as QuickDraw's drawings come, and arrays `train_faces`, `train_nonfaces`,
+    `test_faces`, `test_nonfaces`. () where they are anything else.
     """
     surely = any(words[name].role is not None and words[name].doubt == 0 for name in names)
-    if not 2 <= len(names) <= 4096 or set(names) != alone or surely:
+    if not 2 <= len(names) <= 4096 or surely or any(words[name].role == "labels" for name in names):
         return ()
-    stems = [PurePosixPath(name.file).name.partition(".")[0] for name in names]
-    first, last = min(stems), max(stems)
-    same = first[: next((place for place, pair in enumerate(zip(first, last, strict=False)) if len({*pair}) > 1), 0)]
-    same = same[: max(same.rfind("_"), same.rfind("-"), same.rfind(" ")) + 1]
-    classes = tuple(stem.removeprefix(same) for stem in stems)
+    if set(names) == alone:
+        stems = [PurePosixPath(name.file).name.partition(".")[0] for name in names]
+        first, last = min(stems), max(stems)
+        same = next((place for place, pair in enumerate(zip(first, last, strict=False)) if len({*pair}) > 1), 0)
+        same = max(first[:same].rfind(mark) for mark in "_- ") + 1
+        classes = tuple(stem[same:] for stem in stems)
+    else:
+        rests = ([word for word in _split_words(name.member or "") if word not in SPLITS] for name in names)
+        classes = tuple(" ".join(rest) for rest in rests)
+        splits = {words[name].split for name in names}
+        if "all" in splits or len(names) != len(splits) * len(set(classes)):
+            return ()
     places = {(words[name].split, stem) for name, stem in zip(names, classes, strict=True)}
-    if len(places) < len(names) or any(not stem or stem.isdigit() or stem in SPLITS for stem in classes):
+    odd = any(not stem or stem.isdigit() or stem in SPLITS for stem in classes)
+    if len(places) < len(names) or odd or len(set(classes)) < 2:
         return ()
     return classes if all(could_be(name) for name in names) else ()
 

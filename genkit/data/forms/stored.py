@@ -125,7 +125,7 @@ class Together(Holder):
 
     def __init__(self, holders: Sequence[Holder]):
         first = holders[0]
-        super().__init__(first.place, first.file)
+        self.place, self.file = first.place, first.file
         self.holders = holders
         self.path = first.place.path
         self.form = f"{len(holders)} files, each {first.form}"
@@ -135,14 +135,11 @@ class Together(Holder):
         found: dict[Name, Stored] = {}
         for holder in self.holders:
             found |= holder.open([name for name in names if name in holder.names])
+        self.notes = [f"{holder.file}: {note}" for holder in self.holders for note in holder.notes]
         return found
 
     def files(self) -> list[str]:
         return [file for holder in self.holders for file in holder.files()]
-
-    @property
-    def notes(self) -> list[str]:  # type: ignore[override]
-        return [f"{holder.file}: {note}" for holder in self.holders for note in holder.notes]
 
 
 def together(holders: Sequence[Holder]) -> Holder:

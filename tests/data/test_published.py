@@ -1,0 +1,541 @@
+from __future__ import annotations
+
+import bz2
+import dataclasses
+import hashlib
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from genkit.data import SOURCES, fetch, missing, verify
+from genkit.data.dataset import Dataset
+from genkit.data.sets import published, table
+from genkit.errors import DataError, UsageError
+
+Publish = Callable[..., None]
+
+
+@pytest.fixture
+def publish(monkeypatch: pytest.MonkeyPatch, mirrors) -> Publish:
+    """Have the second of two mirrors serve these files of a set, by the names of its table, instead of its own."""
+
+    def publish(name: str, files: dict[str, bytes], serve: bool = True, **changes: object) -> None:
+        shrunk = []
+        for each in published.of(name).files:
+            content = files[each.name]
+            algorithm = each.checksum.partition(":")[0]
+            urls = tuple(f"{mirrors.url}/{where}/{each.name}" for where in ("first", "second")) if each.urls else ()
+            shrunk.append(
+                dataclasses.replace(
+                    each,
+                    urls=urls,
+                    checksum=f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}",
+                    bytes=each.bytes and len(content),
+                    limit=len(content) if each.bytes else each.limit,
+                )
+            )
+            if serve:
+                mirrors.files[f"/second/{each.name}"] = content
+        changed = dataclasses.replace(published.of(name), files=tuple(shrunk), elsewhere=(), **changes)
+        monkeypatch.setitem(table.SETS, name, changed)
+
+    return publish
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def own(dataset: Dataset) -> tuple[np.ndarray, torch.Tensor | None]:
+    """All images in the order of their files, uint8 (N, C, H, W), and their labels."""
+    splits = list(dataset.splits().values())
+    order = torch.cat([split.rows for split in splits]).argsort()
+    images = torch.cat([split.images() for split in splits])[order].numpy()
+    if dataset.train.labels is None:
+        return images, None
+    return images, torch.cat([split.labels for split in splits])[order]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The table
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_every_set_of_the_table_is_whole():
+    for name, each in SOURCES.items():
+        assert each.group in table.GROUPS
+        assert each.what, name
+        assert each.licence, name
+        assert each.download or each.origin, name
+        if isinstance(each, table.Published):
+            assert each.files, name
+            assert each.form in {"celeba", *published.openers.FORMS}
+            for file in each.files:
+                algorithm, _, digest = file.checksum.partition(":")
+                assert len(bytes.fromhex(digest)) == {"md5": 16, "sha256": 32}[algorithm]
+                assert 0 < (file.bytes or 1) <= file.limit
+                assert all(url.startswith("http") and file.name.partition(".")[0] for url in file.urls)
+            assert len(set(each.classes)) == len(each.classes)
+
+
+def test_facts_of_published_classes():
+    assert [len(SOURCES[f"emnist-{part}"].classes) for part in ("byclass", "bymerge", "balanced", "letters")] == [
+        *(62, 47, 47, 26),
+    ]
+    assert "".join(SOURCES["emnist-balanced"].classes) == "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt"
+    assert len(SOURCES["kmnist49"].classes) == 49
+    medical = [each for name, each in SOURCES.items() if each.group == "medicine"]
+    assert len(medical) == 12 * 4
+    assert len({file.checksum for each in medical for file in each.files}) == 12 * 4
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Forms
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def medmnist_of(pictures: np.ndarray, labels: np.ndarray) -> bytes:
+    splits = {"train": slice(0, 60), "val": slice(60, 80), "test": slice(80, 100)}
+    return npz(
+        **{f"{split}_images": pictures[rows] for split, rows in splits.items()},
+        **{f"{split}_labels": labels[rows] for split, rows in splits.items()},
+    )
+
+
+def test_medmnist(publish, of, pictures):
+    labels = np.arange(100, dtype=np.uint8)[:, None] % 8
+    publish("bloodmnist", {"bloodmnist.npz": medmnist_of(np.stack([pictures] * 3, -1), labels)})
+    dataset = of("bloodmnist")
+    assert dataset.shape == (3, 28, 28)
+    assert [len(split) for split in dataset.splits().values()] == [60, 20, 20]
+    assert dataset.classes[6] == "neutrophil"
+    images, found = own(dataset)
+    assert (images == pictures[:, None]).all()
+    assert (found.numpy() == labels[:, 0]).all()
+    assert (dataset.test.images()[:, 0].numpy() == pictures[80:]).all()
+
+
+def test_a_class_that_no_image_is_of_is_one_all_the_same(publish, of, pictures):
+    labels = np.full((100, 1), 2, np.uint8)
+    labels[::2] = 5
+    publish("bloodmnist", {"bloodmnist.npz": medmnist_of(pictures, labels)})
+    dataset = of("bloodmnist")
+    assert len(dataset.classes) == 8
+    assert own(dataset)[1].tolist() == [5, 2] * 50
+
+
+def test_labels_beyond_the_published_classes(publish, of, pictures):
+    publish("bloodmnist", {"bloodmnist.npz": medmnist_of(pictures, np.arange(100)[:, None] % 9)})
+    with pytest.raises(DataError, match="labels from 0 to 8, not 8"):
+        of("bloodmnist")
+
+
+def test_several_findings_to_an_image_are_attributes(publish, of, pictures):
+    flags = np.random.default_rng(0).integers(0, 2, (100, 14), np.uint8)
+    publish("chestmnist", {"chestmnist.npz": medmnist_of(pictures, flags)})
+    dataset = of("chestmnist")
+    assert dataset.attributes[:3] == ("atelectasis", "cardiomegaly", "effusion")
+    assert dataset.train.labels is None
+    assert (dataset.test.attributes.numpy() == flags[80:]).all()
+
+
+def test_larger_medical_images_are_sets_of_their_own(publish, of, pictures):
+    large = np.stack([np.kron(picture, np.ones((2, 2), np.uint8)) for picture in pictures])
+    padded = np.pad(large, ((0, 0), (4, 4), (4, 4)))
+    publish("octmnist-64", {"octmnist_64.npz": medmnist_of(padded, np.arange(100)[:, None] % 4)})
+    dataset = of("octmnist-64")
+    assert dataset.shape == (1, 64, 64)
+    assert (own(dataset)[0][:, 0] == padded).all()
+
+
+def test_kmnist49(publish, of, pictures):
+    labels = np.arange(100, dtype=np.uint8) % 49
+    publish(
+        "kmnist49",
+        {
+            "k49-train-imgs.npz": npz(arr_0=pictures[:70]),
+            "k49-train-labels.npz": npz(arr_0=labels[:70]),
+            "k49-test-imgs.npz": npz(arr_0=pictures[70:]),
+            "k49-test-labels.npz": npz(arr_0=labels[70:]),
+        },
+    )
+    dataset = of("kmnist49")
+    assert len(dataset.test) == 30
+    assert dataset.classes[48] == "iteration-mark"
+    images, found = own(dataset)
+    assert (images[:, 0] == pictures).all()
+    assert (found.numpy() == labels).all()
+
+
+def libsvm(pictures: np.ndarray, labels: np.ndarray) -> bytes:
+    """As LIBSVM has it: what is exactly 0 is left out."""
+    lines = []
+    for picture, label in zip(pictures.reshape(len(pictures), -1), labels, strict=True):
+        values = [f"{number}:{value:.6g}" for number, value in enumerate(picture / 127.5 - 1, 1) if value]
+        lines.append(" ".join([str(label + 1), *values, "\n"]))
+    return bz2.compress("".join(lines).encode())
+
+
+def test_usps(publish, of, pictures):
+    small = pictures[:, 6:22, 6:22].copy()
+    small[0, 0, :] = 255
+    labels = np.arange(100) // 10
+    publish("usps", {"usps.bz2": libsvm(small[20:], labels[20:]), "usps.t.bz2": libsvm(small[:20], labels[:20])})
+    dataset = of("usps")
+    assert dataset.shape == (1, 16, 16)
+    assert dataset.classes == tuple("0123456789")
+    assert (dataset.test.images()[:, 0].numpy() == small[:20]).all()
+    assert (dataset.test.labels.numpy() == labels[:20]).all()
+    images, found = own(dataset)
+    assert (images[:80, 0] == small[20:]).all()
+    assert (found[:80].numpy() == labels[20:]).all()
+
+
+def test_pixels_that_libsvm_leaves_out_are_half_grey(publish, of, pictures):
+    lines = [" ".join([f"{1 + row % 10}", f"{row + 1}:1", f"{row + 2}:-1"]) for row in range(40)]
+    content = bz2.compress("\n".join(lines).encode())
+    other = bz2.compress("\n".join(f"{line} 256:0.5" for line in lines).encode())
+    publish("usps", {"usps.bz2": content, "usps.t.bz2": other})
+    first = own(of("usps"))[0][0, 0].reshape(-1)
+    assert first[:3].tolist() == [255, 0, 128]
+
+
+def stl_archive(images: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> bytes:
+    """The published layout, of images (N, 3, 96, 96) upright and labels from 0 on."""
+    contents = {"stl10_binary/test_X.bin": images["test"].transpose(0, 1, 3, 2).tobytes()}
+    contents["stl10_binary/unlabeled_X.bin"] = images["unlabeled"].transpose(0, 1, 3, 2).tobytes()
+    contents["stl10_binary/train_X.bin"] = images["train"].transpose(0, 1, 3, 2).tobytes()
+    contents |= {f"stl10_binary/{part}_y.bin": (each + 1).astype(np.uint8).tobytes() for part, each in labels.items()}
+    contents["stl10_binary/class_names.txt"] = b"airplane\nbird\n"
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        folder = tarfile.TarInfo("stl10_binary")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        for name, content in contents.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def stl(pictures) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], bytes]:
+    """Images (N, 3, 96, 96) whose channels differ, labels, and the archive."""
+    large = np.stack([np.kron(picture, np.ones((3, 3), np.uint8)) for picture in pictures])
+    large = np.pad(large, ((0, 0), (6, 6), (4, 8)))
+    colour = np.stack([large, 255 - large, large // 2], 1)
+    images = {"train": colour[:40], "test": colour[40:60], "unlabeled": colour[60:]}
+    labels = {"train": np.arange(40) % 10, "test": np.arange(20) // 2}
+    return images, labels, stl_archive(images, labels)
+
+
+def test_stl10_and_its_unlabeled_images(publish, of, stl):
+    images, labels, archive = stl
+    publish("stl10", {"stl10_binary.tar.gz": archive})
+    dataset = of("stl10")
+    assert dataset.shape == (3, 96, 96)
+    assert dataset.classes[:2] == ("airplane", "bird")
+    assert (dataset.test.images().numpy() == images["test"]).all()
+    assert (dataset.test.labels.numpy() == labels["test"]).all()
+    found, classes = own(dataset)
+    assert (found[:40] == images["train"]).all()
+    assert (classes[:40].numpy() == labels["train"]).all()
+
+    publish("stl10-unlabeled", {"stl10_binary.tar.gz": archive}, serve=False)  # it lies in the folder that both share
+    unlabeled = of("stl10-unlabeled")
+    assert (own(unlabeled)[0] == images["unlabeled"]).all()
+    assert unlabeled.train.labels is None
+
+
+def drawn(picture: np.ndarray) -> bytes:
+    """A picture of 105x105, where there is ink, as Omniglot has it: 1 bit, ink 0."""
+    buffer = io.BytesIO()
+    Image.fromarray(~picture).convert("1").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_omniglot(publish, of, pictures):
+    large = np.stack([np.kron(picture > 127, np.ones((3, 3), bool)) for picture in pictures])
+    large = np.pad(large, ((0, 0), (10, 11), (10, 11)))
+    files: dict[str, bytes] = {}
+    for part, first, alphabets in (("background", 0, ("Latin", "Greek")), ("evaluation", 60, ("Kannada", "ULOG"))):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr(f"images_{part}/", b"")
+            for row in range(60 if part == "background" else 40):
+                alphabet, character = alphabets[row // 10 % 2], 1 + row // 20
+                number = 100 * alphabets.index(alphabet) + character
+                name = f"images_{part}/{alphabet}/character{character:02}/{number:04}_{row % 20:02}.png"
+                archive.writestr(name, drawn(large[first + row]))
+        files[f"images_{part}.zip"] = buffer.getvalue()
+    publish("omniglot", files)
+    dataset = of("omniglot")
+    assert dataset.shape == (1, 105, 105)
+    assert dataset.classes[:3] == ("Greek/character01", "Greek/character02", "Greek/character03")
+    assert dataset.classes[6:] == (
+        *("Kannada/character01", "Kannada/character02", "ULOG/character01", "ULOG/character02"),
+    )
+    assert set(dataset.test.labels.tolist()) == {6, 7, 8, 9}
+    assert int(dataset.train.labels.max()) == 5
+    # Sorted by name: Kannada's pictures are those of rows 0 to 9 and 20 to 29 after the first 60.
+    wanted = np.concatenate([large[first : first + 10] for first in (60, 80, 70, 90)])
+    assert (dataset.test.images()[:, 0].numpy() == wanted * np.uint8(255)).all()
+    assert "made white on black" in dataset.notes[0]
+
+
+def amat(images: np.ndarray) -> bytes:
+    return "".join(" ".join("01"[int(pixel)] for pixel in image.reshape(-1)) + "\n" for image in images).encode()
+
+
+def test_binarized_mnist(publish, of, pictures):
+    ink = pictures > 127
+    parts = {"train": ink[:60], "valid": ink[60:80], "test": ink[80:]}
+    publish("binarized-mnist", {f"binarized_mnist_{part}.amat": amat(each) for part, each in parts.items()})
+    dataset = of("binarized-mnist")
+    assert [len(split) for split in dataset.splits().values()] == [60, 20, 20]
+    assert (own(dataset)[0][:, 0] == ink * np.uint8(255)).all()
+    assert dataset.train.labels is None
+    assert dataset.notes == ()
+
+
+@pytest.mark.parametrize("wrong", ["2", "\t", "00"])
+def test_an_amat_of_something_else(publish, of, pictures, wrong):
+    content = amat(pictures > 127).decode()
+    files = {f"binarized_mnist_{part}.amat": content.encode() for part in ("train", "valid", "test")}
+    files["binarized_mnist_valid.amat"] = (content[:2] + wrong + content[2 + len(wrong) :]).encode()
+    publish("binarized-mnist", files)
+    with pytest.raises(DataError, match=r"valid\.amat: holds other characters than 784 digits .*; delete it and fetch"):
+        of("binarized-mnist")
+
+
+def test_dsprites(publish, of, pictures):
+    latents = np.stack([np.zeros(100), np.arange(100) % 3, np.arange(100) % 6, *[np.arange(100)] * 3], 1).astype(int)
+    ink = np.pad((pictures > 127).astype(np.uint8), ((0, 0), (18, 18), (18, 18)))
+    content = npz(
+        imgs=ink,
+        latents_values=latents.astype(float),
+        latents_classes=latents,
+        metadata=np.array({"date": "April 2017"}, dtype=object),
+    )
+    (file,) = published.of("dsprites").files
+    publish("dsprites", {file.name: content})
+    dataset = of("dsprites")
+    assert (own(dataset)[0][:, 0] == ink * 255).all()
+    assert dataset.attributes == (
+        "shape-square",
+        "shape-ellipse",
+        "shape-heart",
+        *(f"scale-{n}" for n in range(6)),
+    )
+    rows, found = dataset.train.rows.numpy(), dataset.train.attributes.numpy()
+    assert (found[:, :3].argmax(1) == rows % 3).all()
+    assert (found[:, 3:].argmax(1) == rows % 6).all()
+    assert (found.sum(1) == 2).all()
+    assert [len(split) for split in dataset.splits().values()] == [80, 10, 10]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def blood(publish, pictures) -> bytes:
+    content = medmnist_of(pictures, np.arange(100, dtype=np.uint8)[:, None] % 8)
+    publish("bloodmnist", {"bloodmnist.npz": content})
+    return content
+
+
+def test_fetched_once_and_checked(blood, home, of, mirrors, files_in):
+    assert missing(_options("bloodmnist")).fetched
+    (path,) = fetch("bloodmnist")
+    assert path == home / "medmnist" / "bloodmnist.npz"
+    assert path.read_bytes() == blood
+    assert path.stat().st_mode & 0o777 == 0o444
+    assert mirrors.asked == ["/first/bloodmnist.npz", "/second/bloodmnist.npz"]
+    assert missing(_options("bloodmnist")) is None
+    assert fetch("bloodmnist") == [path]
+    of("bloodmnist")
+    assert len(mirrors.asked) == 2
+    path.unlink()
+    assert len(of("bloodmnist").test) == 20, "the pack is enough"
+    assert files_in(home)[0].startswith("packed/")
+
+
+def _options(name: str):
+    from genkit.data import DataOptions
+
+    return DataOptions(dataset=name)
+
+
+def test_a_file_that_lies_there_already(blood, home, of, mirrors, files_in):
+    folder = home / "medmnist"
+    folder.mkdir(parents=True)
+    (folder / "bloodmnist.npz").write_bytes(blood)
+    assert len(of("bloodmnist").test) == 20
+    assert mirrors.asked == []
+
+
+def test_files_that_another_library_has_fetched(publish, blood, home, of, mirrors, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    changed = dataclasses.replace(published.of("bloodmnist"), elsewhere=("~/.medmnist",))
+    monkeypatch.setitem(table.SETS, "bloodmnist", changed)
+    (tmp_path / ".medmnist").mkdir()
+    (tmp_path / ".medmnist" / "bloodmnist.npz").write_bytes(blood)
+    assert fetch("bloodmnist") == [tmp_path / ".medmnist" / "bloodmnist.npz"]
+    assert mirrors.asked == []
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "longer", "a page"])
+def test_a_file_that_isnt_the_published_one(blood, home, of, how):
+    damaged = {
+        "flipped": blood[:-1] + bytes([blood[-1] ^ 1]),
+        "cut": blood[:-10],
+        "longer": blood + b"\0",
+        "a page": b"<!DOCTYPE html><html></html>",
+    }[how]
+    path = home / "medmnist" / "bloodmnist.npz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(damaged)
+    for attempt in (of, fetch):
+        with pytest.raises(DataError) as caught:
+            attempt("bloodmnist")
+        assert str(caught.value) == (
+            f"{path}: not the published file (wrong MD5); delete it and run `genkit data fetch bloodmnist`"
+        )
+    findings = verify("bloodmnist")
+    assert findings.problems == [str(caught.value)]
+
+
+def test_offline_names_each_file_and_its_place(publish, home, of, monkeypatch, mirrors, pictures):
+    monkeypatch.setenv("GENKIT_OFFLINE", "1")
+    with pytest.raises(DataError) as caught:
+        of("pneumoniamnist")
+    assert str(caught.value) == (
+        "pneumoniamnist: pneumoniamnist.npz is missing and GENKIT_OFFLINE is set; unset it, or put "
+        "https://zenodo.org/records/10519652/files/pneumoniamnist.npz?download=1 (as pneumoniamnist.npz) into "
+        f"{home}/medmnist"
+    )
+    with pytest.raises(DataError, match=r"usps\.bz2 and usps\.t\.bz2 are missing .* put http.*usps\.bz2 and h.*/usps"):
+        of("usps")
+    found = missing(_options("pneumoniamnist"))
+    assert not found.fetched
+    assert found.what.startswith("pneumoniamnist: pneumoniamnist.npz is not here")
+
+
+def test_verify_reads_all_anew(blood, of):
+    with pytest.raises(DataError, match=r"bloodmnist\.npz of bloodmnist isn't here; run `genkit data fetch "):
+        verify("bloodmnist")
+    of("bloodmnist")
+    findings = verify("bloodmnist")
+    assert findings.ok
+    assert (findings.files, findings.images) == (1, 100)
+    assert hashlib.sha256(blood).hexdigest() in findings.sums.values()
+    assert any("packed" in file for file in findings.sums)
+
+
+@pytest.mark.parametrize("name", ["mnist", "bloodmnist", "faces"])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"images": "x"}, "--images: of {} that is known; leave it out"),
+        ({"labels": "none", "white_level": "4095"}, "--labels and --white-level: of {} that is known; leave them out"),
+        ({"transpose": True}, "--transpose"),
+        ({"pages": "all"}, "--pages"),
+    ],
+)
+def test_options_that_say_what_a_file_means_are_refused(of, name, given, said):
+    with pytest.raises(UsageError, match=said.format(name)):
+        of(name, **given)
+
+
+def test_resized(blood, of):
+    assert of("bloodmnist", image_size=16, channels=3).shape == (3, 16, 16)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# CelebA
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def faces(publish, pictures) -> dict[str, bytes]:
+    """CelebA's three files, of 30 pictures of 178x218."""
+    buffer = io.BytesIO()
+    names = [f"{number:06}.jpg" for number in range(1, 31)]
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("img_align_celeba/", b"")
+        for name, picture in zip(names, pictures, strict=False):
+            jpeg = io.BytesIO()
+            Image.fromarray(picture).resize((178, 218)).convert("RGB").save(jpeg, "JPEG")
+            archive.writestr(f"img_align_celeba/{name}", jpeg.getvalue())
+    rows = [f"{name} {'-1  1' if number % 3 else ' 1 -1'}" for number, name in enumerate(names)]
+    parts = [f"{name} {0 if number < 20 else 1 if number < 25 else 2}" for number, name in enumerate(names)]
+    files = {
+        "img_align_celeba.zip": buffer.getvalue(),
+        "list_attr_celeba.txt": ("\n".join(["30", "Male Wearing_Hat", *rows]) + "\n").encode(),
+        "list_eval_partition.txt": ("\n".join(parts) + "\n").encode(),
+    }
+    publish("celeba", files)
+    return files
+
+
+def check_faces(dataset: Dataset, files: dict[str, bytes]) -> None:
+    assert dataset.shape == (3, 218, 178)
+    assert [len(split) for split in dataset.splits().values()] == [20, 5, 5]
+    assert dataset.attributes == ("male", "wearing-hat")
+    assert dataset.test.attributes.tolist() == [[number % 3 == 0, number % 3 != 0] for number in range(25, 30)]
+    with zipfile.ZipFile(io.BytesIO(files["img_align_celeba.zip"])) as archive:
+        last = archive.read("img_align_celeba/000030.jpg")
+    with Image.open(io.BytesIO(last)) as picture:
+        assert (dataset.test.images()[-1].numpy() == np.asarray(picture).transpose(2, 0, 1)).all()
+
+
+def test_celeba_as_it_comes(faces, home, of, mirrors):
+    (home / "celeba").mkdir(parents=True)
+    for name, content in faces.items():
+        (home / "celeba" / name).write_bytes(content)
+    check_faces(of("celeba"), faces)
+    assert len(fetch("celeba")) == 3
+    assert missing(_options("celeba")) is None
+    findings = verify("celeba")
+    assert findings.ok
+    assert (findings.files, findings.images) == (3, 30)
+    assert mirrors.asked == []
+    (home / "celeba" / "list_eval_partition.txt").write_bytes(faces["list_eval_partition.txt"].replace(b" 2", b" 1"))
+    assert not verify("celeba").ok
+
+
+def test_celeba_unpacked(faces, home, of):
+    (home / "celeba").mkdir(parents=True)
+    with zipfile.ZipFile(io.BytesIO(faces["img_align_celeba.zip"])) as archive:
+        archive.extractall(home / "celeba")
+    for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
+        (home / "celeba" / name).write_bytes(faces[name])
+    check_faces(of("celeba"), faces)
+    assert fetch("celeba") == [home / "celeba"]
+    assert verify("celeba").ok
+
+
+def test_celeba_is_asked_for(faces, home, of):
+    (home / "celeba").mkdir(parents=True)
+    (home / "celeba" / "list_attr_celeba.txt").write_bytes(faces["list_attr_celeba.txt"])
+    for attempt in (of, fetch, verify):
+        with pytest.raises(DataError) as caught:
+            attempt("celeba")
+        assert str(caught.value) == (
+            "celeba: img_align_celeba.zip and list_eval_partition.txt are not here, and no program may fetch it; "
+            "download them from http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (Align&Cropped Images, Anno, Eval) "
+            f"into {home}/celeba as they are, or name a folder that holds img_align_celeba/, list_attr_celeba.txt and "
+            "list_eval_partition.txt"
+        )
+    assert not missing(_options("celeba")).fetched
