@@ -334,9 +334,13 @@ def _open(file: BinaryIO) -> Iterator[Opened]:
         yield in_full_depth(image, file)
 
 
-def in_full_depth(image: Opened, file: BinaryIO) -> Opened:
-    """A picture that was opened from `file`, with all that is stored of its colours."""
-    return Deep(image, file) if isinstance(image, Image.Image) and is_deep(image) else image
+def in_full_depth(image: Opened, file: BinaryIO, skipped: int = 0) -> Opened:
+    """A picture that was opened from `file`, with all that is stored of its colours.
+
+    Args:
+        skipped: by so many bytes its pixels lie behind those that the file names.
+    """
+    return Deep(image, file, skipped) if isinstance(image, Image.Image) and is_deep(image) else image
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from genkit.data.raster import EXTRA, BadImage, Raster, silence
 #: How a file begins, in two orders of bytes, each also as BigTIFF.
 MARKS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 #: Tags (TIFF 6.0, section 8), and values of some.
-BITS, PLANES, SAMPLE_FORMAT = 258, 284, 339
+BITS, DESCRIPTION, PLANES, SAMPLE_FORMAT = 258, 270, 284, 339
 SEPARATE, SIGNED = 2, 2
 #: By the letter of its type (NumPy's) and its bytes, what `Raster.mode` says of numbers, after "RGB;" if of colours.
 MODES = {("b", 1): "1", ("u", 1): "L", ("u", 2): "I;16", ("f", 2): "F", ("f", 4): "F", ("f", 8): "F"}
