@@ -17,7 +17,7 @@ import numpy as np
 from genkit.data.forms import needs
 from genkit.data.forms.places import MAX_INFLATION, Place
 from genkit.data.forms.stored import Holder, Name, Stored, reading
-from genkit.errors import DataError
+from genkit.errors import DataError, in_one_line
 
 REMEDY = "save it again with h5py, as plain arrays"
 MATLAB = b"MATLAB 7.3 MAT-file"
