@@ -513,7 +513,9 @@ class _Reading:
             return {}, []
         self.notes.append(f"classes are those of {shown(said.tables)}")
         index = {value: number for number, value in enumerate(values)}
-        return {file: index[said.of[file]] for file in self.files}, [str(value) for value in values]
+        return {file: index[said.of[file]] for file in self.files}, [
+            said.called.get(value, str(value)) for value in values
+        ]
 
     def leave_repeated_links_out(self, targets: dict[str, str], labels: dict[str, int]) -> None:
         """Leave a file out that is reached again through a link, unless that puts it in another split or class."""

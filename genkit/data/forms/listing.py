@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from genkit.data.decode import EXTENSIONS
+from genkit.data.decode import BEGINNING, EXTENSIONS, UNREAD
+from genkit.data.dicom import ENDINGS, is_dicom
 from genkit.data.findings import in_words
 from genkit.data.forms import tables
 from genkit.data.forms.archives import Archive, Joined
@@ -52,6 +53,8 @@ MOST_AGAIN = 1_000_000
 MOST_COUNTED = 100_000
 #: How many files are noted that are no pictures.
 MOST_OTHERS = 100_000
+#: Whether pydicom is here.
+READS_DICOM = UNREAD.keys().isdisjoint(ENDINGS)
 #: How many names are given as examples.
 EXAMPLES = 3
 
@@ -226,6 +229,7 @@ class _File(NamedTuple):
     name: str
     status: os.stat_result
     target: str | None  # of a link
+    unnamed: bool = False  # a picture, though its name has no ending that says so
 
 
 class _Subfolder(NamedTuple):
@@ -302,7 +306,7 @@ class _Walk:
             self.folders.append(way.relative[:-1])
         for file in content.files:
             relative = way.relative + file.name
-            if not _is_table(relative) and _ending(file.name) not in EXTENSIONS:
+            if not (_is_table(relative) or file.unnamed or _ending(file.name) in EXTENSIONS):
                 continue
             require_fit_to_show(f"{self.root}/{relative}")
             self.found[relative] = file.status
@@ -355,13 +359,14 @@ class _Walk:
             return
         ending = _ending(name)
         # A table may be one in the one place and not in the other: `_enter` decides.
-        if ending not in EXTENSIONS and name not in (*tables.ATTRIBUTES, tables.PARTITION, *LABELS):
+        unnamed = _is_unnamed_dicom(entry, ending)
+        if not unnamed and ending not in EXTENSIONS and name not in (*tables.ATTRIBUTES, tables.PARTITION, *LABELS):
             _count_other(way.relative + name, ending, self._kinds, self.others)
             return
         if target is None:
             status = entry.stat(follow_symlinks=False)
         if stat.S_ISREG(status.st_mode) and status.st_dev not in self._systems:
-            content.files.append(_File(name, status, target))
+            content.files.append(_File(name, status, target, unnamed))
         else:
             self._kinds["special files"] += 1
 
@@ -381,6 +386,17 @@ def require_fit_to_show(path: str) -> None:
         raise DataError(f"{path!a}: {why}")
 
 
+def _is_unnamed_dicom(entry: os.DirEntry[str], ending: str) -> bool:
+    """Whether a file is DICOM by its content: scanners call them by numbers, with points between or none."""
+    if (ending and not ending[1:].isdigit()) or not READS_DICOM or not entry.is_file():
+        return False
+    try:
+        with Path(entry.path).open("rb") as file:
+            return is_dicom(file.read(BEGINNING))
+    except OSError:
+        return False
+
+
 def _ending(name: str) -> str:
     return os.path.splitext(name)[1].lower()  # noqa: PTH122  # a million names
 
@@ -397,6 +413,8 @@ def _kind(name: str, ending: str) -> str | None:
         return None
     if not ending:
         return None if COMPANION_NAMES.fullmatch(name) else "files without an ending"
+    if ending in UNREAD:
+        return f"{ending} ({UNREAD[ending]})"
     return ending if re.fullmatch(r"\.(?=.*[a-z])[a-z0-9_-]{1,10}", ending) else "files with other endings"
 
 

@@ -75,7 +75,7 @@ def read(place: Place, files: Sequence[str], beside: Sequence[str]) -> Samples |
     if len({type(label) for label in of.values()}) > 1:
         raise BadTable([f"{place.path}: its *{ending} are numbers and words; write one of them"])
     remarks = [f"{len(by_ending['.txt']):,} captions (.txt) aren't used"] if by_ending[".txt"] else []
-    return Samples(files, further, Labels(of, [f"*{ending}"], False, remarks))
+    return Samples(files, further, Labels(of, [f"*{ending}"], False, remarks, {}))
 
 
 def _contents(place: Place, files: Iterable[str]) -> Iterator[tuple[str, bytes]]:
