@@ -24,6 +24,8 @@ REMEDY = "mend it there, or save the table again"
 BLOCK, MAX_LINE = 1 << 20, 1 << 24
 #: Lines by which it is told what the columns are, and bytes of them where they are long, though never less than three.
 SAMPLE, SAMPLE_BYTES, SAMPLE_LEAST = 200, 1 << 20, 3
+#: The share of a column's cells that are numbers where it is one of numbers.
+MOST = 0.8
 #: Digits of the longest whole number that isn't read as one with a fraction.
 LONGEST = 18
 #: Columns of numbers that make an image, at least.
@@ -61,7 +63,7 @@ def is_table(beginning: bytes) -> bool:
     if any(delimiter in first for delimiter in DELIMITERS[:4]):
         return True
     cells = first.split()
-    return len(cells) >= MIN_PIXELS and all(map(_is_number, cells[:-1]))
+    return len(cells) >= MIN_PIXELS and sum(_is_number(cell) or cell[-1:].isdigit() for cell in cells) > len(cells) / 2
 
 
 class _NoPixelsError(ValueError):
@@ -204,6 +206,11 @@ def _is_number(cell: bytes) -> bool:
     return _NUMBER.fullmatch(cell) is not None
 
 
+def _is_whole(cell: bytes) -> bool:
+    """Whether it is a whole number that a float holds, however it is written."""
+    return _is_number(cell) and (number := float(cell)).is_integer() and abs(number) < 2**53
+
+
 class _Columns(NamedTuple):
     """What the columns of a table are.
 
@@ -342,15 +349,18 @@ def _columns(sample: list[tuple[int, bytes]]) -> _Columns:
     width = len(body[0])
     if headings is not None and len(headings) == width - 1:  # R leaves out the heading of the lines' names
         headings = ["", *headings]
+    if headings is not None and len(headings) != width and width < MIN_PIXELS:
+        raise _NoPixelsError(_looks_like(headings, body))
     if headings is not None and len(headings) != width:
         raise ValueError(f"it has {len(headings):,} headings, and line {first_line} has {width:,} cells")
     body = [row for row in body if len(row) == width]
     columns = list(zip(*body, strict=True))
-    numeric = [all(map(_is_number, column)) for column in columns]
+    # A damaged cell doesn't make a column one of words, but is named later.
+    numeric = [sum(map(_is_number, column)) > MOST * len(column) for column in columns]
     called = [heading.strip().lower() for heading in headings] if headings else None
 
     # All pixels in one cell.
-    for at, column in enumerate(columns):
+    for at, column in enumerate(columns if width <= MAX_BESIDE else ()):
         counts = {len(cell.split()) for cell in column}
         if max(counts) >= MIN_PIXELS and all(_is_number(cell) for cell in column[0].split()) and delimiter != b" ":
             pixels = len(column[0].split())
@@ -441,7 +451,7 @@ def _square(pixels: int) -> bool:
 def _differ(column: Sequence[bytes]) -> float:
     """How little a column looks like labels: by its different values, of which a pixel in a corner has one alone."""
     values = {cell.strip() for cell in column}
-    if (len(values) == 1 and len(column) > 1) or not all(re.fullmatch(rb"\d+(\.0*)?", cell) for cell in values):
+    if (len(values) == 1 and len(column) > 1) or not all(map(_is_whole, values)):
         return math.inf
     return len(values)
 
@@ -530,9 +540,11 @@ class _Column:
         self.indices.append(index)
 
     def array(self) -> np.ndarray:
-        """The values: int64 where all are whole numbers, else strings."""
-        if all(re.fullmatch(rb"[+-]?\d{1,18}(\.0*)?", text) for text in self.values):
-            return np.array([int(text.partition(b".")[0]) for text in self.values], np.int64)
+        """The values: int64 where all are whole numbers, float64 where all are numbers, else strings."""
+        if all(map(_is_whole, self.values)):
+            return np.array([int(float(text)) for text in self.values], np.int64)
+        if all(map(_is_number, self.values)):
+            return np.array([float(text) for text in self.values])
         return np.array([text.decode("utf-8", "replace") for text in self.values])
 
 
@@ -566,7 +578,9 @@ def _survey(columns: _Columns, blocks: Iterator[tuple[list[int], list[bytes]]]) 
         if values.dtype.kind == "f":
             whole = whole and bool((values == np.rint(values)).all())
         for at in list(texts):
-            for cells in others:
+            for number, cells in zip(numbers, others, strict=True):
+                if columns.beside[at] == "labels" and not cells[behind[at]].strip():
+                    raise ValueError(f"line {number} has no label")
                 texts[at].add(cells[behind[at]])
             if texts[at].size > MAX_TEXT:
                 del texts[at]
