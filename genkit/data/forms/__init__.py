@@ -183,15 +183,30 @@ def _found(options: DataOptions) -> Source:
     place = Folder(file.parent)
     form = form_of(place, file.name)
     if form in ARCHIVES:
-        return in_place(_named(ARCHIVES[form])(place, file.name), options)
+        archive = named(ARCHIVES[form])(place, file.name)
+        archive.without_top()
+        return in_place(archive, options)
     return of_files(place, {file.name: form}, options)
 
 
 def in_place(place: Place, options: DataOptions) -> Source:
-    """What lies in a folder or an archive: pictures, or files that hold images in another form."""
-    from genkit.data.forms.folder import FolderOfPictures
+    """What lies in a folder or an archive: pictures, or files that hold images in another form.
 
-    return FolderOfPictures(place, options)  # type: ignore[arg-type]
+    Raises:
+        DataError: when there is nothing that is read, or it can't be told what is meant.
+    """
+    from genkit.data.forms.folder import FolderOfPictures
+    from genkit.data.forms.listing import look, require_pictures
+    from genkit.data.forms.others import are_beside, source_of
+
+    named = expanded(options.dataset)
+    listing = look(place, named)
+    if listing.others and (not listing.files or are_beside(listing)):
+        source = source_of(listing, options)
+        if source is not None:
+            return source
+    require_pictures(listing, named)
+    return FolderOfPictures(listing)
 
 
 def of_files(place: Place, forms: dict[str, str | None], options: DataOptions) -> Source:
@@ -205,16 +220,16 @@ def of_files(place: Place, forms: dict[str, str | None], options: DataOptions) -
         raise DataError(f"{place.path / unknown[0]}: is of no form that is read; docs/data.md lists those that are")
     kinds = {str(form) for form in forms.values()}
     if kinds <= PICTURES.keys() and len(kinds) == 1:
-        return _named(PICTURES[kinds.pop()])(place, list(forms), options)
+        return named(PICTURES[kinds.pop()])(place, list(forms), options)
     if kinds <= HOLDERS.keys():
         from genkit.data.forms.arrays import Arrays
         from genkit.data.forms.stored import together
 
-        return Arrays(together([_named(HOLDERS[str(form)])(place, file) for file, form in forms.items()]), options)
+        return Arrays(together([named(HOLDERS[str(form)])(place, file) for file, form in forms.items()]), options)
     raise DataError(f"{place.path}: holds files of several forms ({', '.join(sorted(kinds))}); name one of them")
 
 
-def _named(where: tuple[str, str]) -> Any:
+def named(where: tuple[str, str]) -> Any:
     """A class or function of this package, imported only now: some need a library that not everybody has."""
     module, name = where
     return getattr(import_module(f"{__name__}.{module}"), name)
@@ -244,13 +259,14 @@ def form_of(place: Place, file: str) -> str | None:
     form = form or _form_without_a_mark(beginning)
     if compressed and form not in STREAMED and form is not None:
         raise DataError(f"{path}: is a compressed file of the form {form}, which is read uncompressed; decompress it")
-    named = path.suffix.lower().removeprefix(".")
+    its_ending = path.suffix.lower().removeprefix(".")
     # A .npz is a zip archive, and a .npy that doesn't begin as one is damaged.
-    return named if (form, named) in (("zip", "npz"), (None, "npy"), (None, "npz")) else form
+    return its_ending if (form, its_ending) in (("zip", "npz"), (None, "npy"), (None, "npz")) else form
 
 
 def _form_without_a_mark(beginning: bytes) -> str | None:
     """The form of a file that is told by more than a fixed mark."""
+    from genkit.data.forms.archives import is_tar
     from genkit.data.forms.idx import is_idx
     from genkit.data.forms.matlab import is_version_4
     from genkit.data.forms.pixel_tables import is_table
@@ -259,4 +275,6 @@ def _form_without_a_mark(beginning: bytes) -> str | None:
         return "idx"
     if is_version_4(beginning):
         return "matlab"
+    if is_tar(beginning):
+        return "tar"
     return "table" if is_table(beginning) else None

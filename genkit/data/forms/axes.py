@@ -299,8 +299,8 @@ def _turned(view: View, options: DataOptions) -> View:
             return view._replace(notes=(*view.notes, note))
     if by_columns == is_so:
         told = by_columns and options.transpose is None
-        note = ("their pixels lie column by column; --no-transpose if that is wrong",) if told else ()
-        return view._replace(notes=(*view.notes, *note))
+        line = "their pixels lie column by column; --no-transpose if that is wrong"
+        return view._replace(notes=(*view.notes, line)) if told else view
     axes = view.axes.translate(str.maketrans("HW", "WH"))
     grid = view.grid
     if flat and height != width:  # the height stays what was said

@@ -7,21 +7,18 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from genkit.data import DataOptions
 from genkit.data.findings import Findings
 from genkit.data.forms import tables
 from genkit.data.forms.layout import Layout, lay_out
-from genkit.data.forms.listing import scan
+from genkit.data.forms.listing import Listing
 from genkit.data.forms.pictures import Item, Pictures
-from genkit.data.forms.places import Folder
 from genkit.errors import DataError
-from genkit.files import expanded
 
 T = TypeVar("T")
 
 
 class FolderOfPictures(Pictures):
-    """The pictures in a folder and its subfolders.
+    """The pictures in a folder and its subfolders, or in an archive.
 
     - Channels: 1 if every file is stored without colour, else 3.
     - Size: without an `image_size`, all pictures must have the same one; it needn't be square.
@@ -32,34 +29,31 @@ class FolderOfPictures(Pictures):
       training.
     - Labels: of `dataset.json` or `metadata.*` instead of the folders, where they lie there; see `labels`.
     - Links are followed; see `listing`. A line counts all that isn't read.
+    - Rows: in a folder in the order of the files' names, in an archive in the order in which they stand there.
     """
 
-    form = "a folder of pictures"
-
-    def __init__(self, place: Folder, options: DataOptions):
-        """
-        Raises:
-            DataError: when there is no picture.
-        """
-        self.place = place
-        self.listing = scan(expanded(options.dataset))
-        self.path = self.listing.root
+    def __init__(self, listing: Listing):
+        """`listing` has pictures."""
+        self.listing, self.place = listing, listing.place
+        self.form = f"{getattr(self.place, 'form', 'a folder')} of pictures"
+        self.path = self.place.path
         self.faults = []
-        nothing = Layout(self.listing.files, None, (), None, {}, [], [])
-        self.layout = self._sound(lambda: lay_out(self.listing)) or nothing
+        nothing = Layout(listing.files, None, (), None, {}, [], [])
+        self.layout = self._sound(lambda: lay_out(listing)) or nothing
+        self.layout = self.layout.in_order(self.place.in_order(self.layout.files))
         self.files = self.layout.files
         self.count = len(self.files)
         self.labels, self.classes = self.layout.labels, self.layout.classes
         self.parts = self.layout.parts
         self.attributes, self.attribute_names = None, ()
-        named = next((name for name in tables.ATTRIBUTES if name in self.listing.stamps), None)
+        named = next((name for name in tables.ATTRIBUTES if name in listing.tables), None)
         if named is not None:
-            read = self._sound(lambda: tables.read_attributes(self.path / named, self.files))
+            read = self._sound(lambda: tables.read_attributes(self.path / named, self.files, self.place))
             self.attribute_names, self.attributes = read or ((), None)
-        if tables.PARTITION in self.listing.stamps:
+        if tables.PARTITION in listing.tables:
             table = self.path / tables.PARTITION
-            self.parts = self._sound(lambda: tables.read_partition(table, self.files))
-        self.left_out = {**self.listing.left_out, **self.layout.left_out}
+            self.parts = self._sound(lambda: tables.read_partition(table, self.files, self.place))
+        self.left_out = {**listing.left_out, **self.layout.left_out}
         self.notes, self.warnings = self.layout.notes, self.layout.warnings
 
     def _sound(self, read: Callable[[], T]) -> T | None:
@@ -77,7 +71,8 @@ class FolderOfPictures(Pictures):
         meaning = hashlib.sha256(json.dumps(self.classes).encode())
         for column in (self.layout.labels, self.layout.parts):
             meaning.update(b"-" if column is None else column.tobytes())
-        return [self.files, self.listing.stamps, self.listing.targets, meaning.hexdigest()]
+        stamps = self.listing.stamps or self.place.stamp([*self.files, *self.listing.tables])
+        return [self.files, stamps, self.listing.targets, meaning.hexdigest()]
 
     def each(self) -> Iterator[Item]:
         for row, (_, content) in enumerate(self.place.each(self.files)):
@@ -87,7 +82,7 @@ class FolderOfPictures(Pictures):
         return self.files[row]
 
     def stamp_of(self, row: int) -> tuple[int, int] | None:
-        return self.listing.stamps[self.files[row]]
+        return self.listing.stamps.get(self.files[row])
 
     def enter(self, findings: Findings) -> None:
         super().enter(findings)

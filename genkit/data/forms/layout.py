@@ -18,8 +18,10 @@ from unicodedata import normalize
 import numpy as np
 
 from genkit.data.forms import labels as tables_of_labels
+from genkit.data.forms import webdataset
 from genkit.data.forms.labels import Labels, Name
 from genkit.data.forms.listing import Listing, shown
+from genkit.data.forms.places import Place
 from genkit.data.forms.tables import BadTable
 from genkit.data.pack import PARTS
 from genkit.errors import DataError
@@ -54,6 +56,12 @@ MASK_BESIDE = re.compile(r"(?i)(.+)[_-](?:masks?|gt|ground_?truth|segmentation)(
 SHARD = re.compile(r"[0-9]{5}")
 
 
+#: Endings of files of many images.
+ENDINGS = re.compile(r"(?i)(?:\.(?:[a-z]\w{0,6}|7z))?(?:\.(?:gz|bz2|xz))?$")
+#: What numbers a file among others of the same: `-00000-of-00003`, `_001`, and with it a sum of the content.
+NUMBER = re.compile(r"(?i)[-_.]?idx\d-[a-z]+$|[-_.]\d+-of-\d+(?:-[0-9a-f]{8,})?$|[-_.]?\d{3,}$")
+
+
 class Layout(NamedTuple):
     """What is known of images without opening them.
 
@@ -74,6 +82,15 @@ class Layout(NamedTuple):
     left_out: dict[str, int]
     warnings: list[str]
     notes: list[str]
+
+    def in_order(self, files: list[str]) -> Layout:
+        """The same with its files in another order."""
+        if files == self.files:
+            return self
+        place = {file: index for index, file in enumerate(self.files)}
+        order = np.array([place[file] for file in files], np.int64)
+        labels, parts = (None if column is None else column[order] for column in (self.labels, self.parts))
+        return self._replace(files=files, labels=labels, parts=parts)
 
     def unlearnt(self) -> list[str]:
         """A line if there are classes that no image is of that training may see."""
@@ -97,11 +114,17 @@ def lay_out(listing: Listing) -> Layout:
     Raises:
         DataError: when they can't be understood in one way only, or a table of labels doesn't fit.
     """
-    said = tables_of_labels.read(listing.root, listing.tables(), listing.files)
-    reading = _Reading(listing.root, _without_masks_beside(listing.files))
+    said = tables_of_labels.read(listing.place, listing.tables, listing.files)
+    samples = None if said.of else webdataset.read(listing.place, listing.files, listing.beside)
+    files = listing.files
+    if samples:
+        files, said = samples.files, samples.labels
+    reading = _Reading(listing.place, _without_masks_beside(files))
     reading.notes += said.remarks
-    if len(reading.files) < len(listing.files):
-        reading.left_out["masks beside images"] = len(listing.files) - len(reading.files)
+    if samples:
+        reading.left_out.update(samples.further)
+    if len(reading.files) < len(files):
+        reading.left_out["masks beside images"] = len(files) - len(reading.files)
     reading.unwrap()
     reading.leave_masks_out()
     reading.find_splits()
@@ -172,6 +195,28 @@ class _Name(NamedTuple):
         if self.masks and (self.part or not self.rest):
             return "masks"
         return "unlabelled" if self.unlabelled else None
+
+
+def part_of_file(path: str) -> str | None:
+    """The split that a file of many images is by its name, or by a folder that it lies in; None where neither says so.
+
+    `mnist_test.csv`, `data/train-00000-of-00003.parquet`, `train/data-00000-of-00001.arrow`, `t10k-images-idx3-ubyte`.
+    """
+    *folders, name = path.split("/")
+    return next((part for each in (stem(name), *reversed(folders)) if (part := _Name.of(each).part)), None)
+
+
+def set_of_file(path: str) -> str:
+    """What a file's path says beside the split: files of the same are of one set."""
+    *folders, name = path.split("/")
+    rests = [_Name.of(each).rest for each in (*folders, stem(name)) if each.lower() != "default"]
+    return " ".join(rest for rest in rests if rest)
+
+
+def stem(name: str) -> str:
+    """A file's name without its endings, its number among others, and what IDX files are called besides."""
+    plain = re.sub(ENDINGS, "", name)
+    return re.sub("(?i)t10k", "test", re.sub(NUMBER, "", plain))
 
 
 class _Splits(NamedTuple):
@@ -254,7 +299,7 @@ class _Reading:
         split_names: each split to the folders that are it.
     """
 
-    root: Path
+    place: Place
     files: list[str]
     paths: dict[str, tuple[str, ...]] = field(init=False)
     parts: dict[str, str] = field(default_factory=dict)
@@ -265,7 +310,11 @@ class _Reading:
 
     def __post_init__(self) -> None:
         self.count = Counter(file.rpartition("/")[0] for file in self.files)
-        self.paths = {folder: tuple(folder.split("/")) if folder else () for folder in self.count}
+        self.paths = {folder: self.place.meant(folder) for folder in self.count}
+
+    @property
+    def root(self) -> Path:
+        return self.place.path
 
     def part_of(self, file: str) -> str | None:
         return self.parts.get(file.rpartition("/")[0])
@@ -464,7 +513,9 @@ class _Reading:
             return {}, []
         self.notes.append(f"classes are those of {shown(said.tables)}")
         index = {value: number for number, value in enumerate(values)}
-        return {file: index[said.of[file]] for file in self.files}, [str(value) for value in values]
+        return {file: index[said.of[file]] for file in self.files}, [
+            said.called.get(value, str(value)) for value in values
+        ]
 
     def leave_repeated_links_out(self, targets: dict[str, str], labels: dict[str, int]) -> None:
         """Leave a file out that is reached again through a link, unless that puts it in another split or class."""

@@ -1,4 +1,4 @@
-"""Which files lie in a folder and below it, and which of them aren't read?
+"""Which files lie in a folder or an archive, and which of them aren't read?
 
 Links are followed: clusters lay data sets out with them. Whatever they lead to, each folder is read once, only plain
 files are opened, nothing is followed in a circle or into /proc and /sys, and there is a bound to how often the same may
@@ -13,14 +13,18 @@ import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from genkit.data.decode import EXTENSIONS
+from genkit.data.decode import BEGINNING, EXTENSIONS, UNREAD
+from genkit.data.dicom import ENDINGS, is_dicom
 from genkit.data.findings import in_words
 from genkit.data.forms import tables
+from genkit.data.forms.archives import Archive, Joined
 from genkit.data.forms.labels import LABELS
+from genkit.data.forms.places import Folder, Place
+from genkit.data.forms.webdataset import BESIDE, key_of
 from genkit.errors import DataError
 from genkit.wording import not_text, why_not_text
 
@@ -47,22 +51,30 @@ COMPANION_NAMES = re.compile(r"(?i)readme|licen[cs]e|copying|authors|notice|chan
 MOST_AGAIN = 1_000_000
 #: How many entries of a folder that isn't read are looked at, to count its images.
 MOST_COUNTED = 100_000
+#: How many files are noted that are no pictures.
+MOST_OTHERS = 100_000
+#: Whether pydicom is here.
+READS_DICOM = UNREAD.keys().isdisjoint(ENDINGS)
 #: How many names are given as examples.
 EXAMPLES = 3
 
 
 class Listing(NamedTuple):
-    """What lies in a folder."""
+    """What lies in a folder or an archive."""
 
-    root: Path  # resolved
-    files: list[str]  # the pictures, by their paths from `root` with "/", sorted
-    stamps: dict[str, tuple[int, int]]  # bytes and time (ns) of each picture and table; differs when they do
+    place: Place
+    files: list[str]  # the pictures, by their paths in the place with "/", sorted
+    tables: list[str]  # those that say something of pictures, likewise
+    stamps: dict[str, tuple[int, int]]  # bytes and time (ns) of each picture and table on disk; differs when they do
     targets: dict[str, str]  # where those pictures and tables really lie that are reached through a link
     bare: list[str]  # folders without a picture in them or below, the topmost of each tree
-    left_out: dict[str, int]  # kind to number
+    others: list[str]  # files that may be images in another form; not more than MOST_OTHERS
+    left_out: dict[str, int]  # kind to number, `others` among them
+    beside: Sequence[str] = ()  # in an archive, files that may say what is on the pictures beside, as WebDataset's do
 
-    def tables(self) -> set[str]:
-        return self.stamps.keys() - set(self.files)
+    @property
+    def root(self) -> Path:
+        return self.place.path
 
 
 def shown(names: list[str]) -> str:
@@ -72,24 +84,136 @@ def shown(names: list[str]) -> str:
 
 
 def scan(folder: Path) -> Listing:
-    """Find the pictures by their names' endings, and tables by their names.
+    """Find the pictures in a folder.
+
+    Raises:
+        DataError: as `look`, and when there is no picture.
+    """
+    listing = look(Folder(folder), folder)
+    require_pictures(listing, folder)
+    return listing
+
+
+def require_pictures(listing: Listing, named: Path) -> None:
+    """Raises DataError when there is no picture; what is said of it begins with the path that was named."""
+    if not listing.files:
+        others = f" (left out: {in_words(listing.left_out)})" if listing.left_out else ""
+        raise DataError(
+            f"{named}: no image files in it{others}; put some there (.png, .jpg, ..., in subfolders by class)"
+        )
+
+
+def look(place: Place, named: Path) -> Listing:
+    """Find the pictures in a place by their names' endings, and tables by their names.
 
     A link's own name is what counts, not that of its target; sizes and times are the target's.
 
+    Args:
+        named: the path that was given, for messages.
+
     Raises:
-        DataError: when there is no picture, a folder can't be read, or links lead to the same folders without end.
+        DataError: when a folder can't be read, or links lead to the same folders without end.
     """
-    root = folder.resolve()
-    walk = _Walk(root, folder)
+    if isinstance(place, Archive):
+        return _listed(place)
+    if isinstance(place, Joined):
+        return _joined(place, look(place.base, named))
+    walk = _Walk(place.path, named)
     files = sorted(name for name in walk.found if not _is_table(name))
-    left_out = walk.counted()
-    if not files:
-        others = f" (left out: {in_words(left_out)})" if left_out else ""
-        raise DataError(
-            f"{folder}: no image files in it{others}; put some there (.png, .jpg, ..., in subfolders by class)"
-        )
     stamps = {name: (status.st_size, status.st_mtime_ns) for name, status in sorted(walk.found.items())}
-    return Listing(root, files, stamps, walk.targets, _topmost_bare(walk.folders, files), left_out)
+    found = sorted(stamps.keys() - set(files))
+    bare = _topmost_bare(walk.folders, files)
+    return Listing(place, files, found, stamps, walk.targets, bare, sorted(walk.others), walk.counted())
+
+
+def _listed(archive: Archive) -> Listing:
+    """The same of an archive, whose names are known."""
+    directory = archive.directory
+    files: list[str] = []
+    found: list[str] = []
+    others: list[str] = []
+    beside: list[str] = []
+    kinds: Counter[str] = Counter()
+    folders = set(directory.folders)
+    for name in directory.names:
+        hidden = _hidden_part(name)
+        ending = _ending(name)
+        if hidden is not None:
+            if ending in EXTENSIONS:
+                is_file = hidden == name.rpartition("/")[2]
+                kinds["hidden images" if is_file else f"images in {shown([hidden])}/"] += 1
+            continue
+        folders.add(name.rpartition("/")[0])
+        if _is_table(name):
+            found.append(name)
+        elif ending in EXTENSIONS:
+            files.append(name)
+        elif ending in BESIDE:
+            beside.append(name)
+            continue
+        else:
+            _count_other(name, ending, kinds, others)
+            continue
+        require_fit_to_show(f"{archive.path}/{name}")
+    for folder in list(folders):
+        while folder and (folder := folder.rpartition("/")[0]) not in folders:
+            folders.add(folder)
+    bare = _topmost_bare([folder for folder in folders if folder and _hidden_part(folder) is None], files)
+    targets = {name: f"{archive.path}/{target}" for name, target in directory.links.items()}
+    keys = {key_of(file) for file in files} if beside else set()
+    for name in beside:
+        if key_of(name) not in keys:
+            _count_other(name, _ending(name), kinds, others)
+    return Listing(
+        place=archive,
+        files=sorted(files),
+        tables=sorted(found),
+        stamps={},
+        targets=targets,
+        bare=bare,
+        others=sorted(others),
+        left_out={**directory.left_out, **kinds},
+        beside=[name for name in beside if key_of(name) in keys],
+    )
+
+
+def _joined(place: Joined, beside: Listing) -> Listing:
+    """The same of several archives, and of the tables that lie beside them."""
+    listings = {name: _listed(archive) for name, archive in place.archives.items()}
+    left_out = Counter(beside.left_out)
+    for name in place.archives:
+        left_out[_kind(name, _ending(name)) or ""] -= 1
+    for each in listings.values():
+        left_out.update(each.left_out)
+
+    def full(names: Callable[[Listing], Iterable[str]]) -> list[str]:
+        return sorted(f"{archive}/{name}" for archive, each in listings.items() for name in names(each))
+
+    return Listing(
+        place=place,
+        files=full(lambda each: each.files),
+        tables=beside.tables + full(lambda each: each.tables),
+        stamps={},
+        targets={f"{name}/{file}": target for name, each in listings.items() for file, target in each.targets.items()},
+        bare=full(lambda each: each.bare),
+        others=full(lambda each: each.others),
+        left_out={kind: count for kind, count in left_out.items() if count > 0},
+        beside=full(lambda each: each.beside),
+    )
+
+
+def _hidden_part(name: str) -> str | None:
+    """The first part of a path that is hidden, or nobody's own."""
+    return next((part for part in name.split("/") if part.startswith(".") or part.lower() in NOT_ONES_OWN), None)
+
+
+def _count_other(name: str, ending: str, kinds: Counter[str], others: list[str]) -> None:
+    """Enter a file that is no picture, by its path."""
+    kind = _kind(name.rpartition("/")[2], ending)
+    if kind:
+        kinds[kind] += 1
+        if len(others) < MOST_OTHERS:
+            others.append(name)
 
 
 def _is_table(relative: str) -> bool:
@@ -102,6 +226,7 @@ class _File(NamedTuple):
     name: str
     status: os.stat_result
     target: str | None  # of a link
+    unnamed: bool = False  # a picture, though its name has no ending that says so
 
 
 class _Subfolder(NamedTuple):
@@ -144,6 +269,7 @@ class _Walk:
         self.found: dict[str, os.stat_result] = {}
         self.targets: dict[str, str] = {}
         self.folders: list[str] = []
+        self.others: list[str] = []
         self._kinds: Counter[str] = Counter()
         self._dangling: list[str] = []
         self._circles: list[str] = []
@@ -177,9 +303,9 @@ class _Walk:
             self.folders.append(way.relative[:-1])
         for file in content.files:
             relative = way.relative + file.name
-            if not _is_table(relative) and _ending(file.name) not in EXTENSIONS:
+            if not (_is_table(relative) or file.unnamed or _ending(file.name) in EXTENSIONS):
                 continue
-            self._require_fit_to_show(relative)
+            require_fit_to_show(f"{self.root}/{relative}")
             self.found[relative] = file.status
             if file.target is not None or way.linked:
                 self.targets[relative] = file.target or f"{way.real}/{file.name}"
@@ -230,15 +356,14 @@ class _Walk:
             return
         ending = _ending(name)
         # A table may be one in the one place and not in the other: `_enter` decides.
-        if ending not in EXTENSIONS and name not in (*tables.ATTRIBUTES, tables.PARTITION, *LABELS):
-            kind = _kind(name, ending)
-            if kind:
-                self._kinds[kind] += 1
+        unnamed = _is_unnamed_dicom(entry, ending)
+        if not unnamed and ending not in EXTENSIONS and name not in (*tables.ATTRIBUTES, tables.PARTITION, *LABELS):
+            _count_other(way.relative + name, ending, self._kinds, self.others)
             return
         if target is None:
             status = entry.stat(follow_symlinks=False)
         if stat.S_ISREG(status.st_mode) and status.st_dev not in self._systems:
-            content.files.append(_File(name, status, target))
+            content.files.append(_File(name, status, target, unnamed))
         else:
             self._kinds["special files"] += 1
 
@@ -250,15 +375,33 @@ class _Walk:
             if images:
                 self._kinds[f"images in {shown([entry.name])}/"] += images
 
-    def _require_fit_to_show(self, relative: str) -> None:
-        path = f"{self.root}/{relative}"
-        if not path.isprintable() and any(unicodedata.category(each) in ("Cc", "Cs") for each in path):
-            why = why_not_text(path) if not_text(path) else "a name with a control character; rename it"
-            raise DataError(f"{path!a}: {why}")
+
+def require_fit_to_show(path: str) -> None:
+    """Raises DataError where a path can't be shown in a line."""
+    if not path.isprintable() and any(unicodedata.category(each) in ("Cc", "Cs") for each in path):
+        why = why_not_text(path) if not_text(path) else "a name with a control character; rename it"
+        raise DataError(f"{path!a}: {why}")
+
+
+def _is_unnamed_dicom(entry: os.DirEntry[str], ending: str) -> bool:
+    """Whether a file is DICOM by its content: scanners call them by numbers, with points between or none."""
+    if (ending and not ending[1:].isdigit()) or not READS_DICOM or not entry.is_file():
+        return False
+    try:
+        with Path(entry.path).open("rb") as file:
+            return is_dicom(file.read(BEGINNING))
+    except OSError:
+        return False
 
 
 def _ending(name: str) -> str:
     return os.path.splitext(name)[1].lower()  # noqa: PTH122  # a million names
+
+
+def kind_of(file: str) -> str | None:
+    """What a file that isn't read is counted as, by its path; None where it isn't counted."""
+    name = file.rpartition("/")[2]
+    return _kind(name, _ending(name))
 
 
 def _kind(name: str, ending: str) -> str | None:
@@ -267,6 +410,8 @@ def _kind(name: str, ending: str) -> str | None:
         return None
     if not ending:
         return None if COMPANION_NAMES.fullmatch(name) else "files without an ending"
+    if ending in UNREAD:
+        return f"{ending} ({UNREAD[ending]})"
     return ending if re.fullmatch(r"\.(?=.*[a-z])[a-z0-9_-]{1,10}", ending) else "files with other endings"
 
 

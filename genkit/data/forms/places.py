@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from genkit.data.decode import BadImage
+
 #: Deflate makes so many bytes of one at most. What bzip2 or xz made smaller still is for its owner to decompress.
 MAX_INFLATION = 1032
 #: Bytes that are read of a compressed file at once.
@@ -63,8 +65,19 @@ class Place(ABC):
         """Where a file lies by itself; None within an archive."""
         return None
 
-    def each(self, names: Iterable[str]) -> Iterator[tuple[str, Path | bytes]]:
-        """Files and their `content`, in the order of `names`, one at a time."""
+    def meant(self, folder: str) -> tuple[str, ...]:
+        """The folders that a folder's path means; () of the place itself."""
+        return tuple(folder.split("/")) if folder else ()
+
+    def in_order(self, names: Iterable[str]) -> list[str]:
+        """Files in the order in which `each` reads them soonest."""
+        return list(names)
+
+    def each(self, names: Iterable[str]) -> Iterator[tuple[str, Path | bytes | BadImage]]:
+        """Files and their `content`, in the order of `names`, one at a time; why it can't be had of one that is bad.
+
+        One thread asks for all of them, whatever others make of what they get.
+        """
         for name in names:
             yield name, self.content(name)
 

@@ -140,7 +140,9 @@ def roles_of(
         # `classes` beside `labels` are their names.
         label_names = next((name for name in others if name not in labels and _last(name) == "classes"), None)
     attribute_names = next((name for name in others if words[name].role == "attribute_names"), None)
-    used = {*images, *labels, *attributes, label_names, attribute_names}
+    # Each split may come with the same names of the classes.
+    names_of_classes = {name for name in others if label_names and _last(name) == _last(label_names)} - {*labels}
+    used = {*images, *labels, *attributes, attribute_names} | names_of_classes
     told = {name for names in ignored.values() for name in names}
     unused = [name for name in names if name not in used | told]
     if unused:
@@ -227,7 +229,7 @@ def _images(holder: Holder, words: Mapping[Name, Word], could_be: Callable[[Name
             usable = [name for name in same if could_be(name)]
             if len(usable) != 1:
                 raise DataError(
-                    f"{holder.path}: {' and '.join(map(_called, same[:SHOWN]))} are both images; {_say(same)}"
+                    f"{holder.path}: {' and '.join(map(_called, same[:SHOWN]))} may all be images; {_say(same)}"
                 )
             by_split[split] = usable
     return [name for same in by_split.values() for name in same]

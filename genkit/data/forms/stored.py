@@ -125,7 +125,7 @@ class Together(Holder):
 
     def __init__(self, holders: Sequence[Holder]):
         first = holders[0]
-        super().__init__(first.place, first.file)
+        self.place, self.file = first.place, first.file
         self.holders = holders
         self.path = first.place.path
         self.form = f"{len(holders)} files, each {first.form}"

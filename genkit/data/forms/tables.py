@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from genkit.data.decode import EXTENSIONS
+from genkit.data.forms.places import Folder, Place
 from genkit.errors import DataError
 from genkit.wording import counted
 
@@ -62,19 +63,20 @@ class Line(NamedTuple):
     cells: list[str]  # without blanks around them
 
 
-def read_attributes(path: Path, files: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
+def read_attributes(path: Path, files: Sequence[str], place: Place | None = None) -> tuple[tuple[str, ...], np.ndarray]:
     """The attributes' names, and bool (N, A) for N files.
 
     A `.csv` has a line of headings and then a line a file: its path in the folder (or just its name, if no two files
     have the same one; also in another case, without its ending, or under another computer's folders), and for each
     attribute 0 or 1, -1 or 1, or one of WORDS. Between the cells are commas, semicolons, tabs or bars. A `.txt` is
-    CelebA's: a line with the number of files, one with the names, and then the same with blanks for commas.
+    CelebA's: a line with the number of files, one with the names, and then the same with blanks for commas. It lies at
+    the top of `place`, or of its own folder.
 
     Raises:
         BadTable: when a file has no line, or the table isn't as described. Lines without a file are only counted in
             a warning: a few files out of a large set may keep the large set's table.
     """
-    lines = _read(path)
+    lines = _read(path, place)
     faults: list[str] = []
     if path.suffix == ".txt":
         if len(lines) < 2 or lines[0].cells != [str(len(lines) - 2)]:
@@ -143,14 +145,14 @@ def attribute_names(path: Path, headings: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def read_partition(path: Path, files: Sequence[str]) -> np.ndarray:
+def read_partition(path: Path, files: Sequence[str], place: Place | None = None) -> np.ndarray:
     """CelebA's own splits, in which no person stands in two: uint8 (N,) of 0 for train, 1 for val, 2 for test.
 
     Raises:
         BadTable: when a file has no line, or one with another number.
     """
     faults: list[str] = []
-    rows = _match(path, _read(path), files, width=2, faults=faults)
+    rows = _match(path, _read(path, place), files, width=2, faults=faults)
     known = {"0": 0, "1": 1, "2": 2}
     unknown = [
         f"line {line.number}: {printable(repr(line.cells[1]))} for {file}"
@@ -163,12 +165,14 @@ def read_partition(path: Path, files: Sequence[str]) -> np.ndarray:
     return np.array([known[line.cells[1]] for line in rows if line], np.uint8)
 
 
-def _read(path: Path) -> list[Line]:
+def _read(path: Path, place: Place | None) -> list[Line]:
     """Raises DataError where it isn't text."""
+    place = place or Folder(path.parent)
     try:
-        if path.stat().st_size > MAX_BYTES:
+        if place.size(path.name) > MAX_BYTES:
             raise ValueError(f"larger than {MAX_BYTES:,} bytes")
-        content = path.read_bytes()
+        with place.open(path.name) as file:
+            content = file.read()
         encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
         text = content.decode(encoding)
         if "\0" in text:
