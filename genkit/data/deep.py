@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageFile
 
-from genkit.data.raster import Raster
+from genkit.data.picture import Picture
 
 #: How Pillow's decoders call colours of 16 bits, and the same with the bytes of each number swapped.
 SWAPPED = {
@@ -17,7 +17,7 @@ SWAPPED = {
 }
 
 
-class Deep(Raster):
+class Deep(Picture):
     """A picture of 16 bits a channel, which is decoded twice.
 
     Pillow takes the upper byte of each number, and where it is told that the bytes lie the other way round, the lower.

@@ -40,7 +40,7 @@ from genkit.data.findings import Findings
 from genkit.data.forms.pictures import Item, Pictures, attempt_all
 from genkit.data.forms.places import Place
 from genkit.data.forms.source import Source
-from genkit.data.raster import Raster
+from genkit.data.picture import Picture
 from genkit.data.survey import Survey
 from genkit.data.tiff import BITS, DESCRIPTION
 from genkit.files import sha256_of
@@ -373,7 +373,7 @@ def count_pages(source: Content) -> int:
             if image.format == "TIFF":
                 count = sum(1 for _ in directories(file, MOST_PAGES + 1))
                 count = max(1, pages_in_block(image, size)) if count == 1 else count
-            elif isinstance(image, Raster):
+            elif isinstance(image, Picture):
                 count = image.pages
             elif image.format in {*ANIMATIONS, "HEIF"} and getattr(image, "is_animated", False):
                 count = image.n_frames  # type: ignore[attr-defined]
@@ -401,7 +401,7 @@ def pages_of(source: Path | bytes) -> Iterator[Page | BadImage]:
                 else:
                     yield from (TiffPage(whole, place) for place in places)
                 return
-            if isinstance(image, Raster):
+            if isinstance(image, Picture):
                 yield from (DicomFrame(whole, number) for number in range(image.pages))
                 return
             for number in range(image.n_frames):  # type: ignore[attr-defined]
