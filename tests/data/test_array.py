@@ -367,6 +367,6 @@ def test_minus_1_beside_0_and_1_is_no_attribute(tmp_path, of, pictures):
 
 
 def test_a_file_that_is_no_array_is_told_in_our_words(tmp_path: Path) -> None:
-    (tmp_path / "a.npy").write_bytes(b"MZ, and so on")
+    (tmp_path / "a.npy").write_bytes(b"images, and so on")
     with pytest.raises(DataError, match=r"a\.npy: it isn't an array in NumPy's format, whatever its name says; save"):
         load(DataOptions(dataset=str(tmp_path / "a.npy")))
