@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from genkit.wording import counted
 
 if TYPE_CHECKING:
     from genkit.data.overview import Counts, Overview
+    from genkit.data.sets.table import Named
 
 logger = logging.getLogger("genkit")
 
@@ -61,12 +62,39 @@ def data() -> None:
 @json_option
 def list_sets(as_json: bool) -> None:
     """List the sets that --dataset knows by name."""
-    from genkit.data import names
+    from genkit.data.sets.table import SETS
 
-    sets = names()
-    width = max(map(len, sets))
-    lines = [f"{name:{width}}  {description}" for name, description in sets.items()]
-    emit({"sets": sets}, [*lines, "A folder of images, a .npy or a .npz file is named by its path."], as_json)
+    emit({"sets": {name: each.as_json() for name, each in SETS.items()}}, listed(SETS), as_json)
+
+
+def listed(sets: Mapping[str, Named]) -> Iterator[str]:
+    """A line a set, under what they are of; the larger sizes of sets are only mentioned."""
+    from genkit.data.sets.table import GROUPS, megabytes
+
+    usual = {name: each for name, each in sets.items() if not each.larger_of}
+    rows = {
+        name: [each.images, *(f"{count:,}" if count else "" for count in each.splits)] for name, each in usual.items()
+    }
+    widths = [max(map(len, column)) for column in zip(*rows.values(), ["images", "train", "val", "test"], strict=True)]
+    width = max(map(len, usual))
+
+    def line(name: str, cells: Sequence[str], fetched: str, words: str) -> str:
+        images, *counts = (f"{cell:{side}{size}}" for cell, size, side in zip(cells, widths, "<>>>", strict=True))
+        return f"  {name:{width}}  {images}  {'  '.join(counts)}  {fetched:>7}  {words}"
+
+    yield line("", ["images", "train", "val", "test"], "fetched", "what (licence)")
+    for group in GROUPS:
+        yield group
+        for name, each in usual.items():
+            if each.group == group:
+                origin = f"; {each.origin}" if each.origin else ""
+                fetched = "" if each.origin else megabytes(each.download)
+                yield line(name, rows[name], fetched, f"{each.what} ({each.licence}{origin})")
+        larger = [name for name, each in sets.items() if each.group == group and each.larger_of]
+        if larger:
+            sizes = dict.fromkeys(name.rpartition("-")[2] for name in larger)
+            yield f"  each also of {', '.join(sizes)} pixels: {larger[0]}, ..."
+    yield "Images of your own are named by their path: a folder, an archive or a file (docs/data.md has the forms)."
 
 
 @data.command(cls=Command)

@@ -263,3 +263,8 @@ def fingerprint(images: np.ndarray) -> np.ndarray:
     flat = np.ascontiguousarray(images).reshape(len(images), -1)
     digests = b"".join(hashlib.blake2b(image.data, digest_size=8).digest() for image in flat)
     return np.frombuffer(digests, dtype="<i8").astype(np.int64)
+
+
+def fingerprint_of_one(pixels: bytes) -> int:
+    """The same of one image, by its bytes."""
+    return int.from_bytes(hashlib.blake2b(pixels, digest_size=8).digest(), "little", signed=True)

@@ -38,7 +38,7 @@ from genkit.contract import ImageShape
 from genkit.data import DataOptions, store
 from genkit.data.dataset import Dataset, ImageFile, Split, as_tensor, fingerprint, mapped_file
 from genkit.data.findings import Findings
-from genkit.data.levels import Whites
+from genkit.data.levels import White, Whites
 from genkit.data.pixels import conform
 from genkit.data.splits import Together, divide, name_copies
 from genkit.errors import DataError
@@ -56,6 +56,10 @@ LEFT_OUT = len(PARTS)
 DAMAGED = (OSError, ValueError, EOFError)
 
 log = logging.getLogger("genkit")
+
+
+class BeginAgainError(Exception):
+    """Raised while chunks are made: they were of the wrong form. Contents that are made anew now have the right one."""
 
 
 class Chunk(NamedTuple):
@@ -94,9 +98,9 @@ class Contents:
         classes, attribute_names: names of the labels and of the attributes' columns.
         skipped: file to what is wrong with it, for those that were left out; may grow while the chunks are made.
         sources: file to what was read, for those that were packed; may grow while the chunks are made.
-        left_out: what the files hold besides and isn't packed, by kind.
+        left_out: what the files hold besides and isn't packed, by kind; may grow while the chunks are made.
         whites: what was taken for white, where that was found out of the pixels.
-        notes: what is to be said of how the images were read, each time that they are used.
+        notes: what is to be said of how the images were read, each time that they are used; may grow likewise.
     """
 
     shape: ImageShape
@@ -112,7 +116,7 @@ class Contents:
     sources: dict[str, SourceFile] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     whites: Whites = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
 
 def form_of(options: DataOptions) -> dict[str, Any]:
@@ -149,7 +153,7 @@ class Manifest(BaseModel, extra="forbid"):
     skipped: dict[str, str]
     left_out: dict[str, int] = Field(default_factory=dict)  # earlier versions didn't count
     sums: dict[str, str]
-    whites: dict[int, int] = {}
+    whites: dict[int, White] = {}
     notes: tuple[str, ...] = ()
 
 
@@ -237,7 +241,12 @@ def open_or_write(key: Key, make: Callable[[], Contents]) -> Pack:
             if found is None:
                 for left_by_a_killed_process in packed.glob(f".{key.stem}.*.part"):
                     shutil.rmtree(left_by_a_killed_process)
-                _write(packed / key.folder, key, make())
+                while True:
+                    try:
+                        _write(packed / key.folder, key, make())
+                        break
+                    except BeginAgainError:
+                        continue
                 found = _open(packed / key.folder, key.name)
                 for stem in [key.stem, *key.former_stems]:
                     for superseded in packed.glob(f"{stem}-*"):
@@ -312,7 +321,7 @@ def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
         skipped=contents.skipped,
         left_out=contents.left_out,
         whites=dict(contents.whites),
-        notes=contents.notes,
+        notes=tuple(contents.notes),
         sums={path.name: _sum(path) for path in sorted(folder.iterdir())},
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")

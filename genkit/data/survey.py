@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from genkit.data.levels import Range
+from genkit.data.levels import Range, Whites, ends_of
 
 #: Pixels of the longer side of a picture that is kept to be shown. Smaller ones are kept as they are.
 THUMBNAIL = 96
@@ -164,6 +164,11 @@ class Survey:
             round(black + each * (white - black) / 255) for each in (self.lows[bits], self.highs[bits])
         )
         return found
+
+    def take_ends(self, whites: Whites) -> None:
+        """Enter what was taken for black and for white."""
+        for bits in whites:
+            self.blacks[bits], self.whites[bits] = ends_of(bits, whites)
 
     def take_stored(self, found: Range) -> None:
         """Enter the range of some images' numbers as they are stored."""

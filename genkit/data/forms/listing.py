@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from genkit.data.decode import EXTENSIONS
+from genkit.data.decode import EXTENSIONS, UNREAD
 from genkit.data.findings import in_words
 from genkit.data.forms import tables
 from genkit.data.forms.archives import Archive, Joined
@@ -375,6 +375,8 @@ def _kind(name: str, ending: str) -> str | None:
         return None
     if not ending:
         return None if COMPANION_NAMES.fullmatch(name) else "files without an ending"
+    if ending in UNREAD:
+        return f"{ending} ({UNREAD[ending]})"
     return ending if re.fullmatch(r"\.(?=.*[a-z])[a-z0-9_-]{1,10}", ending) else "files with other endings"
 
 

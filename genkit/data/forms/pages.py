@@ -23,14 +23,16 @@ from PIL import Image
 from genkit.data import DataOptions, pack
 from genkit.data.decode import (
     ANIMATIONS,
-    FORMATS,
     BadImage,
     Content,
+    Opened,
     Page,
     bad_image,
     directories,
     first_directory,
+    in_full_depth,
     open_file,
+    opened_by_its_library,
 )
 from genkit.data.findings import Findings
 from genkit.data.forms.pictures import Item, Pictures, attempt_all
@@ -138,12 +140,12 @@ class Pages(Pictures):
         several = int((self.pages > 1).sum())
         if several and len(self.pages) >= FEWEST_FILES:
             contents.groups = self.file_rows.astype(np.int64)
-            contents.notes += ("the pages of a file are all in one split, where splits are held out",)
+            contents.notes.append("the pages of a file are all in one split, where splits are held out")
         elif several:
             files = "one file is" if len(self.pages) == 1 else f"{len(self.pages)} files are"
-            contents.notes += (
+            contents.notes.append(
                 f"{files} too few to hold out whole ones, so pages are held out one by one; if they are near-copies, "
-                "as frames of an animation, figures on val and test flatter",
+                "as frames of an animation, figures on val and test flatter"
             )
         return contents
 
@@ -188,10 +190,12 @@ class Pages(Pictures):
 
 
 def as_wanted(source: Source, options: DataOptions) -> Source:
-    """A source with each page as an image of its own, where `DataOptions.pages` means that."""
+    """A source with each page as an image of its own, where `DataOptions.pages` means that, and with its white."""
     if not isinstance(source, Pictures) or source.faults:
         return source
-    return Pages(source) if (options.pages or _by_default(source)) == "all" else source
+    pictures = Pages(source) if (options.pages or _by_default(source)) == "all" else source
+    pictures.white_level = options.white_level
+    return pictures
 
 
 def _by_default(source: Pictures) -> str:
@@ -238,12 +242,12 @@ class TiffPage(_PageOf):
         self.place = place
 
     @contextmanager
-    def opened(self) -> Iterator[Image.Image]:
+    def opened(self) -> Iterator[Opened]:
         with open_file(self.whole.source) as file, _FromPage(file, self.place) as seen:
             if isinstance(self.whole.source, bytes):
                 seen.getvalue = lambda: self.whole.source  # type: ignore[attr-defined]  # or Pillow would copy it
-            with Image.open(seen, formats=["TIFF"]) as image:
-                yield image
+            with opened_by_its_library(seen, self.file_bytes()) as image:
+                yield in_full_depth(image, seen)
 
 
 class _FromPage(io.BufferedReader):
@@ -293,7 +297,7 @@ class Frame(_PageOf):
         self.held = image.width * image.height * max(1, len(image.getbands()))
 
     @contextmanager
-    def opened(self) -> Iterator[Image.Image]:
+    def opened(self) -> Iterator[Opened]:
         yield self.image
 
 
@@ -304,31 +308,34 @@ def count_pages(source: Content) -> int:
         BadImage: when it can't be read, or claims more than it can hold.
     """
     assert isinstance(source, Path | bytes)
-    with bad_image(), open_file(source) as file, Image.open(file, formats=FORMATS) as image:
-        if image.format == "TIFF":
-            count = sum(1 for _ in directories(file, MOST_PAGES + 1))
-        elif image.format in ANIMATIONS and getattr(image, "is_animated", False):
-            count = image.n_frames  # type: ignore[attr-defined]
-        else:
-            return 1
+    with bad_image(), open_file(source) as file:
         size = file.seek(0, os.SEEK_END)
-        pixels = count * image.width * image.height
-        if count > MOST_PAGES or pixels > max(MOST_PIXELS, size * MOST_PIXELS_PER_BYTE):
-            raise BadImage(
-                f"claims {counted(count, 'page')} of {image.width}x{image.height} pixels in {size:,} bytes: damaged, "
-                "or a decompression bomb"
-            )
-        return count
+        file.seek(0)
+        with opened_by_its_library(file, size) as image:
+            if image.format == "TIFF":
+                count = sum(1 for _ in directories(file, MOST_PAGES + 1))
+            elif image.format in ANIMATIONS and getattr(image, "is_animated", False):
+                count = image.n_frames  # type: ignore[union-attr]
+            else:
+                return 1
+            pixels = count * image.width * image.height
+            if count > MOST_PAGES or pixels > max(MOST_PIXELS, size * MOST_PIXELS_PER_BYTE):
+                raise BadImage(
+                    f"claims {counted(count, 'page')} of {image.width}x{image.height} pixels in {size:,} bytes: "
+                    "damaged, or a decompression bomb"
+                )
+            return count
 
 
 def pages_of(source: Path | bytes) -> Iterator[Page | BadImage]:
     """The pages of a file that has several, one after the other; none after one that can't be read."""
     whole = _Whole(source)
     try:
-        with bad_image(), open_file(source) as file, Image.open(file, formats=FORMATS) as image:
+        with bad_image(), open_file(source) as file, opened_by_its_library(file, whole.bytes) as image:
             if image.format == "TIFF":
                 yield from (TiffPage(whole, place) for place in directories(file, MOST_PAGES))
                 return
+            assert isinstance(image, Image.Image)
             for number in range(image.n_frames):  # type: ignore[attr-defined]
                 image.seek(number)
                 frame = image.copy()

@@ -1,17 +1,19 @@
 """How do encoded pictures become a pack, wherever they come from: a folder, an archive, a table?
 
-All headers are read first, because the shape is decided by them; then all pictures are decoded, by several threads, and
-written as they come. Nothing is held of a picture but a few numbers, so that a million take little memory.
+All headers decide on the shape. It is guessed by the first, and all pictures are decoded at once, by several threads,
+and written as they come; where the guess was wrong, it begins again with all headers. Nothing is held of a picture but
+a few numbers, so that a million take little memory.
 """
 
 from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, islice
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -23,11 +25,14 @@ from genkit.data import DataOptions, pack
 from genkit.data.decode import (
     BadImage,
     Content,
+    Decoded,
     Header,
     Page,
     bits_of,
     decode_and_hash,
+    may_be_anything,
     range_of,
+    read,
     read_header,
     remedy,
     without_warnings,
@@ -35,16 +40,18 @@ from genkit.data.decode import (
 from genkit.data.findings import Findings, in_words
 from genkit.data.forms.layout import unlearnt
 from genkit.data.forms.source import Source, log
-from genkit.data.levels import Range, Whites, dark, remark, require_floats, white_of
+from genkit.data.levels import Numbers, Range, White, Whites, scale_of_pictures
 from genkit.data.pixels import loss_by_crop, wanted_shape
 from genkit.data.survey import Glimpse, Survey
 from genkit.errors import DataError
 from genkit.wording import counted
 
-#: Pictures that a thread takes at once: to hand one over takes as long as to decode a small one.
-AT_ONCE = 16
-#: Pictures, and bytes of them, that are handed to the threads before the first result is taken back.
-WINDOW, WINDOW_BYTES = 1024, 64 << 20
+#: Pictures, and bytes of them, that a thread takes at once: to hand one over takes as long as to decode a small one.
+AT_ONCE, PIECE_BYTES = 32, 1 << 20
+#: How many times that many are handed to each thread before the first result is taken back, and bytes of all of them.
+AHEAD, MAX_HELD = 8, 64 << 20
+#: Pictures that are looked at before it is decided how all are read.
+FIRST = 64
 
 T = TypeVar("T")
 
@@ -56,10 +63,76 @@ class Item(NamedTuple):
     content: Content | BadImage
 
 
+class Headers:
+    """The headers of many pictures, each of which most often equals others: a number for each row of `count`."""
+
+    def __init__(self, count: int):
+        self._number_of = np.full(count, -1, np.int32)
+        self._numbers: dict[Header, int] = {}
+        self._headers: list[Header] = []
+
+    def __setitem__(self, row: int, header: Header) -> None:
+        number = self._numbers.get(header)
+        if number is None:
+            number = self._numbers[header] = len(self._headers)
+            self._headers.append(header)
+        self._number_of[row] = number
+
+    def __getitem__(self, row: int) -> Header:
+        """Raises KeyError where a row has none."""
+        number = self._number_of[row]
+        if number < 0:
+            raise KeyError(row)
+        return self._headers[number]
+
+    def __contains__(self, row: int) -> bool:
+        return bool(self._number_of[row] >= 0)
+
+    def __bool__(self) -> bool:
+        return bool(self._headers)
+
+    def values(self) -> list[Header]:
+        """Each that occurs, once."""
+        return self._headers
+
+    def counts(self) -> Iterator[tuple[Header, int]]:
+        """Each that occurs, with the number of rows that have it."""
+        counts = np.bincount(self._number_of[self._number_of >= 0], minlength=len(self._headers))
+        return zip(self._headers, counts.tolist(), strict=True)
+
+
+class _Plan(NamedTuple):
+    """How pictures are to be read.
+
+    Attributes:
+        shape: that they are brought to.
+        whites, notes: the numbers that are white, and what is said of them.
+        headers: of all that are read; None where only the first were looked at.
+        as_first: in that case, whether a picture is as these.
+    """
+
+    shape: ImageShape
+    whites: Whites
+    notes: list[str]
+    headers: Headers | None
+    as_first: Callable[[Header], bool] | None = None
+
+    def expects(self, row: int, header: Header) -> bool:
+        """Whether a picture with this header can be read by the plan."""
+        if self.headers is None:
+            return self.as_first is None or self.as_first(header)
+        before = self.headers[row]
+        return (header.width, header.height, header.grey) == (before.width, before.height, before.grey)
+
+
 class Pictures(Source):
     """Encoded pictures. Rows are numbered in the order in which they are read."""
 
     kind = "folder"
+    #: Whether some were found to be otherwise than the first.
+    _misled = False
+    #: `DataOptions.white_level`.
+    white_level: int | None = None
 
     @abstractmethod
     def each(self) -> Iterator[Item]:
@@ -92,46 +165,110 @@ class Pictures(Source):
     # -- packing -------------------------------------------------------------------------------------------------------
 
     def contents(self, options: DataOptions) -> pack.Contents:
-        """Read all headers, decide on the shape by them, and be ready to decode."""
-        skipped: dict[str, str] = {}
-        sources: dict[str, pack.SourceFile] = {}
-        headers: dict[int, Header] = {}
+        """What is to be packed, in one pass where the first pictures say how all are read.
+
+        Nearly always all pictures have the size of the first ones, or are brought to one; colour or none, as they; and
+        numbers whose white is known by them. So they are decoded at once, each with its header. Where one is otherwise,
+        or bad, `pack.BeginAgainError` is raised, and the next call reads all headers before it decodes any.
+        """
+        plan = None if self._misled else self._plan_by_first(options)
+        if plan is not None:
+            return self._contents(plan, {}, options)
+        headers, bad = self._read_all_headers(options)
+        shape = wanted_shape(self._common_shape(headers, options), options)
+        whites, notes = self._whites(headers)
+        return self._contents(_Plan(shape, whites, notes, headers), bad, options)
+
+    def _plan_by_first(self, options: DataOptions) -> _Plan | None:
+        """How all pictures are read, if they are as the first are; None where these don't settle it."""
+        first = Headers(self.count)
+        for row, header in attempt_all(read_header, islice(self.each(), FIRST)):
+            if isinstance(header, BadImage):
+                return None
+            first[row] = header
+        found = self._ranges(first, islice(self.each(), FIRST))
+        modes = _modes(first)
+        bits = {*map(bits_of, modes)}
+        if not first or not all(self._settled(found, mode) for mode in modes):
+            return None
+        sizes = {(header.width, header.height) for header in first.values()}
+        if len(sizes) > 1 and options.image_size is None:
+            return None
+        all_grey = all(header.grey for header in first.values())
+        whites, notes = self._whites_of(found, modes)
+
+        def as_first(header: Header) -> bool:
+            return (
+                (options.image_size is not None or (header.width, header.height) in sizes)
+                and (header.grey or not all_grey or options.channels is not None)
+                and (
+                    header.mode in {*modes, "1"} or (bits_of(header.mode) in bits and not may_be_anything(header.mode))
+                )
+            )
+
+        return _Plan(wanted_shape(self._common_shape(first, options), options), whites, notes, None, as_first)
+
+    def _read_all_headers(self, options: DataOptions) -> tuple[Headers, dict[str, str]]:
+        """The headers, and what is wrong with each picture that has none.
+
+        Raises:
+            DataError: when more pictures are bad than `options` allow, or all are.
+        """
+        headers = Headers(self.count)
+        bad: dict[str, str] = {}
         with tqdm(total=self.count, desc=f"reading {options.dataset}", unit="files", disable=None) as bar:
             for row, header in attempt_all(read_header, self.each()):
                 bar.update()
                 if isinstance(header, BadImage):
-                    skipped[self.name(row)] = str(header)
+                    bad[self.name(row)] = str(header)
                 else:
                     headers[row] = header
-        self._refuse_if_too_many(skipped, options.skip_bad)
+        self._refuse_if_too_many(bad, options.skip_bad)
         if not headers:
             raise DataError(f"{self.path}: none of its {self.count:,} image files can be read")
-        shape = wanted_shape(self._common_shape(headers, options), options)
-        whites, notes = self._whites(headers)
-        loss = loss_by_crop([(header.width, header.height) for header in headers.values()], options)
+        return headers, bad
+
+    def _contents(self, plan: _Plan, skipped: dict[str, str], options: DataOptions) -> pack.Contents:
+        """What is packed by a plan; `skipped` has what is known to be bad."""
+        sources: dict[str, pack.SourceFile] = {}
+        left_out: dict[str, int] = {}
+        notes = list(plan.notes)
+        shape, fit, whites = plan.shape, options.fit, plan.whites
+        hashed = self.stamp_of(0) is not None
 
         def chunks() -> Iterator[pack.Chunk]:
-            def decoded(item: Item) -> tuple[np.ndarray, int, str]:
-                return decode_and_hash(content_of(item), headers[item.row], shape, options.fit, whites)
+            headers = Headers(self.count)
 
-            good = (item for item in self.each() if item.row in headers)
-            results = attempt_all_items(decoded, good)
+            def decoded(item: Item) -> Decoded | Header:
+                expected = partial(plan.expects, item.row)
+                return read(content_of(item), shape, fit, whites, expected=expected, hashed=hashed)
+
+            items = self.each() if plan.headers is None else (item for item in self.each() if item.row in plan.headers)
+            results = attempt_all_items(decoded, items, shape.numbers)
             step = pack.chunk_length(shape)
             while some := list(islice(results, step)):
                 rows, images, fingerprints = [], [], []
                 for row, result in some:
-                    if isinstance(result, BadImage):
-                        skipped[self.name(row)] = str(result)
+                    if isinstance(result, Decoded):
+                        rows.append(row)
+                        images.append(result.pixels)
+                        fingerprints.append(result.fingerprint)
+                        headers[row] = result.header
+                        stamp = self.stamp_of(row) if hashed else None
+                        if stamp is not None:
+                            sources[self.file_of(row)] = pack.SourceFile(*stamp, result.digest)
+                    elif plan.headers is None:
+                        self._misled = True
+                        raise pack.BeginAgainError
+                    else:
+                        changed = "has changed while it was read"
+                        skipped[self.name(row)] = str(result) if isinstance(result, BadImage) else changed
                         self._refuse_if_too_many(skipped, options.skip_bad)
-                        continue
-                    rows.append(row)
-                    images.append(result[0])
-                    fingerprints.append(result[1])
-                    stamp = self.stamp_of(row)
-                    if stamp is not None:
-                        sources[self.file_of(row)] = pack.SourceFile(*stamp, result[2])
                 if rows:
                     yield pack.Chunk(np.array(rows), np.stack(images), np.array(fingerprints, np.int64))
+            left_out.update(further_pages(headers))
+            loss = loss_by_crop({(header.width, header.height) for header in headers.values()}, options)
+            notes.extend([loss] if loss else [])
 
         return pack.Contents(
             shape=shape,
@@ -142,11 +279,11 @@ class Pictures(Source):
             parts=self.parts,
             classes=self.classes,
             attribute_names=self.attribute_names,
-            left_out=further_pages(headers.values()),
+            left_out=left_out,
             skipped=skipped,
             sources=sources,
             whites=whites,
-            notes=(*notes, *([loss] if loss else [])),
+            notes=notes,
         )
 
     def tell_of(self, packed: pack.Pack, options: DataOptions) -> None:
@@ -162,14 +299,7 @@ class Pictures(Source):
 
     def originals(self, options: DataOptions) -> Iterator[tuple[int, np.ndarray]]:
         self.complete()
-        skipped: dict[str, str] = {}
-        headers: dict[int, Header] = {}
-        for row, header in attempt_all(read_header, self.each()):
-            if isinstance(header, BadImage):
-                skipped[self.name(row)] = str(header)
-            else:
-                headers[row] = header
-        self._refuse_if_too_many(skipped, options.skip_bad)
+        headers, skipped = self._read_all_headers(options)
         whites, _ = self._whites(headers)
 
         def decoded(item: Item) -> np.ndarray:
@@ -200,22 +330,27 @@ class Pictures(Source):
         fingerprints = set()
         rotten = set()
         packed = list(pack.sources_of({self.kind: str(self.path)}))
+        headers = Headers(self.count)
+        bad: dict[int, BadImage] = {}
         with without_warnings():
-            read = dict(attempt_all(read_header, self.each()))
-        headers = {row: header for row, header in read.items() if not isinstance(header, BadImage)}
+            for row, header in attempt_all(read_header, self.each()):
+                if isinstance(header, BadImage):
+                    bad[row] = header
+                else:
+                    headers[row] = header
         whites: Whites = {}
         try:
             whites, notes = self._whites(headers)
             findings.notes += notes
             if survey is not None:
-                survey.whites.update(whites)
+                survey.take_ends(whites)
         except DataError as error:
             findings.problems.append(str(error))
 
         def inspect(item: Item) -> tuple[int, str, Glimpse | None, Range | None]:
-            header = read[item.row]
-            if isinstance(header, BadImage):
-                raise header
+            if item.row in bad:
+                raise bad[item.row]
+            header = headers[item.row]
             shape = ImageShape(1 if header.grey else 3, header.height, header.width)
             pixels, fingerprint, digest = decode_and_hash(content_of(item), header, shape, whites=whites)
             if survey is None:
@@ -252,11 +387,11 @@ class Pictures(Source):
                     if stored is not None:
                         survey.take_stored(stored)
         findings.sizes, findings.modes = dict(sizes.most_common()), dict(modes.most_common())
-        findings.left_out |= further_pages(headers.values())
+        findings.left_out |= further_pages(headers)
 
     # -- what is common to all of them ---------------------------------------------------------------------------------
 
-    def _whites(self, headers: dict[int, Header]) -> tuple[Whites, list[str]]:
+    def _whites(self, headers: Headers) -> tuple[Whites, list[str]]:
         """The numbers that are white in these pictures, and what is to be said of them.
 
         Pictures are decoded until more of them would make no difference: in most folders, the first.
@@ -264,16 +399,20 @@ class Pictures(Source):
         Raises:
             DataError: when their numbers aren't brightness.
         """
-        found = {bits: Range(bits) for bits in (8, 16, 0)}
-        open_bits = Counter(bits_of(header.mode) for header in headers.values() if header.mode != "1")
+        return self._whites_of(self._ranges(headers, self.each()), _modes(headers))
+
+    def _ranges(self, headers: Headers, items: Iterable[Item]) -> dict[int, Numbers]:
+        """What numbers the pixels of some pictures are, by the bits of a pixel; no more are read than settle it."""
+        found = {bits: Numbers(bits) for bits in (8, 16, 0)}
+        modes = _modes(headers)
 
         def look(item: Item) -> Range | None:
             mode = headers[item.row].mode
-            return None if mode == "1" or found[bits_of(mode)].settled else range_of(content_of(item))
+            return None if mode == "1" or self._settled(found, mode) else range_of(content_of(item))
 
         def until_settled() -> Iterator[Item]:
-            for item in self.each():
-                if all(found[bits].settled for bits in open_bits):
+            for item in items:
+                if all(self._settled(found, mode) for mode in modes):
                     return
                 if item.row in headers:
                     yield item
@@ -281,23 +420,38 @@ class Pictures(Source):
         for _, seen in attempt_all_items(look, until_settled()):
             if isinstance(seen, Range):
                 found[seen.bits].include(seen)
-        whites: dict[int, int] = {}
+        return found
+
+    def _settled(self, found: dict[int, Numbers], mode: str) -> bool:
+        """Whether more pictures of a mode wouldn't change what is white."""
+        of_bits = found[bits_of(mode)]
+        if self.white_level is not None and of_bits.high <= self.white_level:
+            return False  # that larger numbers are cut is told
+        return of_bits.settled and not may_be_anything(mode)
+
+    def _whites_of(self, found: dict[int, Numbers], modes: Collection[str]) -> tuple[Whites, list[str]]:
+        """Raises DataError when the numbers aren't brightness."""
+        if self.white_level is not None and self.white_level > 255 and modes and {*map(bits_of, modes)} == {8}:
+            raise DataError(
+                f"{self.path}: --white-level {self.white_level} of pixels that all have 8 bits, which hold 255 "
+                "at most; leave it away"
+            )
+        whites: dict[int, White] = {}
         notes: list[str | None] = []
         try:
-            for bits in (8, 16):
-                if found[bits].high >= 0:
-                    whites[bits] = white_of(found[bits])
-                    notes.append(remark(found[bits], whites[bits]))
-            if found[0].high >= 0:
-                require_floats(found[0])
-                notes.append(dark(found[0].high * 255))
+            for bits, of_bits in found.items():
+                if of_bits.low <= of_bits.high or not of_bits.finite:
+                    whites[bits], note = scale_of_pictures(of_bits, self.white_level)
+                    notes.append(note)
         except DataError as error:
             raise DataError(f"{self.path}: {error}") from error
         return whites, [note for note in notes if note]
 
-    def _common_shape(self, headers: dict[int, Header], options: DataOptions) -> ImageShape:
+    def _common_shape(self, headers: Headers, options: DataOptions) -> ImageShape:
         """The shape of all pictures; of any of them where `image_size` makes them alike."""
-        sizes = Counter((header.width, header.height) for header in headers.values())
+        sizes: Counter[tuple[int, int]] = Counter()
+        for header, count in headers.counts():
+            sizes[header.width, header.height] += count
         if len(sizes) > 1 and options.image_size is None:
             commonest = ", ".join(f"{width}x{height} ({count:,})" for (width, height), count in sizes.most_common(3))
             smallest = min(min(size) for size in sizes)
@@ -320,13 +474,20 @@ class Pictures(Source):
             )
 
 
-def further_pages(headers: Iterable[Header]) -> dict[str, int]:
+def _modes(headers: Headers) -> set[str]:
+    """In which pictures are stored, but for that of 1 bit a pixel, of which nothing is to be asked."""
+    return {header.mode for header in headers.values() if header.mode != "1"}
+
+
+def further_pages(headers: Headers) -> dict[str, int]:
     """What files hold besides the picture that is read."""
-    headers = list(headers)
-    further = [header.pages - 1 for header in headers if header.pages > 1]
-    animated = sum(header.animated for header in headers)
+    files = pages = animated = 0
+    for header, count in headers.counts():
+        files += count if header.pages > 1 else 0
+        pages += count * (header.pages - 1)
+        animated += count if header.animated else 0
     found = {
-        f"further pages of {counted(len(further), 'file')} (--pages all)": sum(further),
+        f"further pages of {counted(files, 'file')} (--pages all)": pages,
         "animations (all but the first frame; --pages all)": animated,
     }
     return {kind: count for kind, count in found.items() if count}
@@ -344,8 +505,14 @@ def attempt_all(function: Callable[[Content], T], items: Iterable[Item]) -> Iter
     return attempt_all_items(lambda item: function(content_of(item)), items)
 
 
-def attempt_all_items(function: Callable[[Item], T], items: Iterable[Item]) -> Iterator[tuple[int, T | BadImage]]:
-    """`function` of each item, in order, by several threads: Pillow decodes and resizes without Python's lock."""
+def attempt_all_items(
+    function: Callable[[Item], T], items: Iterable[Item], result_bytes: int = 0
+) -> Iterator[tuple[int, T | BadImage]]:
+    """`function` of each item, in order, by several threads: Pillow decodes and resizes without Python's lock.
+
+    Args:
+        result_bytes: what a result takes of memory: of large ones, fewer wait to be taken.
+    """
 
     def attempt(item: Item) -> tuple[int, T | BadImage]:
         try:
@@ -356,24 +523,34 @@ def attempt_all_items(function: Callable[[Item], T], items: Iterable[Item]) -> I
     def attempt_some(some: list[Item]) -> list[tuple[int, T | BadImage]]:
         return [attempt(item) for item in some]
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for window in _windows(iter(items)):
-            pieces = [window[first : first + AT_ONCE] for first in range(0, len(window), AT_ONCE)]
-            yield from chain.from_iterable(pool.map(attempt_some, pieces))
+    threads = min(8, os.cpu_count() or 1)
+    waiting: deque[tuple[int, Future[list[tuple[int, T | BadImage]]]]] = deque()
+    held = 0
+    with ThreadPoolExecutor(threads) as pool:
+        for piece, size in _pieces(items, result_bytes):
+            waiting.append((size, pool.submit(attempt_some, piece)))
+            held += size
+            while len(waiting) > AHEAD * threads or held > MAX_HELD:
+                size, results = waiting.popleft()
+                yield from results.result()
+                held -= size
+        while waiting:
+            yield from waiting.popleft()[1].result()
 
 
-def _windows(items: Iterator[Item]) -> Iterator[list[Item]]:
-    """Some of the items at a time, not more of them than may be held in memory."""
-    window: list[Item] = []
+def _pieces(items: Iterable[Item], result_bytes: int) -> Iterator[tuple[list[Item], int]]:
+    """Items, as many at a time as a thread takes, and the bytes of memory that they and their results hold."""
+    piece: list[Item] = []
     held = 0
     for item in items:
-        window.append(item)
+        piece.append(item)
+        held += result_bytes
         if isinstance(item.content, bytes):
             held += len(item.content)
         elif isinstance(item.content, Page):
             held += item.content.held
-        if len(window) == WINDOW or held >= WINDOW_BYTES:
-            yield window
-            window, held = [], 0
-    if window:
-        yield window
+        if len(piece) == AT_ONCE or held >= PIECE_BYTES:
+            yield piece, held
+            piece, held = [], 0
+    if piece:
+        yield piece, held

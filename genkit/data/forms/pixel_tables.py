@@ -17,6 +17,7 @@ import numpy as np
 
 from genkit.data.forms.places import Place, plain
 from genkit.data.forms.stored import Holder, Name, Stored, reading
+from genkit.errors import DataError
 from genkit.wording import one_line
 
 REMEDY = "mend it there, or save the table again"
@@ -43,6 +44,8 @@ PARTS = {
     **dict.fromkeys(("publictest", "val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("privatetest", "test", "testing"), "test"),
 }
+#: Types of whole numbers, the smallest first.
+INTEGERS = tuple(np.dtype(name) for name in ("u1", "i1", "u2", "i2", "u4", "i4", "i8"))
 _NUMBER = re.compile(rb"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*|\s*[+-]?(nan|inf)\s*", re.IGNORECASE)
 
 
@@ -60,6 +63,10 @@ def is_table(beginning: bytes) -> bool:
     return len(cells) >= MIN_PIXELS and all(map(_is_number, cells[:-1]))
 
 
+class _NoPixelsError(ValueError):
+    """It is a table of other things, and what to do."""
+
+
 class PixelTable(Holder):
     """The pixels of a table as `images`, its labels as `labels`, and its other columns by their headings.
 
@@ -71,7 +78,11 @@ class PixelTable(Holder):
     def __init__(self, place: Place, file: str):
         super().__init__(place, file)
         with reading(self.path, REMEDY):
-            self.columns = columns = _columns(self._sample())
+            sample = self._sample()
+            try:
+                self.columns = columns = _columns(sample)
+            except _NoPixelsError as error:
+                raise DataError(f"{self.path}: {error}") from error
             self.survey = _survey(columns, self._lines())
         self.notes = [*columns.notes, *self.survey.notes]
         beside = [name for at, name in columns.beside.items() if at in self.survey.texts and at != columns.usage]
@@ -82,9 +93,7 @@ class PixelTable(Holder):
     def open(self, names: Sequence[Name]) -> dict[Name, Stored]:
         found: dict[Name, Stored] = {}
         for name in names:
-            part, _, column = str(name.member).rpartition("_") if self.parts else ("", "", str(name.member))
-            if self.parts:
-                part, _, column = str(name.member).partition("_")
+            part, _, column = str(name.member).partition("_") if self.parts else ("", "", str(name.member))
             lines = np.flatnonzero(np.array(self.parts) == part) if self.parts else None
             if column == "images":
                 found[name] = _Pixels(self, name, lines)
@@ -123,7 +132,7 @@ class _Pixels(Stored):
 
     def __init__(self, table: PixelTable, name: Name, lines: np.ndarray | None):
         self.table, self.name, self.path, self.lines = table, name, table.path, lines
-        self.shape = (table.survey.count if lines is None else len(lines), table.columns.pixels)
+        self.shape = (table.survey.lines if lines is None else len(lines), table.columns.pixels)
         self.dtype = table.survey.dtype
 
     def rows(self, step: int) -> Iterator[np.ndarray]:
@@ -302,7 +311,8 @@ def _columns(sample: list[tuple[int, bytes]]) -> _Columns:
     """By the first lines.
 
     Raises:
-        DataError: when it is no table of pixels, and no other table that is read.
+        ValueError: when it is damaged.
+        _NoPixelsError: when it is another table.
     """
     numbers = [number for number, _ in sample]
     lines = [line.replace(b'"', b"") for _, line in sample]
@@ -337,7 +347,7 @@ def _columns(sample: list[tuple[int, bytes]]) -> _Columns:
 
     first, last = _stretch(headings, called, columns, numeric)
     if last - first + 1 < MIN_PIXELS:
-        raise ValueError(_looks_like(headings, body))
+        raise _NoPixelsError(_looks_like(headings, body))
     beside, usage, notes = _beside(headings, called, columns, numeric, first, last)
     return _Columns(delimiter, delimiter, width, first, last, last - first + 1, beside, usage, first_line, notes)
 
@@ -417,7 +427,7 @@ def _square(pixels: int) -> bool:
 
 
 def _differ(column: Sequence[bytes]) -> float:
-    """How little a column looks like labels: its number of different values; one alone is a pixel's in a corner."""
+    """How little a column looks like labels: by its different values, of which a pixel in a corner has one alone."""
     values = {cell.strip() for cell in column}
     if (len(values) == 1 and len(column) > 1) or not all(re.fullmatch(rb"\d+(\.0*)?", cell) for cell in values):
         return math.inf
@@ -477,8 +487,9 @@ def _looks_like(headings: Sequence[str] | None, body: Sequence[Sequence[bytes]])
     listed = ", ".join(shown[:6]) + (", …" if len(shown) > 6 else "")
     files = any(re.search(rb"\.(png|jpe?g|tiff?|bmp|gif|webp)\s*$", cell, re.IGNORECASE) for cell in body[0])
     if files:
-        return f"it lists files of pictures ({listed}); name the folder that they are in"
-    return f"it has no pixels, but {'columns' if headings else 'lines of'} {listed}"
+        return f"lists files of pictures ({listed}); name the folder that they are in"
+    what = f"columns {listed}" if headings else f"lines such as {listed}"
+    return f"has no pixels, but {what}; a table of pixels has {MIN_PIXELS} columns of numbers or more"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -517,13 +528,13 @@ class _Survey(NamedTuple):
     """What a table holds.
 
     Attributes:
-        count: of lines.
+        lines: how many.
         dtype: that holds all pixels.
         texts: the columns beside them by their place, but for those with too much text.
         parts: "train", "val" or "test" of each line; [] where it says of none.
     """
 
-    count: int  # type: ignore[assignment]  # a column of this name hides tuple.count, which nobody calls
+    lines: int
     dtype: np.dtype
     texts: dict[int, _Column]
     parts: list[str]
@@ -549,14 +560,9 @@ def _survey(columns: _Columns, blocks: Iterator[tuple[list[int], list[bytes]]]) 
                 del texts[at]
                 notes.append(f"{columns.beside[at]}: not used, since it is longer than labels are")
     whole = whole and -(2**53) < low <= high < 2**53
-    dtype = np.dtype(np.float64)
+    dtype: np.dtype = np.dtype(np.float64)
     if whole:
-        fits = (
-            each
-            for each in ["u1", "i1", "u2", "i2", "u4", "i4", "i8"]
-            if np.iinfo(each).min <= low and high <= np.iinfo(each).max
-        )
-        dtype = np.dtype(next(fits))
+        dtype = next(each for each in INTEGERS if np.iinfo(each).min <= low and high <= np.iinfo(each).max)
     parts: list[str] = []
     if columns.usage is not None:
         column = texts[columns.usage]

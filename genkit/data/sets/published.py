@@ -91,7 +91,7 @@ def of(name: str) -> Published:
 
 def _contents(name: str, options: DataOptions) -> pack.Contents:
     contents = _opened(name, checked(name), options).contents(options)
-    contents.notes = (*of(name).notes, *contents.notes)
+    contents.notes[:0] = of(name).notes  # others may still come behind, while the images do
     return contents
 
 
