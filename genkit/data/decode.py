@@ -20,12 +20,12 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from genkit.contract import ImageShape
-from genkit.data import heif, tiff
+from genkit.data import dicom, heif, tiff
 from genkit.data.dataset import fingerprint_of_one
 from genkit.data.deep import Deep, is_deep
 from genkit.data.levels import Numbers, Range, Whites, ends_of, to_bytes
-from genkit.data.picture import EXTRA, BadImage, Picture, is_here
 from genkit.data.pixels import Fit, prepare
+from genkit.data.raster import EXTRA, BadImage, Raster, is_here
 from genkit.errors import in_one_line
 
 #: Larger pictures are refused. (Pillow itself warns from here on.)
@@ -41,7 +41,7 @@ SMALL = 1 << 20
 #: So many pages of a file are counted, where only the first is read.
 MAX_PAGES = 4096
 #: Formats whose further pages are frames. (In MPO they are the same picture for other screens, in PSD its layers.)
-ANIMATIONS = {"GIF", "PNG", "WEBP", "AVIF", "FLI", "HEIF"}
+ANIMATIONS = {"GIF", "PNG", "WEBP", "AVIF", "FLI"}
 #: Files of up to so many bytes are read only once, into memory.
 READ_AT_ONCE = 16 << 20
 
@@ -58,7 +58,10 @@ Image.preinit()  # the common formats, so that these are tried first,
 Image.init()  # then all
 FORMATS = [format for format in Image.ID if format not in REFUSED_FORMATS]
 #: Endings of formats that a library beyond Pillow reads, its name to Python and to pip.
-LIBRARIES = dict.fromkeys(heif.ENDINGS, (heif.LIBRARY, "pillow-heif"))
+LIBRARIES = {
+    **dict.fromkeys(heif.ENDINGS, (heif.LIBRARY, "pillow-heif")),
+    **dict.fromkeys(dicom.ENDINGS, (dicom.LIBRARY, "pydicom")),
+}
 #: Those of them that isn't here, and what to say of it.
 UNREAD = {
     ending: f"read by {package}: {EXTRA}" for ending, (module, package) in LIBRARIES.items() if not is_here(module)
@@ -77,13 +80,13 @@ def remedy(problem: str) -> str:
     """What helps against what a `BadImage` says."""
     if problem.startswith(UNREADABLE):
         return "allow it"
-    if problem.endswith(EXTRA):
+    if "; pip install" in problem:
         return "or remove it"
     return "bring it back" if problem.startswith(GONE) else "mend or remove it"
 
 
 #: A picture that is open.
-Opened: TypeAlias = Image.Image | Picture
+Opened: TypeAlias = Image.Image | Raster
 
 
 class Header(NamedTuple):
@@ -91,7 +94,7 @@ class Header(NamedTuple):
 
     width: int
     height: int
-    mode: str  # Pillow's, or `Picture`'s
+    mode: str  # Pillow's, or `Raster`'s
     grey: bool  # stored without colour
     pages: int = 1  # of a TIFF
     animated: bool = False  # has further frames
@@ -235,10 +238,16 @@ def _header(image: Opened, source: Content) -> Header:
     width, height = image.size
     if _orientation(image) in (5, 6, 7, 8):
         width, height = height, width
-    pages = image.pages if isinstance(image, Picture) else 1
-    if image.format == "TIFF" and not isinstance(source, Page):
+    pages = 1
+    if isinstance(source, Page):
+        pass
+    elif image.format == "TIFF":
         with open_file(source) as file:
             pages = sum(1 for _ in directories(file, MAX_PAGES))
+    elif isinstance(image, Raster):
+        pages = image.pages
+    elif image.format == "HEIF":
+        pages = getattr(image, "n_frames", 1)
     return Header(width, height, image.mode, _is_grey(image), pages)
 
 
@@ -325,9 +334,13 @@ def _open(file: BinaryIO) -> Iterator[Opened]:
         yield in_full_depth(image, file)
 
 
-def in_full_depth(image: Opened, file: BinaryIO) -> Opened:
-    """A picture that was opened from `file`, with all that is stored of its colours."""
-    return Deep(image, file) if isinstance(image, Image.Image) and is_deep(image) else image
+def in_full_depth(image: Opened, file: BinaryIO, skipped: int = 0) -> Opened:
+    """A picture that was opened from `file`, with all that is stored of its colours.
+
+    Args:
+        skipped: by so many bytes its pixels lie behind those that the file names.
+    """
+    return Deep(image, file, skipped) if isinstance(image, Image.Image) and is_deep(image) else image
 
 
 @contextmanager
@@ -338,6 +351,10 @@ def opened_by_its_library(file: BinaryIO, size: int) -> Iterator[Opened]:
     if heif.is_heif(beginning):
         with heif.opened(file, size) as image:
             yield image
+        return
+    if dicom.is_dicom(beginning):
+        with dicom.opened(file) as frame:
+            yield frame
         return
     try:
         image = Image.open(file, formats=FORMATS)
@@ -461,16 +478,15 @@ def first_directory(file: BinaryIO, place: int) -> bytes:
 def _is_animated(image: Opened, source: Content) -> bool:
     """Whether there is a second frame; of a page, never. May move on to it."""
     try:
-        return (
-            image.format in ANIMATIONS and not isinstance(source, Page) and bool(getattr(image, "is_animated", False))
-        )
+        of_frames = image.format in ANIMATIONS and not isinstance(source, Page)
+        return of_frames and bool(getattr(image, "is_animated", False))
     except Exception:  # a damaged second frame; the first one is what is read
         return True
 
 
 def _is_grey(image: Opened) -> bool:
     """Whether the format stores no colour: a grey picture saved as RGB counts as colour."""
-    if isinstance(image, Picture):
+    if isinstance(image, Raster):
         return not image.mode.startswith("RGB")
     if image.mode in ("P", "PA") and image.palette is not None:
         sample = Image.new("P", (1, 1))
@@ -494,7 +510,7 @@ def flatten(image: Opened, whites: Whites | None = None) -> Image.Image:
         if (black, white) == (0, 255) or image.mode == "1":
             return plain
         return Image.fromarray(to_bytes(np.asarray(plain), white, black))
-    numbers = image.numbers() if isinstance(image, Picture) else np.asarray(image)
+    numbers = image.numbers() if isinstance(image, Raster) else np.asarray(image)
     if image.mode == "1":
         black, white = 0, 1
     colours = numbers[..., :3] if numbers.ndim == 3 else numbers
@@ -509,7 +525,7 @@ def flatten(image: Opened, whites: Whites | None = None) -> Image.Image:
 
 def _is_negative(image: Opened) -> bool:
     """Whether 0 is white in a TIFF of more than 8 bits a pixel. (Of others Pillow itself turns it round.)"""
-    if isinstance(image, Picture):
+    if isinstance(image, Raster):
         return image.negative
     return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0
 
@@ -524,5 +540,5 @@ def _of_8_bits(image: Image.Image) -> Image.Image:
 
 def _numbers(image: Opened) -> np.ndarray:
     """The numbers that brightness is stored as, opacity aside."""
-    numbers = image.numbers() if isinstance(image, Picture) else np.asarray(image)
+    numbers = image.numbers() if isinstance(image, Raster) else np.asarray(image)
     return numbers[..., :3] if numbers.ndim == 3 else numbers

@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageFile
 
-from genkit.data.picture import Picture
+from genkit.data.raster import Raster
 
 #: How Pillow's decoders call colours of 16 bits, and the same with the bytes of each number swapped.
 SWAPPED = {
@@ -17,7 +17,7 @@ SWAPPED = {
 }
 
 
-class Deep(Picture):
+class Deep(Raster):
     """A picture of 16 bits a channel, which is decoded twice.
 
     Pillow takes the upper byte of each number, and where it is told that the bytes lie the other way round, the lower.
@@ -25,10 +25,11 @@ class Deep(Picture):
     Args:
         image: as Pillow opened it, not yet loaded.
         file: what it was opened from.
+        skipped: by so many bytes its pixels lie behind those that the file names.
     """
 
-    def __init__(self, image: Image.Image, file: BinaryIO):
-        self.image, self.file = image, file
+    def __init__(self, image: Image.Image, file: BinaryIO, skipped: int = 0):
+        self.image, self.file, self.skipped = image, file, skipped
         self.size, self.format, self.info = image.size, image.format or "", dict(image.info)
         self.mode = f"{image.mode};16"
 
@@ -40,7 +41,7 @@ class Deep(Picture):
         self.file.seek(0)
         with Image.open(self.file, formats=[self.format]) as again:
             assert isinstance(again, ImageFile.ImageFile)
-            again.tile = [_swapped(tile) for tile in again.tile]
+            again.tile = [_swapped(tile, self.skipped) for tile in again.tile]
             lower = np.asarray(again)
         values = upper.astype(np.uint16) << 8 | lower
         clear = self.info.get("transparency")
@@ -61,7 +62,7 @@ def _raw_mode(tile: tuple) -> str:  # type: ignore[type-arg]  # Pillow's, which 
     return args if isinstance(args, str) else str(args[0]) if isinstance(args, tuple) and args else ""
 
 
-def _swapped(tile: tuple):  # type: ignore[type-arg,no-untyped-def]
+def _swapped(tile: tuple, skipped: int):  # type: ignore[type-arg,no-untyped-def]
     name, extents, offset, args = tile
     changed = SWAPPED[args] if isinstance(args, str) else (SWAPPED[args[0]], *args[1:])
-    return tile._replace(args=changed) if hasattr(tile, "_replace") else (name, extents, offset, changed)
+    return name, extents, offset + skipped, changed

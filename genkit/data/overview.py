@@ -214,7 +214,7 @@ def _of_set(options: DataOptions) -> tuple[Overview, Survey]:
 
     labels, attributes = column("labels"), column("attributes")
     survey = Survey(sum(map(len, splits)), labels, dataset.classes, attributes, dataset.attributes)
-    survey.take_ends(dataset.whites)
+    survey.know(dataset.whites)
     start = 0
     for split in splits:
         for first in range(0, len(split), split.block_length()):

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -18,9 +20,9 @@ from threading import Lock
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
-from genkit.data import DataOptions, pack
+from genkit.data import DataOptions, dicom, pack
 from genkit.data.decode import (
     ANIMATIONS,
     BadImage,
@@ -38,7 +40,9 @@ from genkit.data.findings import Findings
 from genkit.data.forms.pictures import Item, Pictures, attempt_all
 from genkit.data.forms.places import Place
 from genkit.data.forms.source import Source
+from genkit.data.raster import Raster
 from genkit.data.survey import Survey
+from genkit.data.tiff import BITS, DESCRIPTION
 from genkit.files import sha256_of
 from genkit.wording import counted
 
@@ -288,6 +292,63 @@ class _Redirected(io.RawIOBase):
         return self.file.fileno()
 
 
+class BlockPage(_PageOf):
+    """A page of a TIFF that has one directory for all of them."""
+
+    def __init__(self, whole: _Whole, number: int):
+        super().__init__(whole)
+        self.number = number
+
+    @contextmanager
+    def opened(self) -> Iterator[Opened]:
+        with open_file(self.whole.source) as file, Image.open(file, formats=["TIFF"]) as image:
+            assert isinstance(image, TiffImagePlugin.TiffImageFile)
+            skipped = self.number * _page_bytes(image)
+            image.tile = [(tile[0], tile[1], tile[2] + skipped, tile[3]) for tile in image.tile]  # type: ignore[misc]
+            yield in_full_depth(image, file, skipped)
+
+
+def pages_in_block(image: Opened, size: int) -> int:
+    """How many pages lie one behind the other, without compression, where a TIFF has a directory of the first alone.
+
+    ImageJ writes stacks of more than 4 GB so, and tifffile those that it is told to.
+    """
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or not image.tile:
+        return 1
+    said = str(image.tag_v2.get(DESCRIPTION, ""))[:1024]
+    images = re.search(r"^images=(\d{1,9})$", said, re.MULTILINE) if said.startswith("ImageJ=") else None
+    shape = re.match(r'\{"shape": \[([\d, ]+)\]', said)
+    page = _page_bytes(image)
+    if images is not None:
+        count = int(images[1])
+    elif shape is not None:
+        numbers = image.width * image.height * len(image.getbands())
+        count = math.prod(int(number) for number in shape[1].split(",")) // numbers
+    else:
+        return 1
+    raw = all(tile[0] == "raw" for tile in image.tile)
+    return count if raw and page and min(tile[2] for tile in image.tile) + count * page <= size else 1
+
+
+def _page_bytes(image: TiffImagePlugin.TiffImageFile) -> int:
+    """Of a page without compression; 0 where a pixel takes no whole bytes."""
+    bits = image.tag_v2.get(BITS, (1,))
+    return 0 if any(each % 8 for each in bits) else image.width * image.height * sum(bits) // 8
+
+
+class DicomFrame(_PageOf):
+    """A frame of a DICOM image, which is decoded by itself."""
+
+    def __init__(self, whole: _Whole, number: int):
+        super().__init__(whole)
+        self.number = number
+
+    @contextmanager
+    def opened(self) -> Iterator[Opened]:
+        with open_file(self.whole.source) as file, dicom.opened(file, self.number) as frame:
+            yield frame
+
+
 class Frame(_PageOf):
     """A frame of an animation, as it is seen."""
 
@@ -314,8 +375,11 @@ def count_pages(source: Content) -> int:
         with opened_by_its_library(file, size) as image:
             if image.format == "TIFF":
                 count = sum(1 for _ in directories(file, MOST_PAGES + 1))
-            elif image.format in ANIMATIONS and getattr(image, "is_animated", False):
-                count = image.n_frames  # type: ignore[union-attr]
+                count = max(1, pages_in_block(image, size)) if count == 1 else count
+            elif isinstance(image, Raster):
+                count = image.pages
+            elif image.format in {*ANIMATIONS, "HEIF"} and getattr(image, "is_animated", False):
+                count = image.n_frames  # type: ignore[attr-defined]
             else:
                 return 1
             pixels = count * image.width * image.height
@@ -333,9 +397,16 @@ def pages_of(source: Path | bytes) -> Iterator[Page | BadImage]:
     try:
         with bad_image(), open_file(source) as file, opened_by_its_library(file, whole.bytes) as image:
             if image.format == "TIFF":
-                yield from (TiffPage(whole, place) for place in directories(file, MOST_PAGES))
+                places = list(directories(file, MOST_PAGES))
+                in_block = pages_in_block(image, whole.bytes) if len(places) == 1 else 1
+                if in_block > 1:
+                    yield from (BlockPage(whole, number) for number in range(in_block))
+                else:
+                    yield from (TiffPage(whole, place) for place in places)
                 return
-            assert isinstance(image, Image.Image)
+            if isinstance(image, Raster):
+                yield from (DicomFrame(whole, number) for number in range(image.pages))
+                return
             for number in range(image.n_frames):  # type: ignore[attr-defined]
                 image.seek(number)
                 frame = image.copy()

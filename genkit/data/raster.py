@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -18,11 +19,18 @@ def is_here(module: str) -> bool:
     return find_spec(module) is not None
 
 
+def silence(library: str) -> None:
+    """Keep what a library logs of odd files off the screen, where a program hasn't said where else to put it."""
+    logger = logging.getLogger(library)
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+
+
 class BadImage(ValueError):
     """A file that can't be used; the message continues a sentence that begins with the file's name."""
 
 
-class Picture(ABC):
+class Raster(ABC):
     """A picture whose header was read. It has the attributes of Pillow's that are asked for.
 
     Attributes:
