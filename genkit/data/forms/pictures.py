@@ -301,14 +301,7 @@ class Pictures(Source):
 
     def originals(self, options: DataOptions) -> Iterator[tuple[int, np.ndarray]]:
         self.complete()
-        skipped: dict[str, str] = {}
-        headers = Headers(self.count)
-        for row, header in attempt_all(read_header, self.each()):
-            if isinstance(header, BadImage):
-                skipped[self.name(row)] = str(header)
-            else:
-                headers[row] = header
-        self._refuse_if_too_many(skipped, options.skip_bad)
+        headers, skipped = self._read_all_headers(options)
         whites, _ = self._whites(headers)
 
         def decoded(item: Item) -> np.ndarray:
