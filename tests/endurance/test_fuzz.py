@@ -507,7 +507,9 @@ def pixel_table(folder: Path) -> Reader:
         text("\t", True, True, False),
         text(",", True, False, True),
     ]
-    characters = st.sampled_from([b"", b",", b"\n", b"\r\n", b'"', b"-", b".", b"e9", b"nan", b"9" * 20, b"\0", b"x", b" "])
+    characters = st.sampled_from(
+        [b"", b",", b"\n", b"\r\n", b'"', b"-", b".", b"e9", b"nan", b"9" * 20, b"\0", b"x", b" "]
+    )
 
     @st.composite
     def edited(draw: st.DrawFn) -> bytes:
