@@ -392,6 +392,12 @@ def arrays() -> list[dict[str, np.ndarray]]:
             "attributes": np.stack([np.arange(12) % 2, np.arange(12) > 5], 1),
             "attribute_names": np.array(["odd", "late"]),
         },
+        # In rows, in columns, images last, and in Fortran's order.
+        {"x_train": images.reshape(12, 784), "y_train": np.eye(3)[np.arange(12) % 3]},
+        {"fea": images.reshape(12, 784).T / 127.5 - 1, "gnd": np.arange(12.0)[None] % 3},
+        {"scans": images.transpose(1, 2, 0), "labels": np.arange(12)[:, None] % 3, "classes": np.array(list(b"abc"))},
+        {"imgs": np.asfortranarray(images), "latents_classes": np.arange(48).reshape(12, 4) // [1, 2, 9, 25]},
+        {"images": images[:, None].repeat(3, 1).reshape(12, -1), "label": np.array([b"a", b"\xff", b"c"] * 4)},
     ]
 
 
