@@ -465,7 +465,7 @@ def whole_file(folder: Path) -> Callable[[bytes], None]:
         path.write_bytes(content)
         form = forms.form_of(place, path.name)
         if form in forms.HOLDERS:
-            holder = forms._named(forms.HOLDERS[form])(place, path.name)
+            holder = forms.named(forms.HOLDERS[form])(place, path.name)
             for name in holder.names:
                 # One array may be damaged, and another not.
                 with contextlib.suppress(DataError):
@@ -542,7 +542,7 @@ def matlab(folder: Path) -> Reader:
         "words": np.array(["cat", "tiger"]),
         "names": np.array(["cat", "größer"], dtype=object),
         "cells": cells,
-        "data": {"train": {"x": pictures[0], "y": np.arange(4.0)}, "of": "this"},
+        "about": {"made": {"mean": np.arange(4.0), "with": "scipy"}, "of": "this"},
     }
 
     def saved_as(variables: dict[str, Any], **options: Any) -> bytes:
