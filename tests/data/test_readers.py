@@ -40,7 +40,7 @@ def held(path: Path) -> Holder:
     place = Folder(path.parent)
     form = forms.form_of(place, path.name)
     assert form in forms.HOLDERS, form
-    return forms._named(forms.HOLDERS[form])(place, path.name)
+    return forms.named(forms.HOLDERS[form])(place, path.name)
 
 
 def opened(path: Path) -> dict[str, Stored]:

@@ -465,7 +465,7 @@ def whole_file(folder: Path) -> Callable[[bytes], None]:
         path.write_bytes(content)
         form = forms.form_of(place, path.name)
         if form in forms.HOLDERS:
-            holder = forms._named(forms.HOLDERS[form])(place, path.name)
+            holder = forms.named(forms.HOLDERS[form])(place, path.name)
             for name in holder.names:
                 # One array may be damaged, and another not.
                 with contextlib.suppress(DataError):
@@ -513,7 +513,9 @@ def pixel_table(folder: Path) -> Reader:
         text("\t", True, True, False),
         text(",", True, False, True),
     ]
-    characters = st.sampled_from([b"", b",", b"\n", b"\r\n", b'"', b"-", b".", b"e9", b"nan", b"9" * 20, b"\0", b"x", b" "])
+    characters = st.sampled_from(
+        [b"", b",", b"\n", b"\r\n", b'"', b"-", b".", b"e9", b"nan", b"9" * 20, b"\0", b"x", b" "]
+    )
 
     @st.composite
     def edited(draw: st.DrawFn) -> bytes:
@@ -540,7 +542,7 @@ def matlab(folder: Path) -> Reader:
         "words": np.array(["cat", "tiger"]),
         "names": np.array(["cat", "größer"], dtype=object),
         "cells": cells,
-        "data": {"train": {"x": pictures[0], "y": np.arange(4.0)}, "of": "this"},
+        "about": {"made": {"mean": np.arange(4.0), "with": "scipy"}, "of": "this"},
     }
 
     def saved_as(variables: dict[str, Any], **options: Any) -> bytes:
