@@ -1,4 +1,4 @@
-"""An array whose axes are read in another order than they are stored in."""
+"""Arrays that are read otherwise than they are stored: with their axes in another order, or some of their columns."""
 
 from __future__ import annotations
 
@@ -46,6 +46,21 @@ class Turned(Stored):
     def last_axis_first(self) -> Stored | None:
         axes = _with_last_first(self.shape)
         return None if axes is None else last_axis_first(self.stored, [self.axes[axis] for axis in axes])
+
+
+class Columns(Stored):
+    """Some of an array's columns, from `start` to before `end`; a single one is (N,)."""
+
+    def __init__(self, stored: Stored, start: int, end: int):
+        self.stored, self.start, self.end = stored, start, end
+        self.path, self.name, self.dtype = stored.path, stored.name, stored.dtype
+        self.columns_first = stored.columns_first
+        count = stored.shape[0]
+        self.shape = (count,) if end - start == 1 else (count, end - start)
+
+    def rows(self, step: int) -> Iterator[np.ndarray]:
+        for block in self.stored.rows(step):
+            yield block[:, self.start : self.end].reshape(len(block), *self.shape[1:])
 
 
 def last_axis_first(stored: Stored, axes: Sequence[int] | None = None) -> Stored | None:
