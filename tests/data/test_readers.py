@@ -102,6 +102,26 @@ def test_an_idx_file_becomes_images(tmp_path, of, pictures):
     assert (images_of(of(path)) == pictures).all()
 
 
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte"),
+        ("t10k-images.idx3-ubyte", "t10k-labels.idx1-ubyte"),
+        ("qmnist-test-images-idx3-ubyte", "qmnist-test-labels-idx2-int.gz"),
+    ],
+)
+def test_labels_beside_images(tmp_path, of, pictures, images, labels):
+    table = np.arange(100).astype("u1") // 10
+    if "idx2" in labels:
+        table = np.repeat(table[:, None].astype(">i4"), 8, 1)
+    for name, content in ((images, idx(pictures)), (labels, idx(table))):
+        (tmp_path / name).write_bytes(COMPRESSIONS[".gz" if name.endswith(".gz") else ""](content))
+    dataset = of(tmp_path / images)
+    assert (images_of(dataset) == pictures).all()
+    assert dataset.classes == tuple("0123456789")
+    assert of(tmp_path / images, labels="none").classes == ()
+
+
 def test_emnist_is_turned_upright(tmp_path, of, pictures):
     path = tmp_path / "emnist-digits-train-images-idx3-ubyte.gz"
     path.write_bytes(gzip.compress(idx(np.ascontiguousarray(pictures.transpose(0, 2, 1)))))
