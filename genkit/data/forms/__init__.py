@@ -186,7 +186,13 @@ def _found(options: DataOptions) -> Source:
         archive = named(ARCHIVES[form])(place, file.name)
         archive.without_top()
         return in_place(archive, options)
-    return of_files(place, {file.name: form}, options)
+    files = {file.name: form}
+    if form == "idx":
+        from genkit.data.forms.idx import labels_beside
+
+        labels = labels_beside(place, file.name)
+        files |= {labels: form} if labels else {}
+    return of_files(place, files, options)
 
 
 def in_place(place: Place, options: DataOptions) -> Source:
