@@ -30,7 +30,7 @@ from tqdm import tqdm
 from genkit.contract import ImageShape
 from genkit.data import SOURCES, DataOptions, load, pack
 from genkit.data.decode import EXTENSIONS, without_warnings
-from genkit.data.forms.source import log
+from genkit.data.forms.source import Source, log
 from genkit.data.forms.stored import Name, Stored
 from genkit.data.levels import FEW
 from genkit.errors import DataError, GenkitError
@@ -100,20 +100,29 @@ def convert(options: DataOptions, out: Path, hold_out: bool = False) -> dict[str
     """
     kind = kind_of(out)
     if options.dataset in SOURCES or hold_out:
-        plain = _as_trained(options)
-    else:
-        plain = _of_path(options, one_shape=kind is Npz)
+        return _written(_as_trained(options), out, kind)
+    from genkit.data import forms
+
+    source = forms.opened(options)
+    source.tell()
+    source.complete()
+    while True:
+        with suppress(pack.BeginAgainError):
+            return _written(_of_source(source, options, one_shape=kind is Npz), out, kind)
+
+
+def _written(plain: Plain, out: Path, kind: type[Writer]) -> dict[str, int]:
+    """Write it, and count what was written."""
     written: dict[str, int] = {}
     brightest = 0
     with without_warnings(), kind(out, plain) as writer:
-        bar = tqdm(plain.images, desc=f"writing {out}", unit="images", total=plain.count, disable=None)
-        for row, image in bar:
+        for row, image in tqdm(plain.images, f"writing {out}", unit="images", total=plain.count, disable=None):
             writer.add(row, image)
             part = plain.part(row)
             written[part] = written.get(part, 0) + 1
             brightest = max(brightest, int(image.max())) if brightest <= FEW else brightest
         if not written:
-            raise DataError(f"{options.dataset}: has no image that can be read")
+            raise DataError(f"{plain.name}: has no image that can be read")
         writer.finish()
     if 0 < brightest <= FEW:
         log.warning("%s: is nearly black; give --white-level 255 when you use it, or it is brightened", out)
@@ -130,12 +139,7 @@ def kind_of(out: Path) -> type[Writer]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _of_path(options: DataOptions, one_shape: bool) -> Plain:
-    from genkit.data import forms
-
-    source = forms.opened(options)
-    source.tell()
-    source.complete()
+def _of_source(source: Source, options: DataOptions, one_shape: bool) -> Plain:
     shape = None
     images = source.originals(options)
     if one_shape or options.image_size is not None or options.channels is not None:
@@ -157,7 +161,7 @@ def _of_path(options: DataOptions, one_shape: bool) -> Plain:
     )
 
 
-def _told(source: Any, contents: pack.Contents) -> Iterator[tuple[int, np.ndarray]]:
+def _told(source: Source, contents: pack.Contents) -> Iterator[tuple[int, np.ndarray]]:
     """The images of a pack's contents, and at their end which were left out."""
     assert not isinstance(contents.images, Path)
     for chunk in contents.images:

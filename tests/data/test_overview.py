@@ -199,7 +199,7 @@ def test_a_set_that_isnt_here_is_not_fetched(genkit: Genkit) -> None:
 def test_what_is_printed(genkit: Genkit, write, pictures, tmp_path: Path) -> None:
     folder = write(pictures, classes=True)
     Image.fromarray(pictures[0]).save(folder / "0" / "copy.png")
-    (folder / "scan.heic").write_bytes(b"x")
+    (folder / "scan.svg").write_bytes(b"x")
     outcome = genkit("data", "info", folder)
     assert outcome.code == 0
     lines = outcome.out.splitlines()

@@ -291,13 +291,15 @@ def test_shapes3d(publish, of, pictures):
     dataset = of("shapes3d")
     assert dataset.shape == (3, 64, 64)
     assert (own(dataset)[0] == colour.transpose(0, 3, 1, 2)).all()
-    assert len(dataset.attributes) == 42
-    assert dataset.attributes[::10] == ("floor-hue-0", "wall-hue-0", "object-hue-0", "scale-0", "shape-2")
+    assert len(dataset.attributes) == 57
+    assert dataset.attributes[::10] == (
+        *("floor-hue-0", "wall-hue-0", "object-hue-0", "scale-0", "shape-2", "orientation-8"),
+    )
     rows, found = dataset.train.rows.numpy(), dataset.train.attributes.numpy()
-    starts = np.cumsum([0, *sizes[:5]])
+    starts = np.cumsum([0, *sizes])
     for number, (start, end) in enumerate(pairwise(starts)):
         assert (found[:, start:end].argmax(1) == rows // (number + 1) % sizes[number]).all()
-    assert (found.sum(1) == 5).all()
+    assert (found.sum(1) == 6).all()
 
 
 def test_a_missing_library(publish, of, pictures, monkeypatch):
@@ -450,7 +452,8 @@ def test_an_amat_of_something_else(publish, of, pictures, wrong):
 
 
 def test_dsprites(publish, of, pictures):
-    latents = np.stack([np.zeros(100), np.arange(100) % 3, np.arange(100) % 6, *[np.arange(100)] * 3], 1).astype(int)
+    rows = np.arange(100)
+    latents = np.stack([rows * 0, rows % 3, rows % 6, rows % 40, rows % 32, rows // 4], 1)
     ink = np.pad((pictures > 127).astype(np.uint8), ((0, 0), (18, 18), (18, 18)))
     content = npz(
         imgs=ink,

@@ -95,6 +95,7 @@ class Pages(Pictures):
 
     def __init__(self, files: Pictures):
         self.of_files = files
+        self.bad: dict[int, BadImage] = {}
         self.kind = files.kind  # type: ignore[misc]
         self.form, self.path, self.count = files.form, files.path, files.count
         self.labels, self.classes, self.parts = files.labels, files.classes, files.parts
@@ -111,10 +112,13 @@ class Pages(Pictures):
 
     @cached_property
     def pages(self) -> np.ndarray:
-        """How many pages each file has, int32 (F,); 1 of one that can't be read, of which `read_header` says why."""
+        """How many pages each file has, int32 (F,); 1 of one that can't be read, which goes into `bad`."""
         counts = np.ones(self.of_files.count, np.int32)
         for row, found in attempt_all(count_pages, self.of_files.each()):
-            counts[row] = 1 if isinstance(found, BadImage) else found
+            if isinstance(found, BadImage):
+                self.bad[row] = found
+            else:
+                counts[row] = found
         return counts
 
     @cached_property
@@ -180,7 +184,8 @@ class Pages(Pictures):
         for item in self.of_files.each():
             first, count = int(self.starts[item.row]), int(self.pages[item.row])
             if count == 1 or isinstance(item.content, BadImage):
-                yield from (Item(first + page, item.content) for page in range(count))
+                content = self.bad.get(item.row, item.content)
+                yield from (Item(first + page, content) for page in range(count))
                 continue
             assert isinstance(item.content, Path | bytes)
             row = first
