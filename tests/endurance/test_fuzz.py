@@ -25,6 +25,7 @@ import re
 import struct
 import subprocess
 import sys
+import tarfile
 import zipfile
 import zlib
 from collections import Counter
@@ -57,6 +58,8 @@ KINDS = {
     "table": (51, "tables of pixels"),
     "matlab": (52, "MATLAB files of versions 4, 6 and 7"),
     "hdf5": (53, "HDF5 files, and MATLAB's of version 7.3"),
+    "zip_of_pictures": (58, "zip archives of pictures and arrays"),
+    "tar_of_pictures": (59, "tar archives of pictures, plain and compressed"),
 }
 COUNT = 10_000 if FULL else 300
 #: Seconds that one file may take before the process is ended: no test of speed, but the end of a hang.
@@ -134,6 +137,8 @@ def main(kind: str, count: int, folder: Path) -> Result:
         "table": pixel_table,
         "matlab": matlab,
         "hdf5": hdf5,
+        "zip_of_pictures": zip_of_pictures,
+        "tar_of_pictures": tar_of_pictures,
     }[kind](folder)
     for content in undamaged:
         read(content)
@@ -620,6 +625,91 @@ def zip_container(folder: Path) -> Reader:
         return bytes(content)
 
     return Reader(anything(claiming(), damaged(whole), claiming(), damaged(whole)), whole, array(folder))
+
+
+def members() -> list[dict[str, bytes]]:
+    """What archives hold: classes of pictures with a table, samples as WebDataset has them, and an array."""
+    pictures = [saved(Image.fromarray(each), "png") for each in digits()[:6]]
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, images=digits()[:12])
+    table = "file_name,label\n" + "".join(f"{number}.png,{number % 2}\n" for number in range(6))
+    return [
+        {f"set/{number % 2}/{number}.png": each for number, each in enumerate(pictures)},
+        {"metadata.csv": table.encode(), **{f"{number}.png": each for number, each in enumerate(pictures)}},
+        {
+            f"{number}.{ending}": each if ending == "png" else b"7"
+            for number, each in enumerate(pictures)
+            for ending in ("png", "cls")
+        },
+        {"digits.npz": buffer.getvalue(), "README": b"digits"},
+    ]
+
+
+def zip_of_pictures(folder: Path) -> Reader:
+    whole = []
+    for these in members():
+        for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2):
+            buffer = io.BytesIO()
+            with zipfile.ZipFile(buffer, "w", method) as archive:
+                for name, content in these.items():
+                    archive.writestr(name, content)
+            whole.append(buffer.getvalue())
+
+    @st.composite
+    def claiming(draw: st.DrawFn) -> bytes:
+        """Other numbers in the records of the directory, of the members, or of the end."""
+        content = bytearray(draw(st.sampled_from(whole)))
+        for _ in range(draw(st.integers(1, 3))):
+            signature, length = draw(st.sampled_from([(b"PK\1\2", 46), (b"PK\3\4", 30), (b"PK\5\6", 22)]))
+            places = [found.start() for found in re.finditer(re.escape(signature), content)]
+            if not places:
+                break
+            place = draw(st.sampled_from(places)) + draw(st.integers(4, length - 2))
+            size = draw(st.sampled_from([2, 4]))
+            number = draw(st.one_of(st.sampled_from([*EXTREMES, len(content)]), st.integers(0, 4096)))
+            content[place : place + size] = (number % (1 << 8 * size)).to_bytes(size, "little")
+        return bytes(content)
+
+    return Reader(anything(claiming(), damaged(whole), claiming(), damaged(whole)), whole, whole_file(folder))
+
+
+def tar_of_pictures(folder: Path) -> Reader:
+    plain = []
+    for these in members():
+        for format in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+            buffer = io.BytesIO()
+            with tarfile.open(fileobj=buffer, mode="w", format=format) as archive:
+                for name, content in these.items():
+                    info = tarfile.TarInfo(name if format == tarfile.USTAR_FORMAT else f"{'long/' * 30}{name}")
+                    info.size = len(content)
+                    archive.addfile(info, io.BytesIO(content))
+                if len(these) == 6:
+                    link = tarfile.TarInfo("set/1/link.png")
+                    link.type, link.linkname = tarfile.SYMTYPE, "../0/0.png"
+                    archive.addfile(link)
+            plain.append(buffer.getvalue().rstrip(b"\0") + bytes(1024))
+
+    def with_sums(content: bytes) -> bytes:
+        """Each block that may be a header with the sum that it should have."""
+        blocks = [content[at : at + 512] for at in range(0, len(content), 512)]
+        for at, block in enumerate(blocks):
+            if len(block) == 512 and block[257:262] == b"ustar":
+                total = 256 + sum(block[:148]) + sum(block[156:])
+                blocks[at] = block[:148] + b"%06o\0 " % total + block[156:]
+        return b"".join(blocks)
+
+    def packed(content: bytes) -> bytes:
+        return [gzip.compress(content, 1), bz2.compress(content, 1), lzma.compress(content, preset=0)][len(content) % 3]
+
+    compressed = [pack(plain[0]) for pack in (gzip.compress, bz2.compress, lzma.compress)]
+    files = anything(
+        damaged(plain),
+        damaged(plain).map(with_sums),
+        damaged(plain).map(with_sums),
+        damaged(plain).map(with_sums).map(packed),
+        damaged(compressed),
+    )
+    return Reader(files, [*plain, *compressed], whole_file(folder))
 
 
 def toml(folder: Path) -> Reader:
