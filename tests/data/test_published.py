@@ -5,6 +5,7 @@ import dataclasses
 import gzip
 import hashlib
 import io
+import json
 import os
 import struct
 import sys
@@ -102,6 +103,32 @@ def test_facts_of_published_classes():
     medical = [each for name, each in SOURCES.items() if each.group == "medicine"]
     assert len(medical) == 12 * 4
     assert len({file.checksum for each in medical for file in each.files}) == 12 * 4
+
+
+def test_the_list_has_every_set_in_its_group(genkit):
+    lines = genkit("data", "list").out.splitlines()
+    assert lines[1] == "handwriting"
+    names = [line.split()[0] for line in lines if line.startswith("  ") and not line.startswith(("   ", "  each"))]
+    assert sorted(names) == sorted(name for name, each in SOURCES.items() if not each.larger_of)
+    letters = next(line for line in lines if "emnist-letters" in line)
+    assert letters.split() == [
+        *("emnist-letters", "28x28", "grey", "124,800", "20,800", "562", "MB"),
+        *["letters,", "both", "cases", "together", "(no", "licence", "stated)"],
+    ]
+    assert "  each also of 64, 128, 224 pixels: pathmnist-64, ..." in lines
+    assert max(map(len, lines)) < 220
+
+
+def test_the_list_as_json_is_complete(genkit):
+    sets = json.loads(genkit("data", "list", "--json").out)["sets"]
+    assert sets.keys() == SOURCES.keys()
+    assert sets["svhn"]["splits"] == {"train": 73257, "val": 0, "test": 26032}
+    assert sets["svhn"]["licence"] == "for non-commercial use only"
+    assert sets["svhn"]["classes"] == list("0123456789")
+    assert sets["svhn"]["files"][1]["bytes"] == 64275384
+    assert sets["svhn"]["files"][1]["checksum"].startswith("sha256:cdce80df")
+    assert sets["pathmnist-64"]["larger_of"] == "pathmnist"
+    assert all({"group", "what", "images", "licence", "origin"} <= each.keys() for each in sets.values())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
