@@ -29,7 +29,7 @@ def shell(command: str, tail: str, **environment: str) -> subprocess.CompletedPr
 def test_what_nobody_can_hear_goes_unsaid(tail: str, tmp_path: Path) -> None:
     process = shell("data list", tail)
     assert (process.returncode, process.stderr) == (0, b"")
-    assert process.stdout.startswith(b"mnist ")
+    assert process.stdout.count(b"\n  mnist ") == 1
     missing = shell(f"sample {tmp_path}", tail)
     assert (missing.returncode, missing.stdout) == (1, b"")
 

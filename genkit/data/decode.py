@@ -20,9 +20,12 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from genkit.contract import ImageShape
+from genkit.data import dicom, heif, tiff
 from genkit.data.dataset import fingerprint_of_one
-from genkit.data.levels import SLACK, Range, Whites, shown, to_bytes
+from genkit.data.deep import Deep, is_deep
+from genkit.data.levels import Numbers, Range, Whites, ends_of, to_bytes
 from genkit.data.pixels import Fit, prepare
+from genkit.data.raster import EXTRA, BadImage, Raster, is_here
 from genkit.errors import in_one_line
 
 #: Larger pictures are refused. (Pillow itself warns from here on.)
@@ -44,6 +47,9 @@ READ_AT_ONCE = 16 << 20
 
 TOO_LARGE = f"has more than {MAX_PIXELS:,} pixels, as decompression bombs do; make it smaller"
 
+#: Bytes of a file's beginning that tell which library reads it.
+BEGINNING = 256
+
 #: EPS would start Ghostscript, FITS may be gzip that is decompressed without a bound (and nobody knows its white), and
 #: the others are recognised by Pillow but can't be decoded by it alone.
 REFUSED_FORMATS = {"EPS", "FITS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5"}
@@ -51,8 +57,19 @@ REFUSED_FORMATS = {"EPS", "FITS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5"}
 Image.preinit()  # the common formats, so that these are tried first,
 Image.init()  # then all
 FORMATS = [format for format in Image.ID if format not in REFUSED_FORMATS]
+#: Endings of formats that a library beyond Pillow reads, its name to Python and to pip.
+LIBRARIES = {
+    **dict.fromkeys(heif.ENDINGS, (heif.LIBRARY, "pillow-heif")),
+    **dict.fromkeys(dicom.ENDINGS, (dicom.LIBRARY, "pydicom")),
+}
+#: Those of them that isn't here, and what to say of it.
+UNREAD = {
+    ending: f"read by {package}: {EXTRA}" for ending, (module, package) in LIBRARIES.items() if not is_here(module)
+}
 #: File name endings, lower case with the dot, of the formats that are read.
-EXTENSIONS = frozenset(extension for extension, format in Image.registered_extensions().items() if format in FORMATS)
+EXTENSIONS = frozenset(LIBRARIES.keys() - UNREAD.keys()) | {
+    extension for extension, format in Image.registered_extensions().items() if format in FORMATS
+}
 
 
 #: What is said of a file that may be whole.
@@ -63,11 +80,13 @@ def remedy(problem: str) -> str:
     """What helps against what a `BadImage` says."""
     if problem.startswith(UNREADABLE):
         return "allow it"
+    if "; pip install" in problem:
+        return "or remove it"
     return "bring it back" if problem.startswith(GONE) else "mend or remove it"
 
 
-class BadImage(ValueError):
-    """A file that can't be used; the message continues a sentence that begins with the file's name."""
+#: A picture that is open.
+Opened: TypeAlias = Image.Image | Raster
 
 
 class Header(NamedTuple):
@@ -75,7 +94,7 @@ class Header(NamedTuple):
 
     width: int
     height: int
-    mode: str  # Pillow's
+    mode: str  # Pillow's, or `Raster`'s
     grey: bool  # stored without colour
     pages: int = 1  # of a TIFF
     animated: bool = False  # has further frames
@@ -95,7 +114,7 @@ class Page(ABC):
     held: int = 0
 
     @abstractmethod
-    def opened(self) -> AbstractContextManager[Image.Image]:
+    def opened(self) -> AbstractContextManager[Opened]:
         """The picture, its size not yet checked.
 
         Raises:
@@ -155,14 +174,19 @@ def range_of(source: Content) -> Range | None:
     with bad_image(), _opened(source) as image:
         if image.mode == "1":
             return None
-        found = Range(bits_of(image.mode))
+        found = Numbers(bits_of(image.mode))
         found.see(np.asarray(flatten(image)) if found.bits == 8 else _numbers(image))
         return found
 
 
 def bits_of(mode: str) -> int:
-    """Of a pixel in one channel, as Pillow decodes it: 8, 16, or 0 for floats."""
-    return 0 if mode == "F" else 16 if mode.startswith("I") else 8
+    """Of a pixel in one channel, as it is decoded: 8, 16 (or more), or 0 for floats."""
+    return 0 if mode.endswith("F") else 16 if mode.startswith("I") or mode.endswith((";16", ";I")) else 8
+
+
+def may_be_anything(mode: str) -> bool:
+    """Whether pixels may also be negative, or larger than 16 bits hold, which only all of them can tell."""
+    return mode.endswith("I")
 
 
 def decode_and_hash(
@@ -177,7 +201,7 @@ def decode_and_hash(
         return *_pixels(image, header, shape, fit, whites), digest
 
 
-class Picture(NamedTuple):
+class Decoded(NamedTuple):
     """A picture that was decoded, and all that is known of it."""
 
     header: Header
@@ -194,7 +218,7 @@ def read(
     *,
     expected: Callable[[Header], bool],
     hashed: bool = True,
-) -> Picture | Header:
+) -> Decoded | Header:
     """What `read_header` and `decode_and_hash` give, for hardly more than one of them costs.
 
     Args:
@@ -210,26 +234,33 @@ def read(
             return header
         pixels, mark = _pixels(image, header, shape, fit, whites)
         # Whether there is a second frame is asked last: to know it, a decoder may go there.
-        return Picture(header._replace(animated=_is_animated(image, source)), pixels, mark, digest)
+        return Decoded(header._replace(animated=_is_animated(image, source)), pixels, mark, digest)
 
 
-def _header(image: Image.Image, source: Content) -> Header:
+def _header(image: Opened, source: Content) -> Header:
     """All but `animated`."""
     width, height = image.size
     if _orientation(image) in (5, 6, 7, 8):
         width, height = height, width
     pages = 1
-    if image.format == "TIFF" and not isinstance(source, Page):
+    if isinstance(source, Page):
+        pass
+    elif image.format == "TIFF":
         with open_file(source) as file:
             pages = sum(1 for _ in directories(file, MAX_PAGES))
+    elif isinstance(image, Raster):
+        pages = image.pages
+    elif image.format == "HEIF":
+        pages = getattr(image, "n_frames", 1)
     return Header(width, height, image.mode, _is_grey(image), pages)
 
 
 def _pixels(
-    image: Image.Image, header: Header, shape: ImageShape, fit: Fit, whites: Whites | None
+    image: Opened, header: Header, shape: ImageShape, fit: Fit, whites: Whites | None
 ) -> tuple[np.ndarray, int]:
     """A picture brought to `shape`, and its fingerprint as it was before."""
-    image.load()
+    if isinstance(image, Image.Image):
+        image.load()
     plain = flatten(image, whites)
     turn = TURNS.get(_orientation(image))
     if turn is not None:
@@ -260,7 +291,7 @@ def open_file(source: Path | bytes) -> BinaryIO:
 
 
 @contextmanager
-def _opened(source: Content) -> Iterator[Image.Image]:
+def _opened(source: Content) -> Iterator[Opened]:
     """A picture, its size checked."""
     if isinstance(source, Page):
         with source.opened() as image:
@@ -272,7 +303,7 @@ def _opened(source: Content) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def _opened_and_hashed(source: Content, hashed: bool = True) -> Iterator[tuple[Image.Image, str]]:
+def _opened_and_hashed(source: Content, hashed: bool = True) -> Iterator[tuple[Opened, str]]:
     if not hashed:
         with _opened(source) as image:
             yield image, ""
@@ -298,13 +329,50 @@ def _hashed(source: Path | bytes) -> Iterator[tuple[BinaryIO, str]]:
 
 
 @contextmanager
-def _open(file: BinaryIO) -> Iterator[Image.Image]:
+def _open(file: BinaryIO) -> Iterator[Opened]:
     """The picture in a file that is open at its beginning, its size checked."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    with Image.open(file, formats=FORMATS) as image:
+    with opened_by_its_library(file, size) as image:
         _check_size(image, size)
-        yield image
+        yield in_full_depth(image, file)
+
+
+def in_full_depth(image: Opened, file: BinaryIO, skipped: int = 0) -> Opened:
+    """A picture that was opened from `file`, with all that is stored of its colours.
+
+    Args:
+        skipped: by so many bytes its pixels lie behind those that the file names.
+    """
+    return Deep(image, file, skipped) if isinstance(image, Image.Image) and is_deep(image) else image
+
+
+@contextmanager
+def opened_by_its_library(file: BinaryIO, size: int) -> Iterator[Opened]:
+    """The picture in a file of `size` bytes that is open at its beginning; its own size isn't checked."""
+    beginning = file.read(BEGINNING)
+    file.seek(0)
+    if heif.is_heif(beginning):
+        with heif.opened(file, size) as image:
+            yield image
+        return
+    if dicom.is_dicom(beginning):
+        with dicom.opened(file) as frame:
+            yield frame
+        return
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        if not beginning.startswith(tiff.MARKS):
+            raise
+        image = None
+    if image is not None and not tiff.is_misread(image):
+        with image:
+            yield image
+        return
+    file.seek(0)
+    with tiff.opened(file) as page:
+        yield page
 
 
 @contextmanager
@@ -328,7 +396,7 @@ def bad_image() -> Iterator[None]:
         raise BadImage(f"can't be decoded ({in_one_line(error)})") from error
 
 
-def _check_size(image: Image.Image, size: int) -> None:
+def _check_size(image: Opened, size: int) -> None:
     """Refuse a picture whose header promises more than is allowed, or than a file of `size` bytes can hold."""
     pixels = image.width * image.height
     if pixels > MAX_PIXELS:
@@ -351,7 +419,7 @@ TURNS = {
 }
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Opened) -> int:
     """EXIF's number for how the camera was held, 1 for upright.
 
     TIFF keeps it elsewhere, and there Pillow itself turns the picture.
@@ -411,18 +479,19 @@ def first_directory(file: BinaryIO, place: int) -> bytes:
     return file.read(8) + place.to_bytes(8, end) if large else file.read(4) + place.to_bytes(4, end)
 
 
-def _is_animated(image: Image.Image, source: Content) -> bool:
+def _is_animated(image: Opened, source: Content) -> bool:
     """Whether there is a second frame; of a page, never. May move on to it."""
     try:
-        return (
-            image.format in ANIMATIONS and not isinstance(source, Page) and bool(getattr(image, "is_animated", False))
-        )
+        of_frames = image.format in ANIMATIONS and not isinstance(source, Page)
+        return of_frames and bool(getattr(image, "is_animated", False))
     except Exception:  # a damaged second frame; the first one is what is read
         return True
 
 
-def _is_grey(image: Image.Image) -> bool:
+def _is_grey(image: Opened) -> bool:
     """Whether the format stores no colour: a grey picture saved as RGB counts as colour."""
+    if isinstance(image, Raster):
+        return not image.mode.startswith("RGB")
     if image.mode in ("P", "PA") and image.palette is not None:
         sample = Image.new("P", (1, 1))
         sample.putpalette(image.palette)  # Pillow knows the order of each format's bytes
@@ -431,29 +500,37 @@ def _is_grey(image: Image.Image) -> bool:
     return image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
 
 
-def flatten(image: Image.Image, whites: Whites | None = None) -> Image.Image:
+def flatten(image: Opened, whites: Whites | None = None) -> Image.Image:
     """Any picture as L (if it has no colour) or RGB, 8 bits, on white.
 
     Args:
-        whites: the number that is white, by the bits of a pixel; 255 of 8 and 65,535 of 16 where it isn't there. Of
-            floats it is 1.
-
-    Raises:
-        BadImage: for integers beyond 65535 and floats beyond 0-1, whose white nobody knows.
+        whites: the numbers that are white, by the bits of a pixel. Where it isn't there: 255 of 8, 65,535 of 16, 1 of
+            floats.
     """
-    whites = whites or {}
     bits = bits_of(image.mode)
-    if bits != 8:
-        numbers = _numbers(image)
-        levels = to_bytes(numbers, whites.get(16, 65535)) if bits else to_bytes(numbers.clip(0, 1), 1)
-        return Image.fromarray(255 - levels if _is_negative(image) else levels)
-    plain = _of_8_bits(image)
-    white = whites.get(8, 255)
-    return plain if white == 255 or image.mode == "1" else Image.fromarray(to_bytes(np.asarray(plain), white))
+    black, white = ends_of(bits, whites or {})
+    if bits == 8 and isinstance(image, Image.Image):
+        plain = _of_8_bits(image)
+        if (black, white) == (0, 255) or image.mode == "1":
+            return plain
+        return Image.fromarray(to_bytes(np.asarray(plain), white, black))
+    numbers = image.numbers() if isinstance(image, Raster) else np.asarray(image)
+    if image.mode == "1":
+        black, white = 0, 1
+    colours = numbers[..., :3] if numbers.ndim == 3 else numbers
+    levels = to_bytes(colours, white, black)
+    levels = 255 - levels if _is_negative(image) else levels
+    if numbers.ndim == 2 or numbers.shape[2] == 3:
+        return Image.fromarray(np.ascontiguousarray(levels))
+    opaque = 255 if numbers.dtype == np.uint8 else 65535 if numbers.dtype.kind == "u" else 1
+    overlay = Image.fromarray(np.concatenate([levels, to_bytes(numbers[..., 3:], opaque)], -1))
+    return Image.alpha_composite(Image.new("RGBA", overlay.size, "white"), overlay).convert("RGB")
 
 
-def _is_negative(image: Image.Image) -> bool:
+def _is_negative(image: Opened) -> bool:
     """Whether 0 is white in a TIFF of more than 8 bits a pixel. (Of others Pillow itself turns it round.)"""
+    if isinstance(image, Raster):
+        return image.negative
     return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0
 
 
@@ -465,15 +542,7 @@ def _of_8_bits(image: Image.Image) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _numbers(image: Image.Image) -> np.ndarray:
-    """The pixels of a picture of one large number a pixel, (H, W): integers from 0 to 65535, or floats from 0 to 1.
-
-    Raises:
-        BadImage: when they lie outside of that.
-    """
-    values = np.asarray(image)
-    low, high = values.min().item(), values.max().item()
-    white, slack = (1, SLACK) if image.mode == "F" else (65535, 0)
-    if not (low >= -slack and high <= white + slack):
-        raise BadImage(f"has pixels of {shown(low)} to {shown(high)}, not within 0 to {white:,}; save it with 8 bits")
-    return values
+def _numbers(image: Opened) -> np.ndarray:
+    """The numbers that brightness is stored as, opacity aside."""
+    numbers = image.numbers() if isinstance(image, Raster) else np.asarray(image)
+    return numbers[..., :3] if numbers.ndim == 3 else numbers

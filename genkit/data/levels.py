@@ -15,8 +15,10 @@ import numpy as np
 
 from genkit.errors import DataError
 
-#: By the bits of a pixel in a file, 8 or 16, the number that is white: what was found out of a set.
-Whites: TypeAlias = Mapping[int, int]
+#: The number that is white, or those that are black and white.
+White: TypeAlias = int | tuple[float, float]
+#: By the bits of a pixel in a file, 8, 16 or 0 for floats, its white: what was found out of a set.
+Whites: TypeAlias = Mapping[int, White]
 
 #: Bits that a pixel may mean, of those that it is stored in.
 DEPTHS = {8: (8,), 16: (8, 10, 12, 14, 16)}
@@ -35,6 +37,8 @@ class Range:
         bits: of a pixel, as it is stored: 8, 16, or 0 for floats.
     """
 
+    whole = True  # no number seen has a fraction
+
     def __init__(self, bits: int):
         self.bits = bits
         self.low: float = math.inf
@@ -48,7 +52,7 @@ class Range:
         self.low, self.high = min(self.low, low.item()), max(self.high, high.item())
 
     def include(self, other: Range) -> None:
-        self.finite = self.finite and other.finite
+        self.finite, self.whole = self.finite and other.finite, self.whole and other.whole
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
 
     @property
@@ -84,8 +88,7 @@ def white_of(found: Range) -> int:
     if 1 < found.high <= FEW:
         raise DataError(
             f"holds pixels of 0 to {shown(found.high)} alone, as maps of classes do; taken for brightness they are "
-            f"near black. If they are brightness, save them as x * (255 / {shown(found.high)}), rounded, in uint8; "
-            "of a map of classes, save what is to be white as 255"
+            f"near black. With --white-level {found.high} they go from black to white, be they brightness or a map"
         )
     return depth_of(found)
 
@@ -95,24 +98,38 @@ def depth_of(found: Range) -> int:
     return next(2**bits - 1 for bits in DEPTHS[found.bits] if found.high < 2**bits)
 
 
-def white_of_one(image_range: Range, whites: Whites) -> int:
-    """The number that is white in a picture that comes alone, by what is known of the set that it is for.
+def white_of_one(image_range: Range, whites: Whites, white_level: int | None = None) -> White:
+    """What is white in a picture that comes alone, by what is known of the set that it is for.
 
-    Where it doesn't fit into that, or nothing is known, its own range has to do.
+    Where it doesn't fit into that, or nothing is known, its own range has to do; but `white_level`, which a person
+    gave for the set, is of all its pictures.
     """
-    if image_range.bits == 0:
-        return 1
     known = whites.get(image_range.bits)
+    if known is not None and (isinstance(known, tuple) or known == white_level):
+        return known
+    if image_range.bits == 0 or image_range.low < 0 or image_range.high > 65535:
+        return scale_of_pictures(image_range)[0]
     if known is not None and image_range.high <= known and not (known == 255 and image_range.high == 1):
         return known
     return 1 if image_range.high == 1 else depth_of(image_range)
 
 
-def to_bytes(values: np.ndarray, white: int) -> np.ndarray:
-    """Integers from 0 to `white` as uint8 from 0 to 255, rounded; the same array where they are that already."""
-    if white == 255:
-        return values.astype(np.uint8, copy=False)
-    return np.rint(values * (255 / white)).astype(np.uint8)
+def ends_of(bits: int, whites: Whites) -> tuple[float, float]:
+    """The numbers that are black and white; those of the format where nothing is known."""
+    white = whites.get(bits, {8: 255, 16: 65535, 0: 1}[bits])
+    return white if isinstance(white, tuple) else (0, white)
+
+
+def to_bytes(values: np.ndarray, white: float, black: float = 0) -> np.ndarray:
+    """Numbers from `black` to `white` as uint8 from 0 to 255, rounded; the same array where they are that already.
+
+    What lies outside is cut.
+    """
+    if white == 255 and black == 0 and values.dtype == np.uint8:
+        return values
+    if black:
+        values = values.astype(np.float64) - black
+    return np.rint((values * (255 / (white - black))).clip(0, 255)).astype(np.uint8)
 
 
 def remark(found: Range, white: int) -> str | None:
@@ -171,9 +188,7 @@ OVERSHOOT = 0.1
 
 
 class Numbers(Range):
-    """The same of arrays, with whether all of them are whole."""
-
-    whole = True
+    """The same, with whether all of them are whole, of floats, too."""
 
     def see(self, values: np.ndarray) -> None:
         if values.dtype.kind == "f":
@@ -216,7 +231,7 @@ class Scale(NamedTuple):
         return {self.bits: int(self.white)} if self.bits and self.black == 0 and self.white <= 65535 else {}
 
 
-def scale_of(found: Numbers, white_level: int | None = None) -> Scale:
+def scale_of(found: Range, white_level: int | None = None) -> Scale:
     """The scale of an array, by the range of all its numbers.
 
     Whole numbers from 0 on are of the smallest depth that holds them, or, where they are 31 at most, up to the largest;
@@ -259,3 +274,32 @@ def scale_of(found: Numbers, white_level: int | None = None) -> Scale:
     if not 1e-300 < high - low < 1e300:
         raise DataError(f"pixels go from {found}, which is no scale of brightness; rescale them to 0 to 255, as uint8")
     return Scale(low, high, 0, f"pixels go from {found}: {shown(low)} is taken for black, {shown(high)} for white")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pictures, whose format says something
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def scale_of_pictures(found: Range, white_level: int | None = None) -> tuple[White, str | None]:
+    """What is white in pictures of one kind, by the range of all their pixels, and what is to be said of it.
+
+    Integers from 0 to 65,535 are as `white_of` says. All else, which is what was measured rather than brightness, is as
+    numbers of arrays are.
+
+    Args:
+        white_level: the number that is white, black being 0; of 8 bits only if it is one of them.
+
+    Raises:
+        DataError: when they aren't finite, or are taken for a map of classes; the message goes on after the name of a
+            set.
+    """
+    if found.bits == 8 and white_level is not None and white_level > 255:
+        white_level = None
+    if white_level is None and found.bits and found.low >= 0 and found.high <= 65535:
+        white = white_of(found)
+        return white, remark(found, white)
+    scale = scale_of(found, white_level)
+    if scale.black == 0 and scale.white == int(scale.white) <= 65535 and found.bits:
+        return int(scale.white), scale.note
+    return (scale.black, scale.white), scale.note

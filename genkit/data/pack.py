@@ -40,7 +40,7 @@ from genkit.contract import ImageShape
 from genkit.data import DataOptions, store
 from genkit.data.dataset import Dataset, ImageFile, Split, as_tensor, fingerprint, mapped_file
 from genkit.data.findings import Findings
-from genkit.data.levels import Whites
+from genkit.data.levels import White, Whites
 from genkit.data.pixels import conform
 from genkit.data.splits import Together, divide, name_copies
 from genkit.errors import DataError
@@ -156,7 +156,7 @@ class Manifest(BaseModel, extra="forbid"):
     skipped: dict[str, str]
     left_out: dict[str, int] = Field(default_factory=dict)  # earlier versions didn't count
     sums: dict[str, str]
-    whites: dict[int, int] = {}
+    whites: dict[int, White] = {}
     notes: tuple[str, ...] = ()
 
 

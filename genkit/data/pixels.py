@@ -27,11 +27,13 @@ class Form(NamedTuple):
         fit: `DataOptions.fit`.
         whites: by the bits of a stored pixel, the number that is white in the set; see `levels`. None where it is what
             the format says, whatever the pixels are.
+        white_level: `DataOptions.white_level` of the set.
     """
 
     shape: ImageShape
     fit: Fit = "crop"
     whites: Whites | None = MappingProxyType({})
+    white_level: int | None = None
 
 
 def wanted_shape(shape: ImageShape, options: DataOptions) -> ImageShape:

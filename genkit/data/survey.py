@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from genkit.data.levels import Range
+from genkit.data.levels import Range, Whites, ends_of
 
 #: Pixels of the longer side of a picture that is kept to be shown. Smaller ones are kept as they are.
 THUMBNAIL = 96
@@ -126,6 +126,11 @@ class Survey:
             for row in rows[start : min(end, start + TRIED)].tolist():
                 self._places.setdefault(row, []).append((len(self.groups), place))
         self.groups.append(Group(kind, name, count, places))
+
+    def know(self, whites: Whites) -> None:
+        """Enter what is known of black and white."""
+        for bits in whites:
+            self.blacks[bits], self.whites[bits] = ends_of(bits, whites)
 
     def glimpse(self, row: int, image: np.ndarray) -> Glimpse:
         """Look at an image, uint8 (C, H, W). Several threads may."""

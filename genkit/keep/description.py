@@ -29,8 +29,8 @@ FILES = (MODEL, AVERAGED, TRAINING, DESCRIPTION)
 MAX_JSON = 16 << 20
 
 T = TypeVar("T")
-Bits = Annotated[int, Field(ge=8, le=16)]
-White = Annotated[int, Field(ge=1, le=65535)]
+Bits = Annotated[int, Field(ge=0, le=16)]
+White = Annotated[int, Field(ge=1, le=65535)] | tuple[float, float]
 Side = Annotated[int, Field(ge=1, le=65536)]
 
 
@@ -64,7 +64,8 @@ class Description(BaseModel):
         data_digest: `Dataset.digest` of them; `data_sum` in the file.
         beside_digest: that of the second set, "" where there is none.
         classes, attributes: the names of the labels, and of the attributes.
-        whites: by the bits of a stored pixel, the number that was white in the images; see `data.levels`. None of a
+        whites: by the bits of a stored pixel, the number that was white in the images, or those that were
+            black and white; see `data.levels`. None of a
             version that went by the formats alone.
         processes: that trained together; the state of each one's random generators is kept.
         exported: that this is an exported one, which can be used but not trained on.

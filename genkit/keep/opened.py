@@ -93,7 +93,8 @@ class Opened:
     @property
     def form(self) -> Form:
         """How a person's picture becomes one that the model takes."""
-        return Form(self.model.image, self.description.data.fit, self.description.whites)
+        data = self.description.data
+        return Form(self.model.image, data.fit, self.description.whites, data.white_level)
 
     @property
     def generator(self) -> GenerativeModel:

@@ -330,10 +330,10 @@ def image_from(content: bytes, form: Form | ImageShape) -> Tensor:
 
 def _decoded(source: Path | bytes, form: Form | ImageShape) -> Tensor:
     """Raises BadImage."""
-    shape, fit, whites = form if isinstance(form, Form) else Form(form)
+    shape, fit, whites, white_level = form if isinstance(form, Form) else Form(form)
     found = None if whites is None else range_of(source)
     if found is not None:
-        whites = {found.bits: white_of_one(found, whites or {})}
+        whites = {found.bits: white_of_one(found, whites or {}, white_level)}
     pixels, _ = decode(source, read_header(source), shape, fit, whites)
     return to_float(torch.tensor(pixels))
 

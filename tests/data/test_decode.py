@@ -209,15 +209,6 @@ def test_a_truncated_picture_is_bad(tmp_path, extension, pictures):
         read(path)
 
 
-def test_numbers_without_a_known_white_are_bad(tmp_path):
-    Image.fromarray(np.array([[0, 70_000]], np.int32)).save(tmp_path / "i.tif")
-    with pytest.raises(BadImage, match="pixels of 0 to 70,000, not within 0 to 65,535"):
-        read(tmp_path / "i.tif")
-    Image.fromarray(np.array([[0, np.nan]], np.float32)).save(tmp_path / "f.tif")
-    with pytest.raises(BadImage, match="not within 0 to 1"):
-        read(tmp_path / "f.tif")
-
-
 @pytest.mark.parametrize("big", [False, True])
 def test_pages_are_those_of_a_tiff(tmp_path, big):
     """Those that Pillow finds, without smaller copies and masks."""

@@ -128,7 +128,7 @@ def test_circles_of_folders(touch):
 def test_what_is_left_out_is_counted_by_kind(touch):
     folder = touch(
         *(f"{number}.png" for number in range(3)),
-        *(f"{number}.HEIC" for number in range(4)),
+        *(f"{number}.CR2" for number in range(4)),
         *(f"{number}.zip" for number in range(2)),
         *("scan.nii.gz", "film.mp4", "Thumbs.db", "0123456789abcdef", "a.0001", "b.\u00e9"),
         *("LICENSE", "SHA256SUMS", "README", "a.txt", "a.json", "metadata.xml"),
@@ -139,7 +139,7 @@ def test_what_is_left_out_is_counted_by_kind(touch):
     found = scan(folder)
     assert found.files == ["0.png", "1.png", "2.png"]
     assert found.left_out == {
-        ".heic": 4,
+        ".cr2": 4,
         ".zip": 2,
         ".gz": 1,
         ".mp4": 1,
@@ -157,11 +157,11 @@ def test_what_is_left_out_is_counted_by_kind(touch):
 
 
 def test_a_folder_of_what_is_not_read(touch):
-    folder = touch("a/1.heic", "a/2.heic", "b/1.svg")
+    folder = touch("a/1.cr2", "a/2.cr2", "b/1.svg")
     with pytest.raises(DataError) as caught:
         scan(folder)
     assert str(caught.value) == (
-        f"{folder}: no image files in it (left out: 2 .heic, 1 .svg); put some there (.png, .jpg, ..., in subfolders "
+        f"{folder}: no image files in it (left out: 2 .cr2, 1 .svg); put some there (.png, .jpg, ..., in subfolders "
         "by class)"
     )
 

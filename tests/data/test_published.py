@@ -2,14 +2,21 @@ from __future__ import annotations
 
 import bz2
 import dataclasses
+import gzip
 import hashlib
 import io
+import os
+import struct
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
+from itertools import pairwise
 
+import h5py
 import numpy as np
 import pytest
+import scipy.io
 import torch
 from PIL import Image
 
@@ -175,6 +182,133 @@ def test_kmnist49(publish, of, pictures):
     assert (found.numpy() == labels).all()
 
 
+def idx(array: np.ndarray) -> bytes:
+    code, dtype = (8, "u1") if array.dtype == np.uint8 else (12, ">i4")
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, code, array.ndim, *array.shape)
+    return gzip.compress(header + array.astype(dtype).tobytes())
+
+
+@pytest.mark.parametrize(
+    ("part", "first", "classes"),
+    [("letters", 1, "abcdefghijklmnopqrstuvwxyz"), ("balanced", 0, table.MERGED), ("mnist", 0, "0123456789")],
+)
+def test_emnist(publish, of, pictures, part, first, classes):
+    """One archive of six parts, whose images lie transposed, and the labels of one from 1 on."""
+    count = len(published.of(f"emnist-{part}").classes)
+    labels = (np.arange(100) % count).astype(np.uint8)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("byclass", "bymerge", "balanced", "letters", "digits", "mnist"):
+            other = 0 if name == part else 255
+            for split, rows in (("train", slice(0, 70)), ("test", slice(70, 100))):
+                content = pictures[rows].transpose(0, 2, 1) ^ np.uint8(other)
+                archive.writestr(f"gzip/emnist-{name}-{split}-images-idx3-ubyte.gz", idx(content))
+                archive.writestr(
+                    f"gzip/emnist-{name}-{split}-labels-idx1-ubyte.gz", idx(labels[rows] + np.uint8(first))
+                )
+            archive.writestr(f"gzip/emnist-{name}-mapping.txt", "0 48\n")
+    publish(f"emnist-{part}", {"gzip.zip": buffer.getvalue()})
+    dataset = of(f"emnist-{part}")
+    images, found = own(dataset)
+    assert (images[:, 0] == pictures).all()
+    assert (found.numpy() == labels).all()
+    assert len(dataset.test) == 30
+    assert dataset.classes == tuple(classes)
+    assert dataset.notes[0] == "its images are stored with rows and columns swapped, which is undone"
+    assert fetch(f"emnist-{part}")[0].parent.name == "emnist"
+
+
+def test_qmnist(publish, of, pictures):
+    """Tables of labels with eight columns, of which the first is the class."""
+    labels = np.arange(100)[:, None] % 10 + np.array([0, 1000, 0, 30, 5, 7, 0, 0])
+    publish(
+        "qmnist",
+        {
+            "qmnist-train-images-idx3-ubyte.gz": idx(pictures[:60]),
+            "qmnist-train-labels-idx2-int.gz": idx(labels[:60].astype(np.int32)),
+            "qmnist-test-images-idx3-ubyte.gz": idx(pictures[60:]),
+            "qmnist-test-labels-idx2-int.gz": idx(labels[60:].astype(np.int32)),
+        },
+    )
+    dataset = of("qmnist")
+    assert len(dataset.test) == 40
+    images, found = own(dataset)
+    assert (images[:, 0] == pictures).all()
+    assert (found.numpy() == np.arange(100) % 10).all()
+
+
+def matlab(**variables: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, variables, do_compression=True)
+    return buffer.getvalue()
+
+
+def test_svhn(publish, of, pictures):
+    """X (32, 32, 3, N), and y from 1 to 10, of which 10 is the digit 0."""
+    colour = np.pad(np.stack([pictures, 255 - pictures, pictures // 2], -1), ((0, 0), (1, 3), (0, 4), (0, 0)))
+    labels = np.arange(100, dtype=np.uint8) % 10 + np.uint8(1)
+    files = {
+        f"{split}_32x32.mat": matlab(X=colour[rows].transpose(1, 2, 3, 0), y=labels[rows, None])
+        for split, rows in (("train", slice(0, 70)), ("test", slice(70, 100)))
+    }
+    publish("svhn", files)
+    dataset = of("svhn")
+    assert dataset.shape == (3, 32, 32)
+    assert dataset.classes == tuple("0123456789")
+    images, found = own(dataset)
+    assert (images == colour.transpose(0, 3, 1, 2)).all()
+    assert found[:10].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
+    assert (found.numpy() == labels % 10).all()
+    assert len(dataset.test) == 30
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_olivetti(publish, of, pictures, dtype):
+    """A column a face, in it one column of pixels after the other; ten faces of each person, with no label."""
+    faces = np.pad(np.kron(pictures, np.ones((1, 2, 2), np.uint8)), ((0, 0), (2, 6), (4, 4)))
+    columns = np.stack([face.reshape(-1, order="F") for face in faces], 1)
+    content = matlab(faces=columns.astype(dtype), p=np.ones((1, 10)), u=np.ones((64, 10)))
+    publish("olivetti", {"olivettifaces.mat": content})
+    dataset = of("olivetti")
+    images, found = own(dataset)
+    assert (images[:, 0] == faces).all()
+    assert (found.numpy() == np.arange(100) // 10).all()
+    assert dataset.classes[0] == "s1"
+    assert len(dataset.classes) == 40
+
+
+def test_shapes3d(publish, of, pictures):
+    """Values of the factors instead of their numbers."""
+    colour = np.pad(np.stack([pictures, 255 - pictures, pictures // 2], -1), ((0, 0), (18, 18), (18, 18), (0, 0)))
+    rows = np.arange(100)
+    sizes = (10, 10, 10, 8, 4, 15)
+    values = [np.linspace(-1, 1, size)[rows // (number + 1) % size] for number, size in enumerate(sizes)]
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.create_dataset("images", data=colour, compression="gzip", chunks=(30, 64, 64, 3))
+        file.create_dataset("labels", data=np.stack(values, 1))
+    publish("shapes3d", {"3dshapes.h5": buffer.getvalue()})
+    dataset = of("shapes3d")
+    assert dataset.shape == (3, 64, 64)
+    assert (own(dataset)[0] == colour.transpose(0, 3, 1, 2)).all()
+    assert len(dataset.attributes) == 57
+    assert dataset.attributes[::10] == (
+        *("floor-hue-0", "wall-hue-0", "object-hue-0", "scale-0", "shape-2", "orientation-8"),
+    )
+    rows, found = dataset.train.rows.numpy(), dataset.train.attributes.numpy()
+    starts = np.cumsum([0, *sizes])
+    for number, (start, end) in enumerate(pairwise(starts)):
+        assert (found[:, start:end].argmax(1) == rows // (number + 1) % sizes[number]).all()
+    assert (found.sum(1) == 6).all()
+
+
+def test_a_missing_library(publish, of, pictures, monkeypatch):
+    publish("shapes3d", {"3dshapes.h5": b"\x89HDF\r\n\x1a\n"})
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(DataError, match=r"3dshapes\.h5: HDF5 is read by h5py, which isn't here; pip install"):
+        of("shapes3d")
+
+
 def libsvm(pictures: np.ndarray, labels: np.ndarray) -> bytes:
     """As LIBSVM has it: what is exactly 0 is left out."""
     lines = []
@@ -318,7 +452,8 @@ def test_an_amat_of_something_else(publish, of, pictures, wrong):
 
 
 def test_dsprites(publish, of, pictures):
-    latents = np.stack([np.zeros(100), np.arange(100) % 3, np.arange(100) % 6, *[np.arange(100)] * 3], 1).astype(int)
+    rows = np.arange(100)
+    latents = np.stack([rows * 0, rows % 3, rows % 6, rows % 40, rows % 32, rows // 4], 1)
     ink = np.pad((pictures > 127).astype(np.uint8), ((0, 0), (18, 18), (18, 18)))
     content = npz(
         imgs=ink,
@@ -521,9 +656,27 @@ def test_celeba_unpacked(faces, home, of):
         archive.extractall(home / "celeba")
     for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
         (home / "celeba" / name).write_bytes(faces[name])
-    check_faces(of("celeba"), faces)
-    assert fetch("celeba") == [home / "celeba"]
-    assert verify("celeba").ok
+    dataset = of("celeba")
+    check_faces(dataset, faces)
+    assert dataset.name == "celeba"
+    assert fetch("celeba")[0] == home / "celeba" / "img_align_celeba"
+    assert missing(_options("celeba")) is None
+    findings = verify("celeba")
+    assert findings.ok
+    assert (findings.files, findings.images) == (32, 30)
+    picture = home / "celeba" / "img_align_celeba" / "000030.jpg"
+    before = picture.stat()
+    content = bytearray(picture.read_bytes())
+    content[-20] ^= 1
+    picture.write_bytes(content)
+    os.utime(picture, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert [f"{picture}: has changed since it was packed" in line for line in verify("celeba").problems] == [True]
+    picture.write_bytes((home / "celeba" / "img_align_celeba" / "000001.jpg").read_bytes())
+    again = of("celeba")
+    assert not torch.equal(again.test.images()[-1], dataset.test.images()[-1]), "packed anew"
+    (home / "celeba" / "list_eval_partition.txt").write_bytes(b"something else")
+    with pytest.raises(DataError, match=r"list_eval_partition\.txt: 14 bytes, where 390 were published; delete it and"):
+        of("celeba")
 
 
 def test_celeba_is_asked_for(faces, home, of):
@@ -533,9 +686,8 @@ def test_celeba_is_asked_for(faces, home, of):
         with pytest.raises(DataError) as caught:
             attempt("celeba")
         assert str(caught.value) == (
-            "celeba: img_align_celeba.zip and list_eval_partition.txt are not here, and no program may fetch it; "
+            "celeba: img_align_celeba.zip and list_eval_partition.txt are not here, and no program may fetch them; "
             "download them from http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (Align&Cropped Images, Anno, Eval) "
-            f"into {home}/celeba as they are, or name a folder that holds img_align_celeba/, list_attr_celeba.txt and "
-            "list_eval_partition.txt"
+            f"into {home}/celeba as they come; the archive may be unpacked there, and the folder be a link"
         )
     assert not missing(_options("celeba")).fetched

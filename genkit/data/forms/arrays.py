@@ -142,7 +142,8 @@ class Arrays(Source):
 
     def tell_of(self, packed: pack.Pack, options: DataOptions) -> None:
         super().tell_of(packed, options)
-        if options.white_level is None and any(1 < white <= FEW for white in packed.dataset.whites.values()):
+        whites = [white for white in packed.dataset.whites.values() if isinstance(white, int)]
+        if options.white_level is None and any(1 < white <= FEW for white in whites):
             log.warning("%s: its pixels have few values; are they brightness, and not a map of classes?", self.path)
 
     def check(self, findings: Findings, survey: Survey | None = None) -> None:

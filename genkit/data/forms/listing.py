@@ -13,16 +13,18 @@ import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from genkit.data.decode import EXTENSIONS
+from genkit.data.decode import BEGINNING, EXTENSIONS, UNREAD
+from genkit.data.dicom import ENDINGS, is_dicom
 from genkit.data.findings import in_words
 from genkit.data.forms import tables
 from genkit.data.forms.archives import Archive, Joined
 from genkit.data.forms.labels import LABELS
 from genkit.data.forms.places import Folder, Place
+from genkit.data.forms.webdataset import BESIDE, key_of
 from genkit.errors import DataError
 from genkit.wording import not_text, why_not_text
 
@@ -51,6 +53,8 @@ MOST_AGAIN = 1_000_000
 MOST_COUNTED = 100_000
 #: How many files are noted that are no pictures.
 MOST_OTHERS = 100_000
+#: Whether pydicom is here.
+READS_DICOM = UNREAD.keys().isdisjoint(ENDINGS)
 #: How many names are given as examples.
 EXAMPLES = 3
 
@@ -66,6 +70,7 @@ class Listing(NamedTuple):
     bare: list[str]  # folders without a picture in them or below, the topmost of each tree
     others: list[str]  # files that may be images in another form; not more than MOST_OTHERS
     left_out: dict[str, int]  # kind to number, `others` among them
+    beside: Sequence[str] = ()  # in an archive, files that may say what is on the pictures beside, as WebDataset's do
 
     @property
     def root(self) -> Path:
@@ -127,21 +132,28 @@ def _listed(archive: Archive) -> Listing:
     files: list[str] = []
     found: list[str] = []
     others: list[str] = []
+    beside: list[str] = []
     kinds: Counter[str] = Counter()
     folders = set(directory.folders)
+    hidden_of: dict[str, str | None] = {}
     for name in directory.names:
-        hidden = _hidden_part(name)
-        ending = _ending(name)
+        folder, _, last = name.rpartition("/")
+        ending = _ending(last)
+        hidden = hidden_of[folder] if folder in hidden_of else hidden_of.setdefault(folder, _hidden_part(folder))
+        if hidden is None:
+            hidden = _hidden_part(last)
         if hidden is not None:
             if ending in EXTENSIONS:
-                is_file = hidden == name.rpartition("/")[2]
-                kinds["hidden images" if is_file else f"images in {shown([hidden])}/"] += 1
+                kinds["hidden images" if hidden_of[folder] is None else f"images in {shown([hidden])}/"] += 1
             continue
-        folders.add(name.rpartition("/")[0])
+        folders.add(folder)
         if _is_table(name):
             found.append(name)
         elif ending in EXTENSIONS:
             files.append(name)
+        elif ending in BESIDE:
+            beside.append(name)
+            continue
         else:
             _count_other(name, ending, kinds, others)
             continue
@@ -151,8 +163,20 @@ def _listed(archive: Archive) -> Listing:
             folders.add(folder)
     bare = _topmost_bare([folder for folder in folders if folder and _hidden_part(folder) is None], files)
     targets = {name: f"{archive.path}/{target}" for name, target in directory.links.items()}
+    keys = {key_of(file) for file in files} if beside else set()
+    for name in beside:
+        if key_of(name) not in keys:
+            _count_other(name, _ending(name), kinds, others)
     return Listing(
-        archive, sorted(files), sorted(found), {}, targets, bare, sorted(others), {**directory.left_out, **kinds}
+        place=archive,
+        files=sorted(files),
+        tables=sorted(found),
+        stamps={},
+        targets=targets,
+        bare=bare,
+        others=sorted(others),
+        left_out={**directory.left_out, **kinds},
+        beside=[name for name in beside if key_of(name) in keys],
     )
 
 
@@ -177,6 +201,7 @@ def _joined(place: Joined, beside: Listing) -> Listing:
         bare=full(lambda each: each.bare),
         others=full(lambda each: each.others),
         left_out={kind: count for kind, count in left_out.items() if count > 0},
+        beside=full(lambda each: each.beside),
     )
 
 
@@ -204,6 +229,7 @@ class _File(NamedTuple):
     name: str
     status: os.stat_result
     target: str | None  # of a link
+    unnamed: bool = False  # a picture, though its name has no ending that says so
 
 
 class _Subfolder(NamedTuple):
@@ -280,7 +306,7 @@ class _Walk:
             self.folders.append(way.relative[:-1])
         for file in content.files:
             relative = way.relative + file.name
-            if not _is_table(relative) and _ending(file.name) not in EXTENSIONS:
+            if not (_is_table(relative) or file.unnamed or _ending(file.name) in EXTENSIONS):
                 continue
             require_fit_to_show(f"{self.root}/{relative}")
             self.found[relative] = file.status
@@ -333,13 +359,14 @@ class _Walk:
             return
         ending = _ending(name)
         # A table may be one in the one place and not in the other: `_enter` decides.
-        if ending not in EXTENSIONS and name not in (*tables.ATTRIBUTES, tables.PARTITION, *LABELS):
+        unnamed = _is_unnamed_dicom(entry, ending)
+        if not unnamed and ending not in EXTENSIONS and name not in (*tables.ATTRIBUTES, tables.PARTITION, *LABELS):
             _count_other(way.relative + name, ending, self._kinds, self.others)
             return
         if target is None:
             status = entry.stat(follow_symlinks=False)
         if stat.S_ISREG(status.st_mode) and status.st_dev not in self._systems:
-            content.files.append(_File(name, status, target))
+            content.files.append(_File(name, status, target, unnamed))
         else:
             self._kinds["special files"] += 1
 
@@ -359,6 +386,17 @@ def require_fit_to_show(path: str) -> None:
         raise DataError(f"{path!a}: {why}")
 
 
+def _is_unnamed_dicom(entry: os.DirEntry[str], ending: str) -> bool:
+    """Whether a file is DICOM by its content: scanners call them by numbers, with points between or none."""
+    if (ending and not ending[1:].isdigit()) or not READS_DICOM or not entry.is_file():
+        return False
+    try:
+        with Path(entry.path).open("rb") as file:
+            return is_dicom(file.read(BEGINNING))
+    except OSError:
+        return False
+
+
 def _ending(name: str) -> str:
     return os.path.splitext(name)[1].lower()  # noqa: PTH122  # a million names
 
@@ -375,6 +413,8 @@ def _kind(name: str, ending: str) -> str | None:
         return None
     if not ending:
         return None if COMPANION_NAMES.fullmatch(name) else "files without an ending"
+    if ending in UNREAD:
+        return f"{ending} ({UNREAD[ending]})"
     return ending if re.fullmatch(r"\.(?=.*[a-z])[a-z0-9_-]{1,10}", ending) else "files with other endings"
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from genkit.data import store
 from genkit.data.forms.places import CHUNK, MAX_INFLATION, Inflate, Place, Unpacked
 from genkit.data.forms.stored import Holder, Name, Stored, reading
+from genkit.errors import DataError
 from genkit.wording import one_line
 
 REMEDY = "save it again with `save -v7`"
@@ -34,7 +35,13 @@ ENCODINGS = {16: "utf-8", 17: "utf-16", 18: "utf-32"}
 #: Classes of arrays. (Numbers may be stored in a smaller type than that of their class.)
 CELL, STRUCT, OBJECT, TEXT, SPARSE = 1, 2, 3, 4, 5
 NUMERIC = range(6, 16)
-OTHERS = {SPARSE: "a sparse matrix", 16: "a function", 17: "an object"}
+OTHERS = {
+    SPARSE: "is a sparse matrix, which isn't read; save full(x)",
+    16: "is a function, which isn't read; name an array",
+    17: "is an object, which isn't read; save what it holds as a plain array",
+}
+EMPTY = "is empty; name another"
+COMPLEX_NUMBERS = "is of complex numbers, which aren't read; save abs(x)"
 COMPLEX, LOGICAL = 0x08, 0x02
 #: Bounds of what is held in memory of a file, beyond its arrays: variables, cells of all of them, depth, axes.
 MAX_VARIABLES, MAX_CELLS, MAX_DEPTH, MAX_AXES = 10_000, 100_000, 8, 8
@@ -77,7 +84,7 @@ class Matlab(Holder):
         with reading(self.path, REMEDY):
             for name in names:
                 if self.found[name].fault:
-                    raise ValueError(f"{name.member} {self.found[name].fault}")
+                    raise DataError(f"{self.path}: {name.member} {self.found[name].fault}")
             return {
                 name: (_Text if self.found[name].text else _Numbers)(self, name, self.found[name]) for name in names
             }
@@ -319,7 +326,7 @@ class _Version5:
             raise ValueError(f"{name or 'a variable'} is damaged")
         outer, content.end = content.end, end
         try:
-            found = self._leaves(content, stretch, name, depth) if length else [_Leaf(name or "", fault="is empty")]
+            found = self._leaves(content, stretch, name, depth) if length else [_Leaf(name or "", fault=EMPTY)]
         finally:
             content.end = outer
         content.seek(end)
@@ -333,7 +340,7 @@ class _Version5:
         kind, marks = int(flags[0]) & 0xFF, int(flags[0]) >> 8 & 0xFF
         if kind == 17:  # has no axes
             own = content.text(MAX_NAME)
-            return [_Leaf(name or own, fault=f"is {OTHERS[kind]}, which isn't read")]
+            return [_Leaf(name or own, fault=OTHERS[kind])]
         dims = tuple(content.numbers(4 * MAX_AXES).tolist())
         own = content.text(MAX_NAME)
         name = own if name is None else name
@@ -341,22 +348,19 @@ class _Version5:
             raise ValueError(f"{name} has no axes")
         if kind in NUMERIC or kind == TEXT:
             if marks & COMPLEX:
-                return [_Leaf(name, dims, fault="is of complex numbers, which aren't read")]
+                return [_Leaf(name, dims, fault=COMPLEX_NUMBERS)]
             return [self._elements(content, stretch, name, dims, kind == TEXT, bool(marks & LOGICAL))]
         if kind in (CELL, STRUCT, OBJECT) and depth == MAX_DEPTH:
-            return [_Leaf(name, dims, fault="is nested too deep")]
+            return [_Leaf(name, dims, fault="is nested too deep; save its arrays by themselves")]
         if kind == CELL:
             self._count(math.prod(dims))
-            cells = [
-                self._matrix(content, stretch, f"{name}{{{number + 1}}}", depth + 1)
-                for number in range(math.prod(dims))
-            ]
-            return _combined(name, cells)
+            called = [f"{name}{{{number + 1}}}" for number in range(math.prod(dims))]
+            return _combined(name, called, [self._matrix(content, stretch, each, depth + 1) for each in called])
         if kind == OBJECT:  # of a class before MATLAB's R2008: a struct, behind its class's name
             content.text(MAX_NAME)
         if kind in (STRUCT, OBJECT):
             return self._fields(content, stretch, name, math.prod(dims), depth)
-        return [_Leaf(name, dims, fault=f"is {OTHERS.get(kind, 'of an unknown class')}, which isn't read")]
+        return [_Leaf(name, dims, fault=OTHERS.get(kind, "is of an unknown class; save it as plain numbers"))]
 
     def _elements(
         self, content: _Elements, stretch: _Stretch, name: str, dims: tuple[int, ...], text: bool, logical: bool
@@ -371,7 +375,7 @@ class _Version5:
         if content.at + length > content.end:
             raise ValueError(f"{name} claims to be larger than it can be")
         if text and len(dims) != 2:
-            return _Leaf(name, dims, fault="is text of more than two axes, which isn't read")
+            return _Leaf(name, dims, fault="is text of more than two axes; save it as cells")
         encoding = ENCODINGS.get(kind)
         if encoding and encoding != "utf-8":
             encoding += "-le" if self.order == "<" else "-be"
@@ -385,14 +389,12 @@ class _Version5:
             raise ValueError(f"{name} has no fields")
         names = [_printable(listed[at : at + width]) for at in range(0, len(listed), width)]
         self._count(count * len(names))
-        cells: dict[str, list[list[_Leaf]]] = {field: [] for field in names}
-        for number in range(count):
-            of = name if count == 1 else f"{name}({number + 1})"
-            for field in names:
-                cells[field].append(self._matrix(content, stretch, f"{of}.{field}", depth + 1))
-        if count == 1:
-            return [leaf for each in cells.values() for leaf in each[0]]
-        return [leaf for field, each in cells.items() for leaf in _combined(f"{name}.{field}", each)]
+        called = [name] if count == 1 else [f"{name}({number + 1})" for number in range(count)]
+        structs = [
+            [leaf for field in names for leaf in self._matrix(content, stretch, f"{each}.{field}", depth + 1)]
+            for each in called
+        ]
+        return structs[0] if count == 1 else _combined(name, called, structs)
 
     def _count(self, number: int) -> None:
         self.cells += number
@@ -400,13 +402,29 @@ class _Version5:
             raise ValueError(f"it has more than {MAX_CELLS:,} cells and fields; save one array of all images")
 
 
-def _combined(name: str, cells: list[list[_Leaf]]) -> list[_Leaf]:
-    """Cells of one size, or of text, as one array; some others each by itself."""
+def _combined(name: str, called: Sequence[str], cells: Sequence[list[_Leaf]]) -> list[_Leaf]:
+    """Cells of one size, or of text, or structs of the same fields, as one array each; some others each by itself.
+
+    Args:
+        name: of all.
+        called: what each cell is called.
+        cells: what is in each.
+    """
     leaves = [leaf for cell in cells for leaf in cell]
     if not leaves:
-        return [_Leaf(name, fault="is empty")]
+        return [_Leaf(name, fault=EMPTY)]
+    fields = [[leaf.name.removeprefix(each) for leaf in cell] for each, cell in zip(called, cells, strict=True)]
+    if len(fields[0]) > 1 and all(each == fields[0] for each in fields):
+        columns = ([[cell[at]] for cell in cells] for at in range(len(fields[0])))
+        names = ([f"{each}{field}" for each in called] for field in fields[0])
+        return [
+            leaf
+            for field, of, column in zip(fields[0], names, columns, strict=True)
+            for leaf in _combined(f"{name}{field}", of, column)
+        ]
+    name += fields[0][0] if fields[0] else ""
     first = leaves[0]
-    if len(leaves) == len(cells) and not any(leaf.fault or leaf.stacked for leaf in leaves):
+    if all(len(cell) == 1 for cell in cells) and not any(leaf.fault or leaf.stacked for leaf in leaves):
         numbers = all(not leaf.text and leaf.dims == first.dims and leaf.logical == first.logical for leaf in leaves)
         lines = all(leaf.text and leaf.dims[0] <= 1 and leaf.encoding == first.encoding for leaf in leaves)
         if numbers or lines:
@@ -423,7 +441,12 @@ def _combined(name: str, cells: list[list[_Leaf]]) -> list[_Leaf]:
             ]
     if len(leaves) <= MAX_LISTED:
         return leaves
-    return [_Leaf(name, fault="has cells of different sizes or kinds, of which no array can be made")]
+    return [
+        _Leaf(
+            name,
+            fault="has cells of different sizes or kinds, of which no array can be made; save one array of all images",
+        )
+    ]
 
 
 class _Elements:
@@ -534,9 +557,9 @@ def _version_4(file: BinaryIO, size: int) -> Iterator[_Leaf]:
             raise ValueError(f"{name} claims {length:,} bytes, and the file has {size:,}")
         leaf = _Leaf(name, dims, header.dtype, header.kind == 1, None, False, _Stretch(0, None))
         if header.is_complex:
-            yield leaf._replace(fault="is of complex numbers, which aren't read")
+            yield leaf._replace(fault=COMPLEX_NUMBERS)
         elif header.kind == 2:
-            yield leaf._replace(fault=f"is {OTHERS[SPARSE]}, which isn't read")
+            yield leaf._replace(fault=OTHERS[SPARSE])
         else:
             yield leaf._replace(offsets=(offset,), sizes=(length,), dtypes=(header.dtype,))
         at = offset + length * (1 + header.is_complex)

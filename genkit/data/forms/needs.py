@@ -6,10 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from genkit.data.raster import EXTRA
 from genkit.errors import DataError
-
-#: What installs all of them.
-EXTRA = "pip install 'latent-genkit[formats]'"
 
 
 def library(module: str, path: Path, form: str, package: str | None = None) -> Any:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -18,25 +20,29 @@ from threading import Lock
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
-from genkit.data import DataOptions, pack
+from genkit.data import DataOptions, dicom, pack
 from genkit.data.decode import (
     ANIMATIONS,
-    FORMATS,
     BadImage,
     Content,
+    Opened,
     Page,
     bad_image,
     directories,
     first_directory,
+    in_full_depth,
     open_file,
+    opened_by_its_library,
 )
 from genkit.data.findings import Findings
 from genkit.data.forms.pictures import Item, Pictures, attempt_all
 from genkit.data.forms.places import Place
 from genkit.data.forms.source import Source
+from genkit.data.raster import Raster
 from genkit.data.survey import Survey
+from genkit.data.tiff import BITS, DESCRIPTION
 from genkit.files import sha256_of
 from genkit.wording import counted
 
@@ -89,6 +95,7 @@ class Pages(Pictures):
 
     def __init__(self, files: Pictures):
         self.of_files = files
+        self.bad: dict[int, BadImage] = {}
         self.kind = files.kind  # type: ignore[misc]
         self.form, self.path, self.count = files.form, files.path, files.count
         self.labels, self.classes, self.parts = files.labels, files.classes, files.parts
@@ -105,10 +112,13 @@ class Pages(Pictures):
 
     @cached_property
     def pages(self) -> np.ndarray:
-        """How many pages each file has, int32 (F,); 1 of one that can't be read, of which `read_header` says why."""
+        """How many pages each file has, int32 (F,); 1 of one that can't be read, which goes into `bad`."""
         counts = np.ones(self.of_files.count, np.int32)
         for row, found in attempt_all(count_pages, self.of_files.each()):
-            counts[row] = 1 if isinstance(found, BadImage) else found
+            if isinstance(found, BadImage):
+                self.bad[row] = found
+            else:
+                counts[row] = found
         return counts
 
     @cached_property
@@ -128,6 +138,9 @@ class Pages(Pictures):
         self.labels = None if files.labels is None else files.labels[rows]
         self.parts = None if files.parts is None else files.parts[rows]
         self.attributes = None if files.attributes is None else files.attributes[rows]
+
+    def complete(self) -> None:
+        self._spread()
 
     def contents(self, options: DataOptions) -> pack.Contents:
         self._spread()
@@ -171,7 +184,8 @@ class Pages(Pictures):
         for item in self.of_files.each():
             first, count = int(self.starts[item.row]), int(self.pages[item.row])
             if count == 1 or isinstance(item.content, BadImage):
-                yield from (Item(first + page, item.content) for page in range(count))
+                content = self.bad.get(item.row, item.content)
+                yield from (Item(first + page, content) for page in range(count))
                 continue
             assert isinstance(item.content, Path | bytes)
             row = first
@@ -185,10 +199,12 @@ class Pages(Pictures):
 
 
 def as_wanted(source: Source, options: DataOptions) -> Source:
-    """A source with each page as an image of its own, where `DataOptions.pages` means that."""
+    """A source with each page as an image of its own, where `DataOptions.pages` means that, and with its white."""
     if not isinstance(source, Pictures) or source.faults:
         return source
-    return Pages(source) if (options.pages or _by_default(source)) == "all" else source
+    pictures = Pages(source) if (options.pages or _by_default(source)) == "all" else source
+    pictures.white_level = options.white_level
+    return pictures
 
 
 def _by_default(source: Pictures) -> str:
@@ -235,12 +251,12 @@ class TiffPage(_PageOf):
         self.place = place
 
     @contextmanager
-    def opened(self) -> Iterator[Image.Image]:
+    def opened(self) -> Iterator[Opened]:
         with open_file(self.whole.source) as file, _FromPage(file, self.place) as seen:
             if isinstance(self.whole.source, bytes):
                 seen.getvalue = lambda: self.whole.source  # type: ignore[attr-defined]  # or Pillow would copy it
-            with Image.open(seen, formats=["TIFF"]) as image:
-                yield image
+            with opened_by_its_library(seen, self.file_bytes()) as image:
+                yield in_full_depth(image, seen)
 
 
 class _FromPage(io.BufferedReader):
@@ -281,6 +297,63 @@ class _Redirected(io.RawIOBase):
         return self.file.fileno()
 
 
+class BlockPage(_PageOf):
+    """A page of a TIFF that has one directory for all of them."""
+
+    def __init__(self, whole: _Whole, number: int):
+        super().__init__(whole)
+        self.number = number
+
+    @contextmanager
+    def opened(self) -> Iterator[Opened]:
+        with open_file(self.whole.source) as file, Image.open(file, formats=["TIFF"]) as image:
+            assert isinstance(image, TiffImagePlugin.TiffImageFile)
+            skipped = self.number * _page_bytes(image)
+            image.tile = [(tile[0], tile[1], tile[2] + skipped, tile[3]) for tile in image.tile]  # type: ignore[misc]
+            yield in_full_depth(image, file, skipped)
+
+
+def pages_in_block(image: Opened, size: int) -> int:
+    """How many pages lie one behind the other, without compression, where a TIFF has a directory of the first alone.
+
+    ImageJ writes stacks of more than 4 GB so, and tifffile those that it is told to.
+    """
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or not image.tile:
+        return 1
+    said = str(image.tag_v2.get(DESCRIPTION, ""))[:1024]
+    images = re.search(r"^images=(\d{1,9})$", said, re.MULTILINE) if said.startswith("ImageJ=") else None
+    shape = re.match(r'\{"shape": \[([\d, ]+)\]', said)
+    page = _page_bytes(image)
+    if images is not None:
+        count = int(images[1])
+    elif shape is not None:
+        numbers = image.width * image.height * len(image.getbands())
+        count = math.prod(int(number) for number in shape[1].split(",")) // numbers
+    else:
+        return 1
+    raw = all(tile[0] == "raw" for tile in image.tile)
+    return count if raw and page and min(tile[2] for tile in image.tile) + count * page <= size else 1
+
+
+def _page_bytes(image: TiffImagePlugin.TiffImageFile) -> int:
+    """Of a page without compression; 0 where a pixel takes no whole bytes."""
+    bits = image.tag_v2.get(BITS, (1,))
+    return 0 if any(each % 8 for each in bits) else image.width * image.height * sum(bits) // 8
+
+
+class DicomFrame(_PageOf):
+    """A frame of a DICOM image, which is decoded by itself."""
+
+    def __init__(self, whole: _Whole, number: int):
+        super().__init__(whole)
+        self.number = number
+
+    @contextmanager
+    def opened(self) -> Iterator[Opened]:
+        with open_file(self.whole.source) as file, dicom.opened(file, self.number) as frame:
+            yield frame
+
+
 class Frame(_PageOf):
     """A frame of an animation, as it is seen."""
 
@@ -290,7 +363,7 @@ class Frame(_PageOf):
         self.held = image.width * image.height * max(1, len(image.getbands()))
 
     @contextmanager
-    def opened(self) -> Iterator[Image.Image]:
+    def opened(self) -> Iterator[Opened]:
         yield self.image
 
 
@@ -301,30 +374,43 @@ def count_pages(source: Content) -> int:
         BadImage: when it can't be read, or claims more than it can hold.
     """
     assert isinstance(source, Path | bytes)
-    with bad_image(), open_file(source) as file, Image.open(file, formats=FORMATS) as image:
-        if image.format == "TIFF":
-            count = sum(1 for _ in directories(file, MOST_PAGES + 1))
-        elif image.format in ANIMATIONS and getattr(image, "is_animated", False):
-            count = image.n_frames  # type: ignore[attr-defined]
-        else:
-            return 1
+    with bad_image(), open_file(source) as file:
         size = file.seek(0, os.SEEK_END)
-        pixels = count * image.width * image.height
-        if count > MOST_PAGES or pixels > max(MOST_PIXELS, size * MOST_PIXELS_PER_BYTE):
-            raise BadImage(
-                f"claims {counted(count, 'page')} of {image.width}x{image.height} pixels in {size:,} bytes: damaged, "
-                "or a decompression bomb"
-            )
-        return count
+        file.seek(0)
+        with opened_by_its_library(file, size) as image:
+            if image.format == "TIFF":
+                count = sum(1 for _ in directories(file, MOST_PAGES + 1))
+                count = max(1, pages_in_block(image, size)) if count == 1 else count
+            elif isinstance(image, Raster):
+                count = image.pages
+            elif image.format in {*ANIMATIONS, "HEIF"} and getattr(image, "is_animated", False):
+                count = image.n_frames  # type: ignore[attr-defined]
+            else:
+                return 1
+            pixels = count * image.width * image.height
+            if count > MOST_PAGES or pixels > max(MOST_PIXELS, size * MOST_PIXELS_PER_BYTE):
+                raise BadImage(
+                    f"claims {counted(count, 'page')} of {image.width}x{image.height} pixels in {size:,} bytes: "
+                    "damaged, or a decompression bomb"
+                )
+            return count
 
 
 def pages_of(source: Path | bytes) -> Iterator[Page | BadImage]:
     """The pages of a file that has several, one after the other; none after one that can't be read."""
     whole = _Whole(source)
     try:
-        with bad_image(), open_file(source) as file, Image.open(file, formats=FORMATS) as image:
+        with bad_image(), open_file(source) as file, opened_by_its_library(file, whole.bytes) as image:
             if image.format == "TIFF":
-                yield from (TiffPage(whole, place) for place in directories(file, MOST_PAGES))
+                places = list(directories(file, MOST_PAGES))
+                in_block = pages_in_block(image, whole.bytes) if len(places) == 1 else 1
+                if in_block > 1:
+                    yield from (BlockPage(whole, number) for number in range(in_block))
+                else:
+                    yield from (TiffPage(whole, place) for place in places)
+                return
+            if isinstance(image, Raster):
+                yield from (DicomFrame(whole, number) for number in range(image.pages))
                 return
             for number in range(image.n_frames):  # type: ignore[attr-defined]
                 image.seek(number)

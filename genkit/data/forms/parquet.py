@@ -450,12 +450,13 @@ class PixelShards(Arrays):
 
     def __init__(self, table: Table, options: DataOptions):
         self.table = table
-        super().__init__(PixelHolder(table), options)
+        # Which columns are meant is settled: the table knows their names.
+        super().__init__(PixelHolder(table), options.model_copy(update={"images": None, "labels": None}))
         self.path = table.path
         self.labels, self.classes, self.parts = table.labels, table.classes, table.parts
         self.attributes, self.attribute_names = table.attributes, table.attribute_names
         self.left_out = dict(table.left_out)
-        self.notes, self.warnings = [*table.notes, *self.notes], table.warnings
+        self.notes, self.warnings = [*table.notes, *self.notes], [*table.warnings, *self.warnings]
 
     def state(self) -> Any:
         return self.table.state()

@@ -29,6 +29,7 @@ from genkit.data.decode import (
     Page,
     bits_of,
     decode_and_hash,
+    may_be_anything,
     range_of,
     read,
     read_header,
@@ -38,7 +39,7 @@ from genkit.data.decode import (
 from genkit.data.findings import Findings, in_words
 from genkit.data.forms.layout import unlearnt
 from genkit.data.forms.source import Source, log
-from genkit.data.levels import Range, Whites, dark, remark, require_floats, white_of
+from genkit.data.levels import Numbers, Range, White, Whites, scale_of_pictures
 from genkit.data.pixels import loss_by_crop, wanted_shape
 from genkit.data.survey import Glimpse, Survey
 from genkit.errors import DataError
@@ -93,6 +94,10 @@ class Headers:
         """Each that occurs, once."""
         return self._headers
 
+    def modes(self) -> set[str]:
+        """Those of which it must be found out what is white."""
+        return {header.mode for header in self._headers if header.mode != "1"}
+
     def counts(self) -> Iterator[tuple[Header, int]]:
         """Each that occurs, with the number of rows that have it."""
         counts = np.bincount(self._number_of[self._number_of >= 0], minlength=len(self._headers))
@@ -143,6 +148,8 @@ class Pictures(Source):
     """Encoded pictures. Rows are numbered in the order in which they are read."""
 
     kind = "folder"
+    #: `DataOptions.white_level`.
+    white_level: int | None = None
     #: Whether some were found to be otherwise than the first.
     _misled = False
 
@@ -199,9 +206,10 @@ class Pictures(Source):
                 return None
             first[row] = header
         found = self._ranges(first, islice(self.each(), FIRST))
-        bits = {bits_of(header.mode) for header in first.values() if header.mode != "1"}
-        if not first or not all(found[each].settled for each in bits):
+        modes = first.modes()
+        if not first or not self._settled(found, modes):
             return None
+        bits = {bits_of(mode) for mode in modes}
         sizes = {(header.width, header.height) for header in first.values()}
         if len(sizes) > 1 and options.image_size is None:
             return None
@@ -212,7 +220,7 @@ class Pictures(Source):
             return (
                 (options.image_size is not None or (header.width, header.height) in sizes)
                 and (header.grey or not all_grey or options.channels is not None)
-                and (header.mode == "1" or bits_of(header.mode) in bits)
+                and (header.mode == "1" or (bits_of(header.mode) in bits and not may_be_anything(header.mode)))
             )
 
         return _Plan(wanted_shape(self._common_shape(first, options), options), whites, notes, None, as_first)
@@ -317,14 +325,8 @@ class Pictures(Source):
             log.warning("left out: %s %s", self.base / file, problem)
 
     def originals(self, options: DataOptions) -> Iterator[tuple[int, np.ndarray]]:
-        skipped: dict[str, str] = {}
-        headers = Headers(self.count)
-        for row, header in attempt_all(read_header, self.each()):
-            if isinstance(header, BadImage):
-                skipped[self.name(row)] = str(header)
-            else:
-                headers[row] = header
-        self._refuse_if_too_many(skipped, options.skip_bad)
+        self.complete()
+        headers, skipped = self._read_all_headers(options)
         whites, _ = self._whites(headers)
 
         def decoded(item: Item) -> np.ndarray:
@@ -338,6 +340,8 @@ class Pictures(Source):
                 self._refuse_if_too_many(skipped, options.skip_bad)
             else:
                 yield row, image
+        for file, problem in skipped.items():
+            log.warning("left out: %s %s", self.base / file, problem)
 
     # -- checking ------------------------------------------------------------------------------------------------------
 
@@ -366,7 +370,7 @@ class Pictures(Source):
             whites, notes = self._whites(headers)
             findings.notes += notes
             if survey is not None:
-                survey.whites.update(whites)
+                survey.know(whites)
         except DataError as error:
             findings.problems.append(str(error))
 
@@ -426,16 +430,16 @@ class Pictures(Source):
 
     def _ranges(self, headers: Headers, items: Iterable[Item]) -> dict[int, Range]:
         """What numbers the pixels of some pictures are, by the bits of a pixel; no more are read than settle it."""
-        found = {bits: Range(bits) for bits in (8, 16, 0)}
-        open_bits = {bits_of(header.mode) for header in headers.values() if header.mode != "1"}
+        found: dict[int, Range] = {bits: Numbers(bits) for bits in (8, 16, 0)}
+        modes = headers.modes()
 
         def look(item: Item) -> Range | None:
             mode = headers[item.row].mode
-            return None if mode == "1" or found[bits_of(mode)].settled else range_of(content_of(item))
+            return None if mode == "1" or self._settled(found, {mode}) else range_of(content_of(item))
 
         def until_settled() -> Iterator[Item]:
             for item in items:
-                if all(found[bits].settled for bits in open_bits):
+                if self._settled(found, modes):
                     return
                 if item.row in headers:
                     yield item
@@ -445,18 +449,30 @@ class Pictures(Source):
                 found[seen.bits].include(seen)
         return found
 
+    def _settled(self, found: dict[int, Range], modes: set[str]) -> bool:
+        """Whether more pictures of these modes wouldn't change what is white, and what is said of it."""
+        for mode in modes:
+            of_mode = found[bits_of(mode)]
+            # That larger numbers than a person's white are cut is told.
+            told = self.white_level is None or of_mode.high > self.white_level
+            if may_be_anything(mode) or not of_mode.settled or not told:
+                return False
+        return True
+
     def _whites_of(self, found: dict[int, Range]) -> tuple[Whites, list[str]]:
         """Raises DataError when the numbers aren't brightness."""
-        whites: dict[int, int] = {}
+        seen = {bits: each for bits, each in found.items() if each.low <= each.high or not each.finite}
+        if self.white_level is not None and self.white_level > 255 and seen.keys() == {8}:
+            raise DataError(
+                f"{self.path}: --white-level {self.white_level} of pixels that all have 8 bits, which hold 255 "
+                "at most; leave it away"
+            )
+        whites: dict[int, White] = {}
         notes: list[str | None] = []
         try:
-            for bits in (8, 16):
-                if found[bits].high >= 0:
-                    whites[bits] = white_of(found[bits])
-                    notes.append(remark(found[bits], whites[bits]))
-            if found[0].high >= 0:
-                require_floats(found[0])
-                notes.append(dark(found[0].high * 255))
+            for bits, each in seen.items():
+                whites[bits], note = scale_of_pictures(each, self.white_level)
+                notes.append(note)
         except DataError as error:
             raise DataError(f"{self.path}: {error}") from error
         return whites, [note for note in notes if note]

@@ -10,20 +10,24 @@ import math
 import re
 from array import array
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from genkit.data.forms.places import Place, plain
 from genkit.data.forms.stored import Holder, Name, Stored, reading
+from genkit.errors import DataError
 from genkit.wording import one_line
 
 REMEDY = "mend it there, or save the table again"
 #: Bytes that are read at once, and of one line.
 BLOCK, MAX_LINE = 1 << 20, 1 << 24
-#: Lines by which it is told what the columns are.
-SAMPLE = 200
+#: Lines by which it is told what the columns are, and bytes of them where they are long, though never less than three.
+SAMPLE, SAMPLE_BYTES, SAMPLE_LEAST = 200, 1 << 20, 3
+#: The share of a column's cells that are numbers where it is one of numbers.
+MOST = 0.8
+#: Digits of the longest whole number that isn't read as one with a fraction.
+LONGEST = 18
 #: Columns of numbers that make an image, at least.
 MIN_PIXELS = 16
 #: Columns beside the pixels that are kept, and characters of all different texts in one of them.
@@ -43,6 +47,8 @@ PARTS = {
     **dict.fromkeys(("publictest", "val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("privatetest", "test", "testing"), "test"),
 }
+#: Types of whole numbers, the smallest first.
+INTEGERS = tuple(np.dtype(name) for name in ("u1", "i1", "u2", "i2", "u4", "i4", "i8"))
 _NUMBER = re.compile(rb"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*|\s*[+-]?(nan|inf)\s*", re.IGNORECASE)
 
 
@@ -57,7 +63,11 @@ def is_table(beginning: bytes) -> bool:
     if any(delimiter in first for delimiter in DELIMITERS[:4]):
         return True
     cells = first.split()
-    return len(cells) >= MIN_PIXELS and all(map(_is_number, cells[:-1]))
+    return len(cells) >= MIN_PIXELS and sum(_is_number(cell) or cell[-1:].isdigit() for cell in cells) > len(cells) / 2
+
+
+class _NoPixelsError(ValueError):
+    """It is a table of other things, and what to do."""
 
 
 class PixelTable(Holder):
@@ -71,7 +81,11 @@ class PixelTable(Holder):
     def __init__(self, place: Place, file: str):
         super().__init__(place, file)
         with reading(self.path, REMEDY):
-            self.columns = columns = _columns(self._sample())
+            sample = self._sample()
+            try:
+                self.columns = columns = _columns(sample)
+            except _NoPixelsError as error:
+                raise DataError(f"{self.path}: {error}") from error
             self.survey = _survey(columns, self._lines())
         self.notes = [*columns.notes, *self.survey.notes]
         beside = [name for at, name in columns.beside.items() if at in self.survey.texts and at != columns.usage]
@@ -82,9 +96,7 @@ class PixelTable(Holder):
     def open(self, names: Sequence[Name]) -> dict[Name, Stored]:
         found: dict[Name, Stored] = {}
         for name in names:
-            part, _, column = str(name.member).rpartition("_") if self.parts else ("", "", str(name.member))
-            if self.parts:
-                part, _, column = str(name.member).partition("_")
+            part, _, column = str(name.member).partition("_") if self.parts else ("", "", str(name.member))
             lines = np.flatnonzero(np.array(self.parts) == part) if self.parts else None
             if column == "images":
                 found[name] = _Pixels(self, name, lines)
@@ -97,7 +109,15 @@ class PixelTable(Holder):
         """The first lines that aren't blank, with their numbers."""
         with plain(self.place, self.file) as file:
             lines = ((number, line) for first, lines in _blocks(file) for number, line in enumerate(lines, first))
-            return list(islice(((number, line) for number, line in lines if line.strip()), SAMPLE))
+            sample: list[tuple[int, bytes]] = []
+            size = 0
+            for number, line in lines:
+                if line.strip():
+                    sample.append((number, line))
+                    size += len(line)
+                if len(sample) == SAMPLE or (size > SAMPLE_BYTES and len(sample) >= SAMPLE_LEAST):
+                    break
+            return sample
 
     def _lines(self) -> Iterator[tuple[list[int], list[bytes]]]:
         """The lines of the table's body with their numbers, some at a time."""
@@ -113,7 +133,7 @@ class PixelTable(Holder):
                     yield list(numbers), list(kept)
 
     def pixels(self) -> Iterator[np.ndarray]:
-        """All pixels, some lines at a time, int64 or float64 (lines, pixels)."""
+        """All pixels, some lines at a time, integers or float64 (lines, pixels)."""
         for numbers, lines in self._lines():
             yield self.columns.numbers(numbers, self.columns.cells(numbers, lines)[0])
 
@@ -123,7 +143,7 @@ class _Pixels(Stored):
 
     def __init__(self, table: PixelTable, name: Name, lines: np.ndarray | None):
         self.table, self.name, self.path, self.lines = table, name, table.path, lines
-        self.shape = (table.survey.count if lines is None else len(lines), table.columns.pixels)
+        self.shape = (table.survey.lines if lines is None else len(lines), table.columns.pixels)
         self.dtype = table.survey.dtype
 
     def rows(self, step: int) -> Iterator[np.ndarray]:
@@ -186,6 +206,11 @@ def _is_number(cell: bytes) -> bool:
     return _NUMBER.fullmatch(cell) is not None
 
 
+def _is_whole(cell: bytes) -> bool:
+    """Whether it is a whole number that a float holds, however it is written."""
+    return _is_number(cell) and (number := float(cell)).is_integer() and abs(number) < 2**53
+
+
 class _Columns(NamedTuple):
     """What the columns of a table are.
 
@@ -234,7 +259,7 @@ class _Columns(NamedTuple):
         return pixels, others
 
     def numbers(self, lines: Sequence[int], pixels: Sequence[bytes]) -> np.ndarray:
-        """The numbers of some lines, int64 (lines, pixels), or float64 where they aren't written as whole ones.
+        """The numbers of some lines, (lines, pixels): integers, or float64 where they aren't all of digits alone.
 
         Raises:
             ValueError: when a line has another count of them, or something that is no number.
@@ -268,29 +293,32 @@ class _Columns(NamedTuple):
 
 
 def _whole_numbers(text: bytes, between: bytes, width: int) -> np.ndarray | None:
-    """Lines of numbers of digits alone, int64 (lines, width); None where they are no such lines."""
-    if text.translate(None, b"0123456789\n" + between):
+    """Lines of numbers of digits alone, uint16 or int64 (lines, width); None where they are no such lines.
+
+    (pyarrow's reader takes longer for a few lines of many columns, and so do NumPy's.)
+    """
+    # So that the first number has as much before it as the longest.
+    codes = np.frombuffer(b"\n" * (LONGEST + 1) + text, np.uint8)
+    digits = codes - np.uint8(48)  # all else is larger than 9
+    ends = np.flatnonzero(digits > 9)[LONGEST + 1 :]
+    newlines = codes[ends[width - 1 :: width]]
+    if len(ends) % width or text.count(b"\n") != len(newlines) or (newlines != 10).any():
         return None
-    if between != b",":
-        text = text.replace(between, b",")
-    codes = np.frombuffer(text, np.uint8)
-    ends = np.flatnonzero(codes < 48)
-    last = np.flatnonzero(codes[ends] == 10)
-    if (
-        len(ends) % width or (last != np.arange(width - 1, len(ends), width)).any()
-        if len(last) * width == len(ends)
-        else True
-    ):
+    if text.count(between) + len(newlines) != len(ends):
         return None
-    lengths = np.diff(ends, prepend=-1) - 1
-    longest = int(lengths.max(initial=0))
-    if lengths.min(initial=1) < 1 or longest > 18:
+    digit = digits[ends - 1]
+    if (digit > 9).any():
         return None
-    values = (codes[ends - 1] - 48).astype(np.int64)
-    for place in range(1, longest):
-        which = np.flatnonzero(lengths > place)
-        values[which] += (codes[ends[which] - 1 - place] - 48) * np.int64(10) ** place
-    return values.reshape(-1, width)
+    values, more = digit.astype(np.uint16), np.ones(len(digit), bool)
+    for place in range(1, LONGEST + 1):
+        digit = digits[ends - 1 - place]
+        more &= digit < 10
+        if not more.any():
+            return values.reshape(-1, width)
+        if place == 4:
+            values = values.astype(np.int64)
+        values += np.where(more, digit, np.uint8(0)).astype(values.dtype) * values.dtype.type(10**place)
+    return None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -302,7 +330,8 @@ def _columns(sample: list[tuple[int, bytes]]) -> _Columns:
     """By the first lines.
 
     Raises:
-        DataError: when it is no table of pixels, and no other table that is read.
+        ValueError: when it is damaged.
+        _NoPixelsError: when it is another table.
     """
     numbers = [number for number, _ in sample]
     lines = [line.replace(b'"', b"") for _, line in sample]
@@ -320,15 +349,18 @@ def _columns(sample: list[tuple[int, bytes]]) -> _Columns:
     width = len(body[0])
     if headings is not None and len(headings) == width - 1:  # R leaves out the heading of the lines' names
         headings = ["", *headings]
+    if headings is not None and len(headings) != width and width < MIN_PIXELS:
+        raise _NoPixelsError(_looks_like(headings, body))
     if headings is not None and len(headings) != width:
         raise ValueError(f"it has {len(headings):,} headings, and line {first_line} has {width:,} cells")
     body = [row for row in body if len(row) == width]
     columns = list(zip(*body, strict=True))
-    numeric = [all(map(_is_number, column)) for column in columns]
+    # A damaged cell doesn't make a column one of words, but is named later.
+    numeric = [sum(map(_is_number, column)) > MOST * len(column) for column in columns]
     called = [heading.strip().lower() for heading in headings] if headings else None
 
     # All pixels in one cell.
-    for at, column in enumerate(columns):
+    for at, column in enumerate(columns if width <= MAX_BESIDE else ()):
         counts = {len(cell.split()) for cell in column}
         if max(counts) >= MIN_PIXELS and all(_is_number(cell) for cell in column[0].split()) and delimiter != b" ":
             pixels = len(column[0].split())
@@ -337,7 +369,7 @@ def _columns(sample: list[tuple[int, bytes]]) -> _Columns:
 
     first, last = _stretch(headings, called, columns, numeric)
     if last - first + 1 < MIN_PIXELS:
-        raise ValueError(_looks_like(headings, body))
+        raise _NoPixelsError(_looks_like(headings, body))
     beside, usage, notes = _beside(headings, called, columns, numeric, first, last)
     return _Columns(delimiter, delimiter, width, first, last, last - first + 1, beside, usage, first_line, notes)
 
@@ -417,9 +449,9 @@ def _square(pixels: int) -> bool:
 
 
 def _differ(column: Sequence[bytes]) -> float:
-    """How little a column looks like labels: its number of different values; one alone is a pixel's in a corner."""
+    """How little a column looks like labels: by its different values, of which a pixel in a corner has one alone."""
     values = {cell.strip() for cell in column}
-    if (len(values) == 1 and len(column) > 1) or not all(re.fullmatch(rb"\d+(\.0*)?", cell) for cell in values):
+    if (len(values) == 1 and len(column) > 1) or not all(map(_is_whole, values)):
         return math.inf
     return len(values)
 
@@ -477,8 +509,9 @@ def _looks_like(headings: Sequence[str] | None, body: Sequence[Sequence[bytes]])
     listed = ", ".join(shown[:6]) + (", …" if len(shown) > 6 else "")
     files = any(re.search(rb"\.(png|jpe?g|tiff?|bmp|gif|webp)\s*$", cell, re.IGNORECASE) for cell in body[0])
     if files:
-        return f"it lists files of pictures ({listed}); name the folder that they are in"
-    return f"it has no pixels, but {'columns' if headings else 'lines of'} {listed}"
+        return f"lists files of pictures ({listed}); name the folder that they are in"
+    what = f"columns {listed}" if headings else f"lines such as {listed}"
+    return f"has no pixels, but {what}; a table of pixels has {MIN_PIXELS} columns of numbers or more"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -507,9 +540,11 @@ class _Column:
         self.indices.append(index)
 
     def array(self) -> np.ndarray:
-        """The values: int64 where all are whole numbers, else strings."""
-        if all(re.fullmatch(rb"[+-]?\d{1,18}(\.0*)?", text) for text in self.values):
-            return np.array([int(text.partition(b".")[0]) for text in self.values], np.int64)
+        """The values: int64 where all are whole numbers, float64 where all are numbers, else strings."""
+        if all(map(_is_whole, self.values)):
+            return np.array([int(float(text)) for text in self.values], np.int64)
+        if all(map(_is_number, self.values)):
+            return np.array([float(text) for text in self.values])
         return np.array([text.decode("utf-8", "replace") for text in self.values])
 
 
@@ -517,13 +552,13 @@ class _Survey(NamedTuple):
     """What a table holds.
 
     Attributes:
-        count: of lines.
+        lines: how many.
         dtype: that holds all pixels.
         texts: the columns beside them by their place, but for those with too much text.
         parts: "train", "val" or "test" of each line; [] where it says of none.
     """
 
-    count: int  # type: ignore[assignment]  # a column of this name hides tuple.count, which nobody calls
+    lines: int
     dtype: np.dtype
     texts: dict[int, _Column]
     parts: list[str]
@@ -543,20 +578,17 @@ def _survey(columns: _Columns, blocks: Iterator[tuple[list[int], list[bytes]]]) 
         if values.dtype.kind == "f":
             whole = whole and bool((values == np.rint(values)).all())
         for at in list(texts):
-            for cells in others:
+            for number, cells in zip(numbers, others, strict=True):
+                if columns.beside[at] == "labels" and not cells[behind[at]].strip():
+                    raise ValueError(f"line {number} has no label")
                 texts[at].add(cells[behind[at]])
             if texts[at].size > MAX_TEXT:
                 del texts[at]
                 notes.append(f"{columns.beside[at]}: not used, since it is longer than labels are")
     whole = whole and -(2**53) < low <= high < 2**53
-    dtype = np.dtype(np.float64)
+    dtype: np.dtype = np.dtype(np.float64)
     if whole:
-        fits = (
-            each
-            for each in ["u1", "i1", "u2", "i2", "u4", "i4", "i8"]
-            if np.iinfo(each).min <= low and high <= np.iinfo(each).max
-        )
-        dtype = np.dtype(next(fits))
+        dtype = next(each for each in INTEGERS if np.iinfo(each).min <= low and high <= np.iinfo(each).max)
     parts: list[str] = []
     if columns.usage is not None:
         column = texts[columns.usage]

@@ -13,7 +13,7 @@ from typing import Any
 #: What sets are of, in the order in which `genkit data list` has them.
 GROUPS = ("handwriting", "things", "faces", "medicine", "factors")
 
-NONE_STATED = "none stated"
+NONE_STATED = "no licence stated"
 DIGITS = tuple("0123456789")
 CAPITALS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
@@ -28,29 +28,51 @@ class Named:
         group: one of GROUPS.
         what: is in the images.
         images: their size and colour.
-        count: of each published split.
+        splits: how many images of train, val and test were published; all are the first where there are no splits.
         licence: as the publisher states it, or who states it.
         download: about how many bytes are fetched; 0 where nothing is.
         origin: where it comes from, where that isn't a download.
+        larger_of: the name of the same set in its usual size.
     """
 
     module: str
     group: str
     what: str
     images: str
-    count: str
+    splits: tuple[int, int, int]
     licence: str
     download: int = 0
     origin: str = ""
+    larger_of: str = ""
 
     @property
     def description(self) -> str:
         return f"{self.what}, {self.images}, {self.count} ({self.whence})"
 
     @property
+    def count(self) -> str:
+        """`60,000 + 10,000 test`."""
+        named = zip(("", " val", " test"), self.splits, strict=True)
+        return " + ".join(f"{number:,}{split}" for split, number in named if number)
+
+    @property
     def whence(self) -> str:
         """How it gets here."""
         return self.origin or f"a download of {megabytes(self.download)}"
+
+    def as_json(self) -> dict[str, Any]:
+        """All that is known of it, in JSON's values."""
+        return {
+            "description": self.description,
+            "group": self.group,
+            "what": self.what,
+            "images": self.images,
+            "splits": dict(zip(("train", "val", "test"), self.splits, strict=True)),
+            "licence": self.licence,
+            "download": self.download,
+            "origin": self.whence,
+            "larger_of": self.larger_of or None,
+        }
 
 
 @dataclass(frozen=True)
@@ -95,6 +117,7 @@ class Published(Named):
         form: the function of `openers` that understands the files.
         arguments: of that function.
         classes: names of the labels from 0 on.
+        renamed: attributes that the files don't name, by what `annotations` calls them.
         notes: what is said each time that it is used.
         home: the publisher's page.
         elsewhere: other folders where people have its files.
@@ -107,10 +130,18 @@ class Published(Named):
     form: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     home: str
     elsewhere: tuple[str, ...] = ()
     reading: int = 1
+
+    def as_json(self) -> dict[str, Any]:
+        files = [
+            {"name": each.name, "urls": each.urls, "checksum": each.checksum, "bytes": each.bytes}
+            for each in self.files
+        ]
+        return {**super().as_json(), "home": self.home, "folder": self.folder, "classes": self.classes, "files": files}
 
 
 def size_of(files: tuple[File, ...]) -> int:
@@ -144,13 +175,13 @@ EMNIST_FILES = (
 MERGED = (*DIGITS, *CAPITALS, *"abdefghnqrt")
 
 
-def _emnist(part: str, what: str, count: str, classes: tuple[str, ...], first: int = 0) -> Published:
+def _emnist(part: str, what: str, splits: tuple[int, int, int], classes: tuple[str, ...], first: int = 0) -> Published:
     return Published(
         group="handwriting",
         what=what,
         images="28x28 grey",
-        count=count,
-        licence=f"{NONE_STATED} (NIST)",
+        splits=splits,
+        licence=NONE_STATED,
         download=size_of(EMNIST_FILES),
         folder="emnist",
         files=EMNIST_FILES,
@@ -164,15 +195,15 @@ def _emnist(part: str, what: str, count: str, classes: tuple[str, ...], first: i
 
 EMNIST = {
     "emnist-byclass": _emnist(
-        "byclass", "digits, capitals and small letters", "697,932 + 116,323 test", (*DIGITS, *CAPITALS, *LETTERS)
+        "byclass", "digits, capitals and small letters", (697_932, 0, 116_323), (*DIGITS, *CAPITALS, *LETTERS)
     ),
     "emnist-bymerge": _emnist(
-        "bymerge", "digits and letters, 47 classes by their looks", "697,932 + 116,323 test", MERGED
+        "bymerge", "digits and letters in 47 classes, by their looks", (697_932, 0, 116_323), MERGED
     ),
-    "emnist-balanced": _emnist("balanced", "the same, as many of each class", "112,800 + 18,800 test", MERGED),
-    "emnist-letters": _emnist("letters", "letters, both cases together", "124,800 + 20,800 test", LETTERS, first=1),
-    "emnist-digits": _emnist("digits", "handwritten digits", "240,000 + 40,000 test", DIGITS),
-    "emnist-mnist": _emnist("mnist", "handwritten digits, as MNIST has them", "60,000 + 10,000 test", DIGITS),
+    "emnist-balanced": _emnist("balanced", "the same 47 classes, as many images of each", (112_800, 0, 18_800), MERGED),
+    "emnist-letters": _emnist("letters", "letters, both cases together", (124_800, 0, 20_800), LETTERS, first=1),
+    "emnist-digits": _emnist("digits", "handwritten digits", (240_000, 0, 40_000), DIGITS),
+    "emnist-mnist": _emnist("mnist", "handwritten digits, as MNIST has them", (60_000, 0, 10_000), DIGITS),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -187,7 +218,7 @@ class MedMnist:
     Attributes:
         what: is in the images.
         colour: whether they are RGB.
-        counts: of the train, val and test images.
+        splits: of the train, val and test images.
         classes: of the labels, or of attributes where there are `several` to an image.
         md5: of the files of MED_SIZES.
         about: bytes of the smallest one, as far as known.
@@ -196,7 +227,7 @@ class MedMnist:
 
     what: str
     colour: bool
-    counts: tuple[int, int, int]
+    splits: tuple[int, int, int]
     classes: tuple[str, ...]
     md5: tuple[str, str, str, str]
     about: int = 0
@@ -215,7 +246,7 @@ MED_SETS = {
     "pathmnist": MedMnist(
         what="tissue of the colon",
         colour=True,
-        counts=(89_996, 10_004, 7_180),
+        splits=(89_996, 10_004, 7_180),
         classes=(
             "adipose",
             "background",
@@ -238,7 +269,7 @@ MED_SETS = {
     "chestmnist": MedMnist(
         what="X-rays of chests with fourteen findings as attributes",
         colour=False,
-        counts=(78_468, 11_219, 22_433),
+        splits=(78_468, 11_219, 22_433),
         classes=(
             "atelectasis",
             "cardiomegaly",
@@ -267,7 +298,7 @@ MED_SETS = {
     "dermamnist": MedMnist(
         what="spots of the skin",
         colour=True,
-        counts=(7_007, 1_003, 2_005),
+        splits=(7_007, 1_003, 2_005),
         classes=(
             "actinic keratoses and intraepithelial carcinoma",
             "basal cell carcinoma",
@@ -289,7 +320,7 @@ MED_SETS = {
     "octmnist": MedMnist(
         what="retinas in optical coherence tomography",
         colour=False,
-        counts=(97_477, 10_832, 1_000),
+        splits=(97_477, 10_832, 1_000),
         classes=(
             "choroidal neovascularization",
             "diabetic macular edema",
@@ -307,7 +338,7 @@ MED_SETS = {
     "pneumoniamnist": MedMnist(
         what="X-rays of children's chests",
         colour=False,
-        counts=(4_708, 524, 624),
+        splits=(4_708, 524, 624),
         classes=(
             "normal",
             "pneumonia",
@@ -323,7 +354,7 @@ MED_SETS = {
     "retinamnist": MedMnist(
         what="photographs of the eye's ground, by grade of retinopathy",
         colour=True,
-        counts=(1_080, 120, 400),
+        splits=(1_080, 120, 400),
         classes=tuple("01234"),
         md5=(
             "bd4c0672f1bba3e3a89f0e4e876791e4",
@@ -336,7 +367,7 @@ MED_SETS = {
     "breastmnist": MedMnist(
         what="ultrasound of breasts",
         colour=False,
-        counts=(546, 78, 156),
+        splits=(546, 78, 156),
         classes=(
             "malignant",
             "normal, benign",
@@ -352,7 +383,7 @@ MED_SETS = {
     "bloodmnist": MedMnist(
         what="cells of blood",
         colour=True,
-        counts=(11_959, 1_712, 3_421),
+        splits=(11_959, 1_712, 3_421),
         classes=(
             "basophil",
             "eosinophil",
@@ -374,7 +405,7 @@ MED_SETS = {
     "tissuemnist": MedMnist(
         what="cells of the kidney",
         colour=False,
-        counts=(165_466, 23_640, 47_280),
+        splits=(165_466, 23_640, 47_280),
         classes=(
             "Collecting Duct, Connecting Tubule",
             "Distal Convoluted Tubule",
@@ -395,7 +426,7 @@ MED_SETS = {
     "organamnist": MedMnist(
         what="organs in axial tomography",
         colour=False,
-        counts=(34_561, 6_491, 17_778),
+        splits=(34_561, 6_491, 17_778),
         classes=ORGANS,
         md5=(
             "68e3f8846a6bd62f0c9bf841c0d9eacc",
@@ -409,7 +440,7 @@ MED_SETS = {
     "organcmnist": MedMnist(
         what="organs in coronal tomography",
         colour=False,
-        counts=(12_975, 2_392, 8_216),
+        splits=(12_975, 2_392, 8_216),
         classes=ORGANS,
         md5=(
             "b9ceb9546e10131b32923c5bbeaea2b1",
@@ -423,7 +454,7 @@ MED_SETS = {
     "organsmnist": MedMnist(
         what="organs in sagittal tomography",
         colour=False,
-        counts=(13_932, 2_452, 8_827),
+        splits=(13_932, 2_452, 8_827),
         classes=ORGANS,
         md5=(
             "9ab87b696fb54e2a387ebe992d6ed5f1",
@@ -444,19 +475,19 @@ def _medmnist(name: str, each: MedMnist, size: int) -> Published:
     if each.mirrored and not suffix:
         urls.append(f"https://huggingface.co/datasets/albertvillanova/medmnist-v2/resolve/main/data/{name}.npz")
     # Their sizes aren't published: the pixels as they are, and room for labels and the archive's directory.
-    limit = sum(each.counts) * (size * size * (3 if each.colour else 1) + 64) + (1 << 20)
+    limit = sum(each.splits) * (size * size * (3 if each.colour else 1) + 64) + (1 << 20)
     files = (file(f"{name}{suffix}.npz", tuple(urls), each.md5[MED_SIZES.index(size)], limit=limit),)
-    train, val, test = each.counts
     return Published(
         group="medicine",
         what=each.what,
         images=f"{size}x{size} {'colour' if each.colour else 'grey'}",
-        count=f"{train:,} + {val:,} val + {test:,} test",
+        splits=each.splits,
         licence=each.licence,
         download=each.about if not suffix and each.about else limit,
         origin="" if not suffix and each.about else f"a download of {megabytes(limit)} at most",
         folder="medmnist",
         files=files,
+        larger_of=name if suffix else "",
         form="medmnist",
         arguments={"attributes": each.classes} if each.several else {},
         classes=() if each.several else each.classes,
@@ -596,24 +627,13 @@ HIRAGANA = (
     *("to", "na", "ni", "nu", "ne", "no", "ha", "hi", "fu", "he", "ho", "ma", "mi", "mu", "me", "mo", "ya", "yu"),
     *("yo", "ra", "ri", "ru", "re", "ro", "wa", "wi", "we", "wo", "n", "iteration-mark"),
 )
-#: By their columns, the factors that have few values, and what it is called to have each of them.
-DSPRITES_FACTORS = {
-    1: ("shape-square", "shape-ellipse", "shape-heart"),
-    2: tuple(f"scale-{number}" for number in range(6)),
-}
-SHAPES_FACTORS = {
-    column: tuple(f"{name}-{number}" for number in range(values))
-    for column, (name, values) in enumerate(
-        [("floor-hue", 10), ("wall-hue", 10), ("object-hue", 10), ("scale", 8), ("shape", 4)]
-    )
-}
 STL_CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 
 # ---------------------------------------------------------------------------------------------------------------------
 # All of them
 # ---------------------------------------------------------------------------------------------------------------------
 
-MNIST_LICENCE = "CC BY-SA 3.0, as others state it"
+MNIST_LICENCE = "CC BY-SA 3.0 by others' word"
 
 SETS: dict[str, Named] = {
     "mnist": Named(
@@ -621,7 +641,7 @@ SETS: dict[str, Named] = {
         group="handwriting",
         what="handwritten digits",
         images="28x28 grey",
-        count="60,000 + 10,000 test",
+        splits=(60_000, 0, 10_000),
         licence=MNIST_LICENCE,
         download=12_000_000,
     ),
@@ -630,15 +650,15 @@ SETS: dict[str, Named] = {
         group="handwriting",
         what="5,000 of MNIST's digits",
         images="28x28 grey",
-        count="5,000",
+        splits=(5_000, 0, 0),
         licence=MNIST_LICENCE,
-        origin="without a network (extra: demo)",
+        origin="without a network, in the extra demo",
     ),
     "binarized-mnist": Published(
         group="handwriting",
         what="MNIST's digits in black and white (Larochelle's), without labels",
         images="28x28 grey",
-        count="50,000 + 10,000 val + 10,000 test",
+        splits=(50_000, 10_000, 10_000),
         licence=NONE_STATED,
         download=size_of(AMAT_FILES),
         folder="binarized-mnist",
@@ -650,7 +670,7 @@ SETS: dict[str, Named] = {
         group="handwriting",
         what="MNIST's digits, with all of its 60,000 test digits",
         images="28x28 grey",
-        count="60,000 + 60,000 test",
+        splits=(60_000, 0, 60_000),
         licence="BSD",
         download=size_of(QMNIST_FILES),
         folder="qmnist",
@@ -664,7 +684,7 @@ SETS: dict[str, Named] = {
         group="handwriting",
         what="digits from envelopes",
         images="16x16 grey",
-        count="7,291 + 2,007 test",
+        splits=(7_291, 0, 2_007),
         licence=NONE_STATED,
         download=8_400_000,
         folder="usps",
@@ -678,7 +698,7 @@ SETS: dict[str, Named] = {
         group="handwriting",
         what="cursive Japanese characters",
         images="28x28 grey",
-        count="60,000 + 10,000 test",
+        splits=(60_000, 0, 10_000),
         licence="CC BY-SA 4.0",
         download=21_000_000,
     ),
@@ -686,7 +706,7 @@ SETS: dict[str, Named] = {
         group="handwriting",
         what="cursive Japanese characters, 49 classes",
         images="28x28 grey",
-        count="232,365 + 38,547 test",
+        splits=(232_365, 0, 38_547),
         licence="CC BY-SA 4.0",
         download=size_of(K49_FILES),
         folder="kmnist49",
@@ -699,7 +719,7 @@ SETS: dict[str, Named] = {
         group="handwriting",
         what="1,623 characters of 50 alphabets, 20 of each; test has alphabets of its own",
         images="105x105 grey",
-        count="19,280 + 13,180 test",
+        splits=(19_280, 0, 13_180),
         licence="MIT",
         download=size_of(OMNIGLOT_FILES),
         folder="omniglot",
@@ -713,7 +733,7 @@ SETS: dict[str, Named] = {
         group="things",
         what="clothes",
         images="28x28 grey",
-        count="60,000 + 10,000 test",
+        splits=(60_000, 0, 10_000),
         licence="MIT",
         download=31_000_000,
     ),
@@ -722,7 +742,7 @@ SETS: dict[str, Named] = {
         group="things",
         what="photographs of ten kinds of things",
         images="32x32 colour",
-        count="50,000 + 10,000 test",
+        splits=(50_000, 0, 10_000),
         licence=NONE_STATED,
         download=170_000_000,
     ),
@@ -730,8 +750,8 @@ SETS: dict[str, Named] = {
         group="things",
         what="house numbers from the street, by digit",
         images="32x32 colour",
-        count="73,257 + 26,032 test",
-        licence="non-commercial use only",
+        splits=(73_257, 0, 26_032),
+        licence="for non-commercial use only",
         download=size_of(SVHN_FILES),
         folder="svhn",
         files=SVHN_FILES,
@@ -743,8 +763,8 @@ SETS: dict[str, Named] = {
         group="things",
         what="photographs of ten kinds of animals and vehicles",
         images="96x96 colour",
-        count="5,000 + 8,000 test",
-        licence=f"{NONE_STATED} (from ImageNet: non-commercial research)",
+        splits=(5_000, 0, 8_000),
+        licence=f"{NONE_STATED}; from ImageNet, which is for non-commercial research",
         download=size_of(STL_FILES),
         folder="stl10",
         files=STL_FILES,
@@ -756,8 +776,8 @@ SETS: dict[str, Named] = {
         group="things",
         what="STL-10's photographs of these and other animals and vehicles, without labels",
         images="96x96 colour",
-        count="100,000",
-        licence=f"{NONE_STATED} (from ImageNet: non-commercial research)",
+        splits=(100_000, 0, 0),
+        licence=f"{NONE_STATED}; from ImageNet, which is for non-commercial research",
         download=size_of(STL_FILES),
         folder="stl10",
         files=STL_FILES,
@@ -769,18 +789,18 @@ SETS: dict[str, Named] = {
         module="faces",
         group="faces",
         what="20,000 drawn faces with attributes",
-        images="32x32 colour or --image-size",
-        count="20,000",
+        images="32x32 colour",
+        splits=(20_000, 0, 0),
         licence="genkit's own",
-        origin="without a network",
+        origin="drawn here, also of another --image-size",
     ),
     "celeba": Published(
         module="celeba",
         group="faces",
         what="faces of known people with 40 attributes",
         images="178x218 colour",
-        count="162,770 + 19,867 val + 19,962 test",
-        licence="non-commercial research only",
+        splits=(162_770, 19_867, 19_962),
+        licence="for non-commercial research only",
         download=size_of(CELEBA_FILES),
         origin="from your own download of 1.5 GB",
         folder="celeba",
@@ -792,7 +812,7 @@ SETS: dict[str, Named] = {
         group="faces",
         what="40 people, ten pictures each",
         images="64x64 grey",
-        count="400",
+        splits=(400, 0, 0),
         licence="credit to AT&T Laboratories Cambridge",
         download=4_000_000,
         folder="olivetti",
@@ -806,28 +826,27 @@ SETS: dict[str, Named] = {
         group="factors",
         what="squares, ellipses and hearts in every size, turn and place",
         images="64x64 grey",
-        count="737,280",
+        splits=(737_280, 0, 0),
         licence="Apache 2.0",
         download=26_000_000,
         folder="dsprites",
         files=DSPRITES_FILES,
         form="dsprites",
-        arguments={"factors": DSPRITES_FACTORS},
-        notes=("its attributes are shape and scale; orientation and position have more values, and aren't used",),
+        arguments={"factors": ("color", "shape", "scale", "orientation", "position-x", "position-y")},
+        renamed={"shape-0": "shape-square", "shape-1": "shape-ellipse", "shape-2": "shape-heart"},
         home="https://github.com/google-deepmind/dsprites-dataset",
     ),
     "shapes3d": Published(
         group="factors",
         what="a solid in a room, in every colour, size, shape and view",
         images="64x64 colour",
-        count="480,000",
+        splits=(480_000, 0, 0),
         licence="Apache 2.0",
         download=size_of(SHAPES_FILES),
         folder="shapes3d",
         files=SHAPES_FILES,
         form="shapes3d",
-        arguments={"factors": SHAPES_FACTORS},
-        notes=("its attributes are the hues, scale and shape; orientation has more values, and isn't used",),
+        arguments={"factors": ("floor-hue", "wall-hue", "object-hue", "scale", "shape", "orientation")},
         home="https://github.com/google-deepmind/3d-shapes",
     ),
 }
