@@ -60,6 +60,7 @@ KINDS = {
     "hdf5": (53, "HDF5 files, and MATLAB's of version 7.3"),
     "zip_of_pictures": (58, "zip archives of pictures and arrays"),
     "tar_of_pictures": (59, "tar archives of pictures, plain and compressed"),
+    "parquet": (54, "Parquet and Arrow files"),
 }
 COUNT = 10_000 if FULL else 300
 #: Seconds that one file may take before the process is ended: no test of speed, but the end of a hang.
@@ -139,6 +140,7 @@ def main(kind: str, count: int, folder: Path) -> Result:
         "hdf5": hdf5,
         "zip_of_pictures": zip_of_pictures,
         "tar_of_pictures": tar_of_pictures,
+        "parquet": parquet,
     }[kind](folder)
     for content in undamaged:
         read(content)
@@ -496,6 +498,43 @@ def idx_file(folder: Path) -> Reader:
     bomb = st.builds(lambda make, size: make(plain[:16] + bytes(size)), compress, st.integers(0, 2**22))
     files = anything(damaged([plain, floats]), damaged(compressed), packed, bomb)
     return Reader(files, [plain, floats, *compressed], whole_file(folder))
+
+
+def parquet(folder: Path) -> Reader:
+    """Tables of pictures, of pixels and of labels, in both of Arrow's formats, too; bytes anywhere are damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pictures = digits()[:12]
+    encoded = [saved(Image.fromarray(picture), "png") for picture in pictures]
+    names = {"label": {"_type": "ClassLabel", "names": ["a", "b", "c"]}, "image": {"_type": "Image"}}
+    said = {"huggingface": json.dumps({"info": {"features": names}})}
+    rows = [{"bytes": content, "path": f"{number}.png"} for number, content in enumerate(encoded)]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    words = pa.array(["x", "y", "z"] * 4).dictionary_encode()
+    tables = [
+        pa.table({"image": pa.array(rows, kind), "label": np.arange(12) % 3}).replace_schema_metadata(said),
+        pa.table({"blob": encoded, "label": words, "odd": np.arange(12) % 2 == 1}),
+        pa.table({"pixels": pa.array(pictures.tolist(), pa.list_(pa.list_(pa.uint8(), 28))), "y": np.arange(12) % 3}),
+    ]
+
+    def in_parquet(table: Any, **options: Any) -> bytes:
+        file = io.BytesIO()
+        pq.write_table(table, file, row_group_size=5, **options)
+        return file.getvalue()
+
+    def in_arrow(table: Any, make: Callable[..., Any]) -> bytes:
+        file = io.BytesIO()
+        with make(file, table.schema) as writer:
+            writer.write_table(table, max_chunksize=5)
+        return file.getvalue()
+
+    whole = [
+        *(in_parquet(table, compression=method) for table in tables for method in ("none", "snappy", "zstd")),
+        in_parquet(tables[0], compression="none", write_page_checksum=True, data_page_version="2.0"),
+        *(in_arrow(table, make) for table in tables for make in (pa.ipc.new_stream, pa.ipc.new_file)),
+    ]
+    return Reader(anything(damaged(whole)), whole, whole_file(folder))
 
 
 def pixel_table(folder: Path) -> Reader:
