@@ -36,6 +36,7 @@ from genkit.data.decode import (
     open_file,
     opened_by_its_library,
 )
+from genkit.data.deep import moved
 from genkit.data.findings import Findings
 from genkit.data.forms.pictures import Item, Pictures, attempt_all
 from genkit.data.forms.places import Place
@@ -306,7 +307,7 @@ class BlockPage(_PageOf):
         with open_file(self.whole.source) as file, Image.open(file, formats=["TIFF"]) as image:
             assert isinstance(image, TiffImagePlugin.TiffImageFile)
             skipped = self.number * _page_bytes(image)
-            image.tile = [(tile[0], tile[1], tile[2] + skipped, tile[3]) for tile in image.tile]  # type: ignore[misc]
+            image.tile = [moved(tile, skipped) for tile in image.tile]
             yield in_full_depth(image, file, skipped)
 
 
