@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ import click
 from genkit import options as all_options
 from genkit.cli.command import Command, PathType
 from genkit.cli.output import emit, json_option
-from genkit.cli.shared import loading, require_free
+from genkit.cli.shared import FILES, loading, require_free
 from genkit.data import DataOptions
 from genkit.errors import UsageError
 from genkit.wording import counted
@@ -19,6 +21,8 @@ from genkit.wording import counted
 if TYPE_CHECKING:
     from genkit.data.overview import Counts, Overview
     from genkit.data.sets.table import Named
+
+logger = logging.getLogger("genkit")
 
 #: Options of how images are read.
 READING = ("images", "labels", "pages", "transpose", "white_level", "image_size", "skip_bad")
@@ -144,8 +148,8 @@ def info(what: str, out: Path | None, as_json: bool, **given: Any) -> int:
     """Say what images are, before they are trained on: form, sizes, splits, classes, attributes, copies, what is wrong.
 
     Reads every image once. Works where training would refuse them: of several sizes, damaged, mislabelled; and says
-    what to type to train on them. Draws some images of each class on a contact sheet. Exits with 0 whatever it finds
-    (`verify` judges).
+    what to type to train on them. Draws some images of each class on a contact sheet. Exits with 0 where there are
+    images, be they good or bad (`verify` judges).
     """
     if out is not None:
         if out.suffix.lower() != ".png":
@@ -163,7 +167,7 @@ def info(what: str, out: Path | None, as_json: bool, **given: Any) -> int:
         name = what if what in all_sets() else Path(found.source).name
         images.save_png(sheet, contact_sheet.draw(survey, f"{name}: {counted(found.images, 'image')}"))
     emit({**found.model_dump(), "files": {"sheet": sheet}}, told(found, sheet), as_json)
-    return 0
+    return 0 if found.images else 1
 
 
 def all_sets() -> dict[str, str]:
@@ -174,18 +178,33 @@ def all_sets() -> dict[str, str]:
 
 def told(found: Overview, sheet: Path | None) -> Iterator[str]:
     """What `info` prints for a person."""
-    from genkit.data.findings import in_words
-
     yield f"source      {found.source}"
-    yield f"form        {found.form}"
+    if found.form:
+        yield f"form        {found.form}"
     if found.files:
         yield f"files       {found.files:,}"
+    for array in found.arrays if len(found.arrays) > 1 or not found.images else []:
+        of = f"{array.type} of shape ({', '.join(map(str, array.shape))})" if array.type else "can't be read"
+        yield f"array       {array.name}: {of}"
+    if found.images:
+        yield from told_of_images(found)
+    for problem in found.problems:
+        yield f"fault       {problem}"
+    if sheet is not None:
+        yield f"sheet       {sheet}"
+    lines = [*([found.next.command] if found.next.command else []), *found.next.because]
+    for number, line in enumerate(lines):
+        yield f"{'' if number else 'next':11} {line}"
+
+
+def told_of_images(found: Overview) -> Iterator[str]:
+    from genkit.data.findings import in_words
+
     copies = f" ({found.duplicates:,} of them exact copies of others)" if found.duplicates else ""
     yield f"images      {found.images:,}{copies}"
     yield from by_number("size", found.sizes)
     yield from by_number("mode", found.modes)
-    if found.images:
-        yield f"colour      {colour(found)}"
+    yield f"colour      {colour(found)}"
     for each in found.values:
         kind = f"integers of {each.bits} bits" if each.bits else "floats"
         ends = "" if each.black == 0 else f"{each.black:,.9g} is black, "
@@ -204,14 +223,6 @@ def told(found: Overview, sheet: Path | None) -> Iterator[str]:
         yield f"warning     {warning}"
     if found.left_out:
         yield f"left out    {in_words(found.left_out)}"
-    for problem in found.problems:
-        yield f"fault       {problem}"
-    if sheet is not None:
-        yield f"sheet       {sheet}"
-    if found.next.command is not None:
-        yield f"next        {found.next.command}"
-    for reason in found.next.because:
-        yield f"            {reason}"
 
 
 def by_number(name: str, counts: Mapping[str, int]) -> Iterator[str]:
@@ -266,3 +277,48 @@ def aligned(rows: list[Counts], found: Overview, one: str) -> Iterator[str]:
         parts = ", ".join(f"{name} {count:,}" for name, count in row.splits.items())
         line = f"            {row.name:{width}}  {row.images:>{digits},}{share}"
         yield f"{line}  ({parts})" if len(row.splits) > 1 else line
+
+
+@data.command(cls=Command, params=reading("fit", "channels"))
+@click.argument("what", metavar="NAME|PATH")
+@click.argument("out", type=PathType(), metavar="OUT.npz|OUT.parquet|FOLDER")
+@click.option("--hold-out", is_flag=True, help="Also write the splits that training makes where there are none.")
+@json_option
+def convert(what: str, out: Path, hold_out: bool, as_json: bool, **given: Any) -> None:
+    """Write images once, plain: pixels of 8 bits, with their splits, labels, names of classes, and attributes.
+
+    \b
+    OUT.npz      images (N, H, W) or (N, H, W, 3), labels, class_names, attributes,
+                 attribute_names; with splits train_images, train_labels, and so on
+    OUT.parquet  what `datasets` takes: a file, or, with splits, a folder of that
+                 name with a file for each, train-00000-of-00001.parquet
+    FOLDER       SPLIT/CLASS/NAME.png, with attributes.csv
+
+    genkit reads each as what it was written from. The splits are the source's own; of a named set, and with --hold-out,
+    those that are trained with. Without --image-size, images of several sizes keep them, but for an .npz, which has
+    one. Nothing is overwritten. Prints what was written.
+    """
+    require_writable(out)
+    require_free(out)
+    wanted = as_options(what, given)
+    with loading():
+        from genkit.data import convert as writing
+
+    written = writing.convert(wanted, out, hold_out)
+    logger.info("%s", ", ".join(counted(count, f"{part} image".lstrip()) for part, count in written.items()))
+    of_splits = {part: count for part, count in written.items() if part}
+    result = {"source": what, "images": sum(written.values()), "splits": of_splits, "files": {"out": out}}
+    emit(result, [str(out)], as_json)
+
+
+def require_writable(out: Path) -> None:
+    """Refuse a name that says another kind of file, or needs a library that isn't here.
+
+    Raises:
+        UsageError
+    """
+    ending = out.suffix.lower()
+    if ending in FILES and ending not in (".npz", ".parquet"):
+        raise UsageError(f"{out}: images are written as .npz, as .parquet, or as a folder; give such a name")
+    if ending == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise UsageError(f"{out}: Parquet needs pyarrow; pip install 'latent-genkit[formats]', or write .npz")

@@ -24,8 +24,8 @@ from genkit.data import dicom, heif, tiff
 from genkit.data.dataset import fingerprint_of_one
 from genkit.data.deep import Deep, is_deep
 from genkit.data.levels import Numbers, Range, Whites, ends_of, to_bytes
-from genkit.data.picture import EXTRA, BadImage, Picture, is_here
 from genkit.data.pixels import Fit, prepare
+from genkit.data.raster import EXTRA, BadImage, Raster, is_here
 from genkit.errors import in_one_line
 
 #: Larger pictures are refused. (Pillow itself warns from here on.)
@@ -86,7 +86,7 @@ def remedy(problem: str) -> str:
 
 
 #: A picture that is open.
-Opened: TypeAlias = Image.Image | Picture
+Opened: TypeAlias = Image.Image | Raster
 
 
 class Header(NamedTuple):
@@ -94,7 +94,7 @@ class Header(NamedTuple):
 
     width: int
     height: int
-    mode: str  # Pillow's, or `Picture`'s
+    mode: str  # Pillow's, or `Raster`'s
     grey: bool  # stored without colour
     pages: int = 1  # of a TIFF
     animated: bool = False  # has further frames
@@ -244,7 +244,7 @@ def _header(image: Opened, source: Content) -> Header:
     elif image.format == "TIFF":
         with open_file(source) as file:
             pages = sum(1 for _ in directories(file, MAX_PAGES))
-    elif isinstance(image, Picture):
+    elif isinstance(image, Raster):
         pages = image.pages
     elif image.format == "HEIF":
         pages = getattr(image, "n_frames", 1)
@@ -478,16 +478,15 @@ def first_directory(file: BinaryIO, place: int) -> bytes:
 def _is_animated(image: Opened, source: Content) -> bool:
     """Whether there is a second frame; of a page, never. May move on to it."""
     try:
-        return (
-            image.format in ANIMATIONS and not isinstance(source, Page) and bool(getattr(image, "is_animated", False))
-        )
+        of_frames = image.format in ANIMATIONS and not isinstance(source, Page)
+        return of_frames and bool(getattr(image, "is_animated", False))
     except Exception:  # a damaged second frame; the first one is what is read
         return True
 
 
 def _is_grey(image: Opened) -> bool:
     """Whether the format stores no colour: a grey picture saved as RGB counts as colour."""
-    if isinstance(image, Picture):
+    if isinstance(image, Raster):
         return not image.mode.startswith("RGB")
     if image.mode in ("P", "PA") and image.palette is not None:
         sample = Image.new("P", (1, 1))
@@ -511,7 +510,7 @@ def flatten(image: Opened, whites: Whites | None = None) -> Image.Image:
         if (black, white) == (0, 255) or image.mode == "1":
             return plain
         return Image.fromarray(to_bytes(np.asarray(plain), white, black))
-    numbers = image.numbers() if isinstance(image, Picture) else np.asarray(image)
+    numbers = image.numbers() if isinstance(image, Raster) else np.asarray(image)
     if image.mode == "1":
         black, white = 0, 1
     colours = numbers[..., :3] if numbers.ndim == 3 else numbers
@@ -526,7 +525,7 @@ def flatten(image: Opened, whites: Whites | None = None) -> Image.Image:
 
 def _is_negative(image: Opened) -> bool:
     """Whether 0 is white in a TIFF of more than 8 bits a pixel. (Of others Pillow itself turns it round.)"""
-    if isinstance(image, Picture):
+    if isinstance(image, Raster):
         return image.negative
     return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0
 
@@ -541,5 +540,5 @@ def _of_8_bits(image: Image.Image) -> Image.Image:
 
 def _numbers(image: Opened) -> np.ndarray:
     """The numbers that brightness is stored as, opacity aside."""
-    numbers = image.numbers() if isinstance(image, Picture) else np.asarray(image)
+    numbers = image.numbers() if isinstance(image, Raster) else np.asarray(image)
     return numbers[..., :3] if numbers.ndim == 3 else numbers

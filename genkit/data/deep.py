@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from PIL import Image, ImageFile
 
-from genkit.data.picture import Picture
+from genkit.data.raster import Raster
 
 #: What Pillow knows of a piece of a picture: decoder, place, offset in the file and arguments; in some versions named.
 Tile: TypeAlias = Any
@@ -19,7 +19,7 @@ SWAPPED = {
 }
 
 
-class Deep(Picture):
+class Deep(Raster):
     """A picture of 16 bits a channel, which is decoded twice.
 
     Pillow takes the upper byte of each number, and where it is told that the bytes lie the other way round, the lower.

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from genkit.data.picture import EXTRA, BadImage, Picture, silence
+from genkit.data.raster import EXTRA, BadImage, Raster, silence
 
 #: The mark, and where it stands.
 MARK, PLACE = b"DICM", 128
@@ -42,7 +42,7 @@ def is_dicom(beginning: bytes) -> bool:
 
 
 @contextmanager
-def opened(file: BinaryIO, frame: int = 0) -> Iterator[Picture]:
+def opened(file: BinaryIO, frame: int = 0) -> Iterator[Raster]:
     """A frame, numbered from 0.
 
     Raises:
@@ -75,7 +75,7 @@ def transfer_syntax(file: BinaryIO) -> str:
         file.seek(length, os.SEEK_CUR)
 
 
-class _Frame(Picture):
+class _Frame(Raster):
     format = "DICOM"
 
     def __init__(self, file: BinaryIO, said: Any, frame: int, library: Any):

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from genkit.data.picture import EXTRA, BadImage
+from genkit.data.raster import EXTRA, BadImage
 
 #: What files of HEVC may call themselves; they and others may also say that they are any HEIF, or name it second.
 BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs"}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from genkit.wording import counted
 
 #: Widths that are proposed: the largest that most pictures have.
 SIDES = (8, 16, 28, 32, 48, 64)
+#: Arrays of a file that are listed.
+MOST_ARRAYS = 64
 #: Pixels, wide or high, of which fewer are proposed, because a first model would take hours.
 MANY = 128
 
@@ -68,6 +71,20 @@ class Shared(BaseModel):
     images: int
 
 
+class Array(BaseModel):
+    """What a file of arrays holds: `--images` and `--labels` take the names.
+
+    Attributes:
+        name: of the array.
+        shape: numbers of its axes.
+        type: of its elements, as NumPy calls it; of one that can't be read, "".
+    """
+
+    name: str
+    shape: list[int]
+    type: str
+
+
 class Next(BaseModel):
     """What to type to train on the images.
 
@@ -85,6 +102,7 @@ class Overview(Findings):
 
     Attributes:
         form: what it is, in words: "a folder of pictures".
+        arrays: of a file of arrays, at most MOST_ARRAYS of them.
         grey: how many of its images are stored without colour; if all are, they stay grey.
         colourless: how many of them have no pixel that isn't grey, however they are stored.
         values: of the pixels as they are stored, one for each number of bits.
@@ -98,6 +116,7 @@ class Overview(Findings):
     """
 
     form: str = ""
+    arrays: list[Array] = Field(default_factory=list)
     grey: int = 0
     colourless: int = 0
     values: list[Values] = Field(default_factory=list)
@@ -114,18 +133,53 @@ class Overview(Findings):
 def look(options: DataOptions) -> tuple[Overview, Survey]:
     """Read every image, and say what they are; the survey has some of them, to be shown.
 
+    Of a file of arrays of which it can't be told what they are, only these are listed.
+
     Raises:
-        DataError: when there are no images, it can't be told which they are, or a named set isn't here.
+        DataError: when there are no images, or a named set isn't here.
     """
-    overview, survey = _of_set(options) if options.dataset in SOURCES else _of_path(options)
+    if options.dataset in SOURCES:
+        overview, survey = _of_set(options)
+    else:
+        arrays = list(_arrays_in(options))
+        try:
+            overview, survey = _of_path(options)
+        except DataError as error:
+            if not arrays:
+                raise
+            overview = Overview(source=str(expanded(options.dataset).resolve()), files=1, problems=[str(error)])
+            overview.arrays = arrays
+            return overview, Survey(0)
+        overview.arrays = arrays
     overview.next = _next(options, overview, len(survey.seen))
     return overview, survey
+
+
+def _arrays_in(options: DataOptions) -> Iterator[Array]:
+    """The arrays of a file, if it is one that holds some."""
+    from genkit.data import forms
+    from genkit.data.forms.places import Folder
+
+    path = expanded(options.dataset).resolve()
+    with suppress(DataError):
+        form = forms.form_of(Folder(path.parent), path.name) if path.is_file() else None
+        if form not in forms.HOLDERS:
+            return
+        holder = forms.named(forms.HOLDERS[form])(Folder(path.parent), path.name)
+        for name in holder.names[:MOST_ARRAYS]:
+            try:
+                array = holder.open([name])[name]
+                yield Array(name=array.member, shape=[*array.shape], type=str(array.dtype))
+            except DataError:
+                yield Array(name=name.member or name.file, shape=[], type="")
 
 
 def _of_path(options: DataOptions) -> tuple[Overview, Survey]:
     from genkit.data import forms
 
     source = forms.understood(options)
+    if not source.faults:
+        source.complete()
     overview = Overview(source=str(expanded(options.dataset).resolve()), form=source.form)
     survey = Survey(source.count, source.labels, source.classes, source.attributes, source.attribute_names)
     source.enter(overview)
@@ -160,7 +214,7 @@ def _of_set(options: DataOptions) -> tuple[Overview, Survey]:
 
     labels, attributes = column("labels"), column("attributes")
     survey = Survey(sum(map(len, splits)), labels, dataset.classes, attributes, dataset.attributes)
-    survey.take_ends(dataset.whites)
+    survey.know(dataset.whites)
     start = 0
     for split in splits:
         for first in range(0, len(split), split.block_length()):
@@ -257,18 +311,12 @@ def _next(options: DataOptions, overview: Overview, count: int) -> Next:
         bad = count - overview.images
         if bad > options.skip_bad:
             given["skip_bad"] = bad
-            because.append(
-                f"--skip-bad {bad}, or mend {'it' if bad == 1 else 'them'}: {counted(bad, 'file')} can't be read"
-            )
+            because.append(f"--skip-bad {bad}: {counted(bad, 'image')} can't be used; or mend what is bad")
     sizes = {tuple(map(int, size.split("x"))): number for size, number in overview.sizes.items()}
     if "image_size" not in given and (len(sizes) > 1 or max(map(max, sizes)) > MANY):
         side = _side(sizes)
         given["image_size"] = side
-        why = (
-            f"the images have {len(sizes):,} sizes"
-            if len(sizes) > 1
-            else "a first model is done sooner with fewer pixels"
-        )
+        why = f"there are {len(sizes):,} sizes" if len(sizes) > 1 else "a first model of fewer pixels is done sooner"
         because.append(f"--image-size {side}: {why}; any width from {MIN_SIDE} to {MAX_SIDE:,} will do")
         cut = sum(number for size, number in sizes.items() if 100 * min(size) < LITTLE * max(size))
         if "fit" not in given and 2 * cut > overview.images:

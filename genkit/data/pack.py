@@ -18,10 +18,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -288,19 +290,23 @@ def _write(folder: Path, key: Key, contents: Contents) -> None:
 
 def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
     """Write the arrays, then the manifest."""
+    sums: dict[str, str] = {}
     if isinstance(contents.images, Path):
-        images, rows, originals = str(contents.images), np.arange(contents.count), None
+        images, written = str(contents.images), None
+        rows = np.arange(contents.count)
     else:
         images = "images.npy"
-        rows, originals = _write_images(folder / images, key.name, contents, contents.images)
+        written = _write_images(folder / images, key.name, contents, contents.images)
+        rows, sums[images] = written.rows, written.sum
     storage, image_file = _map(folder / images, len(rows), contents.shape)
     labels = None if contents.labels is None else contents.labels[rows]
     of_images = None if labels is None else torch.from_numpy(labels)
-    everything = Split(storage, torch.arange(len(storage)), of_images, file=image_file)
+    marks = None if written is None else torch.from_numpy(written.fingerprints)
+    everything = Split(storage, torch.arange(len(storage)), of_images, fingerprints=marks, file=image_file)
     parts = None if contents.parts is None else contents.parts[rows]
     groups = None if contents.groups is None else contents.groups[rows]
     tables = {
-        "splits.npy": _divide(key.name, everything, originals, parts, groups),
+        "splits.npy": _divide(key.name, everything, None if written is None else written.originals, parts, groups),
         "labels.npy": labels,
         "attributes.npy": None if contents.attributes is None else contents.attributes[rows],
     }
@@ -322,14 +328,30 @@ def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
         left_out=contents.left_out,
         whites=dict(contents.whites),
         notes=tuple(contents.notes),
-        sums={path.name: _sum(path) for path in sorted(folder.iterdir())},
+        sums={path.name: sums.get(path.name) or _sum(path) for path in sorted(folder.iterdir())},
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     return manifest
 
 
-def _write_images(path: Path, name: str, contents: Contents, chunks: Iterable[Chunk]) -> tuple[np.ndarray, np.ndarray]:
-    """Write the chunks one after the other; return the rows that came and their originals, int64 (N,) each.
+class _Written(NamedTuple):
+    """The images of a pack, as they were written.
+
+    Attributes:
+        rows: int64 (N,), that came.
+        originals: int64 (N,), see `Chunk`.
+        fingerprints: int64 (N,), of what was written.
+        sum: SHA-256 of all elements.
+    """
+
+    rows: np.ndarray
+    originals: np.ndarray
+    fingerprints: np.ndarray
+    sum: str
+
+
+def _write_images(path: Path, name: str, contents: Contents, chunks: Iterable[Chunk]) -> _Written:
+    """Write the chunks one after the other, in a thread, while the next is made.
 
     A plain sequential write, not a writable memory map: on a full disk that one kills the process.
     """
@@ -340,24 +362,38 @@ def _write_images(path: Path, name: str, contents: Contents, chunks: Iterable[Ch
             f"{path.parent.parent}: the {expected / 1e9:.1f} GB of images of {name} don't fit, {free / 1e9:.1f} GB are "
             "free; make room, set GENKIT_DATA to another folder, or give a smaller --image-size"
         )
-    rows, originals = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    rows, originals, fingerprints = ([np.empty(0, np.int64)] for _ in range(3))
+    digest = hashlib.sha256()
     with (
         path.open("wb") as file,
         tqdm(total=contents.count, desc=f"packing {name}", unit="images", disable=None) as bar,
+        ThreadPoolExecutor(1) as writer,
     ):
         _write_header(file, contents.count, contents.shape)
         start = file.tell()
-        for chunk in chunks:
-            file.write(np.ascontiguousarray(chunk.images).data)
+
+        def write(chunk: Chunk) -> None:
+            images = np.ascontiguousarray(chunk.images)
+            file.write(images.data)
+            digest.update(images.reshape(-1).data)
             rows.append(chunk.rows)
             originals.append(chunk.originals)
+            fingerprints.append(fingerprint(images))
             bar.update(len(chunk.rows))
+
+        before: Future[None] | None = None
+        for chunk in chunks:
+            if before is not None:
+                before.result()
+            before = writer.submit(write, chunk)
+        if before is not None:
+            before.result()
         kept = np.concatenate(rows)
         # The header keeps room for a longer number, so that the true count fits where the first guess stood.
         file.seek(0)
         _write_header(file, len(kept), contents.shape)
         assert file.tell() == start
-    return kept, np.concatenate(originals)
+    return _Written(kept, np.concatenate(originals), np.concatenate(fingerprints), digest.hexdigest())
 
 
 def _write_header(file: BinaryIO, count: int, shape: ImageShape) -> None:
@@ -448,7 +484,21 @@ def _sum(path: Path) -> str:
     """SHA-256 of a file; of an array's elements in C order, which is hashlib.sha256(numpy.load(path))."""
     if path.suffix != ".npy":
         return sha256_of(path)
-    return store.sha256(np.load(path, mmap_mode="r", allow_pickle=False).reshape(-1).view(np.uint8).data)
+    with path.open("rb") as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("it isn't as packs are written")
+        shape, in_columns, dtype = np.lib.format.read_array_header_1_0(file)
+        if in_columns:
+            return store.sha256(np.load(path, allow_pickle=False).reshape(-1).view(np.uint8).data)
+        # Not by a mapping: what is touched of it counts as this process's memory, in the end the whole file.
+        digest, left = hashlib.sha256(), math.prod(shape) * dtype.itemsize
+        while left:
+            piece = file.read(min(left, 1 << 20))
+            if not piece:
+                raise EOFError("it ends too soon")
+            digest.update(piece)
+            left -= len(piece)
+        return digest.hexdigest()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

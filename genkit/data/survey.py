@@ -127,6 +127,11 @@ class Survey:
                 self._places.setdefault(row, []).append((len(self.groups), place))
         self.groups.append(Group(kind, name, count, places))
 
+    def know(self, whites: Whites) -> None:
+        """Enter what is known of black and white."""
+        for bits in whites:
+            self.blacks[bits], self.whites[bits] = ends_of(bits, whites)
+
     def glimpse(self, row: int, image: np.ndarray) -> Glimpse:
         """Look at an image, uint8 (C, H, W). Several threads may."""
         grey = len(image) == 1
@@ -164,11 +169,6 @@ class Survey:
             round(black + each * (white - black) / 255) for each in (self.lows[bits], self.highs[bits])
         )
         return found
-
-    def take_ends(self, whites: Whites) -> None:
-        """Enter what was taken for black and for white."""
-        for bits in whites:
-            self.blacks[bits], self.whites[bits] = ends_of(bits, whites)
 
     def take_stored(self, found: Range) -> None:
         """Enter the range of some images' numbers as they are stored."""

@@ -13,14 +13,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from genkit.data.picture import EXTRA, BadImage, Picture, silence
+from genkit.data.raster import EXTRA, BadImage, Raster, silence
 
 #: How a file begins, in two orders of bytes, each also as BigTIFF.
 MARKS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 #: Tags (TIFF 6.0, section 8), and values of some.
 BITS, DESCRIPTION, PLANES, SAMPLE_FORMAT = 258, 270, 284, 339
 SEPARATE, SIGNED = 2, 2
-#: By the letter of its type (NumPy's) and its bytes, what `Picture.mode` says of numbers, after "RGB;" if of colours.
+#: By the letter of its type (NumPy's) and its bytes, what `Raster.mode` says of numbers, after "RGB;" if of colours.
 MODES = {("b", 1): "1", ("u", 1): "L", ("u", 2): "I;16", ("f", 2): "F", ("f", 4): "F", ("f", 8): "F"}
 
 
@@ -40,7 +40,7 @@ def is_misread(image: Image.Image) -> bool:
 
 
 @contextmanager
-def opened(file: BinaryIO) -> Iterator[Picture]:
+def opened(file: BinaryIO) -> Iterator[Raster]:
     """The first page.
 
     Raises:
@@ -56,7 +56,7 @@ def opened(file: BinaryIO) -> Iterator[Picture]:
         yield _Page(whole.pages[0])
 
 
-class _Page(Picture):
+class _Page(Raster):
     """A page that tifffile has opened."""
 
     format = "TIFF"

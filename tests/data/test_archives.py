@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import webdataset
 from PIL import Image
 
 from genkit.data import DataOptions, verify
@@ -155,13 +156,13 @@ def test_celebas_archive_beside_its_tables(write, of, pictures, tmp_path):
 
 def test_what_isnt_read_is_counted_as_in_a_folder(write, of, pictures):
     folder = write(pictures[:20], classes=True)
-    for name in ("notes.txt", ".hidden.png", "__MACOSX/0/._000.png", "a.heic", "b.heic", "empty/nothing.txt", "model"):
+    for name in ("notes.txt", ".hidden.png", "__MACOSX/0/._000.png", "a.svg", "b.svg", "empty/nothing.txt", "model"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / "0" / "000.png", folder / name)
     for path in (folder, zipped(folder), tarred(folder)):
         source = opened(DataOptions(dataset=str(path)))
         assert source.left_out == {
-            ".heic": 2,
+            ".svg": 2,
             "hidden images": 1,
             "images in __MACOSX/": 1,
             "files without an ending": 1,
@@ -495,3 +496,83 @@ def test_numbered_archives_are_one_folder(write, of, pictures, tmp_path):
     dataset = of(tmp_path / "packed")
     assert content(dataset) == expected
     assert dataset.classes == ()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# WebDataset
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def shards(pattern: str, pictures: np.ndarray, labels: list, first: int = 0, **more: object) -> None:
+    """As webdataset's own writer makes them, 25 samples each."""
+    with webdataset.ShardWriter(pattern, maxcount=25, verbose=0) as sink:
+        for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+            sink.write(
+                {"__key__": f"{first + number:06}", "png": picture, **{key: say(label) for key, say in more.items()}}
+            )
+
+
+@pytest.mark.parametrize("way", ["cls", "json"])
+def test_what_webdataset_writes(way, of, pictures, tmp_path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    labels = [number // 10 for number in range(100)]
+    say = {"cls": {"cls": int}, "json": {"json": lambda label: {"label": label, "id": 7}}}[way]
+    shards(f"{folder}/train-%06d.tar", pictures[:70], labels[:70], **say)
+    shards(f"{folder}/test-%06d.tar", pictures[70:], labels[70:], 70, **say)
+    assert len(list(folder.iterdir())) == 5
+    source = opened(DataOptions(dataset=str(folder)))
+    assert source.left_out == {}
+    assert source.classes == tuple("0123456789")
+    assert source.parts.tolist() == [2] * 30 + [0] * 70
+    dataset = of(folder)
+    assert dataset.test.labels.tolist() == labels[70:]
+    assert (dataset.test.images()[:, 0].numpy() == pictures[70:]).all()
+    # One shard alone
+    one = of(folder / "train-000001.tar")
+    assert (one.train.storage[:, 0].numpy() == pictures[25:50]).all()
+    assert one.classes == ("2", "3", "4")
+
+
+def test_several_pictures_of_a_sample(of, pictures, tmp_path):
+    path = tmp_path / "a.tar.gz"
+    with webdataset.TarWriter(str(path), compress=True) as sink:
+        for number, picture in enumerate(pictures[:20]):
+            sample = {"png": picture, "cls": number // 10, "txt": "a digit", "mask.png": 255 - picture}
+            sink.write({"__key__": f"inner/{number}", **sample})
+    source = opened(DataOptions(dataset=str(path)))
+    assert source.left_out == {"further pictures of a sample (*.mask.png)": 20}
+    assert source.notes == ["20 captions (.txt) aren't used", "classes are those of *.cls"]
+    assert (of(path).train.storage[:, 0].numpy() == pictures[:20]).all()
+
+
+def test_samples_without_labels(of, pictures, tmp_path):
+    """As img2dataset writes them."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    shards(f"{folder}/%05d.tar", pictures[:50], ["a digit"] * 50, json=lambda text: {"caption": text}, txt=str)
+    source = opened(DataOptions(dataset=str(folder)))
+    assert (source.count, source.labels, source.parts) == (50, None, None)
+    assert source.notes == ["00000.tar, 00001.tar are parts of one folder"]
+
+
+def test_a_label_that_is_none(of, pictures, tmp_path):
+    path = tmp_path / "a.tar"
+    with webdataset.TarWriter(str(path)) as sink:
+        for number, picture in enumerate(pictures[:20]):
+            sink.write({"__key__": f"{number}", "png": picture, "cls": b"\xff\xfe" if number == 7 else b"1"})
+    with pytest.raises(DataError, match=r"a\.tar/7\.cls: isn't read as a label .*; write a number or a word"):
+        of(path)
+
+
+def test_classes_whose_archives_lie_in_an_archive(write, of, pictures, tmp_path):
+    """As ImageNet's training images come."""
+    folder = write(pictures[:40], "set", classes=True)
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    for number in range(4):
+        (folder / str(number)).rename(folder / f"n0144076{number}")
+        tarred(folder / f"n0144076{number}").rename(inner / f"n0144076{number}.tar")
+    dataset = of(tarred(inner))
+    assert dataset.classes == tuple(f"n0144076{number}" for number in range(4))
+    assert content(dataset) == content(of(folder))

@@ -287,7 +287,7 @@ def test_classes_that_look_alike_are_told(understood):
 def test_folders_without_images_are_told(understood, tmp_path):
     for name in ("zebra", "lion"):
         (tmp_path / "set" / name / "sub").mkdir(parents=True)
-    layout = understood("cat/1.png", "dog/2.png", "yak/3.heic")
+    layout = understood("cat/1.png", "dog/2.png", "yak/3.svg")
     assert layout.classes == ("cat", "dog")
     assert layout.warnings == ["3 folders without an image (lion/, yak/, zebra/)"]
 

@@ -11,7 +11,18 @@ from PIL import Image
 from genkit.contract import ImageShape
 from genkit.data import DataOptions, verify
 from genkit.data.decode import range_of
-from genkit.data.levels import FEW, Range, dark, require_floats, shown, to_bytes, white_of, white_of_one
+from genkit.data.levels import (
+    FEW,
+    Numbers,
+    Range,
+    dark,
+    require_floats,
+    scale_of,
+    shown,
+    to_bytes,
+    white_of,
+    white_of_one,
+)
 from genkit.data.pixels import Form
 from genkit.errors import DataError
 from genkit.latent.images import image_from, read_image
@@ -197,13 +208,8 @@ def test_what_a_bit_or_a_palette_means_is_known(folder, of, masks):
     assert verify(str(path)).notes == []
 
 
-@pytest.mark.parametrize("kind", ["array", "folder"])
-def test_a_map_of_classes_is_refused(tmp_path, folder, of, pictures, kind, home, files_in):
-    maps = (pictures // 100).astype(np.uint8)
-    path = folder(maps)
-    if kind == "array":
-        path = tmp_path / "maps.npy"
-        np.save(path, maps)
+def test_a_map_of_classes_is_refused(folder, of, pictures, home, files_in):
+    path = folder((pictures // 100).astype(np.uint8))
     with pytest.raises(DataError, match="holds pixels of 0 to 2 alone, as maps of classes do") as caught:
         of(path)
     assert str(caught.value).startswith(f"{path}: ")
@@ -257,6 +263,93 @@ def test_rgba_of_0_and_1(tmp_path, of, masks):
     assert (images[:, :, :14] == 255).all()
     np.save(tmp_path / "b.npy", np.concatenate([masks[..., None]] * 3 + [opaque // 255], 3))
     assert (pixels_of(of(tmp_path / "b.npy")) == images).all()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Arrays
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def numbers(values: np.ndarray) -> Numbers:
+    dtype = values.dtype
+    found = Numbers(0 if dtype.kind == "f" else 8 if dtype == np.uint8 else 16)
+    for value in np.array_split(values, 3):
+        found.see(value)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("values", "black", "white", "note"),
+    [
+        ([0.0, 0.25, 1.0], 0, 1, None),
+        ([-0.001, 0.25, 1.001], 0, 1, None),
+        ([0.0, 0.1, 0.2], 0, 1, "the brightest of all pixels is 51 of 255, nearly black"),
+        ([-0.0625, 0.25, 1.0625], 0, 1, "pixels go from -0.0625 to 1.0625: 0 is taken for black, 1 for white"),
+        ([-1.0, 0.25, 1.0], -1, 1, "pixels go from -1 to 1: -1 is taken for black, 1 for white"),
+        ([-0.75, 0.25, 0.875], -1, 1, "pixels go from -0.75 to 0.875: -1 is taken for black, 1 for white"),
+        ([0.0, 17.0, 255.0], 0, 255, None),
+        ([0.0, 17.5, 255.0], 0, 255, "pixels go from 0 to 255: 255 is taken for white"),
+        ([0.5, 17.5, 255.5], 0, 255, "pixels go from 0.5 to 255.5: 255 is taken for white"),
+        ([0.0, 17.0, 4000.0], 0, 4095, "pixels go from 0 to 4,000, which 12 bits hold: 4,095 is taken for white"),
+        ([0.0, 7.0, 16.0], 0, 16, "pixels are whole numbers up to 16: 16 is taken for white, though a map of classes"),
+        ([0.0, 0.0625, 0.109375], 0, 0.109375, "pixels go from 0 to 0.109375: 0 is taken for black, 0.109375 for"),
+        ([-3.5, 0.0, 2.5], -3.5, 2.5, "pixels go from -3.5 to 2.5: -3.5 is taken for black, 2.5 for white"),
+        ([0.0, 1.5, 300.5], 0, 300.5, "pixels go from 0 to 300.5: 0 is taken for black, 300.5 for white"),
+        ([-0.25, 0.0, 0.25], -0.25, 0.25, "pixels go from -0.25 to 0.25: -0.25 is taken for black, 0.25 for white"),
+        (np.array([0, 1, 1], np.uint8), 0, 1, "all pixels are 0 or 1, and 1 is taken for white"),
+        (np.array([0, 7, 16], np.uint8), 0, 16, "pixels are whole numbers up to 16: 16 is taken for white"),
+        (np.array([0, 7, 40], np.uint8), 0, 255, "the brightest of all pixels is 40 of 255"),
+        (np.array([0, 7, 300], np.int64), 0, 1023, "pixels go from 0 to 300, which 10 bits hold: 1,023 is taken"),
+        (np.array([-128, 7, 127], np.int8), -128, 127, "pixels go from -128 to 127: -128 is taken for black"),
+        (np.array([0, 7, 70_000], np.int64), 0, 70_000, "pixels go from 0 to 70,000: 0 is taken for black, 70,000 for"),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_scale_of_an_array(values, black, white, note, dtype):
+    values = np.array(values, dtype) if isinstance(values, list) else values
+    scale = scale_of(numbers(values))
+    assert (scale.black, scale.white) == (black, white)
+    assert scale.note is None if note is None else scale.note.startswith(note)
+    exact = (values.astype(np.float64).clip(black, white) - black) * 255 / (white - black)
+    assert np.abs(scale.to_bytes(values).astype(float) - exact).max() <= 0.5001
+
+
+def test_the_scale_of_an_array_as_it_is_said():
+    scale = scale_of(numbers(np.array([-5, 7, 5000])), 4095)
+    assert scale[:2] == (0, 4095)
+    assert scale.note == (
+        "4,095 is taken for white, as --white-level says; pixels go from -5 to 5,000, and those outside are cut"
+    )
+    assert scale.to_bytes(np.array([-5, 0, 4095, 5000])).tolist() == [0, 0, 255, 255]
+
+
+@pytest.mark.parametrize("values", [[0, np.nan], [0, np.inf], [-np.inf, 1.0], [2.0, 2.0], [-1e308, 1e308], [0, 1e-320]])
+def test_numbers_without_a_scale(values):
+    with pytest.raises(DataError):
+        scale_of(numbers(np.array([*values, values[-1]])))
+
+
+def test_digits_of_16_levels_are_warned_of(tmp_path, of, pictures, caplog):
+    """As scikit-learn has them."""
+    images = np.rint(pictures / 255 * 16)
+    np.save(tmp_path / "digits.npy", images)
+    assert (pixels_of(of(tmp_path / "digits.npy"))[:, 0] == np.rint(images * 255 / 16)).all()
+    warning = "digits.npy: its pixels have few values; are they brightness, and not a map of classes?"
+    assert warning in caplog.text
+    caplog.clear()
+    dataset = of(tmp_path / "digits.npy", white_level=20)
+    assert (pixels_of(dataset)[:, 0] == np.rint(images * 255 / 20)).all()
+    assert warning not in caplog.text
+    assert "20 is taken for white, as --white-level says" in dataset.notes
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int16, ">i4", np.longdouble])
+def test_an_array_from_minus_1_to_1_and_beyond(tmp_path, of, pictures, dtype):
+    """As GANs have it, and as differences to a mean."""
+    dtype = np.dtype(dtype)
+    images = pictures / 127.5 - 1 if dtype.kind == "f" else pictures.astype(int) - 100
+    np.save(tmp_path / "images.npy", images.astype(dtype))
+    assert np.abs(pixels_of(of(tmp_path / "images.npy"))[:, 0] - pictures.astype(int)).max() <= (dtype == np.float16)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

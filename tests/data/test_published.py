@@ -5,6 +5,7 @@ import dataclasses
 import gzip
 import hashlib
 import io
+import os
 import struct
 import sys
 import tarfile
@@ -189,7 +190,7 @@ def idx(array: np.ndarray) -> bytes:
 
 @pytest.mark.parametrize(
     ("part", "first", "classes"),
-    [("letters", 1, "abcdefghijklmnopqrstuvwxyz"), ("balanced", 0, None), ("mnist", 0, "0123456789")],
+    [("letters", 1, "abcdefghijklmnopqrstuvwxyz"), ("balanced", 0, table.MERGED), ("mnist", 0, "0123456789")],
 )
 def test_emnist(publish, of, pictures, part, first, classes):
     """One archive of six parts, whose images lie transposed, and the labels of one from 1 on."""
@@ -290,13 +291,15 @@ def test_shapes3d(publish, of, pictures):
     dataset = of("shapes3d")
     assert dataset.shape == (3, 64, 64)
     assert (own(dataset)[0] == colour.transpose(0, 3, 1, 2)).all()
-    assert len(dataset.attributes) == 42
-    assert dataset.attributes[::10] == ("floor-hue-0", "wall-hue-0", "object-hue-0", "scale-0", "shape-2")
+    assert len(dataset.attributes) == 57
+    assert dataset.attributes[::10] == (
+        *("floor-hue-0", "wall-hue-0", "object-hue-0", "scale-0", "shape-2", "orientation-8"),
+    )
     rows, found = dataset.train.rows.numpy(), dataset.train.attributes.numpy()
-    starts = np.cumsum([0, *sizes[:5]])
+    starts = np.cumsum([0, *sizes])
     for number, (start, end) in enumerate(pairwise(starts)):
         assert (found[:, start:end].argmax(1) == rows // (number + 1) % sizes[number]).all()
-    assert (found.sum(1) == 5).all()
+    assert (found.sum(1) == 6).all()
 
 
 def test_a_missing_library(publish, of, pictures, monkeypatch):
@@ -449,7 +452,8 @@ def test_an_amat_of_something_else(publish, of, pictures, wrong):
 
 
 def test_dsprites(publish, of, pictures):
-    latents = np.stack([np.zeros(100), np.arange(100) % 3, np.arange(100) % 6, *[np.arange(100)] * 3], 1).astype(int)
+    rows = np.arange(100)
+    latents = np.stack([rows * 0, rows % 3, rows % 6, rows % 40, rows % 32, rows // 4], 1)
     ink = np.pad((pictures > 127).astype(np.uint8), ((0, 0), (18, 18), (18, 18)))
     content = npz(
         imgs=ink,
@@ -652,9 +656,27 @@ def test_celeba_unpacked(faces, home, of):
         archive.extractall(home / "celeba")
     for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
         (home / "celeba" / name).write_bytes(faces[name])
-    check_faces(of("celeba"), faces)
-    assert fetch("celeba") == [home / "celeba"]
-    assert verify("celeba").ok
+    dataset = of("celeba")
+    check_faces(dataset, faces)
+    assert dataset.name == "celeba"
+    assert fetch("celeba")[0] == home / "celeba" / "img_align_celeba"
+    assert missing(_options("celeba")) is None
+    findings = verify("celeba")
+    assert findings.ok
+    assert (findings.files, findings.images) == (32, 30)
+    picture = home / "celeba" / "img_align_celeba" / "000030.jpg"
+    before = picture.stat()
+    content = bytearray(picture.read_bytes())
+    content[-20] ^= 1
+    picture.write_bytes(content)
+    os.utime(picture, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert [f"{picture}: has changed since it was packed" in line for line in verify("celeba").problems] == [True]
+    picture.write_bytes((home / "celeba" / "img_align_celeba" / "000001.jpg").read_bytes())
+    again = of("celeba")
+    assert not torch.equal(again.test.images()[-1], dataset.test.images()[-1]), "packed anew"
+    (home / "celeba" / "list_eval_partition.txt").write_bytes(b"something else")
+    with pytest.raises(DataError, match=r"list_eval_partition\.txt: 14 bytes, where 390 were published; delete it and"):
+        of("celeba")
 
 
 def test_celeba_is_asked_for(faces, home, of):
@@ -664,9 +686,8 @@ def test_celeba_is_asked_for(faces, home, of):
         with pytest.raises(DataError) as caught:
             attempt("celeba")
         assert str(caught.value) == (
-            "celeba: img_align_celeba.zip and list_eval_partition.txt are not here, and no program may fetch it; "
+            "celeba: img_align_celeba.zip and list_eval_partition.txt are not here, and no program may fetch them; "
             "download them from http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (Align&Cropped Images, Anno, Eval) "
-            f"into {home}/celeba as they are, or name a folder that holds img_align_celeba/, list_attr_celeba.txt and "
-            "list_eval_partition.txt"
+            f"into {home}/celeba as they come; the archive may be unpacked there, and the folder be a link"
         )
     assert not missing(_options("celeba")).fetched

@@ -8,6 +8,7 @@ Each kind runs in a process of its own, whose peak memory is its own and whose d
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import copy
 import faulthandler
@@ -17,6 +18,7 @@ import hashlib
 import io
 import json
 import logging
+import lzma
 import math
 import os
 import re
@@ -51,6 +53,10 @@ KINDS = {
     "toml": (45, "recipes"),
     "checkpoint": (46, "checkpoints whose hashes are right"),
     "config": (47, "config.json of a run to be resumed"),
+    "idx_file": (50, "IDX files of somebody's own, plain and compressed"),
+    "table": (51, "tables of pixels"),
+    "matlab": (52, "MATLAB files of versions 4, 6 and 7"),
+    "hdf5": (53, "HDF5 files, and MATLAB's of version 7.3"),
 }
 COUNT = 10_000 if FULL else 300
 #: Seconds that one file may take before the process is ended: no test of speed, but the end of a hang.
@@ -124,6 +130,10 @@ def main(kind: str, count: int, folder: Path) -> Result:
         "toml": toml,
         "checkpoint": checkpoint,
         "config": config,
+        "idx_file": idx_file,
+        "table": pixel_table,
+        "matlab": matlab,
+        "hdf5": hdf5,
     }[kind](folder)
     for content in undamaged:
         read(content)
@@ -382,6 +392,12 @@ def arrays() -> list[dict[str, np.ndarray]]:
             "attributes": np.stack([np.arange(12) % 2, np.arange(12) > 5], 1),
             "attribute_names": np.array(["odd", "late"]),
         },
+        # In rows, in columns, images last, and in Fortran's order.
+        {"x_train": images.reshape(12, 784), "y_train": np.eye(3)[np.arange(12) % 3]},
+        {"fea": images.reshape(12, 784).T / 127.5 - 1, "gnd": np.arange(12.0)[None] % 3},
+        {"scans": images.transpose(1, 2, 0), "labels": np.arange(12)[:, None] % 3, "classes": np.array(list(b"abc"))},
+        {"imgs": np.asfortranarray(images), "latents_classes": np.arange(48).reshape(12, 4) // [1, 2, 9, 25]},
+        {"images": images[:, None].repeat(3, 1).reshape(12, -1), "label": np.array([b"a", b"\xff", b"c"] * 4)},
     ]
 
 
@@ -436,6 +452,147 @@ def npz(folder: Path) -> Reader:
 
     whole = [zipped(these.items(), zipfile.ZIP_DEFLATED) for these in sets]
     return Reader(anything(with_damage(), with_damage(), claiming()), whole, array(folder))
+
+
+def whole_file(folder: Path) -> Callable[[bytes], None]:
+    """As `genkit data verify` reads a file, whatever it is: every array by its own, then what was made of them."""
+    from genkit.data import forms
+    from genkit.data.forms.places import Folder
+
+    path, place = folder / "some", Folder(folder)
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        form = forms.form_of(place, path.name)
+        if form in forms.HOLDERS:
+            holder = forms.named(forms.HOLDERS[form])(place, path.name)
+            for name in holder.names:
+                # One array may be damaged, and another not.
+                with contextlib.suppress(DataError):
+                    stored = holder.open([name])[name]
+                    for each in (stored, stored.last_axis_first()):
+                        if each is not None and each.row_bytes < 1 << 20:
+                            step = max(1, (1 << 20) // max(1, each.row_bytes))
+                            assert sum(len(block) for block in each.rows(step)) == each.shape[0]
+        findings = forms.verify(DataOptions(dataset=str(path)))
+        if findings.problems:
+            raise DataError(findings.problems[0])
+
+    return read
+
+
+def idx_file(folder: Path) -> Reader:
+    pictures = digits()[:20]
+    plain = struct.pack(">BBBB3I", 0, 0, 8, 3, 20, 28, 28) + pictures.tobytes()
+    floats = struct.pack(">BBBB3I", 0, 0, 13, 3, 20, 28, 28) + (pictures / 255).astype(">f4").tobytes()
+    compressed = [gzip.compress(plain, 1), bz2.compress(plain), lzma.compress(plain, preset=1)]
+    compress = st.sampled_from([gzip.compress, bz2.compress, lambda content: lzma.compress(content, preset=1)])
+    packed = st.builds(lambda make, content: make(content), compress, damaged([plain]))
+    bomb = st.builds(lambda make, size: make(plain[:16] + bytes(size)), compress, st.integers(0, 2**22))
+    files = anything(damaged([plain, floats]), damaged(compressed), packed, bomb)
+    return Reader(files, [plain, floats, *compressed], whole_file(folder))
+
+
+def pixel_table(folder: Path) -> Reader:
+    pictures = digits()[::5].reshape(20, -1)[:, 300:364]
+
+    def text(delimiter: str, headings: bool, floats: bool, nested: bool) -> bytes:
+        lines = [["label", *(f"pixel{number}" for number in range(64))]] if headings else []
+        for number, picture in enumerate(pictures):
+            lines.append([str(number % 5), *(f"{pixel / 255:.4f}" if floats else str(pixel) for pixel in picture)])
+        if nested:
+            splits = ["Training", "PublicTest", "PrivateTest"]
+            lines = [[line[0], " ".join(line[1:]), splits[at % 3]] for at, line in enumerate(lines[headings:])]
+            lines.insert(0, ["emotion", "pixels", "Usage"])
+        return "".join(f"{delimiter.join(line)}\n" for line in lines).encode()
+
+    whole = [
+        text(",", True, False, False),
+        text(";", False, False, False),
+        text(" ", False, True, False),
+        text("\t", True, True, False),
+        text(",", True, False, True),
+    ]
+    characters = st.sampled_from(
+        [b"", b",", b"\n", b"\r\n", b'"', b"-", b".", b"e9", b"nan", b"9" * 20, b"\0", b"x", b" "]
+    )
+
+    @st.composite
+    def edited(draw: st.DrawFn) -> bytes:
+        content = draw(st.sampled_from(whole))
+        for _ in range(draw(st.integers(1, 3))):
+            place = draw(st.integers(0, len(content)))
+            content = content[:place] + draw(characters) + content[place + draw(st.integers(0, 2)) :]
+        return content
+
+    return Reader(anything(damaged(whole), edited()), whole, whole_file(folder))
+
+
+def matlab(folder: Path) -> Reader:
+    import scipy.io
+
+    pictures = digits()[:10, 4:24, 4:24]
+    cells = np.empty(3, object)
+    cells[:] = list(pictures[:3])
+    rows: dict[str, Any] = {"images": pictures.reshape(10, -1), "labels": np.arange(10) % 3}
+    more = rows | {
+        "images": pictures.transpose(1, 2, 0),
+        "halves": pictures / 255,
+        "bits": pictures > 127,
+        "words": np.array(["cat", "tiger"]),
+        "names": np.array(["cat", "größer"], dtype=object),
+        "cells": cells,
+        "about": {"made": {"mean": np.arange(4.0), "with": "scipy"}, "of": "this"},
+    }
+
+    def saved_as(variables: dict[str, Any], **options: Any) -> bytes:
+        buffer = io.BytesIO()
+        scipy.io.savemat(buffer, variables, **options)
+        return buffer.getvalue()
+
+    whole = [saved_as(rows, format="4"), saved_as(more), saved_as(more, do_compression=True)]
+    return Reader(anything(damaged(whole[:2]), damaged(whole)), whole, whole_file(folder))
+
+
+def hdf5(folder: Path) -> Reader:
+    import h5py
+
+    pictures = digits()[:20, 4:24, 4:24]
+
+    def saved_as(datasets: dict[str, dict[str, Any]], **options: Any) -> bytes:
+        buffer = io.BytesIO()
+        with h5py.File(buffer, "w", **options) as file:
+            for name, how in datasets.items():
+                file.create_dataset(name, **how)
+            if options.get("userblock_size"):
+                cells = []
+                for number, word in enumerate(("cat", "dog")):
+                    codes = np.array([[ord(letter)] for letter in word], np.uint16)
+                    cells.append(file.create_dataset(f"#refs#/{number}", data=codes))
+                    cells[-1].attrs["MATLAB_class"] = np.bytes_("char")
+                references = np.array([[cell.ref for cell in cells]], h5py.ref_dtype)
+                file.create_dataset("names", data=references, dtype=h5py.ref_dtype)
+        content = buffer.getvalue()
+        mark = b"MATLAB 7.3 MAT-file" if options.get("userblock_size") else b""
+        return mark + content[len(mark) :]
+
+    words: dict[str, Any] = {"data": [f"c{number % 3}" for number in range(20)], "dtype": h5py.string_dtype()}
+    packed: dict[str, Any] = {"chunks": (4, 20, 20), "compression": "gzip", "shuffle": True}
+    whole = [
+        saved_as({"train/images": {"data": pictures, **packed}, "train/labels": {"data": np.arange(20) % 3}}),
+        saved_as({"images": {"data": pictures}, "labels": words, "names": {"data": np.array([b"a", b"bb"])}}),
+        saved_as({"x": {"data": pictures / 255, "chunks": (5, 9, 9), "compression": "lzf"}}, libver="latest"),
+        saved_as(
+            {
+                "x": {"data": pictures, "chunks": (5, 20, 20), "maxshape": (None, 20, 20), "fletcher32": True},
+                "y": {**words, "chunks": (7,), "compression": "gzip"},
+                "bits": {"data": pictures > 127},
+            },
+            libver="latest",
+        ),
+        saved_as({"X": {"data": pictures, **packed}, "y": {"data": np.arange(20.0)[None]}}, userblock_size=512),
+    ]
+    return Reader(anything(damaged(whole)), whole, whole_file(folder))
 
 
 def zip_container(folder: Path) -> Reader:

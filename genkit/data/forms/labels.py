@@ -11,7 +11,7 @@ import io
 import json
 import posixpath
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from genkit.data.forms.places import Place
@@ -24,6 +24,8 @@ LABELS = (STYLEGAN, *METADATA)
 
 #: What a class may be called.
 Name = int | str
+#: A file, its label, and what its class is called.
+Row = tuple[str, Name | None, str | None]
 
 
 class Labels(NamedTuple):
@@ -34,16 +36,20 @@ class Labels(NamedTuple):
         tables: those that say so.
         shards: whether the folders are StyleGAN's, which tell nothing apart.
         remarks: a line for each table that says nothing of classes, or of these files.
+        called: what the classes are called whose labels are numbers, where a column `class` says it.
     """
 
     of: dict[str, Name]
     tables: list[str]
     shards: bool
     remarks: list[str]
+    called: dict[Name, str]
 
 
 def read(place: Place, names: Collection[str], files: Sequence[str]) -> Labels:
     """The labels in those tables of `names` that are known here, paths in the place as `files` are.
+
+    Of labels that are numbers, a column `class` beside them says what they are called.
 
     - `dataset.json` is {"labels": [["00000/img00000000.png", 6], ...]}, or null for none.
     - `metadata.jsonl` has an object a line and `metadata.csv` a line a file, each with `file_name` and `label`, a
@@ -58,6 +64,7 @@ def read(place: Place, names: Collection[str], files: Sequence[str]) -> Labels:
     remarks: list[str] = []
     shards = False
     tables: list[str] = []
+    called: dict[Name, set[str | None]] = {}
     for table in sorted(names):
         folder, _, name = table.rpartition("/")
         if name not in LABELS:
@@ -67,10 +74,11 @@ def read(place: Place, names: Collection[str], files: Sequence[str]) -> Labels:
             rows = _rows(place, table)
             shards |= name == STYLEGAN
             known = 0
-            for file, label in rows:
+            for file, label, word in rows:
                 file = posixpath.normpath(posixpath.join(folder, file))
                 if file in here and label is not None:
                     known += 1
+                    called.setdefault(label, set()).add(word)
                     if of.setdefault(file, label) != label:
                         raise BadTable(
                             [f"{path}: {printable(file)} has two labels, {of[file]!a} and {label!a}; keep one"]
@@ -87,15 +95,23 @@ def read(place: Place, names: Collection[str], files: Sequence[str]) -> Labels:
     odd = next((label for label in of.values() if isinstance(label, str) and not label.isprintable()), None)
     if odd is not None:
         raise BadTable([f"{place.path}: the label {odd!a} has a control character; rename the class"])
-    return Labels(of, tables, shards, remarks)
+    return Labels(of, tables, shards, remarks, _called(called))
+
+
+def _called(words: Mapping[Name, Collection[str | None]]) -> dict[Name, str]:
+    """The name of each number, as far as there is one for each, and no other has it."""
+    names = [next(iter(each)) for each in words.values() if len(each) == 1]
+    if len(set(names)) < len(words) or not all(name and name.isprintable() for name in names):
+        return {}
+    return {label: str(name) for label, name in zip(words, names, strict=True) if isinstance(label, int)}
 
 
 class _UnlikeError(Exception):
     """A table that says nothing of classes; the message continues a sentence that begins with its name."""
 
 
-def _rows(place: Place, table: str) -> list[tuple[str, Name | None]]:
-    """Each file's name and label.
+def _rows(place: Place, table: str) -> list[Row]:
+    """Each file's name and label, and what its class is called.
 
     Raises:
         DataError: when the table can't be read.
@@ -119,7 +135,7 @@ def _rows(place: Place, table: str) -> list[tuple[str, Name | None]]:
         ) from error
 
 
-def _stylegan(text: str) -> Iterator[tuple[str, Name | None]]:
+def _stylegan(text: str) -> Iterator[Row]:
     whole = json.loads(text)
     if not isinstance(whole, dict) or "labels" not in whole:
         raise _UnlikeError("isn't StyleGAN's, which has 'labels'")
@@ -130,10 +146,10 @@ def _stylegan(text: str) -> Iterator[tuple[str, Name | None]]:
             raise ValueError(f"{str(row)[:80]!a} where a file and its label are expected")
         if type(row[1]) is not int:
             raise _UnlikeError("labels images by something else than whole numbers")
-        yield row[0], row[1]
+        yield row[0], row[1], None
 
 
-def _json_lines(text: str) -> Iterator[tuple[str, Name | None]]:
+def _json_lines(text: str) -> Iterator[Row]:
     rows = [json.loads(line) for line in text.split("\n") if line.strip()]
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("a line that is no object")
@@ -144,10 +160,11 @@ def _json_lines(text: str) -> Iterator[tuple[str, Name | None]]:
             raise ValueError("a line without a file_name")
         if not (label is None or type(label) in (int, str)):
             raise _UnlikeError("labels images by something else than a whole number or a word")
-        yield file, None if label == "" else label
+        word = row.get("class")
+        yield file, None if label == "" else label, word if isinstance(word, str) else None
 
 
-def _comma_separated(text: str) -> Iterator[tuple[str, Name | None]]:
+def _comma_separated(text: str) -> Iterator[Row]:
     headings, *lines = [cells for cells in csv.reader(io.StringIO(text, newline="")) if cells] or [[]]
     _require_columns(headings)
     if any(len(cells) != len(headings) for cells in lines):
@@ -156,8 +173,9 @@ def _comma_separated(text: str) -> Iterator[tuple[str, Name | None]]:
     names = [cells[label].strip() for cells in lines]
     # All whole numbers, they are in the order of numbers.
     numbers = all(re.fullmatch("0|-?[1-9][0-9]{0,17}", name) for name in names if name)
+    word = headings.index("class") if "class" in headings else None
     for cells, name in zip(lines, names, strict=True):
-        yield cells[file], (int(name) if numbers else name) if name else None
+        yield cells[file], (int(name) if numbers else name) if name else None, None if word is None else cells[word]
 
 
 def _require_columns(names: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from unicodedata import normalize
 import numpy as np
 
 from genkit.data.forms import labels as tables_of_labels
+from genkit.data.forms import webdataset
 from genkit.data.forms.labels import Labels, Name
 from genkit.data.forms.listing import Listing, shown
 from genkit.data.forms.places import Place
@@ -114,10 +115,16 @@ def lay_out(listing: Listing) -> Layout:
         DataError: when they can't be understood in one way only, or a table of labels doesn't fit.
     """
     said = tables_of_labels.read(listing.place, listing.tables, listing.files)
-    reading = _Reading(listing.place, _without_masks_beside(listing.files))
+    samples = None if said.of else webdataset.read(listing.place, listing.files, listing.beside)
+    files = listing.files
+    if samples:
+        files, said = samples.files, samples.labels
+    reading = _Reading(listing.place, _without_masks_beside(files))
     reading.notes += said.remarks
-    if len(reading.files) < len(listing.files):
-        reading.left_out["masks beside images"] = len(listing.files) - len(reading.files)
+    if samples:
+        reading.left_out.update(samples.further)
+    if len(reading.files) < len(files):
+        reading.left_out["masks beside images"] = len(files) - len(reading.files)
     reading.unwrap()
     reading.leave_masks_out()
     reading.find_splits()
@@ -506,7 +513,9 @@ class _Reading:
             return {}, []
         self.notes.append(f"classes are those of {shown(said.tables)}")
         index = {value: number for number, value in enumerate(values)}
-        return {file: index[said.of[file]] for file in self.files}, [str(value) for value in values]
+        return {file: index[said.of[file]] for file in self.files}, [
+            said.called.get(value, str(value)) for value in values
+        ]
 
     def leave_repeated_links_out(self, targets: dict[str, str], labels: dict[str, int]) -> None:
         """Leave a file out that is reached again through a link, unless that puts it in another split or class."""

@@ -13,7 +13,7 @@ import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from genkit.data.forms import tables
 from genkit.data.forms.archives import Archive, Joined
 from genkit.data.forms.labels import LABELS
 from genkit.data.forms.places import Folder, Place
+from genkit.data.forms.webdataset import BESIDE, key_of
 from genkit.errors import DataError
 from genkit.wording import not_text, why_not_text
 
@@ -69,6 +70,7 @@ class Listing(NamedTuple):
     bare: list[str]  # folders without a picture in them or below, the topmost of each tree
     others: list[str]  # files that may be images in another form; not more than MOST_OTHERS
     left_out: dict[str, int]  # kind to number, `others` among them
+    beside: Sequence[str] = ()  # in an archive, files that may say what is on the pictures beside, as WebDataset's do
 
     @property
     def root(self) -> Path:
@@ -130,21 +132,28 @@ def _listed(archive: Archive) -> Listing:
     files: list[str] = []
     found: list[str] = []
     others: list[str] = []
+    beside: list[str] = []
     kinds: Counter[str] = Counter()
     folders = set(directory.folders)
+    hidden_of: dict[str, str | None] = {}
     for name in directory.names:
-        hidden = _hidden_part(name)
-        ending = _ending(name)
+        folder, _, last = name.rpartition("/")
+        ending = _ending(last)
+        hidden = hidden_of[folder] if folder in hidden_of else hidden_of.setdefault(folder, _hidden_part(folder))
+        if hidden is None:
+            hidden = _hidden_part(last)
         if hidden is not None:
             if ending in EXTENSIONS:
-                is_file = hidden == name.rpartition("/")[2]
-                kinds["hidden images" if is_file else f"images in {shown([hidden])}/"] += 1
+                kinds["hidden images" if hidden_of[folder] is None else f"images in {shown([hidden])}/"] += 1
             continue
-        folders.add(name.rpartition("/")[0])
+        folders.add(folder)
         if _is_table(name):
             found.append(name)
         elif ending in EXTENSIONS:
             files.append(name)
+        elif ending in BESIDE:
+            beside.append(name)
+            continue
         else:
             _count_other(name, ending, kinds, others)
             continue
@@ -154,8 +163,20 @@ def _listed(archive: Archive) -> Listing:
             folders.add(folder)
     bare = _topmost_bare([folder for folder in folders if folder and _hidden_part(folder) is None], files)
     targets = {name: f"{archive.path}/{target}" for name, target in directory.links.items()}
+    keys = {key_of(file) for file in files} if beside else set()
+    for name in beside:
+        if key_of(name) not in keys:
+            _count_other(name, _ending(name), kinds, others)
     return Listing(
-        archive, sorted(files), sorted(found), {}, targets, bare, sorted(others), {**directory.left_out, **kinds}
+        place=archive,
+        files=sorted(files),
+        tables=sorted(found),
+        stamps={},
+        targets=targets,
+        bare=bare,
+        others=sorted(others),
+        left_out={**directory.left_out, **kinds},
+        beside=[name for name in beside if key_of(name) in keys],
     )
 
 
@@ -180,6 +201,7 @@ def _joined(place: Joined, beside: Listing) -> Listing:
         bare=full(lambda each: each.bare),
         others=full(lambda each: each.others),
         left_out={kind: count for kind, count in left_out.items() if count > 0},
+        beside=full(lambda each: each.beside),
     )
 
 

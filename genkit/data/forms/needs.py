@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from genkit.data.picture import EXTRA
+from genkit.data.raster import EXTRA
 from genkit.errors import DataError
 
 

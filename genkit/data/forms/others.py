@@ -33,9 +33,11 @@ FEW, SHARE = 16, 4
 DATA = re.compile(r"(?i)(\.(parquet|arrow|np[yz]|mat|h5|hdf5|zip|tar|tgz|tbz2|txz)|ubyte(\.gz)?|\.tar\.\w+)$")
 #: What archives of parts of one folder are called, before their numbers.
 SHARD = re.compile(
-    r"(?i)(.*?)(?:[-_. ]?(?:part|shard|chunk|batch|vol|volume|piece)[-_. ]?\d+|(?<=\D)[-_. ]?\d{3,}|0\d\d+|\d{5,})"
+    r"(?i)(.*?)(?:[-_. ]?(?:part|shard|chunk|batch|vol|volume|piece)[-_. ]?\d+|[-_. ]\d{3,}|(?<![^/])(?:0\d\d+|\d{5,}))"
     r"(?:[-_. ]?of[-_. ]?\d+)?"
 )
+#: What is numbered and no part of anything.
+CLASS = re.compile(r"(?i)(.*[-_. ])?(class|label|category|digit|person|subject)")
 
 
 def source_of(listing: Listing, options: DataOptions) -> Source | None:
@@ -154,8 +156,11 @@ def _of_archives(listing: Listing, files: list[str], forms: dict[str, str], opti
         source = in_place(archives[files[0]], options)
         source.left_out |= _left_out(listing, files)
         return source
-    joined = Joined(place, archives, folders_of(files))
-    return in_place(joined, options)
+    folders = folders_of(files)
+    source = in_place(Joined(place, archives, folders), options)
+    if len(files) > len(set(folders.values())):
+        source.notes.insert(0, f"{shown(files)} are parts of one folder" + " each" * (len(set(folders.values())) > 1))
+    return source
 
 
 def folders_of(files: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -165,5 +170,7 @@ def folders_of(files: Sequence[str]) -> dict[str, tuple[str, ...]]:
         *above, name = file.split("/")
         plain = re.sub(r"(?i)\.(zip|tar|tgz|tbz2?|txz)?(\.(gz|bz2|xz))?$", "", name)
         numbered = SHARD.fullmatch(plain)
-        folders[file] = (*above, *([numbered[1]] if numbered and numbered[1] else [] if numbered else [plain]))
+        if numbered and not CLASS.fullmatch(numbered[1]):
+            plain = numbered[1]
+        folders[file] = (*above, *([plain] if plain else []))
     return folders

@@ -41,7 +41,7 @@ from genkit.data.findings import Findings
 from genkit.data.forms.pictures import Item, Pictures, attempt_all
 from genkit.data.forms.places import Place
 from genkit.data.forms.source import Source
-from genkit.data.picture import Picture
+from genkit.data.raster import Raster
 from genkit.data.survey import Survey
 from genkit.data.tiff import BITS, DESCRIPTION
 from genkit.files import sha256_of
@@ -139,6 +139,9 @@ class Pages(Pictures):
         self.labels = None if files.labels is None else files.labels[rows]
         self.parts = None if files.parts is None else files.parts[rows]
         self.attributes = None if files.attributes is None else files.attributes[rows]
+
+    def complete(self) -> None:
+        self._spread()
 
     def contents(self, options: DataOptions) -> pack.Contents:
         self._spread()
@@ -379,7 +382,7 @@ def count_pages(source: Content) -> int:
             if image.format == "TIFF":
                 count = sum(1 for _ in directories(file, MOST_PAGES + 1))
                 count = max(1, pages_in_block(image, size)) if count == 1 else count
-            elif isinstance(image, Picture):
+            elif isinstance(image, Raster):
                 count = image.pages
             elif image.format in {*ANIMATIONS, "HEIF"} and getattr(image, "is_animated", False):
                 count = image.n_frames  # type: ignore[attr-defined]
@@ -407,7 +410,7 @@ def pages_of(source: Path | bytes) -> Iterator[Page | BadImage]:
                 else:
                     yield from (TiffPage(whole, place) for place in places)
                 return
-            if isinstance(image, Picture):
+            if isinstance(image, Raster):
                 yield from (DicomFrame(whole, number) for number in range(image.pages))
                 return
             for number in range(image.n_frames):  # type: ignore[attr-defined]

@@ -29,7 +29,7 @@ from genkit.data.forms.annotations import MAX_TABLE
 from genkit.data.forms.arrays import Arrays
 from genkit.data.forms.columns import DAMAGED, ArrowShard, ParquetShard, Shard, stored
 from genkit.data.forms.features import Columns, Feature, features_of
-from genkit.data.forms.layout import _Name as NameOfFolder
+from genkit.data.forms.layout import part_of_file
 from genkit.data.forms.listing import shown
 from genkit.data.forms.pictures import Item, Pictures
 from genkit.data.forms.places import Place
@@ -450,12 +450,13 @@ class PixelShards(Arrays):
 
     def __init__(self, table: Table, options: DataOptions):
         self.table = table
-        super().__init__(PixelHolder(table), options)
+        # Which columns are meant is settled: the table knows their names.
+        super().__init__(PixelHolder(table), options.model_copy(update={"images": None, "labels": None}))
         self.path = table.path
         self.labels, self.classes, self.parts = table.labels, table.classes, table.parts
         self.attributes, self.attribute_names = table.attributes, table.attribute_names
         self.left_out = dict(table.left_out)
-        self.notes, self.warnings = [*table.notes, *self.notes], table.warnings
+        self.notes, self.warnings = [*table.notes, *self.notes], [*table.warnings, *self.warnings]
 
     def state(self) -> Any:
         return self.table.state()
@@ -569,11 +570,7 @@ def _parts_of(root: Path, files: Sequence[str]) -> dict[str, str | None]:
     Raises:
         DataError: when some files say it and others don't.
     """
-    parts: dict[str, str | None] = {}
-    for file in files:
-        stem = SHARD.sub("", posixpath.splitext(file)[0])
-        said = (NameOfFolder.of(name).part for name in reversed(stem.split("/")))
-        parts[file] = next((part for part in said if part), None)
+    parts = {file: part_of_file(file) for file in files}
     if len(files) > 1 and any(parts.values()) and not all(parts.values()):
         strange = next(file for file, part in parts.items() if part is None)
         raise DataError(

@@ -95,6 +95,10 @@ class Headers:
         """Each that occurs, once."""
         return self._headers
 
+    def modes(self) -> set[str]:
+        """Those of which it must be found out what is white."""
+        return {header.mode for header in self._headers if header.mode != "1"}
+
     def counts(self) -> Iterator[tuple[Header, int]]:
         """Each that occurs, with the number of rows that have it."""
         counts = np.bincount(self._number_of[self._number_of >= 0], minlength=len(self._headers))
@@ -129,10 +133,10 @@ class Pictures(Source):
     """Encoded pictures. Rows are numbered in the order in which they are read."""
 
     kind = "folder"
-    #: Whether some were found to be otherwise than the first.
-    _misled = False
     #: `DataOptions.white_level`.
     white_level: int | None = None
+    #: Whether some were found to be otherwise than the first.
+    _misled = False
 
     @abstractmethod
     def each(self) -> Iterator[Item]:
@@ -187,22 +191,21 @@ class Pictures(Source):
                 return None
             first[row] = header
         found = self._ranges(first, islice(self.each(), FIRST))
-        modes = _modes(first)
-        bits = {*map(bits_of, modes)}
-        if not first or not all(self._settled(found, mode) for mode in modes):
+        modes = first.modes()
+        if not first or not self._settled(found, modes):
             return None
+        bits = {bits_of(mode) for mode in modes}
         sizes = {(header.width, header.height) for header in first.values()}
         if len(sizes) > 1 and options.image_size is None:
             return None
         all_grey = all(header.grey for header in first.values())
-        whites, notes = self._whites_of(found, modes)
+        whites, notes = self._whites_of(found)
 
         def as_first(header: Header) -> bool:
-            known = header.mode in {*modes, "1"}
             return (
                 (options.image_size is not None or (header.width, header.height) in sizes)
                 and (header.grey or not all_grey or options.channels is not None)
-                and (known or (bits_of(header.mode) in bits and not may_be_anything(header.mode)))
+                and (header.mode == "1" or (bits_of(header.mode) in bits and not may_be_anything(header.mode)))
             )
 
         return _Plan(wanted_shape(self._common_shape(first, options), options), whites, notes, None, as_first)
@@ -297,14 +300,8 @@ class Pictures(Source):
             log.warning("left out: %s %s", self.base / file, problem)
 
     def originals(self, options: DataOptions) -> Iterator[tuple[int, np.ndarray]]:
-        skipped: dict[str, str] = {}
-        headers = Headers(self.count)
-        for row, header in attempt_all(read_header, self.each()):
-            if isinstance(header, BadImage):
-                skipped[self.name(row)] = str(header)
-            else:
-                headers[row] = header
-        self._refuse_if_too_many(skipped, options.skip_bad)
+        self.complete()
+        headers, skipped = self._read_all_headers(options)
         whites, _ = self._whites(headers)
 
         def decoded(item: Item) -> np.ndarray:
@@ -318,6 +315,8 @@ class Pictures(Source):
                 self._refuse_if_too_many(skipped, options.skip_bad)
             else:
                 yield row, image
+        for file, problem in skipped.items():
+            log.warning("left out: %s %s", self.base / file, problem)
 
     # -- checking ------------------------------------------------------------------------------------------------------
 
@@ -346,7 +345,7 @@ class Pictures(Source):
             whites, notes = self._whites(headers)
             findings.notes += notes
             if survey is not None:
-                survey.take_ends(whites)
+                survey.know(whites)
         except DataError as error:
             findings.problems.append(str(error))
 
@@ -402,20 +401,20 @@ class Pictures(Source):
         Raises:
             DataError: when their numbers aren't brightness.
         """
-        return self._whites_of(self._ranges(headers, self.each()), _modes(headers))
+        return self._whites_of(self._ranges(headers, self.each()))
 
-    def _ranges(self, headers: Headers, items: Iterable[Item]) -> dict[int, Numbers]:
+    def _ranges(self, headers: Headers, items: Iterable[Item]) -> dict[int, Range]:
         """What numbers the pixels of some pictures are, by the bits of a pixel; no more are read than settle it."""
-        found = {bits: Numbers(bits) for bits in (8, 16, 0)}
-        modes = _modes(headers)
+        found: dict[int, Range] = {bits: Numbers(bits) for bits in (8, 16, 0)}
+        modes = headers.modes()
 
         def look(item: Item) -> Range | None:
             mode = headers[item.row].mode
-            return None if mode == "1" or self._settled(found, mode) else range_of(content_of(item))
+            return None if mode == "1" or self._settled(found, {mode}) else range_of(content_of(item))
 
         def until_settled() -> Iterator[Item]:
             for item in items:
-                if all(self._settled(found, mode) for mode in modes):
+                if self._settled(found, modes):
                     return
                 if item.row in headers:
                     yield item
@@ -425,16 +424,20 @@ class Pictures(Source):
                 found[seen.bits].include(seen)
         return found
 
-    def _settled(self, found: dict[int, Numbers], mode: str) -> bool:
-        """Whether more pictures of a mode wouldn't change what is white."""
-        of_bits = found[bits_of(mode)]
-        if self.white_level is not None and of_bits.high <= self.white_level:
-            return False  # that larger numbers are cut is told
-        return of_bits.settled and not may_be_anything(mode)
+    def _settled(self, found: dict[int, Range], modes: set[str]) -> bool:
+        """Whether more pictures of these modes wouldn't change what is white, and what is said of it."""
+        for mode in modes:
+            of_mode = found[bits_of(mode)]
+            # That larger numbers than a person's white are cut is told.
+            told = self.white_level is None or of_mode.high > self.white_level
+            if may_be_anything(mode) or not of_mode.settled or not told:
+                return False
+        return True
 
-    def _whites_of(self, found: dict[int, Numbers], modes: Collection[str]) -> tuple[Whites, list[str]]:
+    def _whites_of(self, found: dict[int, Range]) -> tuple[Whites, list[str]]:
         """Raises DataError when the numbers aren't brightness."""
-        if self.white_level is not None and self.white_level > 255 and modes and {*map(bits_of, modes)} == {8}:
+        seen = {bits: each for bits, each in found.items() if each.low <= each.high or not each.finite}
+        if self.white_level is not None and self.white_level > 255 and seen.keys() == {8}:
             raise DataError(
                 f"{self.path}: --white-level {self.white_level} of pixels that all have 8 bits, which hold 255 "
                 "at most; leave it away"
@@ -442,10 +445,9 @@ class Pictures(Source):
         whites: dict[int, White] = {}
         notes: list[str | None] = []
         try:
-            for bits, of_bits in found.items():
-                if of_bits.low <= of_bits.high or not of_bits.finite:
-                    whites[bits], note = scale_of_pictures(of_bits, self.white_level)
-                    notes.append(note)
+            for bits, each in seen.items():
+                whites[bits], note = scale_of_pictures(each, self.white_level)
+                notes.append(note)
         except DataError as error:
             raise DataError(f"{self.path}: {error}") from error
         return whites, [note for note in notes if note]
@@ -475,11 +477,6 @@ class Pictures(Source):
                 f"{self.base / file} {problem}{others}; {remedy(problem)}, or leave bad files out with {number} "
                 f"(`genkit data verify {self.path}` names them all)"
             )
-
-
-def _modes(headers: Headers) -> set[str]:
-    """In which pictures are stored, but for that of 1 bit a pixel, of which nothing is to be asked."""
-    return {header.mode for header in headers.values() if header.mode != "1"}
 
 
 def further_pages(headers: Headers) -> dict[str, int]:

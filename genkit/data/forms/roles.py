@@ -140,7 +140,9 @@ def roles_of(
         # `classes` beside `labels` are their names.
         label_names = next((name for name in others if name not in labels and _last(name) == "classes"), None)
     attribute_names = next((name for name in others if words[name].role == "attribute_names"), None)
-    used = {*images, *labels, *attributes, label_names, attribute_names}
+    # Each split may come with the same names of the classes.
+    names_of_classes = {name for name in others if label_names and _last(name) == _last(label_names)} - {*labels}
+    used = {*images, *labels, *attributes, attribute_names} | names_of_classes
     told = {name for names in ignored.values() for name in names}
     unused = [name for name in names if name not in used | told]
     if unused:

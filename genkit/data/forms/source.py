@@ -72,6 +72,9 @@ class Source(ABC):
             survey: looks at each image that can be read, as it is before it is brought to any size.
         """
 
+    def complete(self) -> None:  # noqa: B027 (most have nothing to do)
+        """Know `count` and the tables for good, where files must be read for that, as those that have pages."""
+
     @abstractmethod
     def originals(self, options: DataOptions) -> Iterator[tuple[int, np.ndarray]]:
         """Each row with its image, uint8 (C, H, W), as it is before it is brought to any size or channels.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -44,16 +44,19 @@ def verify(name: str) -> Findings:
     return verified(name, lambda paths: _opened(name, paths, DataOptions(dataset=name)))
 
 
-def verified(name: str, open_source: Callable[[dict[str, Path]], Source]) -> Findings:
+def verified(name: str, open_source: Callable[[dict[str, Path]], Source], without: Collection[str] = ()) -> Findings:
     """What `verify` found.
 
     Args:
         open_source: understands the files.
+        without: files that needn't be there.
     """
     published = of(name)
     findings = Findings(source=name)
     paths = {}
     for each in published.files:
+        if each.name in without:
+            continue
         path = _find(published, each)
         if path is None:
             raise DataError(f"{each.name} of {name} isn't here; run `genkit data fetch {name}`")
@@ -69,7 +72,7 @@ def verified(name: str, open_source: Callable[[dict[str, Path]], Source]) -> Fin
             source.enter(findings)
             findings.notes += published.notes
             source.check(findings)
-            findings.files = len(paths)
+            findings.files = len(paths) + (source.count if without else 0)
         except DataError as error:
             findings.problems.append(str(error))
     pack.verify_packs_of({"set": name}, findings)
@@ -90,8 +93,9 @@ def of(name: str) -> Published:
 
 
 def _contents(name: str, options: DataOptions) -> pack.Contents:
-    contents = _opened(name, checked(name), options).contents(options)
-    contents.notes[:0] = of(name).notes  # others may still come behind, while the images do
+    source = _opened(name, checked(name), options)
+    contents = source.contents(options)
+    contents.notes[:0] = [*of(name).notes, *source.notes]  # others may still come behind, while the images do
     return contents
 
 
@@ -113,15 +117,19 @@ def gone(name: str) -> list[str]:
     return [each.name for each in of(name).files if _find(of(name), each) is None]
 
 
-def checked(name: str) -> dict[str, Path]:
+def checked(name: str, without: Collection[str] = ()) -> dict[str, Path]:
     """The files by their names, fetched where they aren't here.
+
+    Args:
+        without: files that aren't needed.
 
     Raises:
         DataError: when one can't be had, or isn't what was published.
     """
     published = of(name)
-    found = {each.name: _find(published, each) for each in published.files}
-    missing = [each for each in published.files if found[each.name] is None]
+    files = [each for each in published.files if each.name not in without]
+    found = {each.name: _find(published, each) for each in files}
+    missing = [each for each in files if found[each.name] is None]
     folder = store.writable_root() / published.folder if missing else Path()
     if missing and store.offline():
         raise DataError(
@@ -129,7 +137,7 @@ def checked(name: str) -> dict[str, Path]:
             f"GENKIT_OFFLINE is set; unset it, or {_by_hand(missing, folder)}"
         )
     paths: dict[str, Path] = {}
-    for each in published.files:
+    for each in files:
         path = found[each.name]
         if path is None:
             paths[each.name] = path = folder / each.name

@@ -182,7 +182,7 @@ def usps(path: Path) -> tuple[Known, Known]:
     with reading(path, REMEDY), bz2.open(path) as file:
         for line in file:
             label, *pairs = line.replace(b":", b" ").split()
-            values = np.array(pairs, np.float64).reshape(-1, 2)
+            values = np.array([float(each) for each in pairs]).reshape(-1, 2)
             image = np.zeros(256)
             image[values[:, 0].astype(np.int64) - 1] = values[:, 1]
             if np.abs(image).max() > 1 or not 1 <= float(label) <= 10:

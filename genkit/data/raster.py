@@ -30,7 +30,7 @@ class BadImage(ValueError):
     """A file that can't be used; the message continues a sentence that begins with the file's name."""
 
 
-class Picture(ABC):
+class Raster(ABC):
     """A picture whose header was read. It has the attributes of Pillow's that are asked for.
 
     Attributes:
