@@ -188,6 +188,19 @@ def test_without_tifffile(of, tmp_path, pictures, monkeypatch):
     )
 
 
+def test_a_compression_that_needs_more(tmp_path, pictures):
+    tifffile.imwrite(tmp_path / "a.tif", pictures[0] / 255)
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    place = content.index(struct.pack("<HHI", 259, 3, 1)) + 8
+    content[place : place + 2] = struct.pack("<H", 5)
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(BadImage) as caught:
+        decode(tmp_path / "a.tif", read_header(tmp_path / "a.tif"), ImageShape(1, 28, 28))
+    assert str(caught.value) == (
+        "is a TIFF compressed as LZW, which tifffile decodes with imagecodecs alone; pip install imagecodecs"
+    )
+
+
 def test_more_channels_than_colours(tmp_path, pictures):
     tifffile.imwrite(
         tmp_path / "a.tif", pictures[:7].transpose(1, 2, 0) / 255, photometric="minisblack", planarconfig="contig"
