@@ -52,7 +52,10 @@ MAGIC_WITHIN = {
     (4, b"ftypavis"): "picture",
     (4, b"ftypheic"): "picture",
     (4, b"ftypheix"): "picture",
+    (4, b"ftyphevc"): "picture",
+    (4, b"ftyphevx"): "picture",
     (4, b"ftypmif1"): "picture",
+    (4, b"ftypmsf1"): "picture",
     (128, b"DICM"): "picture",
 }
 #: Forms whose files hold arrays, and the `Holder` of each: module of this package and class.
