@@ -153,6 +153,7 @@ def _of_archives(listing: Listing, files: list[str], forms: dict[str, str], opti
     place = listing.place
     archives = {file: named(ARCHIVES[forms[file]])(place, file) for file in files}
     if len(files) == 1 and not listing.tables:
+        archives[files[0]].without_top()
         source = in_place(archives[files[0]], options)
         source.left_out |= _left_out(listing, files)
         return source
