@@ -102,6 +102,26 @@ def test_an_idx_file_becomes_images(tmp_path, of, pictures):
     assert (images_of(of(path)) == pictures).all()
 
 
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte"),
+        ("t10k-images.idx3-ubyte", "t10k-labels.idx1-ubyte"),
+        ("qmnist-test-images-idx3-ubyte", "qmnist-test-labels-idx2-int.gz"),
+    ],
+)
+def test_labels_beside_images(tmp_path, of, pictures, images, labels):
+    table = np.arange(100).astype("u1") // 10
+    if "idx2" in labels:
+        table = np.repeat(table[:, None].astype(">i4"), 8, 1)
+    for name, content in ((images, idx(pictures)), (labels, idx(table))):
+        (tmp_path / name).write_bytes(COMPRESSIONS[".gz" if name.endswith(".gz") else ""](content))
+    dataset = of(tmp_path / images)
+    assert (images_of(dataset) == pictures).all()
+    assert dataset.classes == tuple("0123456789")
+    assert of(tmp_path / images, labels="none").classes == ()
+
+
 def test_emnist_is_turned_upright(tmp_path, of, pictures):
     path = tmp_path / "emnist-digits-train-images-idx3-ubyte.gz"
     path.write_bytes(gzip.compress(idx(np.ascontiguousarray(pictures.transpose(0, 2, 1)))))
@@ -329,6 +349,13 @@ def test_tables_of_other_things(tmp_path):
     assert "no lines below" in refusal(path)
 
 
+def test_labels_that_are_too_long(tmp_path, monkeypatch, table):
+    monkeypatch.setattr(pixel_tables, "MAX_TABLE", 1 << 16)
+    table["label"] = ["a" * 300] + ["b"] * 99
+    table.to_csv(tmp_path / "some.csv", index=False)
+    assert refusal(tmp_path / "some.csv") == ": labels takes more than 65,536 bytes; write shorter labels"
+
+
 def test_a_line_without_an_end(tmp_path, monkeypatch):
     monkeypatch.setattr(pixel_tables, "MAX_LINE", 1 << 20)
     (tmp_path / "some.csv").write_bytes(b"1,2\n" + b"0," * (1 << 20))
@@ -501,6 +528,15 @@ def test_matlab_s_files_that_claim_what_they_have_not(tmp_path, pictures, save):
         assert claims != content
         path.write_bytes(claims)
         assert "byte" in refusal(path)
+
+
+def test_a_flipped_bit_in_a_matlab_file_is_seen(tmp_path, pictures):
+    path = tmp_path / "some.mat"
+    scipy.io.savemat(path, {"images": pictures.transpose(1, 2, 0)}, do_compression=True)
+    content = bytearray(path.read_bytes())
+    for place in (len(content) // 2, len(content) - 2):  # in the pixels, and in their sum
+        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        refusal(path)
 
 
 def test_octave_s_text(tmp_path):

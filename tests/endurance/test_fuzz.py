@@ -16,6 +16,7 @@ import gc
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import logging
 import lzma
@@ -60,6 +61,10 @@ KINDS = {
     "hdf5": (53, "HDF5 files, and MATLAB's of version 7.3"),
     "zip_of_pictures": (58, "zip archives of pictures and arrays"),
     "tar_of_pictures": (59, "tar archives of pictures, plain and compressed"),
+    "parquet": (57, "Parquet and Arrow files"),
+    "stack": (54, "TIFF stacks and animations"),
+    "dicom": (55, "DICOM files"),
+    "heif": (56, "HEIF files"),
 }
 COUNT = 10_000 if FULL else 300
 #: Seconds that one file may take before the process is ended: no test of speed, but the end of a hang.
@@ -139,6 +144,10 @@ def main(kind: str, count: int, folder: Path) -> Result:
         "hdf5": hdf5,
         "zip_of_pictures": zip_of_pictures,
         "tar_of_pictures": tar_of_pictures,
+        "parquet": parquet,
+        "stack": stack,
+        "dicom": dicom,
+        "heif": heif,
     }[kind](folder)
     for content in undamaged:
         read(content)
@@ -286,6 +295,150 @@ def picture(folder: Path) -> Callable[[bytes], None]:
         assert pixels.shape == (1 if header.grey else 3, 28, 28)
 
     return read
+
+
+def every_page(folder: Path) -> Callable[[bytes], None]:
+    """As `--pages all` reads a picture: the number of its pages, then each one's header, range and pixels."""
+    from genkit.contract import ImageShape
+    from genkit.data.decode import BadImage, decode_and_hash, range_of, read_header, without_warnings
+    from genkit.data.forms.pages import count_pages, pages_of
+
+    path = folder / "picture"
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        try:
+            with without_warnings():
+                count = count_pages(path)
+                for page in itertools.islice(pages_of(path) if count > 1 else [path], 40):
+                    if isinstance(page, BadImage):
+                        raise page
+                    header = read_header(page)
+                    range_of(page)
+                    pixels, _, _ = decode_and_hash(page, header, ImageShape(1 if header.grey else 3, 28, 28))
+                    assert pixels.dtype == np.uint8
+                    assert pixels.shape == (1 if header.grey else 3, 28, 28)
+        except BadImage as error:
+            raise DataError(str(error)) from error
+
+    return read
+
+
+def stack(folder: Path) -> Reader:
+    import tifffile
+
+    pictures = digits()[:4]
+    coloured = np.stack([pictures.astype(np.uint16) * 257] * 3, -1)
+    whole = []
+    for pages, options in [
+        (pictures, {}),
+        (pictures.astype(np.uint16) * 16, {"compression": "zlib", "predictor": True}),
+        (pictures.astype(np.float64) / 3, {"tile": (16, 16)}),
+        (pictures.astype(np.int8), {"rowsperstrip": 5}),
+        (coloured, {"photometric": "rgb"}),
+        (coloured.transpose(0, 3, 1, 2), {"photometric": "rgb", "planarconfig": "separate"}),
+    ]:
+        for big in (False, True):
+            buffer = io.BytesIO()
+            with tifffile.TiffWriter(buffer, bigtiff=big) as file:
+                for page in pages:
+                    file.write(page, contiguous=False, **options)
+            whole.append(buffer.getvalue())
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, pictures, imagej=True, truncate=True)
+    whole.append(buffer.getvalue())
+    first, *others = map(Image.fromarray, pictures)
+    animations = [saved(first, format, save_all=True, append_images=others) for format in ("gif", "png", "webp")]
+
+    @st.composite
+    def claiming(draw: st.DrawFn) -> bytes:
+        """Other numbers in the directories of pages."""
+        content = bytearray(draw(st.sampled_from(whole)))
+        size = int.from_bytes(content[4:6], "little") if content[2] == 43 else 4
+        for _ in range(draw(st.integers(1, 4))):
+            tag = draw(
+                st.sampled_from([254, 256, 257, 258, 259, 262, 270, 273, 277, 278, 279, 284, 317, 322, 324, 339])
+            )
+            places = [found.start() for found in re.finditer(re.escape(struct.pack("<H", tag)), content)]
+            if places:
+                place = draw(st.sampled_from(places)) + draw(st.sampled_from([2, 4, 4 + size, 4 + size]))
+                number = draw(st.one_of(st.sampled_from([*EXTREMES, len(content)]), st.integers(0, 300)))
+                wide = draw(st.sampled_from([2, 4]))
+                content[place : place + wide] = (number % (1 << 8 * wide)).to_bytes(wide, "little")
+        return bytes(content)
+
+    return Reader(anything(damaged(whole), claiming(), damaged(animations)), [*whole, *animations], every_page(folder))
+
+
+def dicom(folder: Path) -> Reader:
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, generate_uid
+
+    pictures = digits()[:3]
+
+    def saved_as(pixels: np.ndarray, syntax: str, **said: object) -> bytes:
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, generate_uid()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax == RLELossless else syntax
+        image = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+        image.SOPClassUID, image.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        image.Rows, image.Columns = 28, 28
+        image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+        image.BitsAllocated = image.BitsStored = 8 * pixels.dtype.itemsize
+        image.HighBit = image.BitsStored - 1
+        image.PixelRepresentation = int(pixels.dtype.kind == "i")
+        image.PixelData = pixels.tobytes()
+        for name, value in said.items():
+            setattr(image, name, value)
+        if syntax == RLELossless:
+            image.compress(RLELossless)
+        buffer = io.BytesIO()
+        image.save_as(buffer, enforce_file_format=True)
+        return buffer.getvalue()
+
+    measured = pictures.astype(np.int16) * 8
+    ramp = (np.arange(256) * 257).astype(np.uint16).tobytes()
+    colours = ("Red", "Green", "Blue")
+    palette = {f"{colour}PaletteColorLookupTableDescriptor": [256, 0, 16] for colour in colours}
+    palette |= {f"{colour}PaletteColorLookupTableData": ramp for colour in colours}  # type: ignore[misc]
+    coloured = {"SamplesPerPixel": 3, "PlanarConfiguration": 0}
+    whole = [
+        saved_as(measured[0], ImplicitVRLittleEndian, RescaleSlope="2.5", RescaleIntercept=-1024, PixelPaddingValue=0),
+        saved_as(pictures, ExplicitVRLittleEndian, NumberOfFrames=3),
+        saved_as(measured, RLELossless, NumberOfFrames=3),
+        saved_as(pictures[0], ExplicitVRLittleEndian, PhotometricInterpretation="PALETTE COLOR", **palette),
+        saved_as(
+            np.stack([pictures[0]] * 3, -1), ExplicitVRLittleEndian, PhotometricInterpretation="YBR_FULL", **coloured
+        ),
+    ]
+
+    @st.composite
+    def claiming(draw: st.DrawFn) -> bytes:
+        """Other numbers in the group that describes the pixels, and in the lengths of elements."""
+        content = bytearray(draw(st.sampled_from(whole)))
+        places = [found.start() for found in re.finditer(rb"\x28\x00|\xe0\x7f|\xfe\xff", content)]
+        for _ in range(draw(st.integers(1, 4))):
+            place = draw(st.sampled_from(places)) + draw(st.sampled_from([2, 4, 6, 8, 8, 8, 12]))
+            number = draw(st.one_of(st.sampled_from([*EXTREMES, len(content)]), st.integers(0, 300)))
+            wide = draw(st.sampled_from([2, 4]))
+            content[place : place + wide] = (number % (1 << 8 * wide)).to_bytes(wide, "little")
+        return bytes(content)
+
+    return Reader(anything(damaged(whole), claiming(), claiming()), whole, every_page(folder))
+
+
+def heif(folder: Path) -> Reader:
+    import pillow_heif
+
+    pictures = np.pad(digits()[:3], ((0, 0), (2, 2), (2, 2)))
+    whole = []
+    for mode, count in (("L", 1), ("RGB", 3), ("RGBA", 1)):
+        file, buffer = pillow_heif.HeifFile(), io.BytesIO()
+        for picture in pictures[:count]:
+            file.add_from_pillow(Image.fromarray(picture).convert(mode))
+        file.save(buffer, quality=50)
+        whole.append(buffer.getvalue())
+    return Reader(anything(damaged(whole), damaged(whole)), whole, every_page(folder))
 
 
 def sheet(side: int) -> Image.Image:
@@ -496,6 +649,43 @@ def idx_file(folder: Path) -> Reader:
     bomb = st.builds(lambda make, size: make(plain[:16] + bytes(size)), compress, st.integers(0, 2**22))
     files = anything(damaged([plain, floats]), damaged(compressed), packed, bomb)
     return Reader(files, [plain, floats, *compressed], whole_file(folder))
+
+
+def parquet(folder: Path) -> Reader:
+    """Tables of pictures, of pixels and of labels, in both of Arrow's formats, too; bytes anywhere are damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pictures = digits()[:12]
+    encoded = [saved(Image.fromarray(picture), "png") for picture in pictures]
+    names = {"label": {"_type": "ClassLabel", "names": ["a", "b", "c"]}, "image": {"_type": "Image"}}
+    said = {"huggingface": json.dumps({"info": {"features": names}})}
+    rows = [{"bytes": content, "path": f"{number}.png"} for number, content in enumerate(encoded)]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    words = pa.array(["x", "y", "z"] * 4).dictionary_encode()
+    tables = [
+        pa.table({"image": pa.array(rows, kind), "label": np.arange(12) % 3}).replace_schema_metadata(said),
+        pa.table({"blob": encoded, "label": words, "odd": np.arange(12) % 2 == 1}),
+        pa.table({"pixels": pa.array(pictures.tolist(), pa.list_(pa.list_(pa.uint8(), 28))), "y": np.arange(12) % 3}),
+    ]
+
+    def in_parquet(table: Any, **options: Any) -> bytes:
+        file = io.BytesIO()
+        pq.write_table(table, file, row_group_size=5, **options)
+        return file.getvalue()
+
+    def in_arrow(table: Any, make: Callable[..., Any]) -> bytes:
+        file = io.BytesIO()
+        with make(file, table.schema) as writer:
+            writer.write_table(table, max_chunksize=5)
+        return file.getvalue()
+
+    whole = [
+        *(in_parquet(table, compression=method) for table in tables for method in ("none", "snappy", "zstd")),
+        in_parquet(tables[0], compression="none", write_page_checksum=True, data_page_version="2.0"),
+        *(in_arrow(table, make) for table in tables for make in (pa.ipc.new_stream, pa.ipc.new_file)),
+    ]
+    return Reader(anything(damaged(whole)), whole, whole_file(folder))
 
 
 def pixel_table(folder: Path) -> Reader:

@@ -53,7 +53,10 @@ MAGIC_WITHIN = {
     (4, b"ftypavis"): "picture",
     (4, b"ftypheic"): "picture",
     (4, b"ftypheix"): "picture",
+    (4, b"ftyphevc"): "picture",
+    (4, b"ftyphevx"): "picture",
     (4, b"ftypmif1"): "picture",
+    (4, b"ftypmsf1"): "picture",
     (128, b"DICM"): "picture",
 }
 #: Forms whose files hold arrays, and the `Holder` of each: module of this package and class.
@@ -174,6 +177,7 @@ def _found(options: DataOptions) -> Source:
         return in_place(Folder(path), options)
     file = file_of(path) or path
     within = path.relative_to(file).as_posix() if file != path else ""
+    file = file.resolve()
     return _of_file(Folder(file.parent), file.name, within, options)
 
 
@@ -183,7 +187,13 @@ def _of_file(place: Place, file: str, within: str, options: DataOptions) -> Sour
     if form not in ARCHIVES:
         if within:
             raise DataError(f"{place.path / file}: is no archive, so that {within} can't lie in it")
-        return of_files(place, {file: form}, options)
+        files: dict[str, str | None] = {file: form}
+        if form == "idx":
+            from genkit.data.forms.idx import labels_beside
+
+            labels = labels_beside(place, file)
+            files |= {labels: form} if labels else {}
+        return of_files(place, files, options)
     archive = named(ARCHIVES[form])(place, file)
     if within:
         if within in archive.directory:

@@ -30,8 +30,8 @@ MOST = 0.8
 LONGEST = 18
 #: Columns of numbers that make an image, at least.
 MIN_PIXELS = 16
-#: Columns beside the pixels that are kept, and characters of all different texts in one of them.
-MAX_BESIDE, MAX_TEXT = 64, 1 << 24
+#: Columns beside the pixels that are kept, and bytes of all different texts in one of them, and of all its lines.
+MAX_BESIDE, MAX_TEXT, MAX_TABLE = 16, 1 << 24, 1 << 28
 #: What stands between cells, the surest first.
 DELIMITERS = (b"\t", b";", b",", b"|", b" ")
 #: Headings of columns of labels, and of those that only number the lines.
@@ -173,8 +173,11 @@ class _Texts(Stored):
 
     def __init__(self, table: PixelTable, name: Name, texts: _Column, lines: np.ndarray | None):
         self.name, self.path = name, table.path
-        which = np.frombuffer(texts.indices, np.int64)
-        self.values = texts.array()[which if lines is None else which[lines]]
+        which = np.frombuffer(texts.indices, np.int32)
+        values = texts.array()
+        if len(which) * values.itemsize > MAX_TABLE:
+            raise DataError(f"{self.path}: {name.member} takes more than {MAX_TABLE:,} bytes; write shorter labels")
+        self.values = values[which if lines is None else which[lines]]
         self.shape, self.dtype = self.values.shape, self.values.dtype
 
     def rows(self, step: int) -> Iterator[np.ndarray]:
@@ -528,7 +531,7 @@ class _Column:
 
     def __init__(self) -> None:
         self.values: dict[bytes, int] = {}
-        self.indices = array("q")
+        self.indices = array("i")
         self.size = 0
 
     def add(self, text: bytes) -> None:
@@ -536,7 +539,7 @@ class _Column:
         index = self.values.get(text)
         if index is None:
             index = self.values[text] = len(self.values)
-            self.size += len(text)
+            self.size += len(text) + 64  # with what Python adds
         self.indices.append(index)
 
     def array(self) -> np.ndarray:

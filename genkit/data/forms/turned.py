@@ -10,7 +10,7 @@ import numpy as np
 from genkit.data.forms.stored import Stored
 
 #: Bytes that are gathered in one pass over the file, and of the blocks in which it is read meanwhile.
-GATHERED, READ = 64 << 20, 8 << 20
+GATHERED, READ = 32 << 20, 8 << 20
 
 
 class Turned(Stored):
@@ -41,6 +41,7 @@ class Turned(Stored):
                 done += len(block)
             part = part.transpose(self.axes)
             yield from (part[at : at + step] for at in range(0, len(part), step))
+            del part  # before the next is made
 
     def last_axis_first(self) -> Stored | None:
         axes = _with_last_first(self.shape)
@@ -54,7 +55,7 @@ def last_axis_first(stored: Stored, axes: Sequence[int] | None = None) -> Stored
         axes: another order of them.
     """
     axes = _with_last_first(stored.shape) if axes is None else axes
-    if axes is None or math.prod(stored.shape[1:]) * stored.dtype.itemsize > 4 * GATHERED:
+    if axes is None or math.prod(stored.shape[1:]) * stored.dtype.itemsize > 8 * GATHERED:
         return None
     return Turned(stored, axes)
 
