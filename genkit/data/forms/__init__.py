@@ -11,6 +11,7 @@ import zlib
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from genkit.data import file_of
 from genkit.data.findings import Findings
 from genkit.data.forms.no_data import what_it_is
 from genkit.data.forms.places import Folder, Place, is_compressed, plain
@@ -174,20 +175,33 @@ def _found(options: DataOptions) -> Source:
     path = expanded(options.dataset)
     if path.is_dir():
         return in_place(Folder(path), options)
-    file = path.resolve()
-    place = Folder(file.parent)
-    form = form_of(place, file.name)
-    if form in ARCHIVES:
-        archive = named(ARCHIVES[form])(place, file.name)
-        archive.without_top()
-        return in_place(archive, options)
-    files = {file.name: form}
-    if form == "idx":
-        from genkit.data.forms.idx import labels_beside
+    file = file_of(path) or path
+    within = path.relative_to(file).as_posix() if file != path else ""
+    file = file.resolve()
+    return _of_file(Folder(file.parent), file.name, within, options)
 
-        labels = labels_beside(place, file.name)
-        files |= {labels: form} if labels else {}
-    return of_files(place, files, options)
+
+def _of_file(place: Place, file: str, within: str, options: DataOptions) -> Source:
+    """What a file holds; of an archive, what lies `within` it at a path, "" for all."""
+    form = form_of(place, file)
+    if form not in ARCHIVES:
+        if within:
+            raise DataError(f"{place.path / file}: is no archive, so that {within} can't lie in it")
+        files: dict[str, str | None] = {file: form}
+        if form == "idx":
+            from genkit.data.forms.idx import labels_beside
+
+            labels = labels_beside(place, file)
+            files |= {labels: form} if labels else {}
+        return of_files(place, files, options)
+    archive = named(ARCHIVES[form])(place, file)
+    if within:
+        if within in archive.directory:
+            return _of_file(archive, within, "", options)
+        archive.enter(within)
+    else:
+        archive.without_top()
+    return in_place(archive, options)
 
 
 def in_place(place: Place, options: DataOptions) -> Source:

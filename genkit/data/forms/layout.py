@@ -214,10 +214,10 @@ def part_of_file(path: str) -> str | None:
 
 
 def set_of_file(path: str) -> str:
-    """What a file's path says beside the split: files of the same are of one set."""
+    """What a file's path says beside the split and whether it holds images or labels: files of the same are one set."""
     *folders, name = path.split("/")
     rests = [_Name.of(each).rest for each in (*folders, stem(name)) if each.lower() != "default"]
-    return " ".join(rest for rest in rests if rest)
+    return " ".join(word for rest in rests for word in rest.split() if word != "y")
 
 
 def stem(name: str) -> str:
