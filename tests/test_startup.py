@@ -102,6 +102,11 @@ def words(text: str) -> str:
         ("data list", 0, ""),
         ("data fetch nowhere", 2, "there is no such set to fetch"),
         ("data verify nowhere", 2, "no such file or folder, and no such set"),
+        ("data info nowhere", 2, "no such file or folder, and no such set"),
+        ("data info mnist --out sheet.jpg", 2, "the sheet is written as PNG"),
+        ("data convert nowhere out.npz", 2, "no such file or folder, and no such set"),
+        ("data convert mnist out.csv", 2, "images are written as .npz, as .parquet, or as a folder"),
+        ("data convert mnist out.npz --white-level x", 2, "--white-level give `auto`"),
         ("data nothing", 2, "No such command 'nothing'"),
     ],
 )  # fmt: skip

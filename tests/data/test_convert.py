@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import resource
+import signal
 import subprocess
 import sys
+import time
 from itertools import chain
 from pathlib import Path
 
@@ -351,3 +353,22 @@ def test_nothing_to_write(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         convert.convert(DataOptions(dataset=str(tmp_path / "empty")), tmp_path / "plain.npz")
     assert not (tmp_path / "plain.npz").exists()
+
+
+@each_target
+def test_a_signal_leaves_nothing(tmp_path: Path, target: str) -> None:
+    """As soon as something half-written lies there."""
+    out = tmp_path / "out"
+    out.mkdir()
+    command = [sys.executable, "-m", "genkit", "data", "convert", "mnist5k", str(out / target), "--image-size", "200"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        while not any(file.is_file() for file in out.rglob("*")) and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 143, err
+    assert err.splitlines()[-1] == "genkit: terminated"
+    assert list(out.iterdir()) == []
