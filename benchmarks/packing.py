@@ -193,7 +193,7 @@ def ask(task: dict[str, Any]) -> dict[str, Any]:
 
 def child(task: dict[str, Any]) -> dict[str, Any]:
     path, side = Path(task["path"]), task["side"]
-    images = pack(path, task["form"]) if task["way"] == "pack" else bare(path, task["form"], side)
+    images = packing(path, task["form"]) if task["way"] == "pack" else bare(path, task["form"], side)
     return {"images": images(), **stopped()}
 
 
@@ -211,12 +211,12 @@ def stopped() -> dict[str, float]:
     return {"seconds": seconds, "processor": processor, "peak_mb": int(peak[1]) / 1000 if peak else 0.0}
 
 
-def pack(path: Path, form: str) -> Any:
+def packing(path: Path, form: str) -> Any:
     """All that `genkit.data.load` does, once its libraries are imported, as those of the other way are."""
     import torch  # noqa: F401
 
-    from genkit.data import DataOptions, load
-    from genkit.data import pack as _pack  # noqa: F401
+    from genkit.data import DataOptions, forms, load, pack  # noqa: F401
+    from genkit.data.forms import folder, parquet  # noqa: F401
 
     def run() -> int:
         start()

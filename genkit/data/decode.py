@@ -99,6 +99,10 @@ class Header(NamedTuple):
     pages: int = 1  # of a TIFF
     animated: bool = False  # has further frames
 
+    @property
+    def shape(self) -> ImageShape:
+        return ImageShape(1 if self.grey else 3, self.height, self.width)
+
 
 class Page(ABC):
     """One of the pictures that a file holds, which can be read by itself.

@@ -114,10 +114,10 @@ class _Frame(Raster):
         try:
             decoder = self.library.get_decoder(syntax)
         except NotImplementedError:
-            raise BadImage(f"is DICOM compressed as {syntax.name[:80]}, which pydicom doesn't decode") from None
+            raise BadImage(f"is DICOM compressed as {syntax.name[:120]}, which pydicom doesn't decode") from None
         if not decoder.is_available:
             raise BadImage(
-                f"is DICOM compressed as {syntax.name[:80]}, which pydicom decodes with pylibjpeg alone; "
+                f"is DICOM compressed as {syntax.name[:120]}, which pydicom decodes with pylibjpeg alone; "
                 "pip install 'pylibjpeg[all]'"
             )
 

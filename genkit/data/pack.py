@@ -73,6 +73,7 @@ class Chunk(NamedTuple):
     rows: np.ndarray  # int64 (B,), ascending; a row that no chunk brings is left out
     images: np.ndarray  # uint8 (B, C, H, W)
     originals: np.ndarray  # int64 (B,), the images' fingerprints before they were converted
+    unchanged: bool = False  # whether nothing was converted, so that images are the same where their originals are
 
 
 class SourceFile(NamedTuple):
@@ -301,12 +302,14 @@ def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
     storage, image_file = _map(folder / images, len(rows), contents.shape)
     labels = None if contents.labels is None else contents.labels[rows]
     of_images = None if labels is None else torch.from_numpy(labels)
-    marks = None if written is None else torch.from_numpy(written.fingerprints)
+    marks = torch.from_numpy(written.originals) if written is not None and written.unchanged else None
     everything = Split(storage, torch.arange(len(storage)), of_images, fingerprints=marks, file=image_file)
     parts = None if contents.parts is None else contents.parts[rows]
     groups = None if contents.groups is None else contents.groups[rows]
     tables = {
-        "splits.npy": _divide(key.name, everything, None if written is None else written.originals, parts, groups),
+        "splits.npy": _divide(
+            key.name, everything, None if written is None or written.unchanged else written.originals, parts, groups
+        ),
         "labels.npy": labels,
         "attributes.npy": None if contents.attributes is None else contents.attributes[rows],
     }
@@ -340,13 +343,13 @@ class _Written(NamedTuple):
     Attributes:
         rows: int64 (N,), that came.
         originals: int64 (N,), see `Chunk`.
-        fingerprints: int64 (N,), of what was written.
+        unchanged: whether that is so of all chunks.
         sum: SHA-256 of all elements.
     """
 
     rows: np.ndarray
     originals: np.ndarray
-    fingerprints: np.ndarray
+    unchanged: bool
     sum: str
 
 
@@ -362,7 +365,8 @@ def _write_images(path: Path, name: str, contents: Contents, chunks: Iterable[Ch
             f"{path.parent.parent}: the {expected / 1e9:.1f} GB of images of {name} don't fit, {free / 1e9:.1f} GB are "
             "free; make room, set GENKIT_DATA to another folder, or give a smaller --image-size"
         )
-    rows, originals, fingerprints = ([np.empty(0, np.int64)] for _ in range(3))
+    rows, originals = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    unchanged = True
     digest = hashlib.sha256()
     with (
         path.open("wb") as file,
@@ -378,11 +382,11 @@ def _write_images(path: Path, name: str, contents: Contents, chunks: Iterable[Ch
             digest.update(images.reshape(-1).data)
             rows.append(chunk.rows)
             originals.append(chunk.originals)
-            fingerprints.append(fingerprint(images))
             bar.update(len(chunk.rows))
 
         before: Future[None] | None = None
         for chunk in chunks:
+            unchanged = unchanged and chunk.unchanged
             if before is not None:
                 before.result()
             before = writer.submit(write, chunk)
@@ -393,7 +397,7 @@ def _write_images(path: Path, name: str, contents: Contents, chunks: Iterable[Ch
         file.seek(0)
         _write_header(file, len(kept), contents.shape)
         assert file.tell() == start
-    return _Written(kept, np.concatenate(originals), np.concatenate(fingerprints), digest.hexdigest())
+    return _Written(kept, np.concatenate(originals), unchanged, digest.hexdigest())
 
 
 def _write_header(file: BinaryIO, count: int, shape: ImageShape) -> None:

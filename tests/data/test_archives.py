@@ -156,13 +156,13 @@ def test_celebas_archive_beside_its_tables(write, of, pictures, tmp_path):
 
 def test_what_isnt_read_is_counted_as_in_a_folder(write, of, pictures):
     folder = write(pictures[:20], classes=True)
-    for name in ("notes.txt", ".hidden.png", "__MACOSX/0/._000.png", "a.heic", "b.heic", "empty/nothing.txt", "model"):
+    for name in ("notes.txt", ".hidden.png", "__MACOSX/0/._000.png", "a.svg", "b.svg", "empty/nothing.txt", "model"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / "0" / "000.png", folder / name)
     for path in (folder, zipped(folder), tarred(folder)):
         source = opened(DataOptions(dataset=str(path)))
         assert source.left_out == {
-            ".heic": 2,
+            ".svg": 2,
             "hidden images": 1,
             "images in __MACOSX/": 1,
             "files without an ending": 1,

@@ -344,7 +344,7 @@ def test_labels_of_some_images_only_are_left_and_said(tmp_path, of, pictures, ca
     ("arrays", "says"),
     [
         ({"x": SQUARE, "x_train": SQUARE}, "holds both x and x_train; say which are the images, as --images x_train"),
-        ({"x": SQUARE, "images": SQUARE}, "x and images are both images; say which are the images, as --images x,"),
+        ({"x": SQUARE, "images": SQUARE}, "x and images may all be images; say which are the images, as --images x,"),
         ({"x_train": SQUARE, "x_test": SQUARE[:, :, :6]}, "give both the same size and channels"),
         ({"x_train": SQUARE, "x_test": SQUARE / 1.0}, "give both the same type, size and channels"),
         ({"x": SQUARE, "y": np.arange(6), "labels": np.arange(6)}, "y and labels are both labels; say which, as"),

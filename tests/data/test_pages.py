@@ -196,7 +196,7 @@ def test_smaller_copies_are_no_pages(of, tmp_path, pictures):
     assert (everything(of(tmp_path / "stack.tif"))[:, 0] == pictures).all()
 
 
-def test_more_pages_than_a_file_can_hold_are_refused(tmp_path):
+def test_more_pages_than_a_file_can_hold_are_refused(of, tmp_path):
     """Directories of a few bytes, which all have the same picture."""
     buffer = io.BytesIO()
     Image.new("1", (8000, 8000)).save(buffer, "tiff", compression="group4")
@@ -215,3 +215,5 @@ def test_more_pages_than_a_file_can_hold_are_refused(tmp_path):
     with pytest.raises(BadImage, match=r"claims 2,000 pages of 8000x8000 pixels in [0-9,]+ bytes: dam"):
         module.count_pages(path)
     assert read_header(path).pages == 2000
+    with pytest.raises(DataError, match=r"bomb.tif claims 2,000 pages of 8000x8000 pixels"):
+        of(path)

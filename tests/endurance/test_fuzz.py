@@ -8,6 +8,7 @@ Each kind runs in a process of its own, whose peak memory is its own and whose d
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import copy
 import faulthandler
@@ -15,14 +16,17 @@ import gc
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import logging
+import lzma
 import math
 import os
 import re
 import struct
 import subprocess
 import sys
+import tarfile
 import zipfile
 import zlib
 from collections import Counter
@@ -51,6 +55,16 @@ KINDS = {
     "toml": (45, "recipes"),
     "checkpoint": (46, "checkpoints whose hashes are right"),
     "config": (47, "config.json of a run to be resumed"),
+    "idx_file": (50, "IDX files of somebody's own, plain and compressed"),
+    "table": (51, "tables of pixels"),
+    "matlab": (52, "MATLAB files of versions 4, 6 and 7"),
+    "hdf5": (53, "HDF5 files, and MATLAB's of version 7.3"),
+    "zip_of_pictures": (58, "zip archives of pictures and arrays"),
+    "tar_of_pictures": (59, "tar archives of pictures, plain and compressed"),
+    "parquet": (57, "Parquet and Arrow files"),
+    "stack": (54, "TIFF stacks and animations"),
+    "dicom": (55, "DICOM files"),
+    "heif": (56, "HEIF files"),
 }
 COUNT = 10_000 if FULL else 300
 #: Seconds that one file may take before the process is ended: no test of speed, but the end of a hang.
@@ -124,6 +138,16 @@ def main(kind: str, count: int, folder: Path) -> Result:
         "toml": toml,
         "checkpoint": checkpoint,
         "config": config,
+        "idx_file": idx_file,
+        "table": pixel_table,
+        "matlab": matlab,
+        "hdf5": hdf5,
+        "zip_of_pictures": zip_of_pictures,
+        "tar_of_pictures": tar_of_pictures,
+        "parquet": parquet,
+        "stack": stack,
+        "dicom": dicom,
+        "heif": heif,
     }[kind](folder)
     for content in undamaged:
         read(content)
@@ -273,6 +297,150 @@ def picture(folder: Path) -> Callable[[bytes], None]:
     return read
 
 
+def every_page(folder: Path) -> Callable[[bytes], None]:
+    """As `--pages all` reads a picture: the number of its pages, then each one's header, range and pixels."""
+    from genkit.contract import ImageShape
+    from genkit.data.decode import BadImage, decode_and_hash, range_of, read_header, without_warnings
+    from genkit.data.forms.pages import count_pages, pages_of
+
+    path = folder / "picture"
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        try:
+            with without_warnings():
+                count = count_pages(path)
+                for page in itertools.islice(pages_of(path) if count > 1 else [path], 40):
+                    if isinstance(page, BadImage):
+                        raise page
+                    header = read_header(page)
+                    range_of(page)
+                    pixels, _, _ = decode_and_hash(page, header, ImageShape(1 if header.grey else 3, 28, 28))
+                    assert pixels.dtype == np.uint8
+                    assert pixels.shape == (1 if header.grey else 3, 28, 28)
+        except BadImage as error:
+            raise DataError(str(error)) from error
+
+    return read
+
+
+def stack(folder: Path) -> Reader:
+    import tifffile
+
+    pictures = digits()[:4]
+    coloured = np.stack([pictures.astype(np.uint16) * 257] * 3, -1)
+    whole = []
+    for pages, options in [
+        (pictures, {}),
+        (pictures.astype(np.uint16) * 16, {"compression": "zlib", "predictor": True}),
+        (pictures.astype(np.float64) / 3, {"tile": (16, 16)}),
+        (pictures.astype(np.int8), {"rowsperstrip": 5}),
+        (coloured, {"photometric": "rgb"}),
+        (coloured.transpose(0, 3, 1, 2), {"photometric": "rgb", "planarconfig": "separate"}),
+    ]:
+        for big in (False, True):
+            buffer = io.BytesIO()
+            with tifffile.TiffWriter(buffer, bigtiff=big) as file:
+                for page in pages:
+                    file.write(page, contiguous=False, **options)
+            whole.append(buffer.getvalue())
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, pictures, imagej=True, truncate=True)
+    whole.append(buffer.getvalue())
+    first, *others = map(Image.fromarray, pictures)
+    animations = [saved(first, format, save_all=True, append_images=others) for format in ("gif", "png", "webp")]
+
+    @st.composite
+    def claiming(draw: st.DrawFn) -> bytes:
+        """Other numbers in the directories of pages."""
+        content = bytearray(draw(st.sampled_from(whole)))
+        size = int.from_bytes(content[4:6], "little") if content[2] == 43 else 4
+        for _ in range(draw(st.integers(1, 4))):
+            tag = draw(
+                st.sampled_from([254, 256, 257, 258, 259, 262, 270, 273, 277, 278, 279, 284, 317, 322, 324, 339])
+            )
+            places = [found.start() for found in re.finditer(re.escape(struct.pack("<H", tag)), content)]
+            if places:
+                place = draw(st.sampled_from(places)) + draw(st.sampled_from([2, 4, 4 + size, 4 + size]))
+                number = draw(st.one_of(st.sampled_from([*EXTREMES, len(content)]), st.integers(0, 300)))
+                wide = draw(st.sampled_from([2, 4]))
+                content[place : place + wide] = (number % (1 << 8 * wide)).to_bytes(wide, "little")
+        return bytes(content)
+
+    return Reader(anything(damaged(whole), claiming(), damaged(animations)), [*whole, *animations], every_page(folder))
+
+
+def dicom(folder: Path) -> Reader:
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, generate_uid
+
+    pictures = digits()[:3]
+
+    def saved_as(pixels: np.ndarray, syntax: str, **said: object) -> bytes:
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, generate_uid()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax == RLELossless else syntax
+        image = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+        image.SOPClassUID, image.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        image.Rows, image.Columns = 28, 28
+        image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+        image.BitsAllocated = image.BitsStored = 8 * pixels.dtype.itemsize
+        image.HighBit = image.BitsStored - 1
+        image.PixelRepresentation = int(pixels.dtype.kind == "i")
+        image.PixelData = pixels.tobytes()
+        for name, value in said.items():
+            setattr(image, name, value)
+        if syntax == RLELossless:
+            image.compress(RLELossless)
+        buffer = io.BytesIO()
+        image.save_as(buffer, enforce_file_format=True)
+        return buffer.getvalue()
+
+    measured = pictures.astype(np.int16) * 8
+    ramp = (np.arange(256) * 257).astype(np.uint16).tobytes()
+    colours = ("Red", "Green", "Blue")
+    palette = {f"{colour}PaletteColorLookupTableDescriptor": [256, 0, 16] for colour in colours}
+    palette |= {f"{colour}PaletteColorLookupTableData": ramp for colour in colours}  # type: ignore[misc]
+    coloured = {"SamplesPerPixel": 3, "PlanarConfiguration": 0}
+    whole = [
+        saved_as(measured[0], ImplicitVRLittleEndian, RescaleSlope="2.5", RescaleIntercept=-1024, PixelPaddingValue=0),
+        saved_as(pictures, ExplicitVRLittleEndian, NumberOfFrames=3),
+        saved_as(measured, RLELossless, NumberOfFrames=3),
+        saved_as(pictures[0], ExplicitVRLittleEndian, PhotometricInterpretation="PALETTE COLOR", **palette),
+        saved_as(
+            np.stack([pictures[0]] * 3, -1), ExplicitVRLittleEndian, PhotometricInterpretation="YBR_FULL", **coloured
+        ),
+    ]
+
+    @st.composite
+    def claiming(draw: st.DrawFn) -> bytes:
+        """Other numbers in the group that describes the pixels, and in the lengths of elements."""
+        content = bytearray(draw(st.sampled_from(whole)))
+        places = [found.start() for found in re.finditer(rb"\x28\x00|\xe0\x7f|\xfe\xff", content)]
+        for _ in range(draw(st.integers(1, 4))):
+            place = draw(st.sampled_from(places)) + draw(st.sampled_from([2, 4, 6, 8, 8, 8, 12]))
+            number = draw(st.one_of(st.sampled_from([*EXTREMES, len(content)]), st.integers(0, 300)))
+            wide = draw(st.sampled_from([2, 4]))
+            content[place : place + wide] = (number % (1 << 8 * wide)).to_bytes(wide, "little")
+        return bytes(content)
+
+    return Reader(anything(damaged(whole), claiming(), claiming()), whole, every_page(folder))
+
+
+def heif(folder: Path) -> Reader:
+    import pillow_heif
+
+    pictures = np.pad(digits()[:3], ((0, 0), (2, 2), (2, 2)))
+    whole = []
+    for mode, count in (("L", 1), ("RGB", 3), ("RGBA", 1)):
+        file, buffer = pillow_heif.HeifFile(), io.BytesIO()
+        for picture in pictures[:count]:
+            file.add_from_pillow(Image.fromarray(picture).convert(mode))
+        file.save(buffer, quality=50)
+        whole.append(buffer.getvalue())
+    return Reader(anything(damaged(whole), damaged(whole)), whole, every_page(folder))
+
+
 def sheet(side: int) -> Image.Image:
     """`side` x `side` digits, in grey."""
     pictures = digits()[: side * side].reshape(side, side, 28, 28)
@@ -382,6 +550,12 @@ def arrays() -> list[dict[str, np.ndarray]]:
             "attributes": np.stack([np.arange(12) % 2, np.arange(12) > 5], 1),
             "attribute_names": np.array(["odd", "late"]),
         },
+        # In rows, in columns, images last, and in Fortran's order.
+        {"x_train": images.reshape(12, 784), "y_train": np.eye(3)[np.arange(12) % 3]},
+        {"fea": images.reshape(12, 784).T / 127.5 - 1, "gnd": np.arange(12.0)[None] % 3},
+        {"scans": images.transpose(1, 2, 0), "labels": np.arange(12)[:, None] % 3, "classes": np.array(list(b"abc"))},
+        {"imgs": np.asfortranarray(images), "latents_classes": np.arange(48).reshape(12, 4) // [1, 2, 9, 25]},
+        {"images": images[:, None].repeat(3, 1).reshape(12, -1), "label": np.array([b"a", b"\xff", b"c"] * 4)},
     ]
 
 
@@ -438,6 +612,184 @@ def npz(folder: Path) -> Reader:
     return Reader(anything(with_damage(), with_damage(), claiming()), whole, array(folder))
 
 
+def whole_file(folder: Path) -> Callable[[bytes], None]:
+    """As `genkit data verify` reads a file, whatever it is: every array by its own, then what was made of them."""
+    from genkit.data import forms
+    from genkit.data.forms.places import Folder
+
+    path, place = folder / "some", Folder(folder)
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        form = forms.form_of(place, path.name)
+        if form in forms.HOLDERS:
+            holder = forms.named(forms.HOLDERS[form])(place, path.name)
+            for name in holder.names:
+                # One array may be damaged, and another not.
+                with contextlib.suppress(DataError):
+                    stored = holder.open([name])[name]
+                    for each in (stored, stored.last_axis_first()):
+                        if each is not None and each.row_bytes < 1 << 20:
+                            step = max(1, (1 << 20) // max(1, each.row_bytes))
+                            assert sum(len(block) for block in each.rows(step)) == each.shape[0]
+        findings = forms.verify(DataOptions(dataset=str(path)))
+        if findings.problems:
+            raise DataError(findings.problems[0])
+
+    return read
+
+
+def idx_file(folder: Path) -> Reader:
+    pictures = digits()[:20]
+    plain = struct.pack(">BBBB3I", 0, 0, 8, 3, 20, 28, 28) + pictures.tobytes()
+    floats = struct.pack(">BBBB3I", 0, 0, 13, 3, 20, 28, 28) + (pictures / 255).astype(">f4").tobytes()
+    compressed = [gzip.compress(plain, 1), bz2.compress(plain), lzma.compress(plain, preset=1)]
+    compress = st.sampled_from([gzip.compress, bz2.compress, lambda content: lzma.compress(content, preset=1)])
+    packed = st.builds(lambda make, content: make(content), compress, damaged([plain]))
+    bomb = st.builds(lambda make, size: make(plain[:16] + bytes(size)), compress, st.integers(0, 2**22))
+    files = anything(damaged([plain, floats]), damaged(compressed), packed, bomb)
+    return Reader(files, [plain, floats, *compressed], whole_file(folder))
+
+
+def parquet(folder: Path) -> Reader:
+    """Tables of pictures, of pixels and of labels, in both of Arrow's formats, too; bytes anywhere are damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pictures = digits()[:12]
+    encoded = [saved(Image.fromarray(picture), "png") for picture in pictures]
+    names = {"label": {"_type": "ClassLabel", "names": ["a", "b", "c"]}, "image": {"_type": "Image"}}
+    said = {"huggingface": json.dumps({"info": {"features": names}})}
+    rows = [{"bytes": content, "path": f"{number}.png"} for number, content in enumerate(encoded)]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    words = pa.array(["x", "y", "z"] * 4).dictionary_encode()
+    tables = [
+        pa.table({"image": pa.array(rows, kind), "label": np.arange(12) % 3}).replace_schema_metadata(said),
+        pa.table({"blob": encoded, "label": words, "odd": np.arange(12) % 2 == 1}),
+        pa.table({"pixels": pa.array(pictures.tolist(), pa.list_(pa.list_(pa.uint8(), 28))), "y": np.arange(12) % 3}),
+    ]
+
+    def in_parquet(table: Any, **options: Any) -> bytes:
+        file = io.BytesIO()
+        pq.write_table(table, file, row_group_size=5, **options)
+        return file.getvalue()
+
+    def in_arrow(table: Any, make: Callable[..., Any]) -> bytes:
+        file = io.BytesIO()
+        with make(file, table.schema) as writer:
+            writer.write_table(table, max_chunksize=5)
+        return file.getvalue()
+
+    whole = [
+        *(in_parquet(table, compression=method) for table in tables for method in ("none", "snappy", "zstd")),
+        in_parquet(tables[0], compression="none", write_page_checksum=True, data_page_version="2.0"),
+        *(in_arrow(table, make) for table in tables for make in (pa.ipc.new_stream, pa.ipc.new_file)),
+    ]
+    return Reader(anything(damaged(whole)), whole, whole_file(folder))
+
+
+def pixel_table(folder: Path) -> Reader:
+    pictures = digits()[::5].reshape(20, -1)[:, 300:364]
+
+    def text(delimiter: str, headings: bool, floats: bool, nested: bool) -> bytes:
+        lines = [["label", *(f"pixel{number}" for number in range(64))]] if headings else []
+        for number, picture in enumerate(pictures):
+            lines.append([str(number % 5), *(f"{pixel / 255:.4f}" if floats else str(pixel) for pixel in picture)])
+        if nested:
+            splits = ["Training", "PublicTest", "PrivateTest"]
+            lines = [[line[0], " ".join(line[1:]), splits[at % 3]] for at, line in enumerate(lines[headings:])]
+            lines.insert(0, ["emotion", "pixels", "Usage"])
+        return "".join(f"{delimiter.join(line)}\n" for line in lines).encode()
+
+    whole = [
+        text(",", True, False, False),
+        text(";", False, False, False),
+        text(" ", False, True, False),
+        text("\t", True, True, False),
+        text(",", True, False, True),
+    ]
+    characters = st.sampled_from(
+        [b"", b",", b"\n", b"\r\n", b'"', b"-", b".", b"e9", b"nan", b"9" * 20, b"\0", b"x", b" "]
+    )
+
+    @st.composite
+    def edited(draw: st.DrawFn) -> bytes:
+        content = draw(st.sampled_from(whole))
+        for _ in range(draw(st.integers(1, 3))):
+            place = draw(st.integers(0, len(content)))
+            content = content[:place] + draw(characters) + content[place + draw(st.integers(0, 2)) :]
+        return content
+
+    return Reader(anything(damaged(whole), edited()), whole, whole_file(folder))
+
+
+def matlab(folder: Path) -> Reader:
+    import scipy.io
+
+    pictures = digits()[:10, 4:24, 4:24]
+    cells = np.empty(3, object)
+    cells[:] = list(pictures[:3])
+    rows: dict[str, Any] = {"images": pictures.reshape(10, -1), "labels": np.arange(10) % 3}
+    more = rows | {
+        "images": pictures.transpose(1, 2, 0),
+        "halves": pictures / 255,
+        "bits": pictures > 127,
+        "words": np.array(["cat", "tiger"]),
+        "names": np.array(["cat", "größer"], dtype=object),
+        "cells": cells,
+        "about": {"made": {"mean": np.arange(4.0), "with": "scipy"}, "of": "this"},
+    }
+
+    def saved_as(variables: dict[str, Any], **options: Any) -> bytes:
+        buffer = io.BytesIO()
+        scipy.io.savemat(buffer, variables, **options)
+        return buffer.getvalue()
+
+    whole = [saved_as(rows, format="4"), saved_as(more), saved_as(more, do_compression=True)]
+    return Reader(anything(damaged(whole[:2]), damaged(whole)), whole, whole_file(folder))
+
+
+def hdf5(folder: Path) -> Reader:
+    import h5py
+
+    pictures = digits()[:20, 4:24, 4:24]
+
+    def saved_as(datasets: dict[str, dict[str, Any]], **options: Any) -> bytes:
+        buffer = io.BytesIO()
+        with h5py.File(buffer, "w", **options) as file:
+            for name, how in datasets.items():
+                file.create_dataset(name, **how)
+            if options.get("userblock_size"):
+                cells = []
+                for number, word in enumerate(("cat", "dog")):
+                    codes = np.array([[ord(letter)] for letter in word], np.uint16)
+                    cells.append(file.create_dataset(f"#refs#/{number}", data=codes))
+                    cells[-1].attrs["MATLAB_class"] = np.bytes_("char")
+                references = np.array([[cell.ref for cell in cells]], h5py.ref_dtype)
+                file.create_dataset("names", data=references, dtype=h5py.ref_dtype)
+        content = buffer.getvalue()
+        mark = b"MATLAB 7.3 MAT-file" if options.get("userblock_size") else b""
+        return mark + content[len(mark) :]
+
+    words: dict[str, Any] = {"data": [f"c{number % 3}" for number in range(20)], "dtype": h5py.string_dtype()}
+    packed: dict[str, Any] = {"chunks": (4, 20, 20), "compression": "gzip", "shuffle": True}
+    whole = [
+        saved_as({"train/images": {"data": pictures, **packed}, "train/labels": {"data": np.arange(20) % 3}}),
+        saved_as({"images": {"data": pictures}, "labels": words, "names": {"data": np.array([b"a", b"bb"])}}),
+        saved_as({"x": {"data": pictures / 255, "chunks": (5, 9, 9), "compression": "lzf"}}, libver="latest"),
+        saved_as(
+            {
+                "x": {"data": pictures, "chunks": (5, 20, 20), "maxshape": (None, 20, 20), "fletcher32": True},
+                "y": {**words, "chunks": (7,), "compression": "gzip"},
+                "bits": {"data": pictures > 127},
+            },
+            libver="latest",
+        ),
+        saved_as({"X": {"data": pictures, **packed}, "y": {"data": np.arange(20.0)[None]}}, userblock_size=512),
+    ]
+    return Reader(anything(damaged(whole)), whole, whole_file(folder))
+
+
 def zip_container(folder: Path) -> Reader:
     """Sound arrays in damaged archives."""
     whole = []
@@ -463,6 +815,91 @@ def zip_container(folder: Path) -> Reader:
         return bytes(content)
 
     return Reader(anything(claiming(), damaged(whole), claiming(), damaged(whole)), whole, array(folder))
+
+
+def members() -> list[dict[str, bytes]]:
+    """What archives hold: classes of pictures with a table, samples as WebDataset has them, and an array."""
+    pictures = [saved(Image.fromarray(each), "png") for each in digits()[:6]]
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, images=digits()[:12])
+    table = "file_name,label\n" + "".join(f"{number}.png,{number % 2}\n" for number in range(6))
+    return [
+        {f"set/{number % 2}/{number}.png": each for number, each in enumerate(pictures)},
+        {"metadata.csv": table.encode(), **{f"{number}.png": each for number, each in enumerate(pictures)}},
+        {
+            f"{number}.{ending}": each if ending == "png" else b"7"
+            for number, each in enumerate(pictures)
+            for ending in ("png", "cls")
+        },
+        {"digits.npz": buffer.getvalue(), "README": b"digits"},
+    ]
+
+
+def zip_of_pictures(folder: Path) -> Reader:
+    whole = []
+    for these in members():
+        for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2):
+            buffer = io.BytesIO()
+            with zipfile.ZipFile(buffer, "w", method) as archive:
+                for name, content in these.items():
+                    archive.writestr(name, content)
+            whole.append(buffer.getvalue())
+
+    @st.composite
+    def claiming(draw: st.DrawFn) -> bytes:
+        """Other numbers in the records of the directory, of the members, or of the end."""
+        content = bytearray(draw(st.sampled_from(whole)))
+        for _ in range(draw(st.integers(1, 3))):
+            signature, length = draw(st.sampled_from([(b"PK\1\2", 46), (b"PK\3\4", 30), (b"PK\5\6", 22)]))
+            places = [found.start() for found in re.finditer(re.escape(signature), content)]
+            if not places:
+                break
+            place = draw(st.sampled_from(places)) + draw(st.integers(4, length - 2))
+            size = draw(st.sampled_from([2, 4]))
+            number = draw(st.one_of(st.sampled_from([*EXTREMES, len(content)]), st.integers(0, 4096)))
+            content[place : place + size] = (number % (1 << 8 * size)).to_bytes(size, "little")
+        return bytes(content)
+
+    return Reader(anything(claiming(), damaged(whole), claiming(), damaged(whole)), whole, whole_file(folder))
+
+
+def tar_of_pictures(folder: Path) -> Reader:
+    plain = []
+    for these in members():
+        for format in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+            buffer = io.BytesIO()
+            with tarfile.open(fileobj=buffer, mode="w", format=format) as archive:
+                for name, content in these.items():
+                    info = tarfile.TarInfo(name if format == tarfile.USTAR_FORMAT else f"{'long/' * 30}{name}")
+                    info.size = len(content)
+                    archive.addfile(info, io.BytesIO(content))
+                if len(these) == 6:
+                    link = tarfile.TarInfo("set/1/link.png")
+                    link.type, link.linkname = tarfile.SYMTYPE, "../0/0.png"
+                    archive.addfile(link)
+            plain.append(buffer.getvalue().rstrip(b"\0") + bytes(1024))
+
+    def with_sums(content: bytes) -> bytes:
+        """Each block that may be a header with the sum that it should have."""
+        blocks = [content[at : at + 512] for at in range(0, len(content), 512)]
+        for at, block in enumerate(blocks):
+            if len(block) == 512 and block[257:262] == b"ustar":
+                total = 256 + sum(block[:148]) + sum(block[156:])
+                blocks[at] = block[:148] + b"%06o\0 " % total + block[156:]
+        return b"".join(blocks)
+
+    def packed(content: bytes) -> bytes:
+        return [gzip.compress(content, 1), bz2.compress(content, 1), lzma.compress(content, preset=0)][len(content) % 3]
+
+    compressed = [pack(plain[0]) for pack in (gzip.compress, bz2.compress, lzma.compress)]
+    files = anything(
+        damaged(plain),
+        damaged(plain).map(with_sums),
+        damaged(plain).map(with_sums),
+        damaged(plain).map(with_sums).map(packed),
+        damaged(compressed),
+    )
+    return Reader(files, [*plain, *compressed], whole_file(folder))
 
 
 def toml(folder: Path) -> Reader:

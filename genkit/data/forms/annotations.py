@@ -219,6 +219,8 @@ def whole(stored: Stored) -> np.ndarray:
     Raises:
         DataError: where it is larger than labels and attributes are, or has strings that aren't text.
     """
+    if not stored.shape:
+        raise DataError(f"{stored}: is a single value; make it as many as there are")
     if math.prod(stored.shape) * stored.dtype.itemsize > MAX_TABLE:
         raise DataError(f"{stored}: takes more than {MAX_TABLE:,} bytes; save shorter strings or smaller numbers")
     blocks = list(stored.rows(1 << 16))

@@ -17,6 +17,7 @@ from genkit.contract import ImageShape
 from genkit.data import DataOptions
 from genkit.data.decode import MAX_PIXELS
 from genkit.data.forms.stored import Stored
+from genkit.data.forms.turned import last_axis_first
 from genkit.errors import DataError
 
 #: Bytes of one image, as stored: the largest picture that is read, in three channels.
@@ -88,7 +89,7 @@ class View(NamedTuple):
         Raises:
             DataError: when its images aren't of the same size.
         """
-        turned = other.last_axis_first() if self.last else other
+        turned = _with_last_first(other) if self.last else other
         if turned is None or _plain(turned.shape[1:]) != _plain(self.stored.shape[1:]):
             raise DataError(
                 f"{self.stored}: {self.stored.dtype} of shape {self.stored.shape}, and {other.member}: {other.dtype} "
@@ -184,7 +185,9 @@ def _three(stored: Stored, counts: Sequence[int], options: DataOptions) -> View:
     if len(stored.shape) == 4 and 1 in stored.shape[1:]:
         told = told or [last if stored.shape.index(1, 1) == 2 else first]
     side = _side(max(two, three), options)
-    if min(two, three) in COLOURS and side is not None and max(two, three) >= MIN_PIXELS and (told or two in COLOURS):
+    in_rows = side is not None and math.prod(side) == max(two, three) >= MIN_PIXELS and min(two, three) in COLOURS
+    # (N, H·W, 3) may as well be one picture; labels say that it is none.
+    if side is not None and in_rows and (two in COLOURS or first in told):
         grid = (two, *side) if two in COLOURS else (*side, three)
         return _view(stored, False, grid, "CHW" if two in COLOURS else "HWC")
     if told:
@@ -209,7 +212,7 @@ def _flat(stored: Stored, counts: Sequence[int], others: Sequence[Stored], optio
     one, two = [size for size in stored.shape if size > 1]
     last = _last_of_two(stored, one, two, counts, others, options)
     pixels = one if last else two
-    turned = stored.last_axis_first() if last else stored
+    turned = _with_last_first(stored) if last else stored
     side = _side(pixels, options)
     if turned is None:
         raise DataError(f"{_shown(stored)}; the images' number comes last, save numpy.moveaxis(x, -1, 0)")
@@ -249,7 +252,7 @@ def _last_of_two(
     stored: Stored, one: int, two: int, counts: Sequence[int], others: Sequence[Stored], options: DataOptions
 ) -> bool:
     """Whether the images' number is the second of two axes: by the labels, the other splits, the size, the pixels."""
-    if one != two and {one, two} & {*counts}:
+    if {one, two} & {*counts}:
         return one not in counts
     for other in others:
         sizes = [size for size in other.shape if size > 1]
@@ -259,8 +262,12 @@ def _last_of_two(
         fits = [_by_size(pixels, options) is not None for pixels in (two, one)]
         if fits[0] != fits[1]:
             return fits[1]
-    if (_side(two, options) is None) != (_side(one, options) is None):
-        return _side(two, options) is None
+    sides = [_side(pixels, options) is None for pixels in (two, one)]
+    if sides[0] != sides[1]:
+        return sides[0]
+    if all(sides):  # as it will be refused, and a size is guessed
+        turned = _with_last_first(stored)
+        return turned is not None and _likely(turned, one)[0] < _likely(stored, two)[0]
     if one == two:
         raise DataError(
             f"{_shown(stored)}, which is one picture, or as many as it has pixels; of several save "
@@ -275,7 +282,7 @@ def _last_of_two(
 
 def _view(stored: Stored, last: bool, grid: tuple[int, ...], axes: str) -> View:
     """Raises DataError where the images' number comes last and can't be read so."""
-    turned = stored.last_axis_first() if last else stored
+    turned = _with_last_first(stored) if last else stored
     if turned is None:
         raise DataError(f"{_shown(stored)}; the images' number comes last, save numpy.moveaxis(x, -1, 0)")
     kind = "images" if "C" in axes else "grey images"
@@ -317,6 +324,11 @@ def _turned(view: View, options: DataOptions) -> View:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def _with_last_first(stored: Stored) -> Stored | None:
+    """The same with its last axis first, those of one element aside; None where it can't be read so."""
+    return stored.last_axis_first() if stored.shape[-1] > 1 else last_axis_first(stored)
+
+
 def _plain(sizes: Iterable[int]) -> list[int]:
     return [size for size in sizes if size > 1]
 
@@ -352,13 +364,25 @@ def _side(pixels: int, options: DataOptions) -> tuple[int, int] | None:
 
 def _guess(stored: Stored, pixels: int) -> str:
     """What size is likely, to go on after `--image-size H,W`."""
-    sides = [side for side in range(8, pixels // 8 + 1) if pixels % side == 0 and 1 / 3 <= pixels / side**2 <= 3]
-    sample = _sample(stored)
-    if not sides or sample.size == 0:
+    step = _likely(stored, pixels)[1]
+    if step is None:
         return ""
-    step = min(sides, key=lambda step: _roughness(sample, (pixels // step, step), "HW"))
-    best = (step, pixels // step) if stored.columns_first else (pixels // step, step)
-    return f", perhaps {best[0]},{best[1]}"
+    height, width = (step, pixels // step) if stored.columns_first else (pixels // step, step)
+    return f", perhaps {height},{width}"
+
+
+def _likely(stored: Stored, pixels: int) -> tuple[float, int | None]:
+    """After how many pixels in a row the next line begins, if that makes images of usual proportions.
+
+    Also how alike neighbours then are, from 0 to 1: as much as any two pixels.
+    """
+    steps = [step for step in range(8, pixels // 8 + 1) if pixels % step == 0 and 1 / 3 <= pixels / step**2 <= 3]
+    sample = _sample(stored)
+    if not steps or sample.size == 0:
+        return 1.0, None
+    roughness = {step: _roughness(sample, (pixels // step, step), "HW") for step in steps}
+    best = min(steps, key=roughness.__getitem__)
+    return roughness[best] / max(_any_two(sample), 1e-30), best
 
 
 # ---------------------------------------------------------------------------------------------------------------------

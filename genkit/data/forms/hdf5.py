@@ -17,7 +17,8 @@ import numpy as np
 from genkit.data.forms import needs
 from genkit.data.forms.places import MAX_INFLATION, Place
 from genkit.data.forms.stored import Holder, Name, Stored, reading
-from genkit.errors import DataError, in_one_line
+from genkit.errors import DataError
+from genkit.wording import one_line
 
 REMEDY = "save it again with h5py, as plain arrays"
 MATLAB = b"MATLAB 7.3 MAT-file"
@@ -103,9 +104,7 @@ class Hdf5(Holder):
         if self.h5py.check_vlen_dtype(dtype) is not None:
             raise DataError(f"{self.path}: {name.member} {self._encoded(dataset)}")
         if dtype.kind not in "buif":
-            raise ValueError(
-                f"{name.member} is of {in_one_line(TypeError(dtype))}, and not of plain numbers or strings"
-            )
+            raise ValueError(f"{name.member} is of {one_line(str(dtype), 80)}, and not of plain numbers or strings")
         return _Numbers(self, name, dataset, logical=kind == "logical")
 
     def _problem(self, dataset: Any) -> str:

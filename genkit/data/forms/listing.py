@@ -135,15 +135,18 @@ def _listed(archive: Archive) -> Listing:
     beside: list[str] = []
     kinds: Counter[str] = Counter()
     folders = set(directory.folders)
+    hidden_of: dict[str, str | None] = {}
     for name in directory.names:
-        hidden = _hidden_part(name)
-        ending = _ending(name)
+        folder, _, last = name.rpartition("/")
+        ending = _ending(last)
+        hidden = hidden_of[folder] if folder in hidden_of else hidden_of.setdefault(folder, _hidden_part(folder))
+        if hidden is None:
+            hidden = _hidden_part(last)
         if hidden is not None:
             if ending in EXTENSIONS:
-                is_file = hidden == name.rpartition("/")[2]
-                kinds["hidden images" if is_file else f"images in {shown([hidden])}/"] += 1
+                kinds["hidden images" if hidden_of[folder] is None else f"images in {shown([hidden])}/"] += 1
             continue
-        folders.add(name.rpartition("/")[0])
+        folders.add(folder)
         if _is_table(name):
             found.append(name)
         elif ending in EXTENSIONS:

@@ -142,7 +142,10 @@ class _Array(Stored):
     def _opened(self) -> Iterator[BinaryIO]:
         """The variable, at its beginning."""
         with reading(self.path, REMEDY), self.holder.place.open(self.holder.file) as file:
-            yield _content(file, self.leaf.stretch)
+            content = _content(file, self.leaf.stretch)
+            yield content
+            while self.leaf.stretch.compressed is not None and content.read(CHUNK):
+                pass  # to the sum behind it, which is then checked
 
 
 class _Numbers(_Array):
@@ -329,7 +332,8 @@ class _Version5:
             found = self._leaves(content, stretch, name, depth) if length else [_Leaf(name or "", fault=EMPTY)]
         finally:
             content.end = outer
-        content.seek(end)
+        if depth:  # behind a variable, nothing is read
+            content.seek(end)
         # MATLAB keeps what it needs for objects and functions in variables without a name.
         return [leaf for leaf in found if leaf.name]
 
@@ -354,11 +358,8 @@ class _Version5:
             return [_Leaf(name, dims, fault="is nested too deep; save its arrays by themselves")]
         if kind == CELL:
             self._count(math.prod(dims))
-            cells = [
-                self._matrix(content, stretch, f"{name}{{{number + 1}}}", depth + 1)
-                for number in range(math.prod(dims))
-            ]
-            return _combined(name, cells)
+            called = [f"{name}{{{number + 1}}}" for number in range(math.prod(dims))]
+            return _combined(name, called, [self._matrix(content, stretch, each, depth + 1) for each in called])
         if kind == OBJECT:  # of a class before MATLAB's R2008: a struct, behind its class's name
             content.text(MAX_NAME)
         if kind in (STRUCT, OBJECT):
@@ -392,14 +393,12 @@ class _Version5:
             raise ValueError(f"{name} has no fields")
         names = [_printable(listed[at : at + width]) for at in range(0, len(listed), width)]
         self._count(count * len(names))
-        cells: dict[str, list[list[_Leaf]]] = {field: [] for field in names}
-        for number in range(count):
-            of = name if count == 1 else f"{name}({number + 1})"
-            for field in names:
-                cells[field].append(self._matrix(content, stretch, f"{of}.{field}", depth + 1))
-        if count == 1:
-            return [leaf for each in cells.values() for leaf in each[0]]
-        return [leaf for field, each in cells.items() for leaf in _combined(f"{name}.{field}", each)]
+        called = [name] if count == 1 else [f"{name}({number + 1})" for number in range(count)]
+        structs = [
+            [leaf for field in names for leaf in self._matrix(content, stretch, f"{each}.{field}", depth + 1)]
+            for each in called
+        ]
+        return structs[0] if count == 1 else _combined(name, called, structs)
 
     def _count(self, number: int) -> None:
         self.cells += number
@@ -407,13 +406,29 @@ class _Version5:
             raise ValueError(f"it has more than {MAX_CELLS:,} cells and fields; save one array of all images")
 
 
-def _combined(name: str, cells: list[list[_Leaf]]) -> list[_Leaf]:
-    """Cells of one size, or of text, as one array; some others each by itself."""
+def _combined(name: str, called: Sequence[str], cells: Sequence[list[_Leaf]]) -> list[_Leaf]:
+    """Cells of one size, or of text, or structs of the same fields, as one array each; some others each by itself.
+
+    Args:
+        name: of all.
+        called: what each cell is called.
+        cells: what is in each.
+    """
     leaves = [leaf for cell in cells for leaf in cell]
     if not leaves:
         return [_Leaf(name, fault=EMPTY)]
+    fields = [[leaf.name.removeprefix(each) for leaf in cell] for each, cell in zip(called, cells, strict=True)]
+    if len(fields[0]) > 1 and all(each == fields[0] for each in fields):
+        columns = ([[cell[at]] for cell in cells] for at in range(len(fields[0])))
+        names = ([f"{each}{field}" for each in called] for field in fields[0])
+        return [
+            leaf
+            for field, of, column in zip(fields[0], names, columns, strict=True)
+            for leaf in _combined(f"{name}{field}", of, column)
+        ]
+    name += fields[0][0] if fields[0] else ""
     first = leaves[0]
-    if len(leaves) == len(cells) and not any(leaf.fault or leaf.stacked for leaf in leaves):
+    if all(len(cell) == 1 for cell in cells) and not any(leaf.fault or leaf.stacked for leaf in leaves):
         numbers = all(not leaf.text and leaf.dims == first.dims and leaf.logical == first.logical for leaf in leaves)
         lines = all(leaf.text and leaf.dims[0] <= 1 and leaf.encoding == first.encoding for leaf in leaves)
         if numbers or lines:

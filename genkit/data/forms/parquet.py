@@ -54,7 +54,8 @@ def opened(place: Place, files: Sequence[str], options: DataOptions) -> Source:
     Raises:
         DataError: when one is damaged, they don't belong together, or it can't be told what is in them.
     """
-    table = Table(place, files, options)
+    with reading(place.path / files[0], DAMAGED):
+        table = Table(place, files, options)
     return Shards(table) if table.meaning.way in ("encoded", "paths") else PixelShards(table, options)
 
 
@@ -335,12 +336,13 @@ class Shards(Pictures):
     def each(self) -> Iterator[Item]:
         kept, place, row = self.table.kept, 0, 0
         for shard in self.table.shards:
-            for block in shard.blocks(self._parts_of_column(shard)):
-                for value in self._values(block.column(0)):
-                    if kept is None or kept[place]:
-                        yield Item(row, self._content(shard, value))
-                        row += 1
-                    place += 1
+            with reading(shard.path, DAMAGED):
+                for block in shard.blocks(self._parts_of_column(shard)):
+                    for value in self._values(block.column(0)):
+                        if kept is None or kept[place]:
+                            yield Item(row, self._content(shard, value))
+                            row += 1
+                        place += 1
 
     def _parts_of_column(self, shard: Shard) -> list[str]:
         """What is read of a struct: its bytes and its path, whatever else it has."""

@@ -25,7 +25,6 @@ from genkit.data import DataOptions, pack
 from genkit.data.decode import (
     BadImage,
     Content,
-    Decoded,
     Header,
     Page,
     bits_of,
@@ -127,6 +126,22 @@ class _Plan(NamedTuple):
             return self.as_first is None or self.as_first(header)
         before = self.headers[row]
         return (header.width, header.height, header.grey) == (before.width, before.height, before.grey)
+
+
+class _Decoded(NamedTuple):
+    """Some pictures that a thread decoded.
+
+    Attributes:
+        chunk: those that could be; None of none.
+        headers: how many have each.
+        digests: of the files of the chunk's rows, where they are wanted.
+        bad: the rows of the others, and what is wrong with each.
+    """
+
+    chunk: pack.Chunk | None
+    headers: Counter[Header]
+    digests: list[str]
+    bad: list[tuple[int, str]]
 
 
 class Pictures(Source):
@@ -238,38 +253,48 @@ class Pictures(Source):
         shape, fit, whites = plan.shape, options.fit, plan.whites
         hashed = self.stamp_of(0) is not None
 
+        def decoded(items: list[Item]) -> _Decoded:
+            rows, pictures, bad = [], [], []
+            for item in items:
+                try:
+                    expected = partial(plan.expects, item.row)
+                    found = read(content_of(item), shape, fit, whites, expected=expected, hashed=hashed)
+                except BadImage as error:
+                    bad.append((item.row, str(error)))
+                    continue
+                if isinstance(found, Header):
+                    bad.append((item.row, "has changed while it was read"))
+                else:
+                    rows.append(item.row)
+                    pictures.append(found)
+            headers = Counter(picture.header for picture in pictures)
+            if not rows:
+                return _Decoded(None, headers, [], bad)
+            images = np.stack([picture.pixels for picture in pictures])
+            marks = np.array([picture.fingerprint for picture in pictures], np.int64)
+            chunk = pack.Chunk(np.array(rows), images, marks, all(header.shape == shape for header in headers))
+            return _Decoded(chunk, headers, [picture.digest for picture in pictures] if hashed else [], bad)
+
         def chunks() -> Iterator[pack.Chunk]:
-            headers = Headers(self.count)
-
-            def decoded(item: Item) -> Decoded | Header:
-                expected = partial(plan.expects, item.row)
-                return read(content_of(item), shape, fit, whites, expected=expected, hashed=hashed)
-
-            items = self.each() if plan.headers is None else (item for item in self.each() if item.row in plan.headers)
-            results = attempt_all_items(decoded, items, shape.numbers)
-            step = pack.chunk_length(shape)
-            while some := list(islice(results, step)):
-                rows, images, fingerprints = [], [], []
-                for row, result in some:
-                    if isinstance(result, Decoded):
-                        rows.append(row)
-                        images.append(result.pixels)
-                        fingerprints.append(result.fingerprint)
-                        headers[row] = result.header
-                        stamp = self.stamp_of(row) if hashed else None
-                        if stamp is not None:
-                            sources[self.file_of(row)] = pack.SourceFile(*stamp, result.digest)
-                    elif plan.headers is None:
-                        self._misled = True
-                        raise pack.BeginAgainError
-                    else:
-                        changed = "has changed while it was read"
-                        skipped[self.name(row)] = str(result) if isinstance(result, BadImage) else changed
-                        self._refuse_if_too_many(skipped, options.skip_bad)
-                if rows:
-                    yield pack.Chunk(np.array(rows), np.stack(images), np.array(fingerprints, np.int64))
-            left_out.update(further_pages(headers))
-            loss = loss_by_crop({(header.width, header.height) for header in headers.values()}, options)
+            seen: Counter[Header] = Counter()
+            wanted = self.each() if plan.headers is None else (it for it in self.each() if it.row in plan.headers)
+            for some in in_threads(decoded, wanted, shape.numbers):
+                if some.bad and plan.headers is None:
+                    self._misled = True
+                    raise pack.BeginAgainError
+                for row, problem in some.bad:
+                    skipped[self.name(row)] = problem
+                    self._refuse_if_too_many(skipped, options.skip_bad)
+                seen.update(some.headers)
+                if some.chunk is None:
+                    continue
+                for row, digest in zip(some.chunk.rows.tolist(), some.digests, strict=False):
+                    stamp = self.stamp_of(row)
+                    if stamp is not None:
+                        sources[self.file_of(row)] = pack.SourceFile(*stamp, digest)
+                yield some.chunk
+            left_out.update(further_pages(seen.items()))
+            loss = loss_by_crop({(header.width, header.height) for header in seen}, options)
             notes.extend([loss] if loss else [])
 
         return pack.Contents(
@@ -389,7 +414,7 @@ class Pictures(Source):
                     if stored is not None:
                         survey.take_stored(stored)
         findings.sizes, findings.modes = dict(sizes.most_common()), dict(modes.most_common())
-        findings.left_out |= further_pages(headers)
+        findings.left_out |= further_pages(headers.counts())
 
     # -- what is common to all of them ---------------------------------------------------------------------------------
 
@@ -479,10 +504,10 @@ class Pictures(Source):
             )
 
 
-def further_pages(headers: Headers) -> dict[str, int]:
-    """What files hold besides the picture that is read."""
+def further_pages(headers: Iterable[tuple[Header, int]]) -> dict[str, int]:
+    """What files hold besides the picture that is read, by headers and how many files have each."""
     files = pages = animated = 0
-    for header, count in headers.counts():
+    for header, count in headers:
         files += count if header.pages > 1 else 0
         pages += count * (header.pages - 1)
         animated += count if header.animated else 0
@@ -505,14 +530,8 @@ def attempt_all(function: Callable[[Content], T], items: Iterable[Item]) -> Iter
     return attempt_all_items(lambda item: function(content_of(item)), items)
 
 
-def attempt_all_items(
-    function: Callable[[Item], T], items: Iterable[Item], result_bytes: int = 0
-) -> Iterator[tuple[int, T | BadImage]]:
-    """`function` of each item, in order, by several threads: Pillow decodes and resizes without Python's lock.
-
-    Args:
-        result_bytes: what a result takes of memory: of large ones, fewer wait to be taken.
-    """
+def attempt_all_items(function: Callable[[Item], T], items: Iterable[Item]) -> Iterator[tuple[int, T | BadImage]]:
+    """`function` of each item, in order, by several threads."""
 
     def attempt(item: Item) -> tuple[int, T | BadImage]:
         try:
@@ -520,22 +539,29 @@ def attempt_all_items(
         except BadImage as error:
             return item.row, error
 
-    def attempt_some(some: list[Item]) -> list[tuple[int, T | BadImage]]:
-        return [attempt(item) for item in some]
+    for some in in_threads(lambda items: [attempt(item) for item in items], items):
+        yield from some
 
+
+def in_threads(function: Callable[[list[Item]], T], items: Iterable[Item], result_bytes: int = 0) -> Iterator[T]:
+    """`function` of some items at a time, in order, by several threads: Pillow decodes without Python's lock.
+
+    Args:
+        result_bytes: what the result of an item takes of memory: of large ones, fewer wait to be taken.
+    """
     threads = min(8, os.cpu_count() or 1)
-    waiting: deque[tuple[int, Future[list[tuple[int, T | BadImage]]]]] = deque()
+    waiting: deque[tuple[int, Future[T]]] = deque()
     held = 0
     with ThreadPoolExecutor(threads) as pool:
         for piece, size in _pieces(items, result_bytes):
-            waiting.append((size, pool.submit(attempt_some, piece)))
+            waiting.append((size, pool.submit(function, piece)))
             held += size
             while len(waiting) > AHEAD * threads or held > MAX_HELD:
-                size, results = waiting.popleft()
-                yield from results.result()
+                size, result = waiting.popleft()
+                yield result.result()
                 held -= size
         while waiting:
-            yield from waiting.popleft()[1].result()
+            yield waiting.popleft()[1].result()
 
 
 def _pieces(items: Iterable[Item], result_bytes: int) -> Iterator[tuple[list[Item], int]]:

@@ -10,7 +10,6 @@ import math
 import re
 from array import array
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -23,12 +22,16 @@ from genkit.wording import one_line
 REMEDY = "mend it there, or save the table again"
 #: Bytes that are read at once, and of one line.
 BLOCK, MAX_LINE = 1 << 20, 1 << 24
-#: Lines by which it is told what the columns are.
-SAMPLE = 200
+#: Lines by which it is told what the columns are, and bytes of them where they are long, though never less than three.
+SAMPLE, SAMPLE_BYTES, SAMPLE_LEAST = 200, 1 << 20, 3
+#: The share of a column's cells that are numbers where it is one of numbers.
+MOST = 0.8
+#: Digits of the longest whole number that isn't read as one with a fraction.
+LONGEST = 18
 #: Columns of numbers that make an image, at least.
 MIN_PIXELS = 16
-#: Columns beside the pixels that are kept, and characters of all different texts in one of them.
-MAX_BESIDE, MAX_TEXT = 64, 1 << 24
+#: Columns beside the pixels that are kept, and bytes of all different texts in one of them, and of all its lines.
+MAX_BESIDE, MAX_TEXT, MAX_TABLE = 16, 1 << 24, 1 << 28
 #: What stands between cells, the surest first.
 DELIMITERS = (b"\t", b";", b",", b"|", b" ")
 #: Headings of columns of labels, and of those that only number the lines.
@@ -60,7 +63,7 @@ def is_table(beginning: bytes) -> bool:
     if any(delimiter in first for delimiter in DELIMITERS[:4]):
         return True
     cells = first.split()
-    return len(cells) >= MIN_PIXELS and all(map(_is_number, cells[:-1]))
+    return len(cells) >= MIN_PIXELS and sum(_is_number(cell) or cell[-1:].isdigit() for cell in cells) > len(cells) / 2
 
 
 class _NoPixelsError(ValueError):
@@ -106,7 +109,15 @@ class PixelTable(Holder):
         """The first lines that aren't blank, with their numbers."""
         with plain(self.place, self.file) as file:
             lines = ((number, line) for first, lines in _blocks(file) for number, line in enumerate(lines, first))
-            return list(islice(((number, line) for number, line in lines if line.strip()), SAMPLE))
+            sample: list[tuple[int, bytes]] = []
+            size = 0
+            for number, line in lines:
+                if line.strip():
+                    sample.append((number, line))
+                    size += len(line)
+                if len(sample) == SAMPLE or (size > SAMPLE_BYTES and len(sample) >= SAMPLE_LEAST):
+                    break
+            return sample
 
     def _lines(self) -> Iterator[tuple[list[int], list[bytes]]]:
         """The lines of the table's body with their numbers, some at a time."""
@@ -122,7 +133,7 @@ class PixelTable(Holder):
                     yield list(numbers), list(kept)
 
     def pixels(self) -> Iterator[np.ndarray]:
-        """All pixels, some lines at a time, int64 or float64 (lines, pixels)."""
+        """All pixels, some lines at a time, integers or float64 (lines, pixels)."""
         for numbers, lines in self._lines():
             yield self.columns.numbers(numbers, self.columns.cells(numbers, lines)[0])
 
@@ -162,8 +173,11 @@ class _Texts(Stored):
 
     def __init__(self, table: PixelTable, name: Name, texts: _Column, lines: np.ndarray | None):
         self.name, self.path = name, table.path
-        which = np.frombuffer(texts.indices, np.int64)
-        self.values = texts.array()[which if lines is None else which[lines]]
+        which = np.frombuffer(texts.indices, np.int32)
+        values = texts.array()
+        if len(which) * values.itemsize > MAX_TABLE:
+            raise DataError(f"{self.path}: {name.member} takes more than {MAX_TABLE:,} bytes; write shorter labels")
+        self.values = values[which if lines is None else which[lines]]
         self.shape, self.dtype = self.values.shape, self.values.dtype
 
     def rows(self, step: int) -> Iterator[np.ndarray]:
@@ -193,6 +207,11 @@ def _blocks(file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
 
 def _is_number(cell: bytes) -> bool:
     return _NUMBER.fullmatch(cell) is not None
+
+
+def _is_whole(cell: bytes) -> bool:
+    """Whether it is a whole number that a float holds, however it is written."""
+    return _is_number(cell) and (number := float(cell)).is_integer() and abs(number) < 2**53
 
 
 class _Columns(NamedTuple):
@@ -243,7 +262,7 @@ class _Columns(NamedTuple):
         return pixels, others
 
     def numbers(self, lines: Sequence[int], pixels: Sequence[bytes]) -> np.ndarray:
-        """The numbers of some lines, int64 (lines, pixels), or float64 where they aren't written as whole ones.
+        """The numbers of some lines, (lines, pixels): integers, or float64 where they aren't all of digits alone.
 
         Raises:
             ValueError: when a line has another count of them, or something that is no number.
@@ -277,29 +296,32 @@ class _Columns(NamedTuple):
 
 
 def _whole_numbers(text: bytes, between: bytes, width: int) -> np.ndarray | None:
-    """Lines of numbers of digits alone, int64 (lines, width); None where they are no such lines."""
-    if text.translate(None, b"0123456789\n" + between):
+    """Lines of numbers of digits alone, uint16 or int64 (lines, width); None where they are no such lines.
+
+    (pyarrow's reader takes longer for a few lines of many columns, and so do NumPy's.)
+    """
+    # So that the first number has as much before it as the longest.
+    codes = np.frombuffer(b"\n" * (LONGEST + 1) + text, np.uint8)
+    digits = codes - np.uint8(48)  # all else is larger than 9
+    ends = np.flatnonzero(digits > 9)[LONGEST + 1 :]
+    newlines = codes[ends[width - 1 :: width]]
+    if len(ends) % width or text.count(b"\n") != len(newlines) or (newlines != 10).any():
         return None
-    if between != b",":
-        text = text.replace(between, b",")
-    codes = np.frombuffer(text, np.uint8)
-    ends = np.flatnonzero(codes < 48)
-    last = np.flatnonzero(codes[ends] == 10)
-    if (
-        len(ends) % width or (last != np.arange(width - 1, len(ends), width)).any()
-        if len(last) * width == len(ends)
-        else True
-    ):
+    if text.count(between) + len(newlines) != len(ends):
         return None
-    lengths = np.diff(ends, prepend=-1) - 1
-    longest = int(lengths.max(initial=0))
-    if lengths.min(initial=1) < 1 or longest > 18:
+    digit = digits[ends - 1]
+    if (digit > 9).any():
         return None
-    values = (codes[ends - 1] - 48).astype(np.int64)
-    for place in range(1, longest):
-        which = np.flatnonzero(lengths > place)
-        values[which] += (codes[ends[which] - 1 - place] - 48) * np.int64(10) ** place
-    return values.reshape(-1, width)
+    values, more = digit.astype(np.uint16), np.ones(len(digit), bool)
+    for place in range(1, LONGEST + 1):
+        digit = digits[ends - 1 - place]
+        more &= digit < 10
+        if not more.any():
+            return values.reshape(-1, width)
+        if place == 4:
+            values = values.astype(np.int64)
+        values += np.where(more, digit, np.uint8(0)).astype(values.dtype) * values.dtype.type(10**place)
+    return None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -330,15 +352,18 @@ def _columns(sample: list[tuple[int, bytes]]) -> _Columns:
     width = len(body[0])
     if headings is not None and len(headings) == width - 1:  # R leaves out the heading of the lines' names
         headings = ["", *headings]
+    if headings is not None and len(headings) != width and width < MIN_PIXELS:
+        raise _NoPixelsError(_looks_like(headings, body))
     if headings is not None and len(headings) != width:
         raise ValueError(f"it has {len(headings):,} headings, and line {first_line} has {width:,} cells")
     body = [row for row in body if len(row) == width]
     columns = list(zip(*body, strict=True))
-    numeric = [all(map(_is_number, column)) for column in columns]
+    # A damaged cell doesn't make a column one of words, but is named later.
+    numeric = [sum(map(_is_number, column)) > MOST * len(column) for column in columns]
     called = [heading.strip().lower() for heading in headings] if headings else None
 
     # All pixels in one cell.
-    for at, column in enumerate(columns):
+    for at, column in enumerate(columns if width <= MAX_BESIDE else ()):
         counts = {len(cell.split()) for cell in column}
         if max(counts) >= MIN_PIXELS and all(_is_number(cell) for cell in column[0].split()) and delimiter != b" ":
             pixels = len(column[0].split())
@@ -429,7 +454,7 @@ def _square(pixels: int) -> bool:
 def _differ(column: Sequence[bytes]) -> float:
     """How little a column looks like labels: by its different values, of which a pixel in a corner has one alone."""
     values = {cell.strip() for cell in column}
-    if (len(values) == 1 and len(column) > 1) or not all(re.fullmatch(rb"\d+(\.0*)?", cell) for cell in values):
+    if (len(values) == 1 and len(column) > 1) or not all(map(_is_whole, values)):
         return math.inf
     return len(values)
 
@@ -506,7 +531,7 @@ class _Column:
 
     def __init__(self) -> None:
         self.values: dict[bytes, int] = {}
-        self.indices = array("q")
+        self.indices = array("i")
         self.size = 0
 
     def add(self, text: bytes) -> None:
@@ -514,13 +539,15 @@ class _Column:
         index = self.values.get(text)
         if index is None:
             index = self.values[text] = len(self.values)
-            self.size += len(text)
+            self.size += len(text) + 64  # with what Python adds
         self.indices.append(index)
 
     def array(self) -> np.ndarray:
-        """The values: int64 where all are whole numbers, else strings."""
-        if all(re.fullmatch(rb"[+-]?\d{1,18}(\.0*)?", text) for text in self.values):
-            return np.array([int(text.partition(b".")[0]) for text in self.values], np.int64)
+        """The values: int64 where all are whole numbers, float64 where all are numbers, else strings."""
+        if all(map(_is_whole, self.values)):
+            return np.array([int(float(text)) for text in self.values], np.int64)
+        if all(map(_is_number, self.values)):
+            return np.array([float(text) for text in self.values])
         return np.array([text.decode("utf-8", "replace") for text in self.values])
 
 
@@ -554,7 +581,9 @@ def _survey(columns: _Columns, blocks: Iterator[tuple[list[int], list[bytes]]]) 
         if values.dtype.kind == "f":
             whole = whole and bool((values == np.rint(values)).all())
         for at in list(texts):
-            for cells in others:
+            for number, cells in zip(numbers, others, strict=True):
+                if columns.beside[at] == "labels" and not cells[behind[at]].strip():
+                    raise ValueError(f"line {number} has no label")
                 texts[at].add(cells[behind[at]])
             if texts[at].size > MAX_TEXT:
                 del texts[at]

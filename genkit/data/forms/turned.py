@@ -10,7 +10,7 @@ import numpy as np
 from genkit.data.forms.stored import Stored
 
 #: Bytes that are gathered in one pass over the file, and of the blocks in which it is read meanwhile.
-GATHERED, READ = 64 << 20, 8 << 20
+GATHERED, READ = 32 << 20, 8 << 20
 
 
 class Turned(Stored):
@@ -37,13 +37,15 @@ class Turned(Stored):
             part = np.empty([*self.stored.shape[:along], end - start, *self.stored.shape[along + 1 :]], self.dtype)
             done = 0
             for block in self.stored.rows(max(1, READ // max(1, self.stored.row_bytes))):
-                part[done : done + len(block)] = block.take(range(start, end), along)
+                part[done : done + len(block)] = block[(slice(None),) * along + (slice(start, end),)]
                 done += len(block)
             part = part.transpose(self.axes)
             yield from (part[at : at + step] for at in range(0, len(part), step))
+            del part  # before the next is made
 
     def last_axis_first(self) -> Stored | None:
-        return last_axis_first(self.stored, (self.axes[-1], *self.axes[:-1]))
+        axes = _with_last_first(self.shape)
+        return None if axes is None else last_axis_first(self.stored, [self.axes[axis] for axis in axes])
 
 
 def last_axis_first(stored: Stored, axes: Sequence[int] | None = None) -> Stored | None:
@@ -52,7 +54,13 @@ def last_axis_first(stored: Stored, axes: Sequence[int] | None = None) -> Stored
     Args:
         axes: another order of them.
     """
-    last = len(stored.shape) - 1
-    if last < 1 or math.prod(stored.shape[1:]) * stored.dtype.itemsize > 4 * GATHERED:
+    axes = _with_last_first(stored.shape) if axes is None else axes
+    if axes is None or math.prod(stored.shape[1:]) * stored.dtype.itemsize > 8 * GATHERED:
         return None
-    return Turned(stored, axes or (last, *range(last)))
+    return Turned(stored, axes)
+
+
+def _with_last_first(shape: Sequence[int]) -> list[int] | None:
+    """The order of axes in which the last of more than one element stands first."""
+    last = max((axis for axis, size in enumerate(shape) if size > 1), default=0)
+    return [last, *(axis for axis in range(len(shape)) if axis != last)] if last else None

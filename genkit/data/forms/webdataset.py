@@ -57,6 +57,8 @@ def read(place: Place, files: Sequence[str], beside: Sequence[str]) -> Samples |
     Raises:
         DataError: when a label can't be read.
     """
+    if not beside:
+        return None
     keys = {key_of(file) for file in files}
     by_ending = {ending: [file for file in beside if file.endswith(ending)] for ending in BESIDE}
     ending = ".cls"

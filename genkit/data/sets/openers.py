@@ -36,7 +36,8 @@ class Columns(Holder):
     def __init__(self, paths: Sequence[Path], columns: Mapping[str, Stored]):
         super().__init__(Folder(paths[0].parent), paths[0].name)
         self.paths = paths
-        self.columns = {Name(self.file, role): stored for role, stored in columns.items()}
+        # Their files' names say nothing here.
+        self.columns = {Name("", role): stored for role, stored in columns.items()}
         self.names = list(self.columns)
 
     def open(self, names: Sequence[Name]) -> dict[Name, Stored]:
@@ -73,6 +74,7 @@ def opened(published: Published, paths: Mapping[str, Path], options: DataOptions
         if not 0 <= values.min() <= values.max() < len(classes):
             raise DataError(f"{source.path}: has labels from {values.min()} to {values.max()}, not {len(classes)}")
         source.labels, source.classes = values[source.labels], classes
+    source.attribute_names = tuple(published.renamed.get(name, name) for name in source.attribute_names)
     return source
 
 
@@ -106,27 +108,6 @@ def _last_first(stored: Stored) -> Stored:
 def _swapped(images: np.ndarray) -> np.ndarray:
     """(B, W, H) as (B, H, W)."""
     return images.transpose(0, 2, 1)
-
-
-def _factors(stored: Stored, names: Mapping[int, Sequence[str]]) -> dict[str, Stored]:
-    """Attributes that each say whether a factor has a certain value.
-
-    Args:
-        stored: (N, F), of each image its factors.
-        names: by the factor's column, what it is called to have each of its values, in their order.
-    """
-    table = np.concatenate(list(stored.rows(1 << 16)))
-    columns = []
-    for column, called in names.items():
-        values, which = np.unique(table[:, column], return_inverse=True)
-        if len(values) > len(called):
-            raise DataError(f"{stored}: column {column} has {len(values)} values, not {len(called)}; fetch it again")
-        columns.append(which.reshape(-1, 1) == np.arange(len(called)))
-    every = [name for called in names.values() for name in called]
-    return {
-        "attributes": Known(stored.path, np.concatenate(columns, 1)),
-        "attribute_names": Known(stored.path, np.array(every)),
-    }
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -208,7 +189,7 @@ def stl10(paths: Paths, unlabeled: bool = False) -> Opened:
     columns: dict[str, Stored] = {}
     for split in ("train", "test"):
         columns[f"{split}_images"] = archive.images(split)
-        columns[f"{split}_labels"] = archive.labels[split]
+        columns[f"{split}_labels"] = archive.labels(split)
     return Opened(columns)
 
 
@@ -241,17 +222,19 @@ def olivetti(paths: Paths) -> Opened:
     return Opened({"images": Changed(faces, upright), "labels": Known(path, people)})
 
 
-def dsprites(paths: Paths, factors: Mapping[int, Sequence[str]]) -> Opened:
+def dsprites(paths: Paths, factors: Sequence[str]) -> Opened:
     """A NumPy archive of masks of 0 and 1; the member that is pickled isn't needed, and never opened."""
     (path,) = paths.values()
     images = Changed(_array("npz", path, "imgs"), lambda block: block != 0)
-    return Opened({"images": images, **_factors(_array("npz", path, "latents_classes"), factors)})
+    names = Known(path, np.array(factors))
+    return Opened({"images": images, "attributes": _array("npz", path, "latents_classes"), "attribute_names": names})
 
 
-def shapes3d(paths: Paths, factors: Mapping[int, Sequence[str]]) -> Opened:
+def shapes3d(paths: Paths, factors: Sequence[str]) -> Opened:
     """An HDF5 file of images, and of the factors' values."""
     (path,) = paths.values()
-    return Opened({"images": _array("hdf5", path, "images"), **_factors(_array("hdf5", path, "labels"), factors)})
+    images, values = _array("hdf5", path, "images"), _array("hdf5", path, "labels")
+    return Opened({"images": images, "attributes": values, "attribute_names": Known(path, np.array(factors))})
 
 
 FORMS: dict[str, Callable[..., Opened]] = {

@@ -93,8 +93,9 @@ def of(name: str) -> Published:
 
 
 def _contents(name: str, options: DataOptions) -> pack.Contents:
-    contents = _opened(name, checked(name), options).contents(options)
-    contents.notes[:0] = of(name).notes  # others may still come behind, while the images do
+    source = _opened(name, checked(name), options)
+    contents = source.contents(options)
+    contents.notes[:0] = [*of(name).notes, *source.notes]  # others may still come behind, while the images do
     return contents
 
 

@@ -117,6 +117,7 @@ class Published(Named):
         form: the function of `openers` that understands the files.
         arguments: of that function.
         classes: names of the labels from 0 on.
+        renamed: attributes that the files don't name, by what `annotations` calls them.
         notes: what is said each time that it is used.
         home: the publisher's page.
         elsewhere: other folders where people have its files.
@@ -129,6 +130,7 @@ class Published(Named):
     form: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     home: str
     elsewhere: tuple[str, ...] = ()
@@ -625,17 +627,6 @@ HIRAGANA = (
     *("to", "na", "ni", "nu", "ne", "no", "ha", "hi", "fu", "he", "ho", "ma", "mi", "mu", "me", "mo", "ya", "yu"),
     *("yo", "ra", "ri", "ru", "re", "ro", "wa", "wi", "we", "wo", "n", "iteration-mark"),
 )
-#: By their columns, the factors that have few values, and what it is called to have each of them.
-DSPRITES_FACTORS = {
-    1: ("shape-square", "shape-ellipse", "shape-heart"),
-    2: tuple(f"scale-{number}" for number in range(6)),
-}
-SHAPES_FACTORS = {
-    column: tuple(f"{name}-{number}" for number in range(values))
-    for column, (name, values) in enumerate(
-        [("floor-hue", 10), ("wall-hue", 10), ("object-hue", 10), ("scale", 8), ("shape", 4)]
-    )
-}
 STL_CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -841,8 +832,8 @@ SETS: dict[str, Named] = {
         folder="dsprites",
         files=DSPRITES_FILES,
         form="dsprites",
-        arguments={"factors": DSPRITES_FACTORS},
-        notes=("its attributes are shape and scale; orientation and position have more values, and aren't used",),
+        arguments={"factors": ("color", "shape", "scale", "orientation", "position-x", "position-y")},
+        renamed={"shape-0": "shape-square", "shape-1": "shape-ellipse", "shape-2": "shape-heart"},
         home="https://github.com/google-deepmind/dsprites-dataset",
     ),
     "shapes3d": Published(
@@ -855,8 +846,7 @@ SETS: dict[str, Named] = {
         folder="shapes3d",
         files=SHAPES_FILES,
         form="shapes3d",
-        arguments={"factors": SHAPES_FACTORS},
-        notes=("its attributes are the hues, scale and shape; orientation has more values, and isn't used",),
+        arguments={"factors": ("floor-hue", "wall-hue", "object-hue", "scale", "shape", "orientation")},
         home="https://github.com/google-deepmind/3d-shapes",
     ),
 }

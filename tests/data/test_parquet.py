@@ -1,0 +1,434 @@
+"""Parquet and Arrow: what `datasets` and plain pyarrow write is read, and what can't be understood is said."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import sys
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from genkit.data import DataOptions, forms, pack, verify
+from genkit.data.dataset import Dataset, Split
+from genkit.errors import DataError
+
+#: Ten pictures a class, in the order of the classes.
+LABELS = np.arange(100) // 10
+NAMES = [f"digit {number}" for number in range(10)]
+PNG = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+@pytest.fixture(scope="session")
+def hugging_face(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """The library `datasets`, which keeps its files in a folder of its own and asks nobody."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hugging-face")))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        import datasets
+
+        datasets.disable_progress_bars()
+        return datasets
+
+
+def encoded(picture: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "png")
+    return file.getvalue()
+
+
+def write(path: Path, columns: dict[str, Any], features: dict[str, Any] | None = None, **options: Any) -> Path:
+    """A Parquet file of these columns, with what `datasets` says of them in its metadata."""
+    table = pa.table(columns)
+    if features is not None:
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, **options)
+    return path
+
+
+def columns_of(pictures: np.ndarray, **more: Any) -> dict[str, Any]:
+    rows = [{"bytes": encoded(picture), "path": f"{number}.png"} for number, picture in enumerate(pictures)]
+    return {"image": pa.array(rows, PNG), **more}
+
+
+def everything(dataset: Dataset) -> np.ndarray:
+    """All images, in the order of the source."""
+    return dataset.train.storage.numpy()
+
+
+def labels_in_order(dataset: Dataset) -> np.ndarray:
+    """All labels, in the same order."""
+    labels = np.full(len(dataset.train.storage), -1)
+    for split in dataset.splits().values():
+        assert split.labels is not None
+        labels[split.rows.numpy()] = split.labels.numpy()
+    return labels
+
+
+def holds(split: Split, pictures: np.ndarray) -> bool:
+    """Whether these are a split's images, in whatever order."""
+    found = {image.tobytes() for image in split.images().numpy()}
+    return found == {picture.tobytes() for picture in pictures} and len(split) == len(pictures)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What `datasets` writes
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def digits_of(hugging_face: ModuleType, pictures: np.ndarray) -> Any:
+    """Some of the pictures as a `datasets.Dataset`."""
+    features = hugging_face.Features(
+        {
+            "image": hugging_face.Image(),
+            "label": hugging_face.ClassLabel(names=NAMES),
+            "tags": hugging_face.Sequence(hugging_face.ClassLabel(names=["Round", "even"])),
+            "text": hugging_face.Value("string"),
+        }
+    )
+
+    def make(rows: np.ndarray) -> Any:
+        columns = {
+            "image": [Image.fromarray(picture) for picture in pictures[rows]],
+            "label": LABELS[rows].tolist(),
+            "tags": [[0] * (label in (0, 6, 8, 9)) + [1] * (label % 2 == 0) for label in LABELS[rows].tolist()],
+            "text": ["a digit"] * len(rows),
+        }
+        return hugging_face.Dataset.from_dict(columns, features=features)
+
+    return make
+
+
+def assert_is_digits(dataset: Dataset, pictures: np.ndarray) -> None:
+    assert (everything(dataset)[:, 0] == pictures).all()
+    assert dataset.classes == tuple(NAMES)
+    assert (labels_in_order(dataset) == LABELS).all()
+    assert dataset.attributes == ("round", "even")
+    for split in dataset.splits().values():
+        assert split.labels is not None
+        assert split.attributes is not None
+        assert (split.attributes[:, 1].numpy() == (split.labels.numpy() % 2 == 0)).all()
+        assert (split.attributes[:, 0].numpy() == np.isin(split.labels.numpy(), (0, 6, 8, 9))).all()
+
+
+def test_what_datasets_writes_as_parquet(of, tmp_path, pictures, digits_of, caplog):
+    path = tmp_path / "digits.parquet"
+    digits_of(np.arange(100)).to_parquet(path)
+    with caplog.at_level(logging.INFO):
+        dataset = of(path)
+    assert_is_digits(dataset, pictures)
+    assert f"{path}: images are image, labels are label (10 classes), attributes are tags" in caplog.messages
+    assert f"{path}: not used: text" in caplog.messages
+
+
+def test_shards_in_splits_as_on_the_hub(of, tmp_path, pictures, digits_of):
+    train, test = np.flatnonzero(np.arange(100) % 5), np.arange(0, 100, 5)
+    digits = digits_of(train)
+    (tmp_path / "hub/data").mkdir(parents=True)
+    for number in range(2):
+        shard = digits.shard(2, number, contiguous=True)
+        shard.to_parquet(tmp_path / f"hub/data/train-0000{number}-of-00002.parquet")
+    digits_of(test).to_parquet(tmp_path / "hub/data/test-00000-of-00001.parquet")
+    dataset = of(tmp_path / "hub")
+    assert holds(dataset.test, pictures[test])
+    assert len(dataset.train) + len(dataset.val) == len(train)
+    assert (everything(dataset)[:, 0] == pictures[[*train, *test]]).all()
+    assert (labels_in_order(dataset) == LABELS[[*train, *test]]).all()
+
+
+def test_what_datasets_saves_to_disk(of, tmp_path, pictures, digits_of, hugging_face):
+    train, test = np.flatnonzero(np.arange(100) % 5), np.arange(0, 100, 5)
+    whole = hugging_face.DatasetDict(train=digits_of(train), test=digits_of(test))
+    whole.save_to_disk(tmp_path / "disk", num_shards={"train": 3, "test": 1})
+    dataset = of(tmp_path / "disk")
+    assert holds(dataset.test, pictures[test])
+    assert (everything(dataset)[:, 0] == pictures[[*train, *test]]).all()
+    assert (labels_in_order(dataset) == LABELS[[*train, *test]]).all()
+    digits_of(np.arange(100)).save_to_disk(tmp_path / "whole")
+    assert_is_digits(of(tmp_path / "whole"), pictures)
+
+
+@pytest.mark.parametrize("way", ["parquet", "disk"])
+def test_arrays_of_datasets(of, tmp_path, pictures, hugging_face, way):
+    features = {"image": hugging_face.Array2D((28, 28), "uint8"), "label": hugging_face.ClassLabel(names=NAMES)}
+    columns = {"image": pictures, "label": LABELS.tolist()}
+    arrays = hugging_face.Dataset.from_dict(columns, features=hugging_face.Features(features))
+    path = tmp_path / way
+    arrays.to_parquet(path) if way == "parquet" else arrays.save_to_disk(path)
+    dataset = of(path)
+    assert (everything(dataset)[:, 0] == pictures).all()
+    assert dataset.classes == tuple(NAMES)
+    assert (labels_in_order(dataset) == LABELS).all()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Plain tables
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "zstd"])
+def test_a_plain_column_of_bytes(of, tmp_path, pictures, compression):
+    columns = {"row": np.arange(100), "blob": [encoded(picture) for picture in pictures], "label": LABELS}
+    path = write(tmp_path / "plain.parquet", columns, compression=compression, row_group_size=30)
+    dataset = of(path)
+    assert (everything(dataset)[:, 0] == pictures).all()
+    assert dataset.classes == tuple(map(str, range(10)))
+    assert (labels_in_order(dataset) == LABELS).all()
+
+
+@pytest.mark.parametrize("labels", ["words", "dictionary", "floats"])
+def test_labels_of_other_types(of, tmp_path, pictures, labels):
+    words = pa.array([f"class {number}" for number in LABELS])
+    column = {"words": words, "dictionary": words.dictionary_encode(), "floats": pa.array(LABELS.astype(float))}[labels]
+    dataset = of(write(tmp_path / "plain.parquet", columns_of(pictures, label=column)))
+    assert dataset.classes == tuple(f"{'' if labels == 'floats' else 'class '}{number}" for number in range(10))
+    assert (labels_in_order(dataset) == LABELS).all()
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.list_(pa.uint8())), pa.list_(pa.list_(pa.float32(), 28), 28)], ids=str)
+def test_pixels_in_nested_lists(of, tmp_path, pictures, kind):
+    values = pictures / 255 if "float" in str(kind) else pictures
+    dataset = of(write(tmp_path / "lists.parquet", {"pixels": pa.array(values.tolist(), kind), "y": LABELS}))
+    assert (everything(dataset)[:, 0] == pictures).all()
+    assert (labels_in_order(dataset) == LABELS).all()
+
+
+def test_files_that_a_column_names(of, tmp_path, pictures):
+    (tmp_path / "set/images").mkdir(parents=True)
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / f"set/images/{number}.png")
+    names = [f"images/{number}.png" for number in range(100)]
+    path = write(tmp_path / "set/list.parquet", {"file_name": names, "label": LABELS})
+    assert (everything(of(path))[:, 0] == pictures).all()
+
+
+def test_files_elsewhere_are_never_opened(of, tmp_path, pictures):
+    outside = tmp_path / "outside.png"
+    Image.fromarray(pictures[0]).save(outside)
+    for name in (str(outside), "../outside.png", "images/../../outside.png"):
+        path = write(tmp_path / "set/list.parquet", {"file_name": [name] * 100, "label": LABELS})
+        with pytest.raises(DataError, match=r"has only the paths of its pictures, such as .*outside\.png") as caught:
+            of(path)
+        assert "\n" not in str(caught.value)
+    columns = columns_of(pictures)
+    columns["image"] = pa.array([*columns["image"].to_pylist()[:99], {"bytes": None, "path": str(outside)}], PNG)
+    with pytest.raises(DataError, match=re.escape(f"row 99 ({outside}) has only a path, which leads out of")):
+        of(write(tmp_path / "set/mixed.parquet", columns))
+
+
+def test_attributes_of_yes_and_no(of, tmp_path, pictures):
+    dataset = of(write(tmp_path / "plain.parquet", columns_of(pictures, Is_Odd=LABELS % 2 == 1, label=LABELS)))
+    assert dataset.attributes == ("is-odd",)
+    assert dataset.train.attributes is not None
+    assert dataset.train.labels is not None
+    assert (dataset.train.attributes[:, 0] == (dataset.train.labels % 2 == 1)).all()
+
+
+def test_a_test_split_without_labels_is_left_out(of, tmp_path, pictures, caplog):
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": NAMES}}
+    train, test = np.flatnonzero(np.arange(100) % 5), np.arange(0, 100, 5)
+    write(tmp_path / "set/train.parquet", columns_of(pictures[train], label=LABELS[train]), features)
+    write(tmp_path / "set/test.parquet", columns_of(pictures[test], label=np.full(20, -1)), features)
+    dataset = of(tmp_path / "set")
+    assert (everything(dataset)[:, 0] == pictures[train]).all()
+    assert (labels_in_order(dataset) == LABELS[train]).all()
+    assert f"{tmp_path / 'set'}: left out: 20 images of test without a label" in caplog.messages
+
+
+def test_labels_that_nobody_knows_at_all(of, tmp_path, pictures):
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": NAMES}}
+    dataset = of(write(tmp_path / "test.parquet", columns_of(pictures, label=np.full(100, -1)), features))
+    assert dataset.classes == ()
+    assert len(everything(dataset)) == 100
+
+
+def test_only_columns_that_are_used_are_read(of, tmp_path, pictures):
+    """The bytes of another column are overwritten, which whoever reads it stumbles over."""
+    path = write(
+        tmp_path / "plain.parquet",
+        columns_of(pictures, note=[f"note {number}" for number in range(100)], label=LABELS),
+        compression="none",
+        use_dictionary=False,
+        write_page_checksum=True,
+    )
+    chunk = next(
+        column
+        for column in (pq.read_metadata(path).row_group(0).column(index) for index in range(4))
+        if column.path_in_schema == "note"
+    )
+    content = bytearray(path.read_bytes())
+    end = chunk.data_page_offset + chunk.total_compressed_size
+    content[chunk.data_page_offset : end] = bytes(end - chunk.data_page_offset)
+    path.write_bytes(content)
+    with pytest.raises(OSError, match=r"CRC|corrupt|[Tt]hrift"):
+        pq.read_table(path)
+    assert (everything(of(path))[:, 0] == pictures).all()
+
+
+def test_missing_shards_are_told(of, tmp_path, pictures, caplog):
+    of(write(tmp_path / "train-00001-of-00003.parquet", columns_of(pictures)))
+    assert (
+        f"{tmp_path / 'train-00001-of-00003.parquet'}: 1 of the 3 files train-…-of-00003, so that images are missing; "
+        "give the folder to read all that are there" in caplog.messages
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rows that are bad, and their names
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_bad_rows_are_named_or_left_out(of, tmp_path, pictures, caplog):
+    columns = columns_of(pictures, label=LABELS)
+    rows = columns["image"].to_pylist()
+    rows[17], rows[42]["bytes"] = None, b"no picture"
+    path = write(tmp_path / "train-00000-of-00001.parquet", {**columns, "image": pa.array(rows, PNG)})
+    with pytest.raises(DataError) as caught:
+        of(path)
+    assert str(caught.value) == (
+        f"{path}, row 17 has no picture (and 1 other bad file); mend or remove it, or leave bad files out with "
+        f"--skip-bad 2 or more (`genkit data verify {path}` names them all)"
+    )
+    dataset = of(path, skip_bad=2)
+    kept = np.delete(np.arange(100), [17, 42])
+    assert (everything(dataset)[:, 0] == pictures[kept]).all()
+    assert (labels_in_order(dataset) == LABELS[kept]).all()
+    assert f"left out: {path}, row 42 (42.png) is no image, or of a format that isn't read" in caplog.messages
+    assert forms.files_of(DataOptions(dataset=str(path), skip_bad=2))[17:19] == [
+        f"{path.name}, row 18 (18.png)",
+        f"{path.name}, row 19 (19.png)",
+    ]
+    findings = verify(DataOptions(dataset=str(path)))
+    assert findings.images == 98
+    assert len(findings.problems) == 2
+
+
+def test_images_are_called_by_their_paths_where_they_have_some(of, tmp_path, pictures):
+    path = write(tmp_path / "digits.parquet", columns_of(pictures))
+    of(path)
+    assert forms.files_of(DataOptions(dataset=str(path))) == [f"{number}.png" for number in range(100)]
+    plain = write(tmp_path / "plain.parquet", {"image": [encoded(picture) for picture in pictures]})
+    of(plain)
+    assert forms.files_of(DataOptions(dataset=str(plain)))[99] == "plain.parquet, row 99"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What can't be understood
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_two_columns_of_images(of, tmp_path, pictures):
+    turned = [encoded(picture.T) for picture in pictures]
+    path = write(tmp_path / "two.parquet", {"image": [encoded(picture) for picture in pictures], "turned": turned})
+    with pytest.raises(DataError) as caught:
+        of(path)
+    assert str(caught.value) == (f"{path}: 'image' and 'turned' may each be the images; choose with --images image")
+    assert (everything(of(path, images="turned"))[:, 0] == pictures.transpose(0, 2, 1)).all()
+    with pytest.raises(DataError, match="has no column 'other' for --images; it has 'image', 'turned'"):
+        of(path, images="other")
+
+
+def test_two_columns_of_labels(of, tmp_path, pictures):
+    names = {"_type": "ClassLabel", "names": NAMES}
+    features = {"image": {"_type": "Image"}, "fine_label": names, "coarse_label": names}
+    path = write(tmp_path / "two.parquet", columns_of(pictures, fine_label=LABELS, coarse_label=LABELS // 2), features)
+    with pytest.raises(DataError, match="'fine_label' and 'coarse_label' may each be the labels; choose with --labels"):
+        of(path)
+    assert (labels_in_order(of(path, labels="coarse_label")) == LABELS // 2).all()
+    assert of(path, labels="none").classes == ()
+
+
+def test_tables_without_images(of, tmp_path):
+    path = write(tmp_path / "text.parquet", {"text": ["a", "b"], "label": [0, 1]})
+    with pytest.raises(DataError) as caught:
+        of(path)
+    assert str(caught.value) == (
+        f"{path}: none of its columns holds images ('text', 'label'); name the one that does with --images"
+    )
+
+
+def test_labels_beyond_their_names(of, tmp_path, pictures):
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": NAMES[:5]}}
+    path = write(tmp_path / "beyond.parquet", columns_of(pictures, label=LABELS), features)
+    with pytest.raises(DataError, match="the labels 'label' go to 9, where its schema names 5 classes; save it again"):
+        of(path)
+
+
+def test_lists_of_different_lengths(of, tmp_path, pictures):
+    rows = pictures.reshape(100, -1).tolist()
+    rows[70] = rows[70][:-1]
+    path = write(tmp_path / "lists.parquet", {"pixels": rows})
+    with pytest.raises(
+        DataError, match="the lists in 'pixels' are missing or of different lengths within the rows from"
+    ):
+        of(path, image_size=28)
+
+
+@pytest.mark.parametrize("cut", [10, 1000, -1000, -8])
+def test_a_file_that_was_cut(of, tmp_path, pictures, cut):
+    path = write(tmp_path / "cut.parquet", columns_of(pictures))
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(DataError, match=re.escape(str(path))) as caught:
+        of(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_more_rows_than_a_file_can_hold(of, tmp_path):
+    path = tmp_path / "many.parquet"
+    pq.write_table(pa.table({"image": pa.array(np.zeros(10_000_000, np.uint8)).cast("string")}), path)
+    with pytest.raises(DataError, match=r"claims 10,000,000 rows in [0-9,]+ bytes; the file is damaged"):
+        of(path)
+
+
+def test_a_column_that_would_unpack_to_too_much(of, tmp_path):
+    path = write(tmp_path / "bomb.parquet", {"image": [bytes(200 << 20)] * 1}, compression="zstd")
+    with pytest.raises(
+        DataError, match=r"image claims 209,[0-9,]+ bytes, packed in [0-9,]+: damaged, or a decompression"
+    ):
+        of(path)
+
+
+def test_without_pyarrow(of, tmp_path, pictures, monkeypatch):
+    path = write(tmp_path / "digits.parquet", columns_of(pictures))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DataError) as caught:
+        of(path)
+    assert str(caught.value) == (
+        f"{path}: Parquet is read by pyarrow, which isn't here; pip install 'latent-genkit[formats]'"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One pass, or two
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_picture_unlike_the_first_ones(of, tmp_path, pictures, monkeypatch):
+    """Beyond those that were looked at first: in colour, of another size, and of more bits."""
+    again: list[str] = []
+    write_pack = pack._write
+    monkeypatch.setattr(pack, "_write", lambda *given: (again.append("written"), write_pack(*given)))
+    rows = [encoded(picture) for picture in pictures]
+    rows[90] = encoded(np.stack([pictures[90]] * 3, axis=-1))
+    dataset = of(write(tmp_path / "colour.parquet", {"image": rows}))
+    assert again == ["written", "written"]
+    assert (everything(dataset) == pictures[:, None].repeat(3, 1)).all()
+    rows[90] = encoded(pictures[90].astype(np.uint16) * 257)
+    assert (everything(of(write(tmp_path / "deep.parquet", {"image": rows})))[:, 0] == pictures).all()
+    rows[90] = encoded(pictures[90][4:])
+    with pytest.raises(
+        DataError, match=r"images of 2 sizes, most often 28x28 \(99\), 28x24 \(1\); give --image-size N"
+    ):
+        of(write(tmp_path / "sizes.parquet", {"image": rows}))
