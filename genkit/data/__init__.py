@@ -316,9 +316,7 @@ def fetch(name: str) -> list[Path]:
         DataError: when it can't be had, or files that lie there aren't what was published.
     """
     if name not in SOURCES:
-        raise UsageError(
-            f"{name}: there is no such set to fetch; `genkit data list` names them{nearest(name, SOURCES)}"
-        )
+        raise UsageError(f"{name}: there is no such set to fetch; `genkit data list` names them{_meant(name)}")
     return module_of(name).fetch(name)
 
 
@@ -359,5 +357,12 @@ def require_there_is(name_or_path: str) -> None:
     if not name_or_path or not (name_or_path in SOURCES or file_of(expanded(name_or_path))):
         raise DataError(
             f"{name_or_path}: no such file or folder, and no such set; `genkit data list` names those that there are"
-            f"{nearest(name_or_path, SOURCES)}"
+            f"{_meant(name_or_path)}"
         )
+
+
+def _meant(name: str) -> str:
+    """What somebody may have meant by a name that no set has, for the end of a message."""
+    # What is published together comes as several sets.
+    parts = [known for known, each in SOURCES.items() if getattr(each, "folder", "") == name and not each.larger_of]
+    return f"; {name} comes as {', '.join(parts)}" if parts else nearest(name, SOURCES)

@@ -689,6 +689,14 @@ def test_options_that_say_what_a_file_means_are_refused(of, name, given, said):
         of(name, **given)
 
 
+@pytest.mark.parametrize(
+    ("name", "parts"), [("emnist", "emnist-byclass, emnist-"), ("medmnist", "pathmnist, chestmnist")]
+)
+def test_a_name_for_several_sets(name, parts):
+    with pytest.raises(UsageError, match=f"; {name} comes as {parts}"):
+        fetch(name)
+
+
 def test_resized(blood, of):
     assert of("bloodmnist", image_size=16, channels=3).shape == (3, 16, 16)
 
