@@ -274,7 +274,7 @@ def lost(options: DataOptions) -> dict[str, str]:
     return {
         option: path
         for option, path in named.items()
-        if path is not None and path not in SOURCES and not expanded(path).exists()
+        if path is not None and path not in SOURCES and file_of(expanded(path)) is None
     }
 
 
@@ -347,10 +347,16 @@ def module_of(name_or_path: str):  # type: ignore[no-untyped-def]  # a module of
     return import_module(f"genkit.data.{in_package}")
 
 
+def file_of(path: Path) -> Path | None:
+    """The file or folder that lies at a path, or the file that it leads into: `a.zip` of `a.zip/train`."""
+    if path.is_dir():
+        return path
+    return next((each for each in (path, *path.parents) if each.is_file()), None)
+
+
 def require_there_is(name_or_path: str) -> None:
     """Raises DataError where it is neither a set's name nor the path of a file or folder."""
-    path = expanded(name_or_path)
-    if not name_or_path or not (name_or_path in SOURCES or path.is_dir() or path.is_file()):
+    if not name_or_path or not (name_or_path in SOURCES or file_of(expanded(name_or_path))):
         raise DataError(
             f"{name_or_path}: no such file or folder, and no such set; `genkit data list` names those that there are"
             f"{nearest(name_or_path, SOURCES)}"

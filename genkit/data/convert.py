@@ -126,7 +126,7 @@ def _written(plain: Plain, out: Path, kind: type[Writer]) -> dict[str, int]:
         writer.finish()
     if 0 < brightest <= FEW:
         log.warning("%s: is nearly black; give --white-level 255 when you use it, or it is brightened", out)
-    return written
+    return {part: written[part] for part in plain.splits() if part in written}
 
 
 def kind_of(out: Path) -> type[Writer]:

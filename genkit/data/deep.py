@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageFile
 
 from genkit.data.raster import Raster
 
+#: What Pillow knows of a piece of a picture: decoder, place, offset in the file and arguments; in some versions named.
+Tile: TypeAlias = Any
 #: How Pillow's decoders call colours of 16 bits, and the same with the bytes of each number swapped.
 SWAPPED = {
     f"{mode};16{order}": f"{mode};16{other}"
@@ -37,11 +39,13 @@ class Deep(Raster):
         return self.image.getexif()
 
     def numbers(self) -> np.ndarray:
+        self.image.load()
         upper = np.asarray(self.image)
         self.file.seek(0)
         with Image.open(self.file, formats=[self.format]) as again:
             assert isinstance(again, ImageFile.ImageFile)
             again.tile = [_swapped(tile, self.skipped) for tile in again.tile]
+            again.load()
             lower = np.asarray(again)
         values = upper.astype(np.uint16) << 8 | lower
         clear = self.info.get("transparency")
@@ -57,12 +61,17 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode in ("RGB", "RGBA") and bool(tiles) and all(_raw_mode(tile) in SWAPPED for tile in tiles)
 
 
-def _raw_mode(tile: tuple) -> str:  # type: ignore[type-arg]  # Pillow's, which is a NamedTuple in some versions
+def _raw_mode(tile: Tile) -> str:
     args = tile[3]
     return args if isinstance(args, str) else str(args[0]) if isinstance(args, tuple) and args else ""
 
 
-def _swapped(tile: tuple, skipped: int):  # type: ignore[type-arg,no-untyped-def]
-    name, extents, offset, args = tile
-    changed = SWAPPED[args] if isinstance(args, str) else (SWAPPED[args[0]], *args[1:])
-    return name, extents, offset + skipped, changed
+def _swapped(tile: Tile, skipped: int) -> Tile:
+    return moved(tile, skipped, SWAPPED[tile[3]] if isinstance(tile[3], str) else (SWAPPED[tile[3][0]], *tile[3][1:]))
+
+
+def moved(tile: Tile, skipped: int, arguments: Any = None) -> Tile:
+    """A piece of a picture that lies `skipped` bytes further on."""
+    name, extents, offset, before = tile
+    values = name, extents, offset + skipped, before if arguments is None else arguments
+    return type(tile)(*values) if hasattr(tile, "_fields") else values

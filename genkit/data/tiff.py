@@ -78,7 +78,16 @@ class _Page(Raster):
         self.mode = mode
 
     def numbers(self) -> np.ndarray:
-        values: np.ndarray = self.page.asarray(maxworkers=1)
+        try:
+            values: np.ndarray = self.page.asarray(maxworkers=1)
+        except (KeyError, ValueError) as error:
+            if "imagecodecs" not in str(error):
+                raise
+            compression = getattr(self.page.compression, "name", "unknown")
+            raise BadImage(
+                f"is a TIFF compressed as {compression}, which tifffile decodes with imagecodecs alone; "
+                "pip install imagecodecs"
+            ) from None
         if self.page.samplesperpixel == 1:
             return values.reshape(self.height, self.width)
         if self.page.axes == "SYX":

@@ -576,3 +576,24 @@ def test_classes_whose_archives_lie_in_an_archive(write, of, pictures, tmp_path)
     dataset = of(tarred(inner))
     assert dataset.classes == tuple(f"n0144076{number}" for number in range(4))
     assert content(dataset) == content(of(folder))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A part of an archive
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["zip", "tar of a folder"])
+def test_a_path_that_leads_into_an_archive(way, write, of, pictures, genkit):
+    folder = write(pictures[:40], "set/a", classes=True).parent
+    write(pictures[40:60], "set/b", classes=True)
+    np.save(folder / "c.npy", pictures[:20])
+    path = WAYS[way](folder)
+    inside = path / "set" if "folder" in way else path
+    assert content(of(inside / "b")) == content(of(folder / "b"))
+    assert (of(inside / "c.npy").train.storage[:, 0].numpy() == pictures[:20]).all()
+    with pytest.raises(DataError, match=r"set\.\w+: holds no file or folder x; give a path"):
+        of(path / "x")
+    with pytest.raises(DataError, match=r"c\.npy: is no archive, so that d can't lie in it"):
+        of(folder / "c.npy" / "d")
+    assert genkit("data", "verify", inside / "b").code == 0

@@ -259,7 +259,7 @@ def test_verify(tmp_path, pictures, of):
         ((1, 64, 64), "which is one picture; of several save numpy.stack"),
         ((64, 64), "which is one picture, or as many as it has pixels; of several save numpy.stack"),
         ((50, 741), "741 pixels in a row, which make no square; say how high and wide the images are, --image-size"),
-        ((50, 785), "785 pixels in a row, or 784 and a label, which make no square"),
+        ((50, 786), "786 pixels in a row, which make no square"),
         ((784,), "which isn't one of images"),
     ],
 )

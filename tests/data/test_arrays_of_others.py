@@ -382,16 +382,29 @@ def test_what_is_no_square_needs_its_size_and_its_order_is_seen(tmp_path, of, fa
 def test_matlab_lays_columns(tmp_path, of, pictures, caplog):
     """Olivetti's (4096, N), and Cai's `fea` with `gnd`."""
     caplog.set_level(logging.INFO, "genkit")
+    pictures = pictures[:, 1:27, 1:27]
     columns = np.stack([picture.reshape(-1, order="F") for picture in pictures], 1)
     scipy.io.savemat(tmp_path / "a.mat", {"faces": columns})
     assert (pixels_of(of(tmp_path / "a.mat"))[:, 0] == pictures).all()
-    assert "(784, 100): 100 images, one a column, of 28x28" in caplog.text
+    assert "(676, 100): 100 images, one a column, of 26x26" in caplog.text
     scipy.io.savemat(tmp_path / "b.mat", {"fea": columns.T, "gnd": LABELS[:, None] + 1})
     dataset = of(tmp_path / "b.mat")
     assert (pixels_of(dataset)[:, 0] == pictures).all()
     assert (labels_of(dataset) == (LABELS + 1).astype(str)).all()
-    scipy.io.savemat(tmp_path / "c.mat", {"fea": pictures.reshape(100, 784)})
+    scipy.io.savemat(tmp_path / "c.mat", {"fea": pictures.reshape(100, -1)})
     assert (pixels_of(of(tmp_path / "c.mat", transpose=False))[:, 0] == pictures).all()
+
+
+def test_digits_in_matlab_lie_as_they_were_published(tmp_path, of, pictures, caplog):
+    """By rows, as in Roweis' mnist_all.mat."""
+    caplog.set_level(logging.INFO, "genkit")
+    scipy.io.savemat(tmp_path / "mnist.mat", {"train_x": pictures.reshape(100, 784), "train_y": np.eye(10)[LABELS]})
+    dataset = of(tmp_path / "mnist.mat")
+    assert (pixels_of(dataset)[:, 0] == pictures).all()
+    assert (labels_of(dataset) == LABELS.astype(str)).all()
+    assert "their pixels are taken to lie row by row, as those of MNIST and USPS do; --transpose" in caplog.text
+    turned = pixels_of(of(tmp_path / "mnist.mat", transpose=True))
+    assert (turned[:, 0] == pictures.transpose(0, 2, 1)).all()
 
 
 def test_labels_say_which_axis_numbers_images(tmp_path, of, pictures):
@@ -449,6 +462,25 @@ def test_a_large_array_whose_images_come_last_takes_little_memory(tmp_path, of):
     finally:
         tracemalloc.stop()
     assert (pixels_of(dataset)[::500, 0] == expected.transpose(2, 0, 1)).all()
+
+
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_rows_with_a_label_at_one_end(tmp_path, of, pictures, place, caplog):
+    """USPS and MNIST in one table each: of the other end, a corner of the pictures, all are black."""
+    caplog.set_level(logging.INFO, "genkit")
+    columns = [LABELS[:, None] + 1, pictures.reshape(100, 784)]
+    np.save(tmp_path / "table.npy", np.concatenate(columns if place == "first" else columns[::-1], 1).astype(np.uint8))
+    dataset = of(tmp_path / "table.npy")
+    assert (pixels_of(dataset)[:, 0] == pictures).all()
+    assert (labels_of(dataset) == (LABELS + 1).astype(str)).all()
+    assert f"the {place} column is taken for the labels" in caplog.text
+    assert of(tmp_path / "table.npy", labels="none").classes == ()
+
+
+def test_few_numbers_in_a_row_are_no_image(tmp_path, of):
+    np.save(tmp_path / "features.npy", np.random.default_rng(0).integers(0, 255, (500, 16), np.uint8))
+    with pytest.raises(DataError, match="16 pixels in a row, which make no square; say how high and wide"):
+        of(tmp_path / "features.npy")
 
 
 def test_what_looks_like_no_images_is_warned_of(tmp_path, of, caplog):

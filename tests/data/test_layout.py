@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 
+import pandas as pd
 import pytest
 
 from genkit.data import verify
@@ -493,3 +494,58 @@ def test_plain_folders_are_read_as_ever(write, of, pictures):
     write(pictures[60:80], "set/testing", classes=True)
     folder = write(pictures[80:], "set/valid", classes=True).parent
     assert of(folder).digest().startswith("7231aecf0cf4fe30")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Attributes in metadata.*, and Kaggle's tables
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
+def test_columns_of_yes_and_no_are_attributes(table, write, of, pictures, caplog):
+    folder = write(pictures[:30])
+    rows = pd.DataFrame(
+        {
+            "file_name": [f"{number:03}.png" for number in range(30)],
+            "label": ["abc"[number % 3] for number in range(30)],
+            "is odd": [number % 2 == 1 for number in range(30)],
+            "Late": [int(number > 20) for number in range(30)],
+            "caption": [f"digit {number}" for number in range(30)],
+            "all": [1] * 30,
+        }
+    )
+    {
+        "metadata.csv": lambda: rows.to_csv(folder / table, index=False),
+        "metadata.jsonl": lambda: rows.to_json(folder / table, orient="records", lines=True),
+        "metadata.parquet": lambda: rows.to_parquet(folder / table),
+    }[table]()
+    with caplog.at_level(logging.INFO, "genkit"):
+        dataset = of(folder)
+    assert dataset.attributes == ("is-odd", "late")
+    assert dataset.classes == ("a", "b", "c")
+    for split in dataset.splits().values():
+        numbers = split.rows.numpy()
+        assert split.attributes.tolist() == [[bool(number % 2), bool(number > 20)] for number in numbers]
+    assert f"{folder}: {table}: not used: caption, all" in caplog.messages
+    # attributes.csv goes first
+    lines = [f"{number:03}.png,{int(number < 5)}" for number in range(30)]
+    (folder / "attributes.csv").write_text("\n".join(["file,early", *lines]))
+    assert of(folder).attributes == ("early",)
+
+
+@pytest.mark.parametrize("ending", ["", ".png"])
+@pytest.mark.parametrize("name", ["train.csv", "labels.csv", "train_labels.csv"])
+def test_kaggles_tables(ending, name, write, of, pictures):
+    """`train.csv` beside the loose images of `train/`; those of `test/` have no labels."""
+    folder = write(pictures[:30], "set/train").parent
+    write(pictures[30:40], "set/test")
+    lines = [f"{number:03}{ending},{number * 0.5},{'cat' if number % 3 else 'dog'}" for number in range(30)]
+    (folder / name).write_text("\n".join(["id,weight,breed", *lines]))
+    dataset = of(folder)
+    assert dataset.classes == ("cat", "dog")
+    found = {
+        int(row): dataset.classes[int(label)]
+        for split in dataset.splits().values()
+        for row, label in zip(split.rows, split.labels, strict=True)
+    }
+    assert found == {number: "cat" if number % 3 else "dog" for number in range(30)}

@@ -9,10 +9,12 @@ import struct
 from pathlib import Path
 
 import datasets
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import scipy.io
 from PIL import Image
 
 from genkit.data import DataOptions
@@ -152,3 +154,31 @@ def test_files_of_several_forms_are_refused(pictures, folder):
     assert str(error.value) == (
         f"{folder}: holds data of several forms (a.npy, b.parquet); name one of them, as {folder}/a.npy"
     )
+
+
+def test_labels_in_files_of_their_own(pictures, folder):
+    """As PatchCamelyon has them."""
+    for part, rows in (("train", slice(60)), ("valid", slice(60, 80)), ("test", slice(80, None))):
+        for name, values in (("x", pictures), ("y", LABELS.reshape(-1, 1, 1, 1))):
+            with h5py.File(folder / f"camelyonpatch_level_2_split_{part}_{name}.h5", "w") as file:
+                file[name] = values[rows]
+    assert counts(folder) == [60, 20, 20]
+    assert len(opened(DataOptions(dataset=str(folder))).classes) == 10
+
+
+def test_what_is_neither_train_nor_test_is_left_out(pictures, folder):
+    for part in ("train", "test", "extra"):
+        scipy.io.savemat(folder / f"{part}_32x32.mat", {"X": pictures.transpose(1, 2, 0), "y": LABELS[:, None]})
+    source = opened(DataOptions(dataset=str(folder)))
+    assert source.left_out == {".mat": 1}
+    assert source.warnings == ["extra_32x32.mat: neither train, val nor test by the name; left out"]
+    assert counts(folder) == [100, 0, 100]
+
+
+def test_a_file_beside_what_it_was_made_of(pictures, folder):
+    for ending in ("", ".gz"):
+        idx(folder / f"train-images-idx3-ubyte{ending}", pictures)
+        idx(folder / f"train-labels-idx1-ubyte{ending}", LABELS)
+    source = opened(DataOptions(dataset=str(folder)))
+    assert source.count == 100
+    assert source.left_out == {".gz": 2}

@@ -5,6 +5,7 @@ import dataclasses
 import gzip
 import hashlib
 import io
+import json
 import os
 import struct
 import sys
@@ -102,6 +103,32 @@ def test_facts_of_published_classes():
     medical = [each for name, each in SOURCES.items() if each.group == "medicine"]
     assert len(medical) == 12 * 4
     assert len({file.checksum for each in medical for file in each.files}) == 12 * 4
+
+
+def test_the_list_has_every_set_in_its_group(genkit):
+    lines = genkit("data", "list").out.splitlines()
+    assert lines[1] == "handwriting"
+    names = [line.split()[0] for line in lines if line.startswith("  ") and not line.startswith(("   ", "  each"))]
+    assert sorted(names) == sorted(name for name, each in SOURCES.items() if not each.larger_of)
+    letters = next(line for line in lines if "emnist-letters" in line)
+    assert letters.split() == [
+        *("emnist-letters", "28x28", "grey", "124,800", "20,800", "562", "MB"),
+        *["letters,", "both", "cases", "together", "(no", "licence", "stated)"],
+    ]
+    assert "  each also of 64, 128, 224 pixels: pathmnist-64, ..." in lines
+    assert max(map(len, lines)) < 220
+
+
+def test_the_list_as_json_is_complete(genkit):
+    sets = json.loads(genkit("data", "list", "--json").out)["sets"]
+    assert sets.keys() == SOURCES.keys()
+    assert sets["svhn"]["splits"] == {"train": 73257, "val": 0, "test": 26032}
+    assert sets["svhn"]["licence"] == "for non-commercial use only"
+    assert sets["svhn"]["classes"] == list("0123456789")
+    assert sets["svhn"]["files"][1]["bytes"] == 64275384
+    assert sets["svhn"]["files"][1]["checksum"].startswith("sha256:cdce80df")
+    assert sets["pathmnist-64"]["larger_of"] == "pathmnist"
+    assert all({"group", "what", "images", "licence", "origin"} <= each.keys() for each in sets.values())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -476,6 +503,75 @@ def test_dsprites(publish, of, pictures):
     assert (found[:, 3:].argmax(1) == rows % 6).all()
     assert (found.sum(1) == 2).all()
     assert [len(split) for split in dataset.splits().values()] == [80, 10, 10]
+
+
+def tar_of(**files: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"stl10_binary/{name}.bin")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def zip_of(*files: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number, content in enumerate([png((105, 105), "1"), *files]):
+            archive.writestr(f"images/Latin/character01/0001_{number:02}.png", content)
+    return buffer.getvalue()
+
+
+def png(size: tuple[int, int], mode: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, size).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("usps", bz2.compress(b"1 1:0.5 257:1"), "holds other pixels than 256 of -1 to 1"),
+        ("usps", bz2.compress(b"1 0:0.5"), "holds other pixels"),
+        ("usps", bz2.compress(b"11 1:0.5"), "other classes than 1 to 10"),
+        ("usps", bz2.compress(b"1 1:nan"), "holds other pixels"),
+        ("usps", bz2.compress(b"1 1:inf"), "holds other pixels"),
+        ("usps", bz2.compress(b"1 1"), "ValueError|reshape"),
+        ("usps", bz2.compress(b"one 1:1"), "could not convert"),
+        ("usps", bz2.compress(b""), "need at least one array"),
+        ("usps", b"1 1:0.5", "Invalid data stream"),
+        ("usps", bz2.compress(b"1 1:0.5 " * 99)[:-9], "ended before|EOF"),
+        ("stl10", b"", "not a gzip file"),
+        ("stl10", tar_of(train_X=bytes(27648)), "has no train_y.bin"),
+        ("stl10", tar_of(train_y=bytes(10), test_y=bytes(2)), "has no train_X.bin"),
+        ("stl10", tar_of(train_X=bytes(99999), train_y=bytes(4), test_X=bytes(30000), test_y=bytes(2)), "make it 3"),
+        ("stl10", tar_of(train_X=np.random.default_rng(0).bytes(90000))[:-300], "ended before|unexpected end"),
+        ("omniglot", b"", "not a zip file"),
+        ("omniglot", npz(images=np.zeros(9)), "it holds no images"),
+        ("omniglot", zip_of(png((105, 104), "1")), "isn't a picture of 105x105 in black and white"),
+        ("omniglot", zip_of(png((105, 105), "L")), "isn't a picture of 105x105 in black and white"),
+        ("omniglot", zip_of(png((105, 105), "1")[:45]), "trunca|cannot identify"),
+        ("omniglot", zip_of(b"no picture"), "cannot identify"),
+        ("binarized-mnist", b"0 1\n", "its lines aren't 1,568 bytes long"),
+        ("binarized-mnist", b"", "."),
+        (
+            "bloodmnist",
+            npz(images=np.zeros((9, 28, 28), np.uint8)),
+            "holds no train_images, as the published file does",
+        ),
+        ("olivetti", matlab(faces=np.zeros((99, 9))), "cannot reshape"),
+        ("olivetti", matlab(people=np.zeros((99, 9))), "holds no faces, as the published file does"),
+        ("kmnist49", npz(arr_0=np.zeros((9, 28, 28), np.uint8)), "."),
+    ],
+)
+def test_what_is_published_may_be_anything(publish, of, name, content, said):
+    """As it would be if a sum in the table were that of another file: one line that names the file."""
+    publish(name, {each.name: content for each in published.of(name).files})
+    with pytest.raises(DataError, match=said) as caught:
+        of(name)
+    assert str(caught.value).startswith("/")
+    assert "\n" not in str(caught.value)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

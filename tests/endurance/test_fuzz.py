@@ -16,6 +16,7 @@ import gc
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import logging
 import lzma
@@ -25,6 +26,7 @@ import re
 import struct
 import subprocess
 import sys
+import tarfile
 import zipfile
 import zlib
 from collections import Counter
@@ -57,7 +59,12 @@ KINDS = {
     "table": (51, "tables of pixels"),
     "matlab": (52, "MATLAB files of versions 4, 6 and 7"),
     "hdf5": (53, "HDF5 files, and MATLAB's of version 7.3"),
-    "parquet": (54, "Parquet and Arrow files"),
+    "zip_of_pictures": (58, "zip archives of pictures and arrays"),
+    "tar_of_pictures": (59, "tar archives of pictures, plain and compressed"),
+    "parquet": (57, "Parquet and Arrow files"),
+    "stack": (54, "TIFF stacks and animations"),
+    "dicom": (55, "DICOM files"),
+    "heif": (56, "HEIF files"),
 }
 COUNT = 10_000 if FULL else 300
 #: Seconds that one file may take before the process is ended: no test of speed, but the end of a hang.
@@ -135,7 +142,12 @@ def main(kind: str, count: int, folder: Path) -> Result:
         "table": pixel_table,
         "matlab": matlab,
         "hdf5": hdf5,
+        "zip_of_pictures": zip_of_pictures,
+        "tar_of_pictures": tar_of_pictures,
         "parquet": parquet,
+        "stack": stack,
+        "dicom": dicom,
+        "heif": heif,
     }[kind](folder)
     for content in undamaged:
         read(content)
@@ -283,6 +295,150 @@ def picture(folder: Path) -> Callable[[bytes], None]:
         assert pixels.shape == (1 if header.grey else 3, 28, 28)
 
     return read
+
+
+def every_page(folder: Path) -> Callable[[bytes], None]:
+    """As `--pages all` reads a picture: the number of its pages, then each one's header, range and pixels."""
+    from genkit.contract import ImageShape
+    from genkit.data.decode import BadImage, decode_and_hash, range_of, read_header, without_warnings
+    from genkit.data.forms.pages import count_pages, pages_of
+
+    path = folder / "picture"
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        try:
+            with without_warnings():
+                count = count_pages(path)
+                for page in itertools.islice(pages_of(path) if count > 1 else [path], 40):
+                    if isinstance(page, BadImage):
+                        raise page
+                    header = read_header(page)
+                    range_of(page)
+                    pixels, _, _ = decode_and_hash(page, header, ImageShape(1 if header.grey else 3, 28, 28))
+                    assert pixels.dtype == np.uint8
+                    assert pixels.shape == (1 if header.grey else 3, 28, 28)
+        except BadImage as error:
+            raise DataError(str(error)) from error
+
+    return read
+
+
+def stack(folder: Path) -> Reader:
+    import tifffile
+
+    pictures = digits()[:4]
+    coloured = np.stack([pictures.astype(np.uint16) * 257] * 3, -1)
+    whole = []
+    for pages, options in [
+        (pictures, {}),
+        (pictures.astype(np.uint16) * 16, {"compression": "zlib", "predictor": True}),
+        (pictures.astype(np.float64) / 3, {"tile": (16, 16)}),
+        (pictures.astype(np.int8), {"rowsperstrip": 5}),
+        (coloured, {"photometric": "rgb"}),
+        (coloured.transpose(0, 3, 1, 2), {"photometric": "rgb", "planarconfig": "separate"}),
+    ]:
+        for big in (False, True):
+            buffer = io.BytesIO()
+            with tifffile.TiffWriter(buffer, bigtiff=big) as file:
+                for page in pages:
+                    file.write(page, contiguous=False, **options)
+            whole.append(buffer.getvalue())
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, pictures, imagej=True, truncate=True)
+    whole.append(buffer.getvalue())
+    first, *others = map(Image.fromarray, pictures)
+    animations = [saved(first, format, save_all=True, append_images=others) for format in ("gif", "png", "webp")]
+
+    @st.composite
+    def claiming(draw: st.DrawFn) -> bytes:
+        """Other numbers in the directories of pages."""
+        content = bytearray(draw(st.sampled_from(whole)))
+        size = int.from_bytes(content[4:6], "little") if content[2] == 43 else 4
+        for _ in range(draw(st.integers(1, 4))):
+            tag = draw(
+                st.sampled_from([254, 256, 257, 258, 259, 262, 270, 273, 277, 278, 279, 284, 317, 322, 324, 339])
+            )
+            places = [found.start() for found in re.finditer(re.escape(struct.pack("<H", tag)), content)]
+            if places:
+                place = draw(st.sampled_from(places)) + draw(st.sampled_from([2, 4, 4 + size, 4 + size]))
+                number = draw(st.one_of(st.sampled_from([*EXTREMES, len(content)]), st.integers(0, 300)))
+                wide = draw(st.sampled_from([2, 4]))
+                content[place : place + wide] = (number % (1 << 8 * wide)).to_bytes(wide, "little")
+        return bytes(content)
+
+    return Reader(anything(damaged(whole), claiming(), damaged(animations)), [*whole, *animations], every_page(folder))
+
+
+def dicom(folder: Path) -> Reader:
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, generate_uid
+
+    pictures = digits()[:3]
+
+    def saved_as(pixels: np.ndarray, syntax: str, **said: object) -> bytes:
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, generate_uid()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax == RLELossless else syntax
+        image = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+        image.SOPClassUID, image.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        image.Rows, image.Columns = 28, 28
+        image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+        image.BitsAllocated = image.BitsStored = 8 * pixels.dtype.itemsize
+        image.HighBit = image.BitsStored - 1
+        image.PixelRepresentation = int(pixels.dtype.kind == "i")
+        image.PixelData = pixels.tobytes()
+        for name, value in said.items():
+            setattr(image, name, value)
+        if syntax == RLELossless:
+            image.compress(RLELossless)
+        buffer = io.BytesIO()
+        image.save_as(buffer, enforce_file_format=True)
+        return buffer.getvalue()
+
+    measured = pictures.astype(np.int16) * 8
+    ramp = (np.arange(256) * 257).astype(np.uint16).tobytes()
+    colours = ("Red", "Green", "Blue")
+    palette = {f"{colour}PaletteColorLookupTableDescriptor": [256, 0, 16] for colour in colours}
+    palette |= {f"{colour}PaletteColorLookupTableData": ramp for colour in colours}  # type: ignore[misc]
+    coloured = {"SamplesPerPixel": 3, "PlanarConfiguration": 0}
+    whole = [
+        saved_as(measured[0], ImplicitVRLittleEndian, RescaleSlope="2.5", RescaleIntercept=-1024, PixelPaddingValue=0),
+        saved_as(pictures, ExplicitVRLittleEndian, NumberOfFrames=3),
+        saved_as(measured, RLELossless, NumberOfFrames=3),
+        saved_as(pictures[0], ExplicitVRLittleEndian, PhotometricInterpretation="PALETTE COLOR", **palette),
+        saved_as(
+            np.stack([pictures[0]] * 3, -1), ExplicitVRLittleEndian, PhotometricInterpretation="YBR_FULL", **coloured
+        ),
+    ]
+
+    @st.composite
+    def claiming(draw: st.DrawFn) -> bytes:
+        """Other numbers in the group that describes the pixels, and in the lengths of elements."""
+        content = bytearray(draw(st.sampled_from(whole)))
+        places = [found.start() for found in re.finditer(rb"\x28\x00|\xe0\x7f|\xfe\xff", content)]
+        for _ in range(draw(st.integers(1, 4))):
+            place = draw(st.sampled_from(places)) + draw(st.sampled_from([2, 4, 6, 8, 8, 8, 12]))
+            number = draw(st.one_of(st.sampled_from([*EXTREMES, len(content)]), st.integers(0, 300)))
+            wide = draw(st.sampled_from([2, 4]))
+            content[place : place + wide] = (number % (1 << 8 * wide)).to_bytes(wide, "little")
+        return bytes(content)
+
+    return Reader(anything(damaged(whole), claiming(), claiming()), whole, every_page(folder))
+
+
+def heif(folder: Path) -> Reader:
+    import pillow_heif
+
+    pictures = np.pad(digits()[:3], ((0, 0), (2, 2), (2, 2)))
+    whole = []
+    for mode, count in (("L", 1), ("RGB", 3), ("RGBA", 1)):
+        file, buffer = pillow_heif.HeifFile(), io.BytesIO()
+        for picture in pictures[:count]:
+            file.add_from_pillow(Image.fromarray(picture).convert(mode))
+        file.save(buffer, quality=50)
+        whole.append(buffer.getvalue())
+    return Reader(anything(damaged(whole), damaged(whole)), whole, every_page(folder))
 
 
 def sheet(side: int) -> Image.Image:
@@ -659,6 +815,91 @@ def zip_container(folder: Path) -> Reader:
         return bytes(content)
 
     return Reader(anything(claiming(), damaged(whole), claiming(), damaged(whole)), whole, array(folder))
+
+
+def members() -> list[dict[str, bytes]]:
+    """What archives hold: classes of pictures with a table, samples as WebDataset has them, and an array."""
+    pictures = [saved(Image.fromarray(each), "png") for each in digits()[:6]]
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, images=digits()[:12])
+    table = "file_name,label\n" + "".join(f"{number}.png,{number % 2}\n" for number in range(6))
+    return [
+        {f"set/{number % 2}/{number}.png": each for number, each in enumerate(pictures)},
+        {"metadata.csv": table.encode(), **{f"{number}.png": each for number, each in enumerate(pictures)}},
+        {
+            f"{number}.{ending}": each if ending == "png" else b"7"
+            for number, each in enumerate(pictures)
+            for ending in ("png", "cls")
+        },
+        {"digits.npz": buffer.getvalue(), "README": b"digits"},
+    ]
+
+
+def zip_of_pictures(folder: Path) -> Reader:
+    whole = []
+    for these in members():
+        for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2):
+            buffer = io.BytesIO()
+            with zipfile.ZipFile(buffer, "w", method) as archive:
+                for name, content in these.items():
+                    archive.writestr(name, content)
+            whole.append(buffer.getvalue())
+
+    @st.composite
+    def claiming(draw: st.DrawFn) -> bytes:
+        """Other numbers in the records of the directory, of the members, or of the end."""
+        content = bytearray(draw(st.sampled_from(whole)))
+        for _ in range(draw(st.integers(1, 3))):
+            signature, length = draw(st.sampled_from([(b"PK\1\2", 46), (b"PK\3\4", 30), (b"PK\5\6", 22)]))
+            places = [found.start() for found in re.finditer(re.escape(signature), content)]
+            if not places:
+                break
+            place = draw(st.sampled_from(places)) + draw(st.integers(4, length - 2))
+            size = draw(st.sampled_from([2, 4]))
+            number = draw(st.one_of(st.sampled_from([*EXTREMES, len(content)]), st.integers(0, 4096)))
+            content[place : place + size] = (number % (1 << 8 * size)).to_bytes(size, "little")
+        return bytes(content)
+
+    return Reader(anything(claiming(), damaged(whole), claiming(), damaged(whole)), whole, whole_file(folder))
+
+
+def tar_of_pictures(folder: Path) -> Reader:
+    plain = []
+    for these in members():
+        for format in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+            buffer = io.BytesIO()
+            with tarfile.open(fileobj=buffer, mode="w", format=format) as archive:
+                for name, content in these.items():
+                    info = tarfile.TarInfo(name if format == tarfile.USTAR_FORMAT else f"{'long/' * 30}{name}")
+                    info.size = len(content)
+                    archive.addfile(info, io.BytesIO(content))
+                if len(these) == 6:
+                    link = tarfile.TarInfo("set/1/link.png")
+                    link.type, link.linkname = tarfile.SYMTYPE, "../0/0.png"
+                    archive.addfile(link)
+            plain.append(buffer.getvalue().rstrip(b"\0") + bytes(1024))
+
+    def with_sums(content: bytes) -> bytes:
+        """Each block that may be a header with the sum that it should have."""
+        blocks = [content[at : at + 512] for at in range(0, len(content), 512)]
+        for at, block in enumerate(blocks):
+            if len(block) == 512 and block[257:262] == b"ustar":
+                total = 256 + sum(block[:148]) + sum(block[156:])
+                blocks[at] = block[:148] + b"%06o\0 " % total + block[156:]
+        return b"".join(blocks)
+
+    def packed(content: bytes) -> bytes:
+        return [gzip.compress(content, 1), bz2.compress(content, 1), lzma.compress(content, preset=0)][len(content) % 3]
+
+    compressed = [pack(plain[0]) for pack in (gzip.compress, bz2.compress, lzma.compress)]
+    files = anything(
+        damaged(plain),
+        damaged(plain).map(with_sums),
+        damaged(plain).map(with_sums),
+        damaged(plain).map(with_sums).map(packed),
+        damaged(compressed),
+    )
+    return Reader(files, [*plain, *compressed], whole_file(folder))
 
 
 def toml(folder: Path) -> Reader:

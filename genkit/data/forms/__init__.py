@@ -11,7 +11,9 @@ import zlib
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from genkit.data import file_of
 from genkit.data.findings import Findings
+from genkit.data.forms.no_data import what_it_is
 from genkit.data.forms.places import Folder, Place, is_compressed, plain
 from genkit.errors import DataError, in_one_line
 from genkit.files import expanded
@@ -51,7 +53,10 @@ MAGIC_WITHIN = {
     (4, b"ftypavis"): "picture",
     (4, b"ftypheic"): "picture",
     (4, b"ftypheix"): "picture",
+    (4, b"ftyphevc"): "picture",
+    (4, b"ftyphevx"): "picture",
     (4, b"ftypmif1"): "picture",
+    (4, b"ftypmsf1"): "picture",
     (128, b"DICM"): "picture",
 }
 #: Forms whose files hold arrays, and the `Holder` of each: module of this package and class.
@@ -76,15 +81,6 @@ ARCHIVES = {
 }
 #: Forms whose files may be compressed by gzip, bzip2 or xz, since they are read from front to back.
 STREAMED = {"idx", "table", "tar"}
-#: How files begin that are no data, and what they are.
-NO_DATA = {
-    b"<!doctype html": "a web page, perhaps the one that a download ends at when it fails",
-    b"<html": "a web page, perhaps the one that a download ends at when it fails",
-    b"\\documentclass": "a LaTeX document",
-    b"%pdf": "a PDF document",
-    b"# created by octave": "a file in Octave's text form; save it again with `save -v7`",
-    b"version https://git-lfs": "a pointer to a file in Git LFS, and not the file; fetch it with `git lfs pull`",
-}
 
 
 def load(options: DataOptions) -> Dataset:
@@ -179,14 +175,33 @@ def _found(options: DataOptions) -> Source:
     path = expanded(options.dataset)
     if path.is_dir():
         return in_place(Folder(path), options)
-    file = path.resolve()
-    place = Folder(file.parent)
-    form = form_of(place, file.name)
-    if form in ARCHIVES:
-        archive = named(ARCHIVES[form])(place, file.name)
+    file = file_of(path) or path
+    within = path.relative_to(file).as_posix() if file != path else ""
+    file = file.resolve()
+    return _of_file(Folder(file.parent), file.name, within, options)
+
+
+def _of_file(place: Place, file: str, within: str, options: DataOptions) -> Source:
+    """What a file holds; of an archive, what lies `within` it at a path, "" for all."""
+    form = form_of(place, file)
+    if form not in ARCHIVES:
+        if within:
+            raise DataError(f"{place.path / file}: is no archive, so that {within} can't lie in it")
+        files: dict[str, str | None] = {file: form}
+        if form == "idx":
+            from genkit.data.forms.idx import labels_beside
+
+            labels = labels_beside(place, file)
+            files |= {labels: form} if labels else {}
+        return of_files(place, files, options)
+    archive = named(ARCHIVES[form])(place, file)
+    if within:
+        if within in archive.directory:
+            return _of_file(archive, within, "", options)
+        archive.enter(within)
+    else:
         archive.without_top()
-        return in_place(archive, options)
-    return of_files(place, {file.name: form}, options)
+    return in_place(archive, options)
 
 
 def in_place(place: Place, options: DataOptions) -> Source:
@@ -250,10 +265,9 @@ def form_of(place: Place, file: str) -> str | None:
         raise DataError(f"{path}: can't be read ({error.strerror or error})") from error
     except (EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{path}: can't be decompressed ({in_one_line(error)}); download or copy it again") from error
-    words = beginning.lstrip().lower()
-    for start, what in NO_DATA.items():
-        if words.startswith(start):
-            raise DataError(f"{path}: is {what}")
+    what = what_it_is(path.name, beginning)
+    if what is not None:
+        raise DataError(f"{path}: is {what}")
     form = next((form for start, form in MAGIC.items() if beginning.startswith(start)), None)
     form = form or next((form for (at, mark), form in MAGIC_WITHIN.items() if beginning[at:].startswith(mark)), None)
     form = form or _form_without_a_mark(beginning)

@@ -119,17 +119,26 @@ class Directory:
         """Where a member stands, for the order of reading."""
         return self._offsets[self._index[name]]
 
-    def without_top(self) -> str:
-        """Forget the folder that all members lie in, and all folders likewise in this one; returns its path."""
+    def __contains__(self, name: str) -> bool:
+        return name in self._index
+
+    def top(self) -> str:
+        """The folder that all members lie in; "" where there is none."""
         folders = {name.rpartition("/")[0] for name in self.names}
-        top = posixpath.commonpath(folders) if folders else ""
-        if top:
-            cut = len(top) + 1
-            self._index = {name[cut:]: row for name, row in self._index.items()}
-            self.names = list(self._index)
-            self.folders = [folder[cut:] for folder in self.folders if folder.startswith(f"{top}/")]
-            self.links = {name[cut:]: target[cut:] for name, target in self.links.items()}
-        return top
+        return posixpath.commonpath(folders) if folders else ""
+
+    def enter(self, folder: str) -> None:
+        """Forget what doesn't lie in a folder, and name the rest by its path from there."""
+        start = f"{folder}/"
+        cut = len(start)
+        self._index = {name[cut:]: row for name, row in self._index.items() if name.startswith(start)}
+        self.names = [name[cut:] for name in self.names if name.startswith(start)]
+        self.folders = [each[cut:] for each in self.folders if each.startswith(start)]
+        self.links = {
+            name[cut:]: target[cut:] if target.startswith(start) else f"/{target}"
+            for name, target in self.links.items()
+            if name.startswith(start)
+        }
 
 
 class Entry(NamedTuple):
@@ -161,9 +170,20 @@ class Archive(Place):
 
     def without_top(self) -> None:
         """Take the one folder that all its files lie in, if there is one, for the place."""
-        top = self.directory.without_top()
+        top = self.directory.top()
         if top:
-            self.path /= top
+            self.enter(top)
+
+    def enter(self, folder: str) -> None:
+        """Take one of its folders for the place.
+
+        Raises:
+            DataError: when there is none of that name.
+        """
+        self.directory.enter(folder)
+        if not self.directory.names:
+            raise DataError(f"{self.path}: holds no file or folder {_shown(folder)}; give a path that it has")
+        self.path /= folder
 
     @abstractmethod
     def _list(self) -> None:

@@ -22,7 +22,7 @@ from genkit.data.dataset import fingerprint
 from genkit.data.decode import flatten
 from genkit.data.findings import Findings
 from genkit.data.forms.annotations import Annotations, attributes_of, counts_of, labels_of
-from genkit.data.forms.axes import View, could_be_images, view_of
+from genkit.data.forms.axes import View, could_be_images, view_of, with_a_label
 from genkit.data.forms.roles import Roles, roles_of, shown
 from genkit.data.forms.source import Source, log
 from genkit.data.forms.stored import Holder, Name, Stored
@@ -51,6 +51,11 @@ class Arrays(Source):
         images, labels, attributes = (
             [opened[name] for name in names] for names in (self.roles.images, self.roles.labels, self.roles.attributes)
         )
+        apart = [with_a_label(each) for each in images] if options.image_size is None and not labels else []
+        places = {each and each[2] for each in apart}
+        if len(places) == 1 and None not in places:
+            images = [each[0] for each in apart if each]
+            labels = [each[1] for each in apart if each and options.labels is None]
         self.views = _views(images, [*labels[:1], *attributes[:1]], options)
         self.count = sum(view.total for view in self.views)
         self.parts = _parts(self.roles, self.views)
@@ -61,6 +66,7 @@ class Arrays(Source):
         self.notes = [
             *holder.notes,
             *(f"{shown(names)}: {reason}" for reason, names in self.roles.ignored.items()),
+            *(f"the {place} column is taken for the labels" for place in places if place),
             *self.views[0].notes,
             *found.notes,
         ]

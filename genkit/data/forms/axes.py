@@ -17,19 +17,26 @@ from genkit.contract import ImageShape
 from genkit.data import DataOptions
 from genkit.data.decode import MAX_PIXELS
 from genkit.data.forms.stored import Stored
-from genkit.data.forms.turned import last_axis_first
+from genkit.data.forms.turned import Columns, last_axis_first
 from genkit.errors import DataError
 
 #: Bytes of one image, as stored: the largest picture that is read, in three channels.
 MAX_IMAGE = 3 * MAX_PIXELS
 #: Pixels of the smallest image. (Smaller ones would take less room than what is noted of each.)
 MIN_PIXELS = 16
+#: Pixels in a row of the smallest square that is taken for one: 7x7, to which people shrink MNIST.
+MIN_SQUARE = 49
 #: Channels of colour, and of colour with alpha.
 COLOURS = (3, 4)
+#: Different numbers up to which a column may be labels.
+MAX_CLASSES = 200
 #: Bytes, and images, of the beginning of a file that are looked at.
 LOOKED_AT, IMAGES_LOOKED_AT = 16 << 20, 256
 #: By so much less neighbours must differ one way than the other, for that to decide.
 DECISIVE = 0.9
+#: Sides of the squares that digits are (scikit-learn's, USPS, MNIST). Their publishers laid them by rows, and MATLAB's
+#: users pass them on so.
+BY_ROWS = (8, 16, 28)
 #: From `_sideways` of this on, images lie on their side. (Of 40 public sets that don't, the most was 1.3.)
 SIDEWAYS = 1.6
 #: From this share of the difference of any two pixels on, neighbours are no more alike than any others.
@@ -137,6 +144,34 @@ def view_of(images: Sequence[Stored], counts: Iterable[int], options: DataOption
     return view
 
 
+def with_a_label(images: Stored) -> tuple[Stored, Stored, str] | None:
+    """Images in rows of which each begins or ends with its label: the images, the labels, and which of both it is.
+
+    So tables of MNIST and USPS come: 785 columns, where 784 are a square. None of anything else.
+    """
+    if len(images.shape) != 2 or images.dtype.kind not in "iuf" or images.shape[0] < 2:
+        return None
+    pixels = images.shape[1] - 1
+    if not _square(pixels) or _side(pixels + 1, DataOptions()) is not None:
+        return None
+    if _side(images.shape[0], DataOptions()) is not None:  # 785 images, one a column?
+        beginning = _sample(images, spread=False)
+        across, down = _dip(beginning, 1, pixels), _dip(beginning, 0, images.shape[0])
+        if across > min(down, DECISIVE):
+            return None
+    sample = _sample(images)
+    ends = {}
+    for column, place in ((0, "first"), (pixels, "last")):
+        values = np.unique(sample[:, column])
+        if 1 < len(values) <= MAX_CLASSES and (values == np.rint(values)).all():
+            ends[place] = len(values), column
+    if not ends:
+        return None
+    place, (_, column) = min(ends.items(), key=lambda end: end[1])
+    start = 1 if column == 0 else 0
+    return Columns(images, start, start + pixels), Columns(images, column, column + 1), place
+
+
 def could_be_images(stored: Stored) -> bool:
     """Whether its type and shape are such as images have, more than one of 16 pixels or more."""
     sizes = [size for size in stored.shape if size > 1]
@@ -217,9 +252,8 @@ def _flat(stored: Stored, counts: Sequence[int], others: Sequence[Stored], optio
     if turned is None:
         raise DataError(f"{_shown(stored)}; the images' number comes last, save numpy.moveaxis(x, -1, 0)")
     if side is None:
-        labelled = f", or {pixels - 1:,} and a label" if _square(pixels - 1) else ""
         raise DataError(
-            f"{_shown(stored)}: {pixels:,} pixels in a row{labelled}, which make no square; say how high and wide the "
+            f"{_shown(stored)}: {pixels:,} pixels in a row, which make no square; say how high and wide the "
             f"images are, --image-size H,W{_guess(turned, pixels)}"
         )
     channels = pixels // math.prod(side)
@@ -299,6 +333,9 @@ def _turned(view: View, options: DataOptions) -> View:
     flat = math.prod(view.stored.shape[1:]) == max(view.stored.shape[1:])
     if options.transpose is None and flat and height != width and view.channels == 1:
         by_columns = is_so
+    elif options.transpose is None and flat and by_columns and height == width and height in BY_ROWS:
+        note = "their pixels are taken to lie row by row, as those of MNIST and USPS do; --transpose if that is wrong"
+        return view._replace(notes=(*view.notes, note))
     elif options.transpose is None and flat and by_columns and view.channels == 1:
         images = _sample(view.stored).reshape(-1, *view.grid)
         if _sideways(images.transpose(0, 2, 1)) > SIDEWAYS:
@@ -338,7 +375,7 @@ def _shown(stored: Stored) -> str:
 
 
 def _square(length: int) -> bool:
-    return length >= MIN_PIXELS and math.isqrt(length) ** 2 == length
+    return length >= MIN_SQUARE and math.isqrt(length) ** 2 == length
 
 
 def _by_size(pixels: int, options: DataOptions) -> tuple[int, int] | None:

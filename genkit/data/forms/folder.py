@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+import numpy as np
+
 from genkit.data.findings import Findings
 from genkit.data.forms import tables
+from genkit.data.forms.labels import Attributes
 from genkit.data.forms.layout import Layout, lay_out
 from genkit.data.forms.listing import Listing
 from genkit.data.forms.pictures import Item, Pictures
 from genkit.errors import DataError
+from genkit.wording import counted
 
 T = TypeVar("T")
 
@@ -50,11 +55,27 @@ class FolderOfPictures(Pictures):
         if named is not None:
             read = self._sound(lambda: tables.read_attributes(self.path / named, self.files, self.place))
             self.attribute_names, self.attributes = read or ((), None)
+        elif self.layout.attributes is not None:
+            self.attribute_names, self.attributes = self._attributes(self.layout.attributes)
         if tables.PARTITION in listing.tables:
             table = self.path / tables.PARTITION
             self.parts = self._sound(lambda: tables.read_partition(table, self.files, self.place))
-        self.left_out = {**listing.left_out, **self.layout.left_out}
+        left_out = Counter(listing.left_out)
+        left_out.update(self.layout.left_out)
+        self.left_out = {kind: count for kind, count in left_out.items() if count > 0}
         self.notes, self.warnings = self.layout.notes, self.layout.warnings
+
+    def _attributes(self, said: Attributes) -> tuple[tuple[str, ...], np.ndarray | None]:
+        """Those of `metadata.*`, where it has a line for every picture."""
+        rows = [said.rows.get(file, -1) for file in self.files]
+        missing = rows.count(-1)
+        if missing:
+            self.layout.notes.append(
+                f"{', '.join(said.names)} aren't used as attributes: {counted(missing, 'image')} without a line in the "
+                "table"
+            )
+            return (), None
+        return said.names, said.values[rows]
 
     def _sound(self, read: Callable[[], T]) -> T | None:
         """What is read of tables or folders; None where they have faults, which are entered."""
@@ -71,6 +92,8 @@ class FolderOfPictures(Pictures):
         meaning = hashlib.sha256(json.dumps(self.classes).encode())
         for column in (self.layout.labels, self.layout.parts):
             meaning.update(b"-" if column is None else column.tobytes())
+        if self.layout.attributes is not None and self.attributes is not None:
+            meaning.update(json.dumps(self.attribute_names).encode() + self.attributes.tobytes())
         stamps = self.listing.stamps or self.place.stamp([*self.files, *self.listing.tables])
         return [self.files, stamps, self.listing.targets, meaning.hexdigest()]
 

@@ -31,6 +31,20 @@ def is_idx(beginning: bytes) -> bool:
     return len(beginning) > 4 and beginning[:2] == b"\0\0" and beginning[2] in TYPES and 1 <= beginning[3] <= MAX_AXES
 
 
+def labels_beside(place: Place, file: str) -> str | None:
+    """Where the labels of a file of images are, both being called as MNIST's are; None where there are none."""
+    named = re.fullmatch(r"(.*)images(.idx)3-ubyte(\.\w+)?", file)
+    for kind in ("1-ubyte", "2-int") if named else ():
+        for ending in ("", ".gz", ".bz2", ".xz"):
+            labels = f"{named[1]}labels{named[2]}{kind}{ending}"  # type: ignore[index]
+            try:
+                place.size(labels)
+            except OSError:
+                continue
+            return labels
+    return None
+
+
 class Idx(Holder):
     """An IDX file, compressed or not, the one array in it being called as the file is."""
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from genkit.data.forms import labels as tables_of_labels
 from genkit.data.forms import webdataset
-from genkit.data.forms.labels import Labels, Name
+from genkit.data.forms.labels import Attributes, Labels, Name
 from genkit.data.forms.listing import Listing, shown
 from genkit.data.forms.places import Place
 from genkit.data.forms.tables import BadTable
@@ -73,6 +73,7 @@ class Layout(NamedTuple):
         left_out: images that aren't read, by kind.
         warnings: lines on what a person may not have meant.
         notes: lines on what was understood where it isn't plain.
+        attributes: what `metadata.*` says of the files.
     """
 
     files: list[str]
@@ -82,6 +83,7 @@ class Layout(NamedTuple):
     left_out: dict[str, int]
     warnings: list[str]
     notes: list[str]
+    attributes: Attributes | None = None
 
     def in_order(self, files: list[str]) -> Layout:
         """The same with its files in another order."""
@@ -130,6 +132,10 @@ def lay_out(listing: Listing) -> Layout:
     reading.find_splits()
     reading.leave_masks_out()
     reading.strip_repeated_names()
+    if not said.of and not any(reading.paths.values()):
+        in_train = [file for file in reading.files if reading.part_of(file) in ("train", None)]
+        said = tables_of_labels.of_competition(listing.place, listing.others, in_train) or said
+        reading.left_out[".csv"] -= bool(said.of)  # it was counted among what isn't read
     if said.of and not said.of.keys().isdisjoint(reading.files):
         labels, classes = reading.labels_of(said)
     else:
@@ -148,9 +154,10 @@ def lay_out(listing: Listing) -> Layout:
         labels=np.array([labels[file] for file in kept], np.int64) if labels else None,
         classes=tuple(classes) if labels else (),
         parts=np.array([PARTS.index(part) for part in parts], np.uint8) if len(set(parts)) > 1 else None,
-        left_out=dict(reading.left_out),
+        left_out={kind: count for kind, count in reading.left_out.items() if count},
         warnings=reading.warnings,
         notes=reading.notes,
+        attributes=said.attributes,
     )
 
 
@@ -207,10 +214,10 @@ def part_of_file(path: str) -> str | None:
 
 
 def set_of_file(path: str) -> str:
-    """What a file's path says beside the split: files of the same are of one set."""
+    """What a file's path says beside the split and whether it holds images or labels: files of the same are one set."""
     *folders, name = path.split("/")
     rests = [_Name.of(each).rest for each in (*folders, stem(name)) if each.lower() != "default"]
-    return " ".join(rest for rest in rests if rest)
+    return " ".join(word for rest in rests for word in rest.split() if word != "y")
 
 
 def stem(name: str) -> str:

@@ -142,7 +142,10 @@ class _Array(Stored):
     def _opened(self) -> Iterator[BinaryIO]:
         """The variable, at its beginning."""
         with reading(self.path, REMEDY), self.holder.place.open(self.holder.file) as file:
-            yield _content(file, self.leaf.stretch)
+            content = _content(file, self.leaf.stretch)
+            yield content
+            while self.leaf.stretch.compressed is not None and content.read(CHUNK):
+                pass  # to the sum behind it, which is then checked
 
 
 class _Numbers(_Array):
@@ -329,7 +332,8 @@ class _Version5:
             found = self._leaves(content, stretch, name, depth) if length else [_Leaf(name or "", fault=EMPTY)]
         finally:
             content.end = outer
-        content.seek(end)
+        if depth:  # behind a variable, nothing is read
+            content.seek(end)
         # MATLAB keeps what it needs for objects and functions in variables without a name.
         return [leaf for leaf in found if leaf.name]
 

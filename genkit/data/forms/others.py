@@ -31,6 +31,8 @@ WHOLE = {"npz", "matlab", "hdf5", "table"}
 FEW, SHARE = 16, 4
 #: Endings of files that hold many images, and seldom anything else.
 DATA = re.compile(r"(?i)(\.(parquet|arrow|np[yz]|mat|h5|hdf5|zip|tar|tgz|tbz2|txz)|ubyte(\.gz)?|\.tar\.\w+)$")
+#: A file that may lie beside what it was made of.
+COMPRESSED = re.compile(r"(.+)\.(?:gz|bz2|xz)")
 #: What archives of parts of one folder are called, before their numbers.
 SHARD = re.compile(
     r"(?i)(.*?)(?:[-_. ]?(?:part|shard|chunk|batch|vol|volume|piece)[-_. ]?\d+|[-_. ]\d{3,}|(?<![^/])(?:0\d\d+|\d{5,}))"
@@ -106,6 +108,8 @@ def _of_one_set(listing: Listing, files: list[str], forms: dict[str, str]) -> tu
     Raises:
         DataError: when they are of several sets.
     """
+    there = set(files)
+    files = [file for file in files if not (each := COMPRESSED.fullmatch(file)) or each[1] not in there]
     kinds = {form: file for file in reversed(files) for form in ["arrays" if forms[file] in HOLDERS else forms[file]]}
     if len(kinds) > 1:
         raise _several(listing, "data of several forms", sorted(kinds.values()))
@@ -153,6 +157,7 @@ def _of_archives(listing: Listing, files: list[str], forms: dict[str, str], opti
     place = listing.place
     archives = {file: named(ARCHIVES[forms[file]])(place, file) for file in files}
     if len(files) == 1 and not listing.tables:
+        archives[files[0]].without_top()
         source = in_place(archives[files[0]], options)
         source.left_out |= _left_out(listing, files)
         return source

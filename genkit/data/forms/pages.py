@@ -36,6 +36,7 @@ from genkit.data.decode import (
     open_file,
     opened_by_its_library,
 )
+from genkit.data.deep import moved
 from genkit.data.findings import Findings
 from genkit.data.forms.pictures import Item, Pictures, attempt_all
 from genkit.data.forms.places import Place
@@ -217,12 +218,20 @@ def _by_default(source: Pictures) -> str:
 
 
 class _Whole:
-    """The file that pages lie in, and its hash, which is computed once."""
+    """The file that pages lie in, and its hash, which is computed once.
+
+    Attributes:
+        share: bytes of memory that the file takes for each of its pages.
+    """
 
     def __init__(self, source: Path | bytes):
-        self.source = source
+        self.source, self.share = source, 0
         self.bytes = len(source) if isinstance(source, bytes) else source.stat().st_size
         self._lock, self._digest = Lock(), ""
+
+    def hold(self, pages: int) -> None:
+        """Say how many pages there are."""
+        self.share = len(self.source) // pages if isinstance(self.source, bytes) else 0
 
     def digest(self) -> str:
         with self._lock:
@@ -234,7 +243,7 @@ class _Whole:
 
 class _PageOf(Page):
     def __init__(self, whole: _Whole):
-        self.whole = whole
+        self.whole, self.held = whole, whole.share
 
     def file_bytes(self) -> int:
         return self.whole.bytes
@@ -309,7 +318,7 @@ class BlockPage(_PageOf):
         with open_file(self.whole.source) as file, Image.open(file, formats=["TIFF"]) as image:
             assert isinstance(image, TiffImagePlugin.TiffImageFile)
             skipped = self.number * _page_bytes(image)
-            image.tile = [(tile[0], tile[1], tile[2] + skipped, tile[3]) for tile in image.tile]  # type: ignore[misc]
+            image.tile = [moved(tile, skipped) for tile in image.tile]
             yield in_full_depth(image, file, skipped)
 
 
@@ -360,7 +369,7 @@ class Frame(_PageOf):
     def __init__(self, whole: _Whole, image: Image.Image):
         super().__init__(whole)
         self.image = image
-        self.held = image.width * image.height * max(1, len(image.getbands()))
+        self.held += image.width * image.height * max(1, len(image.getbands()))
 
     @contextmanager
     def opened(self) -> Iterator[Opened]:
@@ -404,12 +413,14 @@ def pages_of(source: Path | bytes) -> Iterator[Page | BadImage]:
             if image.format == "TIFF":
                 places = list(directories(file, MOST_PAGES))
                 in_block = pages_in_block(image, whole.bytes) if len(places) == 1 else 1
+                whole.hold(max(in_block, len(places)))
                 if in_block > 1:
                     yield from (BlockPage(whole, number) for number in range(in_block))
                 else:
                     yield from (TiffPage(whole, place) for place in places)
                 return
             if isinstance(image, Raster):
+                whole.hold(image.pages)
                 yield from (DicomFrame(whole, number) for number in range(image.pages))
                 return
             for number in range(image.n_frames):  # type: ignore[attr-defined]

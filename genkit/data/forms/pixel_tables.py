@@ -10,6 +10,7 @@ import math
 import re
 from array import array
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -24,14 +25,16 @@ REMEDY = "mend it there, or save the table again"
 BLOCK, MAX_LINE = 1 << 20, 1 << 24
 #: Lines by which it is told what the columns are, and bytes of them where they are long, though never less than three.
 SAMPLE, SAMPLE_BYTES, SAMPLE_LEAST = 200, 1 << 20, 3
+#: Lines behind these that are looked at, one in SPACING, where the first leave a doubt.
+FURTHER, SPACING = 100_000, 200
 #: The share of a column's cells that are numbers where it is one of numbers.
 MOST = 0.8
 #: Digits of the longest whole number that isn't read as one with a fraction.
 LONGEST = 18
 #: Columns of numbers that make an image, at least.
 MIN_PIXELS = 16
-#: Columns beside the pixels that are kept, and characters of all different texts in one of them.
-MAX_BESIDE, MAX_TEXT = 64, 1 << 24
+#: Columns beside the pixels that are kept, and bytes of all different texts in one of them, and of all its lines.
+MAX_BESIDE, MAX_TEXT, MAX_TABLE = 16, 1 << 24, 1 << 28
 #: What stands between cells, the surest first.
 DELIMITERS = (b"\t", b";", b",", b"|", b" ")
 #: Headings of columns of labels, and of those that only number the lines.
@@ -81,9 +84,11 @@ class PixelTable(Holder):
     def __init__(self, place: Place, file: str):
         super().__init__(place, file)
         with reading(self.path, REMEDY):
-            sample = self._sample()
             try:
-                self.columns = columns = _columns(sample)
+                columns = _columns(self._sample())
+                if columns.in_doubt:  # sorted by class, say
+                    columns = _columns(self._sample(FURTHER))
+                self.columns = columns
             except _NoPixelsError as error:
                 raise DataError(f"{self.path}: {error}") from error
             self.survey = _survey(columns, self._lines())
@@ -105,8 +110,8 @@ class PixelTable(Holder):
                 found[name] = _Texts(self, name, self.survey.texts[at], lines)
         return found
 
-    def _sample(self) -> list[tuple[int, bytes]]:
-        """The first lines that aren't blank, with their numbers."""
+    def _sample(self, further: int = 0) -> list[tuple[int, bytes]]:
+        """The first lines that aren't blank, with their numbers, and some of the `further` lines, evenly spaced."""
         with plain(self.place, self.file) as file:
             lines = ((number, line) for first, lines in _blocks(file) for number, line in enumerate(lines, first))
             sample: list[tuple[int, bytes]] = []
@@ -117,7 +122,8 @@ class PixelTable(Holder):
                     size += len(line)
                 if len(sample) == SAMPLE or (size > SAMPLE_BYTES and len(sample) >= SAMPLE_LEAST):
                     break
-            return sample
+            spaced = islice(lines, SPACING - 1, further, SPACING)
+            return sample + [(number, line) for number, line in spaced if line.strip()]
 
     def _lines(self) -> Iterator[tuple[list[int], list[bytes]]]:
         """The lines of the table's body with their numbers, some at a time."""
@@ -173,8 +179,11 @@ class _Texts(Stored):
 
     def __init__(self, table: PixelTable, name: Name, texts: _Column, lines: np.ndarray | None):
         self.name, self.path = name, table.path
-        which = np.frombuffer(texts.indices, np.int64)
-        self.values = texts.array()[which if lines is None else which[lines]]
+        which = np.frombuffer(texts.indices, np.int32)
+        values = texts.array()
+        if len(which) * values.itemsize > MAX_TABLE:
+            raise DataError(f"{self.path}: {name.member} takes more than {MAX_TABLE:,} bytes; write shorter labels")
+        self.values = values[which if lines is None else which[lines]]
         self.shape, self.dtype = self.values.shape, self.values.dtype
 
     def rows(self, step: int) -> Iterator[np.ndarray]:
@@ -223,6 +232,7 @@ class _Columns(NamedTuple):
         beside: the other columns by their place, and what each is called.
         usage: the place of the column that says which split a line is of, or None.
         first_line: the number of the first line behind the headings.
+        in_doubt: whether the labels may as well be at the other end.
     """
 
     delimiter: bytes
@@ -235,6 +245,7 @@ class _Columns(NamedTuple):
     usage: int | None
     first_line: int
     notes: tuple[str, ...]
+    in_doubt: bool = False
 
     def cells(self, numbers: Sequence[int], lines: Sequence[bytes]) -> tuple[list[bytes], list[list[bytes]]]:
         """Of each line its pixels, undivided, and the cells before and behind them.
@@ -367,11 +378,12 @@ def _columns(sample: list[tuple[int, bytes]]) -> _Columns:
             beside, usage, notes = _beside(headings, called, columns, numeric, at, at)
             return _Columns(delimiter, b" ", width, at, at, pixels, beside, usage, first_line, notes)
 
-    first, last = _stretch(headings, called, columns, numeric)
+    first, last, in_doubt = _stretch(headings, called, columns, numeric)
     if last - first + 1 < MIN_PIXELS:
         raise _NoPixelsError(_looks_like(headings, body))
     beside, usage, notes = _beside(headings, called, columns, numeric, first, last)
-    return _Columns(delimiter, delimiter, width, first, last, last - first + 1, beside, usage, first_line, notes)
+    pixels = last - first + 1
+    return _Columns(delimiter, delimiter, width, first, last, pixels, beside, usage, first_line, notes, in_doubt)
 
 
 def _delimiter(lines: Sequence[bytes]) -> bytes:
@@ -416,8 +428,11 @@ def _stretch(
     called: Sequence[str] | None,
     columns: Sequence[Sequence[bytes]],
     numeric: Sequence[bool],
-) -> tuple[int, int]:
-    """The first and the last column of pixels: the longest run of numbers whose headings are alike."""
+) -> tuple[int, int, bool]:
+    """The first and the last column of pixels: the longest run of numbers whose headings are alike.
+
+    And whether it couldn't be told at which end of them the labels are.
+    """
     runs: list[tuple[int, int]] = []
     kinds = [re.sub(r"[\d\W_]+", "#", heading) if called else "#" for heading in called or [""] * len(columns)]
     for at, kind in enumerate(kinds):
@@ -429,16 +444,19 @@ def _stretch(
         else:
             runs.append((at, at))
     first, last = max(runs, key=lambda run: run[1] - run[0], default=(0, -1))
+    in_doubt = False
     # Columns whose names don't tell are numbered, or a label stands at one end.
     if called is None or called[first] == "0" or kinds[first] != "pixel#":
         if first == 0 and _is_numbering(columns[0]) and not _square(last + 1):
             first += 1
         if not _square(last - first + 1) and _square(last - first) and last - first >= MIN_PIXELS:
-            if _differ(columns[first]) <= _differ(columns[last]):
+            by_ends = _differ(columns[first]), _differ(columns[last])
+            in_doubt = by_ends[0] == by_ends[1]
+            if by_ends[0] <= by_ends[1]:
                 first += 1
             else:
                 last -= 1
-    return first, last
+    return first, last, in_doubt
 
 
 def _square(pixels: int) -> bool:
@@ -528,7 +546,7 @@ class _Column:
 
     def __init__(self) -> None:
         self.values: dict[bytes, int] = {}
-        self.indices = array("q")
+        self.indices = array("i")
         self.size = 0
 
     def add(self, text: bytes) -> None:
@@ -536,7 +554,7 @@ class _Column:
         index = self.values.get(text)
         if index is None:
             index = self.values[text] = len(self.values)
-            self.size += len(text)
+            self.size += len(text) + 64  # with what Python adds
         self.indices.append(index)
 
     def array(self) -> np.ndarray:

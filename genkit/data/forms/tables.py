@@ -30,6 +30,10 @@ MAX_BYTES = 1 << 28
 ATTRIBUTES = ("attributes.csv", "list_attr_celeba.txt", "list_attr_celeba.csv")
 PARTITION = "list_eval_partition.txt"
 
+#: Tables of labels as competitions have them, and what the column may be called that holds these.
+LABEL_TABLES = re.compile(r"(?i)(train|labels?|classes|annotations?)([-_ ]?labels?)?\.csv")
+LABEL_WORDS = {"label", "labels", "class", "classes", "target", "category", "breed", "species", "diagnosis", "y"}
+
 #: What may stand in a cell beside 0, 1 and -1, which is "no", as CelebA has it.
 WORDS = {
     **dict.fromkeys(("true", "yes", "t", "y"), 1),
@@ -163,6 +167,51 @@ def read_partition(path: Path, files: Sequence[str], place: Place | None = None)
     if faults:
         raise BadTable(faults)
     return np.array([known[line.cells[1]] for line in rows if line], np.uint8)
+
+
+class Column(NamedTuple):
+    """A column of a table beside images, by the image of each line.
+
+    Attributes:
+        name: its heading.
+        of: what it says of each file that has a line.
+    """
+
+    name: str
+    of: dict[str, str]
+
+
+def read_labels(path: Path, files: Sequence[str], place: Place | None = None) -> Column | None:
+    """The labels in a table as competitions have it, of `files` by their names, with their endings or without.
+
+    None where no column names all of these files, or it can't be told which of the others has the labels.
+
+    Raises:
+        DataError: when it isn't a table.
+    """
+    headings, *lines = [line.cells for line in _without_padding(_read(path, place))] or [[]]
+    wanted = {file.rpartition("/")[2].casefold(): file for file in files}
+    bare = {_without_ending(name): file for name, file in wanted.items()}
+    if len(headings) < 2 or len(bare) < len(files):
+        return None
+    lines = [cells for cells in lines if len(cells) == len(headings)]
+
+    def file_of(cell: str) -> str | None:
+        name = _as_path(cell).rpartition("/")[2].casefold()
+        return wanted.get(name) or bare.get(name)
+
+    for place_of_file in range(len(headings)):
+        if len({file_of(cells[place_of_file]) for cells in lines} - {None}) == len(files):
+            break
+    else:
+        return None
+    others = [column for column in range(len(headings)) if column != place_of_file]
+    called = [column for column in others if headings[column].strip().lower() in LABEL_WORDS]
+    column = called[0] if called else others[0] if len(others) == 1 else None
+    if column is None:
+        return None
+    found = {file: cells[column] for cells in lines if (file := file_of(cells[place_of_file])) is not None}
+    return Column(headings[column], found) if all(found.values()) else None
 
 
 def _read(path: Path, place: Place | None) -> list[Line]:

@@ -1,4 +1,4 @@
-"""An array whose axes are read in another order than they are stored in."""
+"""Arrays that are read otherwise than they are stored: with their axes in another order, or some of their columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from genkit.data.forms.stored import Stored
 
 #: Bytes that are gathered in one pass over the file, and of the blocks in which it is read meanwhile.
-GATHERED, READ = 64 << 20, 8 << 20
+GATHERED, READ = 32 << 20, 8 << 20
 
 
 class Turned(Stored):
@@ -41,10 +41,26 @@ class Turned(Stored):
                 done += len(block)
             part = part.transpose(self.axes)
             yield from (part[at : at + step] for at in range(0, len(part), step))
+            del part  # before the next is made
 
     def last_axis_first(self) -> Stored | None:
         axes = _with_last_first(self.shape)
         return None if axes is None else last_axis_first(self.stored, [self.axes[axis] for axis in axes])
+
+
+class Columns(Stored):
+    """Some of an array's columns, from `start` to before `end`; a single one is (N,)."""
+
+    def __init__(self, stored: Stored, start: int, end: int):
+        self.stored, self.start, self.end = stored, start, end
+        self.path, self.name, self.dtype = stored.path, stored.name, stored.dtype
+        self.columns_first = stored.columns_first
+        count = stored.shape[0]
+        self.shape = (count,) if end - start == 1 else (count, end - start)
+
+    def rows(self, step: int) -> Iterator[np.ndarray]:
+        for block in self.stored.rows(step):
+            yield block[:, self.start : self.end].reshape(len(block), *self.shape[1:])
 
 
 def last_axis_first(stored: Stored, axes: Sequence[int] | None = None) -> Stored | None:
@@ -54,7 +70,7 @@ def last_axis_first(stored: Stored, axes: Sequence[int] | None = None) -> Stored
         axes: another order of them.
     """
     axes = _with_last_first(stored.shape) if axes is None else axes
-    if axes is None or math.prod(stored.shape[1:]) * stored.dtype.itemsize > 4 * GATHERED:
+    if axes is None or math.prod(stored.shape[1:]) * stored.dtype.itemsize > 8 * GATHERED:
         return None
     return Turned(stored, axes)
 

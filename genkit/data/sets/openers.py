@@ -189,7 +189,7 @@ def stl10(paths: Paths, unlabeled: bool = False) -> Opened:
     columns: dict[str, Stored] = {}
     for split in ("train", "test"):
         columns[f"{split}_images"] = archive.images(split)
-        columns[f"{split}_labels"] = archive.labels[split]
+        columns[f"{split}_labels"] = archive.labels(split)
     return Opened(columns)
 
 

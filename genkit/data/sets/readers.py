@@ -11,7 +11,7 @@ import io
 import tarfile
 import zipfile
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from genkit.data.forms.stored import Name, Stored, reading
+from genkit.errors import DataError
 
 REMEDY = "delete it and fetch it again"
 #: Bytes of a file of labels, of which STL-10 has a few thousand.
@@ -47,12 +48,14 @@ class Changed(Stored):
 
     def __init__(self, stored: Stored, change: Callable[[np.ndarray], np.ndarray]):
         self.path, self.name, self.stored, self.change = stored.path, stored.name, stored, change
-        example = change(np.zeros((1, *stored.shape[1:]), stored.dtype))
+        with reading(self.path, REMEDY):
+            example = change(np.zeros((1, *stored.shape[1:]), stored.dtype))
         self.shape, self.dtype = (stored.shape[0], *example.shape[1:]), example.dtype
 
     def rows(self, step: int) -> Iterator[np.ndarray]:
-        for block in self.stored.rows(step):
-            yield self.change(block)
+        with reading(self.path, REMEDY):
+            for block in self.stored.rows(step):
+                yield self.change(block)
 
 
 class _Records(Stored):
@@ -114,7 +117,6 @@ class StlArchive:
 
     Attributes:
         sizes: bytes of its files.
-        labels: uint8 (N,) by the part, "train" or "test", from 0 on; the files' are from 1 on.
     """
 
     def __init__(self, path: Path):
@@ -125,19 +127,30 @@ class StlArchive:
         """
         self.path = path
         self.sizes: dict[str, int] = {}
-        self.labels: dict[str, Known] = {}
+        self._labels: dict[str, np.ndarray] = {}
         with reading(path, REMEDY):
             for name, size, file in self._files():
                 self.sizes[name] = size
-                part, is_labels, _ = name.partition("_y.bin")
-                if is_labels and size <= MOST_LABELS:
-                    self.labels[part] = Known(path, np.frombuffer(file.read(), np.uint8) - 1)
+                if name.endswith("_y.bin") and size <= MOST_LABELS:
+                    self._labels[name] = np.frombuffer(file.read(), np.uint8)
 
     def images(self, part: str) -> StlImages:
-        with reading(self.path, REMEDY):
-            if f"{part}_X.bin" not in self.sizes:
-                raise ValueError(f"it has no {part}_X.bin")
+        """Raises DataError where it hasn't got them."""
+        self._require(f"{part}_X.bin", self.sizes)
         return StlImages(self, f"{part}_X.bin")
+
+    def labels(self, part: str) -> Known:
+        """uint8 (N,) of a part, "train" or "test", from 0 on; the file's are from 1 on.
+
+        Raises:
+            DataError: where it hasn't got them.
+        """
+        self._require(f"{part}_y.bin", self._labels)
+        return Known(self.path, self._labels[f"{part}_y.bin"] - 1)
+
+    def _require(self, name: str, there: Container[str]) -> None:
+        if name not in there:
+            raise DataError(f"{self.path}: has no {name}; {REMEDY}")
 
     @contextmanager
     def opened(self, name: str) -> Iterator[IO[bytes]]:
@@ -184,9 +197,11 @@ def usps(path: Path) -> tuple[Known, Known]:
             label, *pairs = line.replace(b":", b" ").split()
             values = np.array([float(each) for each in pairs]).reshape(-1, 2)
             image = np.zeros(256)
-            image[values[:, 0].astype(np.int64) - 1] = values[:, 1]
-            if np.abs(image).max() > 1 or not 1 <= float(label) <= 10:
-                raise ValueError("holds other pixels than -1 to 1, or other classes than 1 to 10")
+            places = values[:, 0].astype(np.int64) - 1
+            known = (places >= 0) & (places < 256) & (np.abs(values[:, 1]) <= 1)
+            if not (known.all() and 1 <= float(label) <= 10):
+                raise ValueError("holds other pixels than 256 of -1 to 1, or other classes than 1 to 10")
+            image[places] = values[:, 1]
             images.append(np.rint((image + 1) * 127.5).astype(np.uint8).reshape(16, 16))
             labels.append(int(float(label)) - 1)
         return Known(path, np.stack(images)), Known(path, np.array(labels))
