@@ -20,6 +20,7 @@ from PIL import Image
 
 from genkit.data import DataOptions, forms, pack, verify
 from genkit.data.dataset import Dataset, Split
+from genkit.data.forms.columns import page_sizes
 from genkit.errors import DataError
 
 #: Ten pictures a class, in the order of the classes.
@@ -432,3 +433,16 @@ def test_a_picture_unlike_the_first_ones(of, tmp_path, pictures, monkeypatch):
         DataError, match=r"images of 2 sizes, most often 28x28 \(99\), 28x24 \(1\); give --image-size N"
     ):
         of(write(tmp_path / "sizes.parquet", {"image": rows}))
+
+
+def test_the_sizes_of_pages(tmp_path, pictures):
+    """Stepped over one after the other, pages fill the column to its last byte."""
+    path = write(tmp_path / "pages.parquet", columns_of(pictures), compression="snappy", write_page_checksum=True)
+    column = pq.read_metadata(path).row_group(0).column(0)
+    place = min(column.data_page_offset, column.dictionary_page_offset or column.data_page_offset)
+    end, unpacked = place + column.total_compressed_size, 0
+    while place < end:
+        plain, packed, length = page_sizes(path.read_bytes()[place:])
+        place, unpacked = place + length + packed, unpacked + length + plain
+    assert place == end
+    assert unpacked == column.total_uncompressed_size

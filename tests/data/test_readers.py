@@ -496,6 +496,18 @@ def test_matlab_s_files_of_big_endian_machines_and_old_classes(tmp_path, picture
     assert found["thing.size"].tolist() == [[3]]
 
 
+def test_text_of_no_characters_has_no_billion_lines(tmp_path):
+    path = tmp_path / "some.mat"
+    path.write_bytes(struct.pack("<5i", 1, 2**31 - 1, 0, 0, 6) + b"words\0")
+    assert read(path)["words"].tolist() == [""]
+    flags, dims = struct.pack("<II", matlab.TEXT, 0), struct.pack("<ii", 2**31 - 1, 0)
+    parts = [(6, flags), (5, dims), (1, b"words"), (16, b"")]
+    body = b"".join(struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8) for kind, data in parts)
+    header = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x0100) + b"IM"
+    path.write_bytes(header + struct.pack("<II", matlab.MATRIX, len(body)) + body)
+    assert read(path)["words"].tolist() == [""]
+
+
 def test_what_matlab_has_and_images_are_not(tmp_path, pictures):
     content = {
         "images": pictures,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from genkit.data.forms.needs import library
 from genkit.data.forms.places import Place
@@ -27,6 +27,8 @@ MAX_RATIO = 1032
 SMALL = 64 << 20
 #: Bytes that are read ahead of the page that is decoded. Without it, Arrow reads all of a row group's column at once.
 BUFFER = 1 << 20
+#: Bytes of a page's header: of most, and of one that holds a long smallest and largest value.
+PAGE_HEADER, MAX_PAGE_HEADER = 256, 1 << 16
 #: Bytes of a footer, or of a schema's metadata, that are read.
 MAX_FOOTER = 64 << 20
 
@@ -128,16 +130,16 @@ class ParquetShard(Shard):
                 yield file
 
     def _blocks(self, columns: Sequence[str], rows: int | None) -> Iterator[pa.RecordBatch]:
-        with self._opened() as file:
+        with self._opened() as file, self.place.open(self.file) as pages:
             footer = file.metadata
             for number in range(footer.num_row_groups):
-                step = self._step(footer.row_group(number), columns, rows)
+                step = self._step(footer.row_group(number), columns, rows, pages)
                 for batch in file.iter_batches(step, row_groups=[number], columns=list(columns), use_threads=False):
                     batch.validate(full=True)
                     yield batch
 
-    def _step(self, group: Any, columns: Sequence[str], rows: int | None) -> int:
-        """How many rows of a row group to read at once."""
+    def _step(self, group: Any, columns: Sequence[str], rows: int | None, pages: BinaryIO) -> int:
+        """How many rows of a row group to read at once; refused where its columns claim more than they can hold."""
         claimed = 0
         for index in range(group.num_columns):
             chunk = group.column(index)
@@ -150,8 +152,39 @@ class ParquetShard(Shard):
                     f"{self.path}: {name} claims {plain:,} bytes, packed in {packed:,}: damaged, or a decompression "
                     "bomb; fetch or save it again"
                 )
+            self._require_sound_pages(chunk, pages)
             claimed += plain
         return rows or max(1, min(BLOCK_ROWS, BLOCK_BYTES * max(1, group.num_rows) // max(1, claimed)))
+
+    def _require_sound_pages(self, chunk: Any, pages: BinaryIO) -> None:
+        """Refuse a column whose pages say that they unpack to more than they can: Arrow allocates what they say.
+
+        Raises:
+            DataError
+        """
+        place = chunk.data_page_offset
+        if chunk.has_dictionary_page and chunk.dictionary_page_offset:  # some writers say 0 of none
+            place = min(place, chunk.dictionary_page_offset)
+        end = place + chunk.total_compressed_size
+        if not 0 <= place <= end <= self.size:
+            raise DataError(f"{self.path}: {chunk.path_in_schema} lies beyond the file's end; {DAMAGED}")
+        while place < end:
+            plain, packed, length = self._page_sizes(pages, place)
+            if not (0 <= packed <= end - place - length and 0 <= plain <= max(SMALL, packed * MAX_RATIO)):
+                raise DataError(
+                    f"{self.path}: a page of {chunk.path_in_schema} claims {plain:,} bytes, packed in {packed:,}: "
+                    "damaged, or a decompression bomb; fetch or save it again"
+                )
+            place += length + packed
+
+    def _page_sizes(self, pages: BinaryIO, place: int) -> tuple[int, int, int]:
+        for most in (PAGE_HEADER, MAX_PAGE_HEADER):
+            pages.seek(place)
+            try:
+                return page_sizes(pages.read(most))
+            except IndexError:
+                continue
+        raise DataError(f"{self.path}: a page begins with no header of a page; {DAMAGED}")
 
 
 class ArrowShard(Shard):
@@ -194,6 +227,67 @@ class ArrowShard(Shard):
                 step = rows or max(1, min(BLOCK_ROWS, BLOCK_BYTES * max(1, batch.num_rows) // max(1, batch.nbytes)))
                 for start in range(0, batch.num_rows, step):
                     yield batch.slice(start, step)
+
+
+def page_sizes(content: bytes) -> tuple[int, int, int]:
+    """Of a page of a Parquet file, by its header: its bytes when unpacked, when packed, and the header's own.
+
+    The header is a struct in Thrift's compact protocol (github.com/apache/parquet-format, PageHeader), of which the
+    fields 2 and 3 are asked for and all others are stepped over.
+
+    Raises:
+        ValueError: when it isn't one.
+        IndexError: when it is cut.
+    """
+    sizes = {2: -1, 3: -1}
+    place = field = 0
+    while content[place]:
+        delta, kind = content[place] >> 4, content[place] & 15
+        place += 1
+        if not delta:
+            number, place = _number(content, place)
+            field = (number >> 1) ^ -(number & 1)
+        field += delta
+        if field in sizes and kind == 5:
+            number, place = _number(content, place)
+            sizes[field] = (number >> 1) ^ -(number & 1)
+        else:
+            place = _after(content, place, kind)
+    return sizes[2], sizes[3], place + 1
+
+
+def _number(content: bytes, place: int) -> tuple[int, int]:
+    """A number of 7 bits a byte, and where it ends."""
+    number = shift = 0
+    while True:
+        number |= (content[place] & 127) << shift
+        place, shift = place + 1, shift + 7
+        if content[place - 1] < 128:
+            return number, place
+        if shift > 63:
+            raise ValueError("a number of more than 64 bits in a page's header")
+
+
+def _after(content: bytes, place: int, kind: int, depth: int = 0) -> int:
+    """Where a value of one of Thrift's types ends: those that a page's header may have."""
+    if kind in (1, 2):  # the type is the value
+        return place
+    if kind == 3:
+        return place + 1
+    if kind in (4, 5, 6):
+        return _number(content, place)[1]
+    if kind == 7:
+        return place + 8
+    if kind == 8:
+        length, place = _number(content, place)
+        return place + length
+    if kind == 12 and depth < 8:
+        while content[place]:
+            inner, numbered = content[place] & 15, not content[place] >> 4
+            place = _number(content, place + 1)[1] if numbered else place + 1
+            place = _after(content, place, inner, depth + 1)
+        return place + 1
+    raise ValueError("a page's header of another kind")
 
 
 def stored_as(arrow: Any, kind: Any) -> Any:

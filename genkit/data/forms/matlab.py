@@ -380,6 +380,8 @@ class _Version5:
             raise ValueError(f"{name} claims to be larger than it can be")
         if text and len(dims) != 2:
             return _Leaf(name, dims, fault="is text of more than two axes; save it as cells")
+        if text and 0 in dims:  # of any number of lines
+            dims = (min(dims[0], 1), 0)
         encoding = ENCODINGS.get(kind)
         if encoding and encoding != "utf-8":
             encoding += "-le" if self.order == "<" else "-be"
@@ -560,6 +562,8 @@ def _version_4(file: BinaryIO, size: int) -> Iterator[_Leaf]:
         if offset + length * (1 + header.is_complex) > size:
             raise ValueError(f"{name} claims {length:,} bytes, and the file has {size:,}")
         leaf = _Leaf(name, dims, header.dtype, header.kind == 1, None, False, _Stretch(0, None))
+        if leaf.text and 0 in dims:  # of any number of lines
+            leaf = leaf._replace(dims=(min(dims[0], 1), 0))
         if header.is_complex:
             yield leaf._replace(fault=COMPLEX_NUMBERS)
         elif header.kind == 2:
