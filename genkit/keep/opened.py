@@ -156,11 +156,8 @@ class Opened:
         """
         images = self.dataset(other)
         # By its place, too: where a run was given some labels only, the whole set has another digest.
-        same_place = (
-            other is not None and data.located(self.data_options(other)).dataset == self.description.data.dataset
-        )
-        own = other is None or same_place or self.description.is_of(images.digest())
-        name = choice.split_to_take(split, None if own else other)
+        own = other is None or self._is_at(other) or self.description.is_of(images.digest())
+        name = choice.split_to_take(split, None if own else self.data_options(other))
         return images, choice.taken(images, name), name
 
     def require_shape(self, images: Dataset) -> None:
@@ -195,9 +192,14 @@ class Opened:
             "labels_per_class": None,
         }
         # What says which of a file's arrays are the images, and so on, goes for another file of the kind.
-        if not (Path(other).suffix and Path(other).suffix == Path(options.dataset).suffix):
+        of_the_kind = Path(other).suffix and Path(other).suffix == Path(options.dataset).suffix
+        if not (of_the_kind or self._is_at(other)):
             changes |= dict.fromkeys(data.OF_FILES)
         return options.model_copy(update=changes)
+
+    def _is_at(self, other: str) -> bool:
+        """Whether a path is that of the run's own images."""
+        return data.located(DataOptions(dataset=other)).dataset == self.description.data.dataset
 
     def moved(self) -> DataOptions | None:
         """Where the run's images lie now, as it has been told on resuming; None where nothing needs to be asked."""

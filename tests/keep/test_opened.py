@@ -56,6 +56,7 @@ def test_what_a_file_means_goes_for_another_file_of_its_kind_alone(
     other = opened.data_options(str(tmp_path / "other.npz"))
     assert other.images == "right"
     assert opened.dataset(str(tmp_path / "other.npz")).train.mean().mean() > 0.5
+    assert opened.chosen(str(tmp_path / "other.npz"), None)[2] == "all"
     assert opened.data_options(str(tmp_path)).images is None
     assert opened.data_options("mnist5k").images is None
 
