@@ -127,7 +127,9 @@ def form_of(options: DataOptions) -> dict[str, Any]:
     form: dict[str, Any] = {"image_size": options.image_size, "channels": options.channels}
     # What is as by default isn't mentioned, so that a new option doesn't give every pack another name.
     chosen = {name: getattr(options, name) for name in ("fit", *OF_FILES)}
-    return form | {name: value for name, value in chosen.items() if value not in (None, "crop")}
+    return form | {
+        name: value for name, value in chosen.items() if value is not None and (name, value) != ("fit", "crop")
+    }
 
 
 def chunk_length(shape: ImageShape) -> int:

@@ -49,8 +49,8 @@ def test_what_a_file_means_goes_for_another_file_of_its_kind_alone(
 ) -> None:
     """Trained on one of two arrays, a run is asked of the same in another file; a folder has no arrays."""
     small = digits.test.images(slice(0, 60))[:, 0, ::2, ::2].numpy()
-    for name in ("mine.npz", "other.npz"):
-        np.savez(tmp_path / name, left=small, right=255 - small)
+    np.savez(tmp_path / "mine.npz", left=small, right=255 - small)
+    np.savez(tmp_path / "other.npz", left=small[:, ::-1], right=255 - small[:, ::-1])
     ran = genkit("train", "ae", "--dataset", tmp_path / "mine.npz", "--images", "right", "--epochs", 1, "--hidden", 8)
     opened = Opened.find(ran.out.strip(), CPU)
     other = opened.data_options(str(tmp_path / "other.npz"))
