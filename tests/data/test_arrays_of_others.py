@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from genkit.data import DataOptions, pack, verify
+from genkit.data import DataOptions, load, pack, verify
 from genkit.data.forms import form_of, of_files
 from genkit.data.forms.places import Folder
 from genkit.data.forms.roles import word_of
@@ -402,9 +402,51 @@ def test_digits_in_matlab_lie_as_they_were_published(tmp_path, of, pictures, cap
     dataset = of(tmp_path / "mnist.mat")
     assert (pixels_of(dataset)[:, 0] == pictures).all()
     assert (labels_of(dataset) == LABELS.astype(str)).all()
-    assert "their pixels are taken to lie row by row, as those of MNIST and USPS do; --transpose" in caplog.text
+    assert "their pixels lie row by row, or they would lie on their side; --transpose if that is wrong" in caplog.text
     turned = pixels_of(of(tmp_path / "mnist.mat", transpose=True))
     assert (turned[:, 0] == pictures.transpose(0, 2, 1)).all()
+
+
+@pytest.mark.parametrize("side", [28, 26])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_handwriting_in_matlab_stands_upright_however_it_lies(tmp_path, of, pictures, caplog, order, side):
+    """It is higher than wide; symmetry doesn't tell."""
+    caplog.set_level(logging.INFO, "genkit")
+    pictures = pictures[:, :side, :side]
+    rows = np.stack([picture.reshape(-1, order=order) for picture in pictures])
+    scipy.io.savemat(tmp_path / "a.mat", {"fea": rows, "gnd": LABELS[:, None]})
+    assert (pixels_of(of(tmp_path / "a.mat"))[:, 0] == pictures).all()
+    assert ("row by row, or they would lie on" if order == "C" else "rows and columns of each image") in caplog.text
+
+
+def test_what_tells_nothing_lies_as_its_size_usually_does(tmp_path, of, pictures, caplog):
+    """Each digit beside its transpose: as high as wide, on an empty ground; of 28x28 by rows, else by columns."""
+    caplog.set_level(logging.INFO, "genkit")
+    both = np.concatenate([pictures, pictures.transpose(0, 2, 1)])
+    scipy.io.savemat(tmp_path / "a.mat", {"x": both.reshape(200, -1)})
+    assert (pixels_of(of(tmp_path / "a.mat"))[:, 0] == both).all()
+    assert "their pixels are taken to lie row by row, as those of MNIST do; --transpose" in caplog.text
+    scipy.io.savemat(tmp_path / "b.mat", {"x": both[:, :26, :26].transpose(0, 2, 1).reshape(200, -1)})
+    assert (pixels_of(of(tmp_path / "b.mat"))[:, 0] == both[:, :26, :26]).all()
+
+
+def test_kaggle_s_digits(tmp_path, pictures, caplog):
+    """train.csv with labels, test.csv without."""
+    caplog.set_level(logging.INFO, "genkit")
+    heading = [f"pixel{number}" for number in range(784)]
+    rows = pictures.reshape(100, 784)
+    (tmp_path / "set").mkdir()
+    for name, cells, headings in (
+        ("train", np.column_stack([LABELS[:80], rows[:80]]), ["label", *heading]),
+        ("test", rows[80:], heading),
+    ):
+        lines = [",".join(headings), *(",".join(map(str, row)) for row in cells)]
+        (tmp_path / "set" / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "set" / "sample_submission.csv").write_text("ImageId,Label\n1,0\n2,0\n")
+    dataset = load(DataOptions(dataset=str(tmp_path / "set")))
+    assert (pixels_of(dataset)[:, 0] == pictures[:80]).all()
+    assert (labels_of(dataset) == LABELS[:80].astype(str)).all()
+    assert "test.csv:images: left out, since the images for training have labels and these have none" in caplog.text
 
 
 def test_labels_say_which_axis_numbers_images(tmp_path, of, pictures):
@@ -487,6 +529,24 @@ def test_what_looks_like_no_images_is_warned_of(tmp_path, of, caplog):
     np.save(tmp_path / "features.npy", np.random.default_rng(0).normal(size=(500, 100)))
     of(tmp_path / "features.npy")
     assert "whose neighbouring pixels are no more alike than distant ones; are these images" in caplog.text
+
+
+def test_uncorrelated_features_are_warned_of(tmp_path, of, pictures, caplog):
+    """Karhunen and Loeve's: the first are large, so that neighbours are alike in size."""
+    rows = pictures.reshape(100, 784) - pictures.reshape(100, 784).mean(0)
+    np.save(tmp_path / "features.npy", np.linalg.svd(rows, full_matrices=False)[0][:, :64] * np.geomspace(100, 1, 64))
+    of(tmp_path / "features.npy")
+    assert "(100, 64) was taken for images of 8x8, whose neighbouring pixels are no more alike" in caplog.text
+
+
+def test_which_of_several_cells_are_the_images_is_asked(tmp_path, of, pictures):
+    """Of several kinds of features in a cell, only one may make a square."""
+    cells = np.empty((1, 3), object)
+    cells[0, :] = [pictures.reshape(100, 784)[:, :300], pictures[:, :8, :8].reshape(100, 64), pictures[:, 0]]
+    scipy.io.savemat(tmp_path / "set.mat", {"X": cells, "y": LABELS})
+    with pytest.raises(DataError, match=r"X\{1\} and X\{2\} and X\{3\} may all be images; say which"):
+        of(tmp_path / "set.mat")
+    assert len(of(tmp_path / "set.mat", images="X{2}").train.storage) == 100
 
 
 def test_splits_must_be_of_one_kind(tmp_path, of, pictures):

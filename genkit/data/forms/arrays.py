@@ -65,7 +65,7 @@ class Arrays(Source):
         self.left_out: dict[str, int] = {}
         self.notes = [
             *holder.notes,
-            *(f"{shown(names)}: {reason}" for reason, names in self.roles.ignored.items()),
+            *(f"{shown(names, holder.names)}: {reason}" for reason, names in self.roles.ignored.items()),
             *(f"the {place} column is taken for the labels" for place in places if place),
             *self.views[0].notes,
             *found.notes,

@@ -114,6 +114,17 @@ def roles_of(
     others = [name for name in names if name not in images and not (words[name].role and is_empty(name))]
     ignored: dict[str, list[Name]] = {}
 
+    chosen = _of_labels(holder, options, others, words, splits)
+    bare = [] if options.images is not None else _held_out_without(images, chosen, words)
+    if bare:
+        images = [name for name in images if name not in bare]
+        splits = [words[name].split for name in images]
+        reason = (
+            "left out, since the images for training have labels and these have none; --labels none takes all, and "
+            "--images NAME these alone"
+        )
+        ignored[reason] = bare
+
     def beside(role: str, chosen: Sequence[Name]) -> list[Name]:
         """Of some arrays, one for each of the images; none where some lack one, which is said."""
         found = _paired(images, chosen, words)
@@ -122,12 +133,9 @@ def roles_of(
             ignored.setdefault(f"not used, since not every array of images has {role}", []).extend(left)
         return found or []
 
-    if options.labels is None:
-        labels = beside("labels", _surest(holder, "labels", others, words, splits))
-    elif options.labels == "none":
-        labels = []
+    if options.labels in (None, "none"):
+        labels = beside("labels", chosen)
     else:
-        chosen = named(holder, options.labels, "--labels")
         labels = _paired(images, chosen, words) or []
         if not labels:
             raise DataError(
@@ -227,7 +235,9 @@ def _images(holder: Holder, words: Mapping[Name, Word], could_be: Callable[[Name
     for split, same in by_split.items():
         if len(same) > 1:
             usable = [name for name in same if could_be(name)]
-            if len(usable) != 1:
+            # The cells of one array are all called alike, so that a square among them says little.
+            cells = {str(name.member).rpartition("{")[0] for name in same}
+            if len(usable) != 1 or (len(cells) == 1 and "" not in cells):
                 raise DataError(
                     f"{holder.path}: {' and '.join(map(_called, same[:SHOWN]))} may all be images; {_say(same)}"
                 )
@@ -260,10 +270,33 @@ def _surest(
     return [name for name in of_role if name in best.values()]
 
 
+def _of_labels(
+    holder: Holder, options: DataOptions, others: Sequence[Name], words: Mapping[Name, Word], splits: Sequence[str]
+) -> list[Name]:
+    """The arrays of labels, by their names or as a person says."""
+    if options.labels == "none":
+        return []
+    if options.labels is not None:
+        return named(holder, options.labels, "--labels")
+    return _surest(holder, "labels", others, words, splits)
+
+
+def _held_out_without(images: Sequence[Name], labels: Sequence[Name], words: Mapping[Name, Word]) -> list[Name]:
+    """The images for validation and testing that have no labels, where all for training have them; else none."""
+    labelled = {words[name].split for name in labels}
+    training = [name for name in images if words[name].split in ("train", "all")]
+    bare = [name for name in images if words[name].split not in labelled]
+    kept = [name for name in images if name not in bare]
+    if not training or not set(training) <= {*kept} or _paired(kept, labels, words) is None:
+        return []
+    return bare
+
+
 def _paired(images: Sequence[Name], chosen: Sequence[Name], words: Mapping[Name, Word]) -> list[Name] | None:
     """One of some arrays for each of the images, by the splits of their names; None where that doesn't come out."""
     if len(images) == len(chosen) == 1:
-        return list(chosen)
+        its = {words[images[0]].split, words[chosen[0]].split}
+        return list(chosen) if len(its) == 1 or "all" in its else None
     found = []
     for name in images:
         same = [each for each in chosen if words[each].split == words[name].split]
@@ -379,9 +412,11 @@ def _called(name: Name) -> str:
     return one_line(name.member or PurePosixPath(name.file).stem, 100)
 
 
-def shown(names: Iterable[Name]) -> str:
-    """Names in a line, as many as can be read."""
+def shown(names: Iterable[Name], among: Iterable[Name] = ()) -> str:
+    """Names in a line, as many as can be read; with their files where others `among` which they are have the same."""
+    names = list(names)
+    others = [_called(name) for name in {*names, *among}]
     called = [_called(name) for name in names]
-    called = called if len(set(called)) == len(called) else [one_line(str(name), 100) for name in names]
+    called = called if len(set(others)) == len(others) else [one_line(str(name), 100) for name in names]
     rest = f" and {len(called) - SHOWN:,} more" if len(called) > SHOWN else ""
     return f"{', '.join(called[:SHOWN])}{rest}"
