@@ -198,6 +198,47 @@ def test_patchcamelyon(tmp_path, colour):
     assert splits_of(dataset).tolist() == ["train"] * 20 + ["val"] * 6 + ["test"] * 7
 
 
+@pytest.mark.parametrize("kind", ["h5", "npz"])
+def test_an_array_an_image(tmp_path, of, colour, kind, caplog):
+    """Stacked by their numbers, which as text would be in another order; labels beside belong to them."""
+    caplog.set_level("INFO", "genkit")
+    arrays = {f"img_{number}": each for number, each in enumerate(colour)} | {"labels": np.arange(33) % 3}
+    path = tmp_path / f"set.{kind}"
+    if kind == "npz":
+        np.savez(path, **arrays)
+    else:
+        with h5py.File(path, "w") as file:
+            file.update(arrays)
+    dataset = of(path)
+    assert (pixels_of(dataset).transpose(0, 2, 3, 1) == colour).all()
+    assert labels_of(dataset).tolist() == [str(row % 3) for row in range(33)]
+    assert "img_0 to img_32: an image each, 33 in all" in caplog.text
+    assert (pixels_of(of(path, images="img", labels="none")).transpose(0, 2, 3, 1) == colour).all()
+    with pytest.raises(DataError, match=r"img_0: .* which is one picture"):
+        of(path, images="img_0", labels="none")
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_groups_of_hdf5_that_are_classes(tmp_path, of, pictures, one_by_one):
+    with h5py.File(tmp_path / "signs.h5", "w") as file:
+        for number, name in enumerate(["fist", "one", "palm"]):
+            images = pictures[10 * number : 10 * number + 10]
+            names = [f"data/{name}/{place}" for place in range(10)] if one_by_one else [f"data/{name}/imgs"]
+            file.update(dict(zip(names, images if one_by_one else [images], strict=True)))
+    dataset = of(tmp_path / "signs.h5")
+    assert dataset.classes == ("fist", "one", "palm")
+    assert (pixels_of(dataset)[:, 0] == pictures[:30]).all()
+    assert labels_of(dataset).tolist() == ["fist"] * 10 + ["one"] * 10 + ["palm"] * 10
+
+
+def test_batches_are_not_stacked(tmp_path, of):
+    """CIFAR's data_batch_1 and its likes, each of rows of images."""
+    batches = {f"data_batch_{number}": photographs(40).reshape(40, -1)[:, :48] for number in range(1, 6)}
+    np.savez(tmp_path / "set.npz", **batches)
+    with pytest.raises(DataError, match=r"data_batch_1 and data_batch_2 .*may all be images"):
+        of(tmp_path / "set.npz")
+
+
 def test_cats_and_others(tmp_path, colour):
     """The files of deeplearning.ai's course, with the names of the classes in bytes."""
     folder = tmp_path / "cats"

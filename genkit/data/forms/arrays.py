@@ -23,9 +23,9 @@ from genkit.data.decode import flatten
 from genkit.data.findings import Findings
 from genkit.data.forms.annotations import Annotations, attributes_of, counts_of, labels_of
 from genkit.data.forms.axes import View, could_be_images, view_of, with_a_label
-from genkit.data.forms.roles import Roles, roles_of, shown
+from genkit.data.forms.roles import Roles, is_named, roles_of, shown
 from genkit.data.forms.source import Source, log
-from genkit.data.forms.stored import Holder, Name, Stored
+from genkit.data.forms.stored import Holder, Name, Stored, stacked
 from genkit.data.levels import FEW, Numbers, Range, Scale, depth_of, scale_of
 from genkit.data.pixels import conform, loss_by_crop, wanted_shape
 from genkit.data.survey import Survey
@@ -43,6 +43,8 @@ class Arrays(Source):
         Raises:
             DataError: when the holder has no images, or it can't be told which they are; when tables don't fit them.
         """
+        if options.images is None or not is_named(holder, options.images):
+            holder = stacked(holder)
         self.holder, self.form, self.path, self.options = holder, holder.form, holder.path, options
         self.roles = roles_of(holder, options, self._could_be_images, self._is_empty)
         wanted = [*self.roles.images, *self.roles.labels, *self.roles.attributes]

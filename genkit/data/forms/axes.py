@@ -348,9 +348,7 @@ def _turned(view: View, options: DataOptions) -> View:
             note = "their pixels lie row by row, or they would lie on their side; --transpose if that is wrong"
             return view._replace(notes=(*view.notes, note))
         if looks == 0 and height in BY_ROWS:
-            note = (
-                "their pixels are taken to lie row by row, as those of MNIST and USPS do; --transpose if that is wrong"
-            )
+            note = "their pixels are taken to lie row by row, as those of MNIST do; --transpose if that is wrong"
             return view._replace(notes=(*view.notes, note))
     if by_columns == is_so:
         told = by_columns and options.transpose is None
@@ -532,7 +530,7 @@ def _higher(images: np.ndarray) -> int:
 
 
 def _upright(images: np.ndarray) -> int:
-    """Whether grey images (B, H, W) stand upright, 1, or lie on their side, -1; 0 where nothing tells, or signs differ."""
+    """Whether grey images (B, H, W) stand upright, 1, or lie on their side, -1; 0 where nothing tells."""
     symmetry = _sideways(images)
     by_symmetry = -1 if symmetry > SIDEWAYS else 1 if symmetry < 1 / SIDEWAYS else 0
     return int(np.sign(by_symmetry + _higher(images)))

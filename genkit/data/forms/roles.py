@@ -337,6 +337,9 @@ def _classes_by_name(
     So files `apple.npy` and `cat.npy`, as QuickDraw's drawings come, and arrays `train_faces`, `train_nonfaces`,
     `test_faces`, `test_nonfaces`. () where they are anything else.
     """
+    by_group = _classes_by_group(names, words)
+    if by_group:
+        return by_group if all(could_be(name) for name in names) else ()
     surely = any(words[name].role is not None and words[name].doubt == 0 for name in names)
     if not 2 <= len(names) <= 4096 or surely or any(words[name].role == "labels" for name in names):
         return ()
@@ -357,6 +360,21 @@ def _classes_by_name(
     if len(places) < len(names) or odd or len(set(classes)) < 2:
         return ()
     return classes if all(could_be(name) for name in names) else ()
+
+
+def _classes_by_group(names: Sequence[Name], words: Mapping[Name, Word]) -> tuple[str, ...]:
+    """The classes of arrays in groups that are called by them, `data/cat/imgs` and `data/dog/imgs`; () of others."""
+    if not 2 <= len(names) <= 4096 or any(words[name].role not in (None, "images") for name in names):
+        return ()
+    paths = [[part for part in (name.member or "").split("/") if part.lower() not in SPLITS] for name in names]
+    if len({name.file for name in names}) > 1 or len({len(path) for path in paths}) > 1:
+        return ()
+    differ = [place for place, parts in enumerate(zip(*paths, strict=True)) if len(set(parts)) > 1]
+    if len(differ) != 1 or differ[0] == len(paths[0]) - 1:
+        return ()
+    classes = tuple(path[differ[0]] for path in paths)
+    places = {(words[name].split, one) for name, one in zip(names, classes, strict=True)}
+    return classes if len(places) == len(names) else ()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -385,6 +403,11 @@ def named(holder: Holder, said: str, option: str) -> list[Name]:
             )
         found += [name for name in matching if name not in found]
     return found
+
+
+def is_named(holder: Holder, said: str) -> bool:
+    """Whether `named` finds anything."""
+    return any(_matching(holder.names, part.strip()) for part in [said, *said.split(",")])
 
 
 def _matching(names: Sequence[Name], said: str) -> list[Name]:
