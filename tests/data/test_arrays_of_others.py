@@ -621,6 +621,35 @@ def test_classes_however_they_are_written(tmp_path, of, pictures, labels, names)
     assert (labels_of(of(tmp_path / "set.npz")) == LABELS.astype(str)).all()
 
 
+def test_minus_1_is_no_class(tmp_path, of, pictures, caplog):
+    """As STL-10 and scikit-learn have it; -1 beside 1 is one."""
+    labels = np.where(np.arange(100) % 3 == 0, -1, LABELS)
+    known = labels >= 0
+    np.savez(tmp_path / "some.npz", x=pictures, y=labels, label_names=[f"digit {number}" for number in range(10)])
+    dataset = of(tmp_path / "some.npz")
+    assert dataset.classes == tuple(f"digit {number}" for number in range(10))
+    assert (pixels_of(dataset)[:, 0] == pictures[known]).all()
+    assert labels_of(dataset).tolist() == [f"digit {label}" for label in labels[known]]
+    assert "34 images of the label -1, which is taken for none, left out; --labels none takes all" in caplog.text
+    assert len(of(tmp_path / "some.npz", labels="none").train.storage) == 100
+    np.savez(tmp_path / "two.npz", x=pictures, y=np.arange(100) % 2 * 2 - 1)
+    assert of(tmp_path / "two.npz").classes == ("-1", "1")
+
+
+def test_minus_1_of_a_whole_split(tmp_path, of, pictures, caplog):
+    """Hidden labels of a test split, and of a training split."""
+    hidden = np.full(20, -1)
+    splits = {"x_train": pictures[:80], "x_test": pictures[80:]}
+    np.savez(tmp_path / "test.npz", **splits, y_train=LABELS[:80], y_test=hidden)
+    dataset = of(tmp_path / "test.npz")
+    assert (pixels_of(dataset)[:, 0] == pictures[:80]).all()
+    assert labels_of(dataset).tolist() == LABELS[:80].astype(str).tolist()
+    np.savez(tmp_path / "train.npz", **splits, y_train=np.full(80, -1), y_test=LABELS[80:])
+    assert len(of(tmp_path / "train.npz").train.storage) == 100
+    assert of(tmp_path / "train.npz").classes == ()
+    assert "the labels of all images for training are -1, so that none are used" in caplog.text
+
+
 @pytest.mark.parametrize("word", ["label_names", "class_names", "target_names", "classes"])
 @pytest.mark.parametrize("start", [0, 1])
 def test_names_of_classes(tmp_path, of, pictures, word, start):
