@@ -590,6 +590,51 @@ def test_which_of_several_cells_are_the_images_is_asked(tmp_path, of, pictures):
     assert len(of(tmp_path / "set.mat", images="X{2}").train.storage) == 100
 
 
+@pytest.mark.parametrize(
+    ("labels", "images"), [("y_train.npy", "X_train.npy"), ("labels.npy", "images.npy"), ("trainY.npy", "trainX.npy")]
+)
+def test_a_file_of_labels_alone(tmp_path, of, pictures, labels, images):
+    np.save(tmp_path / labels, LABELS)
+    told = r"int64 of shape \(100,\), which looks like labels, and not like images; name "
+    with pytest.raises(DataError, match=f"{told}the file of the images$"):
+        of(tmp_path / labels)
+    np.save(tmp_path / images, pictures)
+    with pytest.raises(DataError, match=f"{told}{tmp_path / images}, or the folder that has both$"):
+        of(tmp_path / labels)
+
+
+def test_an_idx_file_of_labels_alone(tmp_path, of, pictures):
+    idx(tmp_path / "t10k-labels-idx1-ubyte.gz", LABELS.astype(np.uint8))
+    idx(tmp_path / "t10k-images-idx3-ubyte.gz", pictures)
+    with pytest.raises(DataError, match=r"labels-idx1-ubyte.gz: .* name .*/t10k-images-idx3-ubyte.gz, or the folder"):
+        of(tmp_path / "t10k-labels-idx1-ubyte.gz")
+
+
+def test_a_dark_array_is_told_of_with_what_brightens_it(tmp_path, of, pictures, caplog):
+    caplog.set_level(logging.INFO, "genkit")
+    np.save(tmp_path / "dark.npy", pictures // 6)
+    of(tmp_path / "dark.npy")
+    assert (
+        "the brightest of all pixels is 42 of 255, nearly black; --white-level 42 takes that for white" in caplog.text
+    )
+    assert pixels_of(of(tmp_path / "dark.npy", white_level=42)).max() == 255
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_compressed_npy(tmp_path, of, pictures, order):
+    np.save(tmp_path / "images.npy", np.asarray(pictures, order=order))
+    content = (tmp_path / "images.npy").read_bytes()
+    path = tmp_path / "images.npy.gz"
+    path.write_bytes(gzip.compress(content))
+    assert (pixels_of(of(path))[:, 0] == pictures).all()
+    path.write_bytes(gzip.compress(content[:-1]))
+    with pytest.raises(DataError, match=r"images.npy.gz: it ends too soon"):
+        of(path)
+    path.write_bytes(gzip.compress(content + b"more"))
+    with pytest.raises(DataError, match=r"images.npy.gz: it goes on behind the last element"):
+        of(path)
+
+
 def test_splits_must_be_of_one_kind(tmp_path, of, pictures):
     np.savez(tmp_path / "a.npz", x_train=pictures[:80], x_test=pictures[80:].reshape(20, 784))
     with pytest.raises(DataError, match="give both the same size and channels"):

@@ -23,7 +23,7 @@ from genkit.data.decode import flatten
 from genkit.data.findings import Findings
 from genkit.data.forms.annotations import Annotations, attributes_of, counts_of, labels_of
 from genkit.data.forms.axes import View, could_be_images, view_of, with_a_label
-from genkit.data.forms.roles import Roles, is_named, roles_of, shown
+from genkit.data.forms.roles import Roles, images_beside, is_named, roles_of, shown, word_of
 from genkit.data.forms.source import Source, log
 from genkit.data.forms.stored import Holder, Name, Stored, stacked
 from genkit.data.forms.turned import Rows
@@ -55,6 +55,8 @@ class Arrays(Source):
         images, labels, attributes = (
             [opened[name] for name in names] for names in (self.roles.images, self.roles.labels, self.roles.attributes)
         )
+        if len(holder.names) == 1:
+            _require_more_than_labels(images[0], holder)
         apart = [with_a_label(each) for each in images] if options.image_size is None and not labels else []
         places = {each and each[2] for each in apart}
         if len(places) == 1 and None not in places:
@@ -210,6 +212,18 @@ class Arrays(Source):
     def originals(self, options: DataOptions) -> Iterator[tuple[int, np.ndarray]]:
         scale, opaque = _scales(self.views, options)
         yield from enumerate(chain.from_iterable(_blocks(self.views, scale, opaque)))
+
+
+def _require_more_than_labels(stored: Stored, holder: Holder) -> None:
+    """Raises DataError where the only array of a file is one of labels; it names the images' file beside it."""
+    a_row = len([size for size in stored.shape if size > 1]) == 1
+    if not a_row or stored.dtype.kind not in "iubUS" or word_of(holder.names[0], alone=True).role == "images":
+        return
+    beside = images_beside(holder.place, holder.file)
+    where = f"{holder.place.path / beside}, or the folder that has both" if beside else "the file of the images"
+    raise DataError(
+        f"{stored}: {stored.dtype} of shape {stored.shape}, which looks like labels, and not like images; name {where}"
+    )
 
 
 def _views(images: Sequence[Stored], tables: Sequence[Stored], options: DataOptions) -> list[View]:

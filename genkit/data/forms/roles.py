@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from genkit.data import DataOptions
 from genkit.data.forms.layout import PART_NAMES
+from genkit.data.forms.places import Place
 from genkit.data.forms.stored import Holder, Name
 from genkit.data.pack import PARTS
 from genkit.errors import DataError
@@ -39,6 +40,15 @@ OTHERS = {
     *("path", "paths", "file", "files", "filename", "filenames", "id", "ids", "index", "indices", "idxs", "number"),
     *("mean", "std", "size", "sizes", "shape", "count", "counts", "per", "height", "width", "url", "values", "weight"),
     *("weights", "mask", "masks", "box", "boxes", "extra", "unlabeled", "unlabelled"),
+}
+#: What files of images are called, by what those of their labels are.
+BESIDE = {
+    "labels": ("images", "imgs", "data", "X", "x"),
+    "label": ("image", "img", "data"),
+    "targets": ("data", "images"),
+    "y": ("X", "x"),
+    "Y": ("X",),
+    "gnd": ("fea",),
 }
 #: How many names a message lists, and how many arrays are opened to find the one that could be images.
 SHOWN, OPENED = 20, 64
@@ -403,6 +413,22 @@ def named(holder: Holder, said: str, option: str) -> list[Name]:
             )
         found += [name for name in matching if name not in found]
     return found
+
+
+def images_beside(place: Place, file: str) -> str | None:
+    """The file that is called as a file of labels is, but for the word that says so; None where there is none."""
+    folder, slash, name = file.rpartition("/")
+    for word, others in BESIDE.items():
+        for found in re.finditer(rf"(?<![a-zA-Z]){word}(?![a-z])|(?<=[a-z]){word.capitalize()}(?![a-z])", name):
+            for other in others:
+                renamed = f"{name[: found.start()]}{other}{name[found.end() :]}"
+                for candidate in (renamed, re.sub(r"idx1-ubyte|idx2-int", "idx3-ubyte", renamed)):
+                    try:
+                        place.size(f"{folder}{slash}{candidate}")
+                    except OSError:
+                        continue
+                    return f"{folder}{slash}{candidate}"
+    return None
 
 
 def is_named(holder: Holder, said: str) -> bool:
