@@ -192,9 +192,11 @@ class Opened:
             "dataset": other,
             "image_size": size.height if size.height == size.width else (size.height, size.width),
             "channels": size.channels,
-            # These say what is what in the run's own images.
-            **dict.fromkeys(("labels_per_class", "images", "labels", "transpose", "white_level")),
+            "labels_per_class": None,
         }
+        # What says which of a file's arrays are the images, and so on, goes for another file of the kind.
+        if not (Path(other).suffix and Path(other).suffix == Path(options.dataset).suffix):
+            changes |= dict.fromkeys(data.OF_FILES)
         return options.model_copy(update=changes)
 
     def moved(self) -> DataOptions | None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from genkit.errors import DataError
@@ -20,3 +21,14 @@ def test_what_is_no_data_is_called_what_it_is(of, tmp_path: Path, content: str, 
     (tmp_path / "set.npz").write_text(content)
     with pytest.raises(DataError, match=f"set.npz: is {what}"):
         of(tmp_path / "set.npz")
+
+
+def test_an_option_that_says_nothing_of_a_form_is_refused(of, write, pictures, tmp_path: Path) -> None:
+    """Somebody expects it to do something."""
+    folder = write(pictures[:10])
+    with pytest.raises(DataError, match="is a folder of pictures, of which --images and --transpose say nothing"):
+        of(folder, images="x", transpose=True)
+    np.save(tmp_path / "x.npy", pictures)
+    with pytest.raises(DataError, match="is a NumPy array, of which --pages says nothing; leave that out"):
+        of(tmp_path / "x.npy", pages="all")
+    assert len(of(folder, pages="first", white_level=255).train) == 8

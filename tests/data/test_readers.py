@@ -565,6 +565,17 @@ def test_text_of_no_characters_has_no_billion_lines(tmp_path):
     assert read(path)["words"].tolist() == [""]
 
 
+def test_text_of_few_characters_has_few_lines(tmp_path):
+    path = tmp_path / "some.mat"
+    flags, dims = struct.pack("<II", matlab.TEXT, 0), struct.pack("<ii", 1000, 1)
+    parts = [(6, flags), (5, dims), (1, b"words"), (16, "é".encode() * 500)]
+    body = b"".join(struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8) for kind, data in parts)
+    header = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x0100) + b"IM"
+    path.write_bytes(header + struct.pack("<II", matlab.MATRIX, len(body)) + body)
+    with pytest.raises(DataError, match="its text has 500 characters, and claims 1,000 lines"):
+        read(path)
+
+
 def test_what_matlab_has_and_images_are_not(tmp_path, pictures):
     content = {
         "images": pictures,

@@ -38,6 +38,7 @@ class Arrays(Source):
     """Images, labels and attributes in the arrays of a holder."""
 
     kind = "array"
+    heeds = frozenset({"images", "labels", "transpose", "white_level"})
 
     def __init__(self, holder: Holder, options: DataOptions):
         """Reads the headers of the arrays that are wanted, and labels and attributes whole.

@@ -310,6 +310,7 @@ class Table:
 class Shards(Pictures):
     """Encoded pictures in a column of tables, or in files that a column names."""
 
+    heeds = Pictures.heeds | {"images", "labels"}
     form = "a table of pictures"
 
     def __init__(self, table: Table):
