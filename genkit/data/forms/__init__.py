@@ -80,7 +80,7 @@ ARCHIVES = {
     "tar": ("archives", "Tar"),
 }
 #: Forms whose files may be compressed by gzip, bzip2 or xz, since they are read from front to back.
-STREAMED = {"idx", "table", "tar"}
+STREAMED = {"idx", "table", "tar", "npy"}
 
 
 def load(options: DataOptions) -> Dataset:
