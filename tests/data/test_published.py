@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import struct
 import sys
 import tarfile
@@ -752,6 +753,29 @@ def test_celeba_as_it_comes(faces, home, of, mirrors):
     assert mirrors.asked == []
     (home / "celeba" / "list_eval_partition.txt").write_bytes(faces["list_eval_partition.txt"].replace(b" 2", b" 1"))
     assert not verify("celeba").ok
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_celeba_of_faces_that_are_otherwise_than_the_first(publish, home, of, pictures, unpacked):
+    """That the first didn't say how all are read is known when it is begun again."""
+    names = [f"{number:06}.jpg" for number in range(1, 81)]
+    (home / "celeba" / "img_align_celeba").mkdir(parents=True)
+    for number, (name, picture) in enumerate(zip(names, pictures, strict=False)):
+        mode = "RGB" if number > 70 else "L"
+        Image.fromarray(picture).convert(mode).save(home / "celeba" / "img_align_celeba" / name)
+    shutil.make_archive(str(home / "celeba" / "img_align_celeba"), "zip", home / "celeba", "img_align_celeba")
+    parts = "".join(f"{name} 0\n" for name in names[:-2]) + f"{names[-2]} 1\n{names[-1]} 2\n"
+    files = {
+        "img_align_celeba.zip": (home / "celeba" / "img_align_celeba.zip").read_bytes(),
+        "list_attr_celeba.txt": ("\n".join(["80", "Male", *(f"{name} 1" for name in names)]) + "\n").encode(),
+        "list_eval_partition.txt": parts.encode(),
+    }
+    publish("celeba", files)
+    for name, content in files.items():
+        (home / "celeba" / name).write_bytes(content)
+    if unpacked:
+        (home / "celeba" / "img_align_celeba.zip").unlink()
+    assert of("celeba").shape == (3, 28, 28)
 
 
 def test_celeba_unpacked(faces, home, of):
