@@ -330,6 +330,8 @@ def verify(name_or_path: DataOptions | str | os.PathLike[str]) -> Findings:
     name = name_or_path.dataset if isinstance(name_or_path, DataOptions) else os.fspath(name_or_path)
     module = module_of(name)
     if name in SOURCES:
+        if isinstance(name_or_path, DataOptions):
+            _require_of_use(name_or_path)
         return module.verify(name)
     return module.verify(name_or_path if isinstance(name_or_path, DataOptions) else DataOptions(dataset=name))
 

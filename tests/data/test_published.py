@@ -807,6 +807,22 @@ def test_celeba_unpacked(faces, home, of):
         of("celeba")
 
 
+def test_celeba_says_what_is_left_out(faces, home, of, caplog):
+    (home / "celeba").mkdir(parents=True)
+    with zipfile.ZipFile(io.BytesIO(faces["img_align_celeba.zip"])) as archive:
+        archive.extractall(home / "celeba")
+    for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
+        (home / "celeba" / name).write_bytes(faces[name])
+    bad = home / "celeba" / "img_align_celeba" / "000003.jpg"
+    bad.write_bytes(bad.read_bytes()[:300])
+    for _ in ("packed", "from the pack"):
+        caplog.clear()
+        assert len(of("celeba", skip_bad=1).train) == 19
+        assert any(str(bad) in message for message in caplog.messages)
+    with pytest.raises(DataError, match=r"000003\.jpg"):
+        of("celeba")
+
+
 def test_celeba_is_asked_for(faces, home, of):
     (home / "celeba").mkdir(parents=True)
     (home / "celeba" / "list_attr_celeba.txt").write_bytes(faces["list_attr_celeba.txt"])
