@@ -24,17 +24,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("genkit")
 
-#: Options of how images are read.
-READING = ("images", "labels", "pages", "transpose", "white_level", "image_size", "skip_bad")
+#: Options of what somebody's files mean, and of how images are read.
+MEANING = ("images", "labels", "pages", "transpose", "white_level")
+READING = (*MEANING, "image_size", "skip_bad")
+#: Endings of files that images are kept in, and that none is written as.
+OTHER_FILES = (".h5", ".hdf5", ".mat", ".arrow", ".feather", ".tar", ".gz", ".tgz", ".pkl", ".heic", ".dcm", ".avif")
 #: Classes, and attributes, that are listed; of more the first, and the rarest.
 LISTED, FIRST, RAREST = 24, 12, 6
 #: Sizes, and modes, that are listed.
 MOST_SIZES = 6
 
 
-def reading(*more: str) -> list[click.Parameter]:
-    """Flags that say how images are read, as `train` has them."""
-    return [each for each in all_options.flags(all_options.describe(DataOptions)) if each.name in (*READING, *more)]
+def flags_of(names: Sequence[str]) -> list[click.Parameter]:
+    """Some of the flags that say how images are read, as `train` has them."""
+    return [each for each in all_options.flags(all_options.describe(DataOptions)) if each.name in names]
 
 
 def as_options(dataset: str, given: Mapping[str, Any]) -> DataOptions:
@@ -108,17 +111,17 @@ def fetch(name: str, as_json: bool) -> None:
     emit({"name": name, "files": files}, map(str, files), as_json)
 
 
-@data.command(cls=Command)
+@data.command(cls=Command, params=flags_of(MEANING))
 @click.argument("name_or_path", metavar="NAME|PATH")
 @json_option
-def verify(name_or_path: str, as_json: bool) -> int:
+def verify(name_or_path: str, as_json: bool, **given: Any) -> int:
     """Read every byte of a set, folder or array anew, and list every fault. Exits with 1 if there is one."""
     from genkit import data as sources
 
-    sources.require_known(name_or_path)
+    wanted = as_options(name_or_path, given)
     from genkit.data.findings import in_words
 
-    findings = sources.verify(name_or_path)
+    findings = sources.verify(wanted)
     lines = [
         f"source      {findings.source}",
         f"files       {findings.files:,}",
@@ -135,7 +138,7 @@ def verify(name_or_path: str, as_json: bool) -> int:
     return 0 if findings.ok else 1
 
 
-@data.command(cls=Command, params=reading())
+@data.command(cls=Command, params=flags_of(READING))
 @click.argument("what", metavar="NAME|PATH")
 @click.option(
     "--out",
@@ -279,7 +282,7 @@ def aligned(rows: list[Counts], found: Overview, one: str) -> Iterator[str]:
         yield f"{line}  ({parts})" if len(row.splits) > 1 else line
 
 
-@data.command(cls=Command, params=reading("fit", "channels"))
+@data.command(cls=Command, params=flags_of((*READING, "fit", "channels")))
 @click.argument("what", metavar="NAME|PATH")
 @click.argument("out", type=PathType(), metavar="OUT.npz|OUT.parquet|FOLDER")
 @click.option("--hold-out", is_flag=True, help="Also write the splits that training makes where there are none.")
@@ -299,7 +302,7 @@ def convert(what: str, out: Path, hold_out: bool, as_json: bool, **given: Any) -
     one. Nothing is overwritten. Prints what was written.
     """
     require_writable(out)
-    require_free(out)
+    require_free(out, "give another name")
     wanted = as_options(what, given)
     with loading():
         from genkit.data import convert as writing
@@ -318,7 +321,7 @@ def require_writable(out: Path) -> None:
         UsageError
     """
     ending = out.suffix.lower()
-    if ending in FILES and ending not in (".npz", ".parquet"):
+    if ending in (*FILES, *OTHER_FILES) and ending not in (".npz", ".parquet"):
         raise UsageError(f"{out}: images are written as .npz, as .parquet, or as a folder; give such a name")
     if ending == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise UsageError(f"{out}: Parquet needs pyarrow; pip install 'latent-genkit[formats]', or write .npz")

@@ -120,14 +120,17 @@ def target(out: Path | None, others: str | None) -> Target:
     return Target(out.parent, out)
 
 
-def require_free(out: Path) -> None:
+def require_free(out: Path, how: str = "name another with --out") -> None:
     """Refuse to overwrite a file.
+
+    Args:
+        how: another name is given.
 
     Raises:
         GenkitError
     """
     if out.exists() or out.is_symlink():
-        raise GenkitError(f"{out} is there already and stays as it is; name another with --out")
+        raise GenkitError(f"{out} is there already and stays as it is; {how}")
 
 
 def require_folder(out: Path | None, written: str) -> None:

@@ -5,6 +5,7 @@ One file a source; this one only says which. It imports neither torch nor a sour
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 from importlib import import_module
@@ -329,6 +330,8 @@ def verify(name_or_path: DataOptions | str | os.PathLike[str]) -> Findings:
     name = name_or_path.dataset if isinstance(name_or_path, DataOptions) else os.fspath(name_or_path)
     module = module_of(name)
     if name in SOURCES:
+        if isinstance(name_or_path, DataOptions):
+            _require_of_use(name_or_path)
         return module.verify(name)
     return module.verify(name_or_path if isinstance(name_or_path, DataOptions) else DataOptions(dataset=name))
 
@@ -346,10 +349,17 @@ def module_of(name_or_path: str):  # type: ignore[no-untyped-def]  # a module of
 
 
 def file_of(path: Path) -> Path | None:
-    """The file or folder that lies at a path, or the file that it leads into: `a.zip` of `a.zip/train`."""
-    if path.is_dir():
-        return path
-    return next((each for each in (path, *path.parents) if each.is_file()), None)
+    """The file or folder that lies at a path, or the file that it leads into: `a.zip` of `a.zip/train`.
+
+    Raises:
+        DataError: when a folder of the path isn't open to us.
+    """
+    try:
+        return path if path.is_dir() else next((each for each in (path, *path.parents) if each.is_file()), None)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return None
+        raise DataError(f"{path}: can't be read ({error.strerror or error}); allow it") from error
 
 
 def require_there_is(name_or_path: str) -> None:

@@ -436,7 +436,7 @@ def directories(file: BinaryIO, most: int) -> Iterator[int]:
     """Where the directories of a TIFF's pages stand, at most `most`; a page's own smaller copies and masks are none.
 
     Only their chain is walked (TIFF 6.0, section 2): Pillow would read each one's tags, of which a small file may claim
-    millions. There is always one.
+    millions. There is always one. A last one beyond the file's end says that the file was cut.
     """
     size = file.seek(0, os.SEEK_END)
     end, large = _kind_of_tiff(file)
@@ -448,6 +448,9 @@ def directories(file: BinaryIO, most: int) -> Iterator[int]:
     while link < size and len(seen) < most:
         file.seek(link)
         place = int.from_bytes(file.read(place_bytes), end)
+        if found and place >= size:
+            yield place  # of a file that was cut: who opens it says so
+            break
         if place in seen or not 0 < place < size:
             break
         seen.add(place)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 
 from genkit.data import MAX_SIDE, MIN_SIDE, SOURCES, DataOptions, load, missing, pack
 from genkit.data.dataset import fingerprint
+from genkit.data.decode import without_warnings
 from genkit.data.findings import Findings
 from genkit.data.pixels import LITTLE
 from genkit.data.survey import Survey
@@ -143,7 +144,8 @@ def look(options: DataOptions) -> tuple[Overview, Survey]:
     else:
         arrays = list(_arrays_in(options))
         try:
-            overview, survey = _of_path(options)
+            with without_warnings():
+                overview, survey = _of_path(options)
         except DataError as error:
             if not arrays:
                 raise

@@ -95,12 +95,21 @@ def hold_out(
     _, group_of, counts = torch.unique(ranks, return_inverse=True, return_counts=True)
     sizes = counts.numpy()
     if len(sizes) < 2 + more:
-        raise DataError(f"{len(everything)} images, {len(sizes)} of them distinct, are too few to hold some out")
+        raise DataError(_too_few(len(everything), len(sizes)))
     due = _Due(sizes, round(fraction * len(everything)), fraction, more)
     labels = everything.labels
     chosen = due.chosen() if labels is None else _with_classes(due, group_of.numpy(), labels.numpy())
     held = torch.from_numpy(chosen)[group_of]
     return everything.take(~held), everything.take(held)
+
+
+def _too_few(images: int, distinct: int) -> str:
+    if images == 1:
+        return "a single image is no set, of which some could be held out"
+    if distinct == images:
+        return f"{counted(images, 'image')} are too few to hold some out"
+    of_them = "all the same" if distinct == 1 else f"{distinct:,} of them distinct"
+    return f"{counted(images, 'image')}, {of_them}, are too few to hold some out"
 
 
 class _Due:

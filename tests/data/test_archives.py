@@ -597,3 +597,16 @@ def test_a_path_that_leads_into_an_archive(way, write, of, pictures, genkit):
     with pytest.raises(DataError, match=r"c\.npy: is no archive, so that d can't lie in it"):
         of(folder / "c.npy" / "d")
     assert genkit("data", "verify", inside / "b").code == 0
+
+
+def test_a_folder_that_a_mac_has_zipped(of, write, pictures, tmp_path):
+    """What it puts beside the folder doesn't make it two: the table in the folder is read."""
+    folder = write(pictures, "set/digits")
+    lines = [f"{number:03}.png,{number % 2}" for number in range(100)]
+    (folder / "attributes.csv").write_text("\n".join(["file,odd", *lines]) + "\n")
+    path = zipped(tmp_path / "set")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("__MACOSX/digits/._attributes.csv", b"\0\5\x16\7")
+    dataset = of(path)
+    assert dataset.attributes == ("odd",)
+    assert content(dataset) == content(of(folder))

@@ -280,7 +280,7 @@ def test_nothing_is_overwritten(genkit: Genkit, source: Path, tmp_path: Path, ta
     (tmp_path / target).write_text("mine")
     outcome = genkit("data", "convert", source, tmp_path / target)
     assert outcome.code == 1
-    assert f"{target} is there already and stays as it is" in outcome.err
+    assert f"{target} is there already and stays as it is; give another name" in outcome.err
     assert (tmp_path / target).read_text() == "mine"
 
 

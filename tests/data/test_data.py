@@ -88,3 +88,22 @@ def test_faces_are_drawn_once(of, monkeypatch):
     assert len(of("faces").test) == 6
     with pytest.raises(pytest.fail.Exception):
         of("faces", image_size=20, channels=1)
+
+
+def test_verify_reads_images_as_they_are_meant(genkit, tmp_path, pictures):
+    """What it asks for can be given: which array has the images, which column the labels."""
+    path = tmp_path / "two.npz"
+    np.savez(path, photos=pictures, sketches=pictures[::-1], labels=np.arange(100) // 10)
+    asked = genkit("data", "verify", path)
+    assert asked.code == 1
+    assert "--images photos" in asked.out
+    outcome = genkit("data", "verify", path, "--images", "photos")
+    assert outcome.code == 0, outcome.out
+    refused = genkit("data", "verify", "mnist5k", "--images", "photos")
+    assert refused.code == 2
+    assert "--images: of mnist5k that is known; leave it out" in refused.err
+
+
+def test_a_name_that_no_system_takes_is_no_file():
+    with pytest.raises(DataError, match="no such file or folder, and no such set"):
+        load("x" * 300)

@@ -84,6 +84,18 @@ def test_what_was_measured_is_on_one_scale(of, slices, caplog):
     assert verify(str(folder)).ok
 
 
+@pytest.mark.parametrize("command", ["info", "verify"])
+def test_what_pydicom_warns_of_isnt_shown(genkit, tmp_path, pictures, command):
+    """Of a file that says that it is encoded otherwise than it is, and is read all the same."""
+    path = dicom(tmp_path / "film.dcm", pictures[:5])
+    pydicom.dcmread(path).save_as(path, implicit_vr=True, little_endian=True, force_encoding=True)
+    with pytest.warns(UserWarning, match="Expected explicit VR, but found implicit VR"):
+        pydicom.dcmread(path)
+    outcome = genkit("data", command, path)
+    assert outcome.code == 0
+    assert outcome.err == ""
+
+
 def test_negative_numbers_are_kept_by_pack_and_form(of, slices, pictures):
     from genkit.data.pixels import Form
     from genkit.latent.images import read_image

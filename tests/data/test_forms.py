@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from genkit.data import DataOptions, forms
 from genkit.errors import DataError
 
 
@@ -32,3 +34,25 @@ def test_an_option_that_says_nothing_of_a_form_is_refused(of, write, pictures, t
     with pytest.raises(DataError, match="is a NumPy array, of which --pages says nothing; leave that out"):
         of(tmp_path / "x.npy", pages="all")
     assert len(of(folder, pages="first", white_level=255).train) == 8
+
+
+def test_an_archive_of_pictures_that_is_called_npz(of, write, pictures, tmp_path: Path) -> None:
+    folder = write(pictures, classes=True)
+    shutil.make_archive(str(tmp_path / "set"), "zip", folder)
+    path = (tmp_path / "set.zip").rename(tmp_path / "set.npz")
+    assert forms.opened(DataOptions(dataset=str(path))).form == "a zip archive of pictures"
+    dataset = of(path)
+    assert (np.sort(dataset.train.storage.numpy()[:, 0], axis=0) == np.sort(pictures, axis=0)).all()
+    assert dataset.classes == tuple("0123456789")
+
+
+def test_an_npz_that_was_cut(of, pictures, tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, images=pictures)
+    path.write_bytes(path.read_bytes()[:40_000])
+    with pytest.raises(DataError) as caught:
+        of(path)
+    assert str(caught.value) == (
+        f"{path}: it ends without a directory, so that it isn't whole; copy or download it again, or save it again "
+        "with numpy.save or numpy.savez"
+    )

@@ -60,6 +60,16 @@ def folder(tmp_path: Path) -> Path:
 LABELS = np.arange(100) // 10
 
 
+def test_a_pointer_beside_data_is_missed(folder, pictures):
+    """Without it, its split would be held out of the other."""
+    np.savez(folder / "train.npz", images=pictures, labels=LABELS)
+    (folder / "test.npz").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(DataError, match=r"test\.npz: is a pointer to a file in Git LFS"):
+        opened(DataOptions(dataset=str(folder)))
+    (folder / "test.npz").rename(folder / "notes")
+    assert counts(folder) == [100]
+
+
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_a_folder_of_idx_files(ending, of, pictures, folder):
     folder = folder / "digits" / "raw"

@@ -60,8 +60,42 @@ def test_pages_of_16_bits_have_one_white(of, tmp_path, pictures):
 
 def test_first_alone(of, tmp_path, pictures):
     write_stack(tmp_path / "stack.tif", pictures)
-    with pytest.raises(DataError, match=r"stack.tif: 1 images, 1 of them distinct, are too few"):
+    with pytest.raises(DataError, match=r"stack.tif: a single image is no set, of which"):
         of(tmp_path / "stack.tif", pages="first")
+
+
+@pytest.mark.parametrize("contiguous", [True, False], ids=["pages first", "directories between"])
+@pytest.mark.parametrize("bigtiff", [True, False], ids=["large", "usual"])
+def test_a_stack_that_was_cut(of, tmp_path, pictures, contiguous, bigtiff):
+    """Its directories lead beyond its end: the pages that are missing are a fault, and not a shorter stack."""
+    path = tmp_path / "stack.tif"
+    with tifffile.TiffWriter(path, bigtiff=bigtiff) as file:
+        for picture in pictures:
+            file.write(picture, contiguous=contiguous)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    findings = verify(str(path))
+    assert not findings.ok
+    assert findings.problems[-1] == (
+        f"{path}, page {module.count_pages(path)}: is missing, as all pages from here on: the file was cut; mend or "
+        "remove it, or use --skip-bad"
+    )
+    with pytest.raises(DataError, match="the file was cut"):
+        of(path)
+    if contiguous:
+        assert findings.images == 1
+    else:
+        # The page at the cut may be there in part.
+        assert (everything(of(path, skip_bad=2))[:, 0] == pictures[: findings.images]).all()
+        assert findings.images >= 48
+
+
+def test_a_stack_of_pillow_that_was_cut(tmp_path, pictures):
+    first, *others = map(Image.fromarray, pictures)
+    path = tmp_path / "stack.tif"
+    first.save(path, save_all=True, append_images=others)
+    assert verify(str(path)).ok
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert "the file was cut" in verify(str(path)).problems[-1]
 
 
 def test_frames_are_what_a_viewer_shows(of, tmp_path, pictures):
@@ -207,8 +241,8 @@ def test_more_pages_than_a_file_can_hold_are_refused(of, tmp_path):
     first = len(content) + len(content) % 2
     stride = len(directory) + 4 + len(directory) % 2
     pages = b"".join(
-        (directory + (first + (number + 1) * stride).to_bytes(4, "little")).ljust(stride, b"\0")
-        for number in range(2000)
+        (directory + (first + number * stride if number < 2000 else 0).to_bytes(4, "little")).ljust(stride, b"\0")
+        for number in range(1, 2001)
     )
     path = tmp_path / "bomb.tif"
     path.write_bytes(content[:4] + first.to_bytes(4, "little") + content[8:].ljust(first - 8, b"\0") + pages)

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import struct
 import sys
 import tarfile
@@ -754,6 +755,29 @@ def test_celeba_as_it_comes(faces, home, of, mirrors):
     assert not verify("celeba").ok
 
 
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_celeba_of_faces_that_are_otherwise_than_the_first(publish, home, of, pictures, unpacked):
+    """That the first didn't say how all are read is known when it is begun again."""
+    names = [f"{number:06}.jpg" for number in range(1, 81)]
+    (home / "celeba" / "img_align_celeba").mkdir(parents=True)
+    for number, (name, picture) in enumerate(zip(names, pictures, strict=False)):
+        mode = "RGB" if number > 70 else "L"
+        Image.fromarray(picture).convert(mode).save(home / "celeba" / "img_align_celeba" / name)
+    shutil.make_archive(str(home / "celeba" / "img_align_celeba"), "zip", home / "celeba", "img_align_celeba")
+    parts = "".join(f"{name} 0\n" for name in names[:-2]) + f"{names[-2]} 1\n{names[-1]} 2\n"
+    files = {
+        "img_align_celeba.zip": (home / "celeba" / "img_align_celeba.zip").read_bytes(),
+        "list_attr_celeba.txt": ("\n".join(["80", "Male", *(f"{name} 1" for name in names)]) + "\n").encode(),
+        "list_eval_partition.txt": parts.encode(),
+    }
+    publish("celeba", files)
+    for name, content in files.items():
+        (home / "celeba" / name).write_bytes(content)
+    if unpacked:
+        (home / "celeba" / "img_align_celeba.zip").unlink()
+    assert of("celeba").shape == (3, 28, 28)
+
+
 def test_celeba_unpacked(faces, home, of):
     (home / "celeba").mkdir(parents=True)
     with zipfile.ZipFile(io.BytesIO(faces["img_align_celeba.zip"])) as archive:
@@ -780,6 +804,22 @@ def test_celeba_unpacked(faces, home, of):
     assert not torch.equal(again.test.images()[-1], dataset.test.images()[-1]), "packed anew"
     (home / "celeba" / "list_eval_partition.txt").write_bytes(b"something else")
     with pytest.raises(DataError, match=r"list_eval_partition\.txt: 14 bytes, where 390 were published; delete it and"):
+        of("celeba")
+
+
+def test_celeba_says_what_is_left_out(faces, home, of, caplog):
+    (home / "celeba").mkdir(parents=True)
+    with zipfile.ZipFile(io.BytesIO(faces["img_align_celeba.zip"])) as archive:
+        archive.extractall(home / "celeba")
+    for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
+        (home / "celeba" / name).write_bytes(faces[name])
+    bad = home / "celeba" / "img_align_celeba" / "000003.jpg"
+    bad.write_bytes(bad.read_bytes()[:300])
+    for _ in ("packed", "from the pack"):
+        caplog.clear()
+        assert len(of("celeba", skip_bad=1).train) == 19
+        assert any(str(bad) in message for message in caplog.messages)
+    with pytest.raises(DataError, match=r"000003\.jpg"):
         of("celeba")
 
 

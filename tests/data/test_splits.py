@@ -83,16 +83,23 @@ def test_val_is_held_out_of_train_where_only_test_is_given():
     assert sorted(values(train) + values(val)) == list(range(90))
 
 
-@pytest.mark.parametrize(("images", "distinct"), [([], 0), ([1], 1), ([1, 1, 1], 1), ([1, 2, 2], 2)])
-def test_too_few_different_images(images: list[int], distinct: int):
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        ([1], "a single image is no set, of which some could be held out"),
+        ([1, 1, 1], "3 images, all the same, are too few to hold some out"),
+        ([1, 2, 2], "3 images, 2 of them distinct, are too few to hold some out"),
+        ([1, 2], "2 images are too few to hold some out"),
+    ],
+)
+def test_too_few_different_images(images: list[int], said: str):
     with pytest.raises(DataError) as refused:
         divide("mine", {"all": block(*images)})
-    said = f"mine: {len(images)} images, {distinct} of them distinct, are too few to hold some out"
-    assert str(refused.value) == f"{said}; give at least 3 different images"
+    assert str(refused.value) == f"mine: {said}; give at least 3 different images"
 
 
 def test_too_few_different_images_for_training():
-    with pytest.raises(DataError, match=r"^mine: 3 images, 1 of them distinct, .* 2 different images for training$"):
+    with pytest.raises(DataError, match=r"^mine: 3 images, all the same, .* 2 different images for training$"):
         divide("mine", {"train": block(1, 1, 1, 2), "test": block(2, 3)})
 
 

@@ -15,6 +15,7 @@ from genkit.data import OF_FILES, file_of
 from genkit.data.findings import Findings
 from genkit.data.forms.no_data import what_it_is
 from genkit.data.forms.places import Folder, Place, is_compressed, plain
+from genkit.data.heif import is_heif
 from genkit.errors import DataError, in_one_line
 from genkit.files import expanded
 
@@ -51,12 +52,6 @@ MAGIC_WITHIN = {
     (8, b"WEBP"): "picture",
     (4, b"ftypavif"): "picture",
     (4, b"ftypavis"): "picture",
-    (4, b"ftypheic"): "picture",
-    (4, b"ftypheix"): "picture",
-    (4, b"ftyphevc"): "picture",
-    (4, b"ftyphevx"): "picture",
-    (4, b"ftypmif1"): "picture",
-    (4, b"ftypmsf1"): "picture",
     (128, b"DICM"): "picture",
 }
 #: Forms whose files hold arrays, and the `Holder` of each: module of this package and class.
@@ -107,6 +102,7 @@ def verify(options: DataOptions) -> Findings:
         DataError: when it is a folder with nothing in it that is read.
     """
     from genkit.data import pack
+    from genkit.data.decode import without_warnings
 
     path = expanded(options.dataset)
     if (path / pack.MANIFEST).is_file():
@@ -121,7 +117,8 @@ def verify(options: DataOptions) -> Findings:
         return findings
     source.enter(findings)
     try:
-        source.check(findings)
+        with without_warnings():
+            source.check(findings)
     except DataError as error:
         findings.problems.append(str(error))
     pack.verify_packs_of({source.kind: str(source.path)}, findings)
@@ -285,8 +282,21 @@ def form_of(place: Place, file: str) -> str | None:
     if compressed and form not in STREAMED and form is not None:
         raise DataError(f"{path}: is a compressed file of the form {form}, which is read uncompressed; decompress it")
     its_ending = path.suffix.lower().removeprefix(".")
-    # A .npz is a zip archive, and a .npy that doesn't begin as one is damaged.
-    return its_ending if (form, its_ending) in (("zip", "npz"), (None, "npy"), (None, "npz")) else form
+    if (form, its_ending) == ("zip", "npz"):
+        return "npz" if _may_hold_arrays(place, file) else form
+    # One that doesn't begin as a .npy or .npz is damaged.
+    return its_ending if form is None and its_ending in ("npy", "npz") else form
+
+
+def _may_hold_arrays(place: Place, file: str) -> bool:
+    """Whether a zip archive is one of arrays, as NumPy writes them, or damaged, which its reader says."""
+    from genkit.data.forms.archives import Zip
+
+    try:
+        names = Zip(place, file).directory.names
+    except DataError:
+        return True
+    return not names or any(name.endswith(".npy") for name in names)
 
 
 def _form_without_a_mark(beginning: bytes) -> str | None:
@@ -296,6 +306,8 @@ def _form_without_a_mark(beginning: bytes) -> str | None:
     from genkit.data.forms.matlab import is_version_4
     from genkit.data.forms.pixel_tables import is_table
 
+    if is_heif(beginning):
+        return "picture"
     if is_idx(beginning):
         return "idx"
     if is_version_4(beginning):

@@ -123,8 +123,8 @@ class Directory:
         return name in self._index
 
     def top(self) -> str:
-        """The folder that all members lie in; "" where there is none."""
-        folders = {name.rpartition("/")[0] for name in self.names}
+        """The folder that all members lie in, but for what Macs put beside it; "" where there is none."""
+        folders = {name.rpartition("/")[0] for name in self.names if not name.startswith("__MACOSX/")}
         return posixpath.commonpath(folders) if folders else ""
 
     def enter(self, folder: str) -> None:

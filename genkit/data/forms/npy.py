@@ -18,6 +18,7 @@ import numpy as np
 from genkit.data.forms.places import MAX_INFLATION, Place, is_compressed, plain
 from genkit.data.forms.stored import Holder, Name, Stored, reading
 from genkit.data.forms.turned import Turned, last_axis_first
+from genkit.errors import DataError
 
 #: How large the directory of a .npz may be, which lists its arrays: four are ours, and whatever else somebody keeps.
 MAX_DIRECTORY = 1 << 16
@@ -78,10 +79,16 @@ class Npz(Holder):
 
     @contextmanager
     def _archive(self) -> Iterator[zipfile.ZipFile]:
-        """Raises ValueError when its directory is larger than MAX_DIRECTORY."""
-        with self.place.open(self.file) as opened, _ArchiveFile(opened) as file, zipfile.ZipFile(file) as archive:  # type: ignore[arg-type]
-            file.limit = None
-            yield archive
+        """Raises ValueError when its directory is larger than MAX_DIRECTORY, and DataError when it has none."""
+        with self.place.open(self.file) as opened, _ArchiveFile(opened) as file:
+            try:
+                archive = zipfile.ZipFile(file)  # type: ignore[arg-type]  # any file that can be read
+            except zipfile.BadZipFile as error:
+                why = "it ends without a directory, so that it isn't whole" if "not a zip" in str(error) else error
+                raise DataError(f"{self.path}: {why}; copy or download it again, or {REMEDY}") from error
+            with archive:
+                file.limit = None
+                yield archive
 
 
 def _array(holder: Npy | Npz, name: Name, path: Path, file: IO[bytes], size: int, compressed: bool = False) -> Stored:

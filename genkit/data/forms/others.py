@@ -85,7 +85,7 @@ def forms_of(listing: Listing) -> dict[str, str]:
     """The form of each file that is of one that is read.
 
     Raises:
-        DataError: when one of them is only a pointer to data, or none is data.
+        DataError: when one of them that is called as data are is none, as a pointer to data; or all are something else.
     """
     found: dict[str, str] = {}
     errors = []
@@ -93,6 +93,8 @@ def forms_of(listing: Listing) -> dict[str, str]:
         try:
             form = form_of(listing.place, file)
         except DataError as error:
+            if DATA.search(file):  # without it, its images would be missed, or its split be held out of another
+                raise
             errors.append(error)
             continue
         if form is not None and form != "picture":

@@ -35,6 +35,7 @@ from genkit.data.decode import (
     in_full_depth,
     open_file,
     opened_by_its_library,
+    without_warnings,
 )
 from genkit.data.deep import moved
 from genkit.data.findings import Findings
@@ -115,11 +116,12 @@ class Pages(Pictures):
     def pages(self) -> np.ndarray:
         """How many pages each file has, int32 (F,); 1 of one that can't be read, which goes into `bad`."""
         counts = np.ones(self.of_files.count, np.int32)
-        for row, found in attempt_all(count_pages, self.of_files.each()):
-            if isinstance(found, BadImage):
-                self.bad[row] = found
-            else:
-                counts[row] = found
+        with without_warnings():
+            for row, found in attempt_all(count_pages, self.of_files.each()):
+                if isinstance(found, BadImage):
+                    self.bad[row] = found
+                else:
+                    counts[row] = found
         return counts
 
     @cached_property
@@ -261,6 +263,8 @@ class TiffPage(_PageOf):
 
     @contextmanager
     def opened(self) -> Iterator[Opened]:
+        if self.place >= self.whole.bytes:
+            raise BadImage("is missing, as all pages from here on: the file was cut")
         with open_file(self.whole.source) as file, _FromPage(file, self.place) as seen:
             if isinstance(self.whole.source, bytes):
                 seen.getvalue = lambda: self.whole.source  # type: ignore[attr-defined]  # or Pillow would copy it

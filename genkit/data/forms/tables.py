@@ -13,8 +13,8 @@ import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
+from sys import intern
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +26,8 @@ from genkit.wording import counted
 
 #: Larger tables are refused: they are read into memory.
 MAX_BYTES = 1 << 28
+#: Different words of attributes that are remembered.
+MOST_VALUES = 1024
 #: The first that lies in a folder is read.
 ATTRIBUTES = ("attributes.csv", "list_attr_celeba.txt", "list_attr_celeba.csv")
 PARTITION = "list_eval_partition.txt"
@@ -102,14 +104,18 @@ def read_attributes(path: Path, files: Sequence[str], place: Place | None = None
     rows = _match(path, body, files, width=1 + len(headings), faults=faults)
     table = np.zeros((len(files), len(headings)), np.int8)
     unknown = []
+    values = _Values()  # a table of a large set has millions of cells, of two kinds
     for row, (file, line) in enumerate(zip(files, rows, strict=True)):
-        for column, cell in enumerate(line.cells[1:] if line else []):
-            value = _value(cell)
-            if value is None:
-                where = f"line {line.number}, {headings[column]}" if line else ""
-                unknown.append(f"{where}: {printable(repr(cell))} for {file}")
-            else:
-                table[row, column] = value
+        if line is None:
+            continue
+        found = [values[cell] for cell in line.cells[1:]]
+        if None in found:
+            unknown += [
+                f"line {line.number}, {heading}: {printable(repr(cell))} for {file}"
+                for heading, cell, value in zip(headings, line.cells[1:], found, strict=True)
+                if value is None
+            ]
+        table[row] = [value or 0 for value in found]
     _enter(faults, path, unknown, EXPECTED)
     for heading, column_of in zip(headings, table.T, strict=True):
         if {-1, 0, 1} <= set(column_of.tolist()):
@@ -122,7 +128,16 @@ def read_attributes(path: Path, files: Sequence[str], place: Place | None = None
     return names, table > 0
 
 
-@lru_cache(1024)
+class _Values(dict[str, "int | None"]):
+    """What cells say, each asked for once."""
+
+    def __missing__(self, cell: str) -> int | None:
+        value = _value(cell)
+        if len(self) < MOST_VALUES:
+            self[cell] = value
+        return value
+
+
 def _value(cell: str) -> int | None:
     """1 for yes, 0 or -1 for no; None where a cell says something else. `1.0` is 1, and so is `1,0`."""
     number = re.fullmatch(r"([+-]?)([01])([.,]0*)?", cell)
@@ -227,7 +242,10 @@ def _read(path: Path, place: Place | None) -> list[Line]:
         if "\0" in text:
             raise ValueError("it holds NUL characters, as UTF-16 without its mark does")
         if path.suffix == ".txt":
-            lines = [Line(number, line.split()) for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1)]
+            lines = [
+                Line(number, [*map(intern, line.split())])
+                for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1)
+            ]
         else:
             lines = _cells(text)
         return [line for line in lines if any(line.cells)]
@@ -244,18 +262,26 @@ def _cells(text: str) -> list[Line]:
     outside_quotes = re.sub(r'"[^"]*"', "", text.lstrip().partition("\n")[0])
     delimiter = named[1] if named else max(DELIMITERS, key=outside_quotes.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    return [Line(skipped + reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    # Most cells are one of a few words: each is kept once.
+    return [Line(skipped + reader.line_num, [intern(cell.strip()) for cell in cells]) for cells in reader]
 
 
 def _without_padding(lines: list[Line]) -> list[Line]:
     """Without empty columns at the end, as Excel leaves them, and the numbers of lines that pandas puts before them."""
-    used = max((place for line in lines for place, cell in enumerate(line.cells, 1) if cell), default=0)
+    used = max((_width(line.cells) for line in lines), default=0)
     first = int(
         len(lines) > 1
         and lines[0].cells[0] in ("", "Unnamed: 0")
         and [line.cells[0] for line in lines[1:]] == [str(number) for number in range(len(lines) - 1)]
     )
+    if not first and all(len(line.cells) <= used for line in lines):
+        return lines
     return [line._replace(cells=line.cells[first:used]) for line in lines]
+
+
+def _width(cells: list[str]) -> int:
+    """The place of the last cell that isn't empty, from 1."""
+    return next((place for place in range(len(cells), 0, -1) if cells[place - 1]), 0)
 
 
 def _match(path: Path, lines: list[Line], files: Sequence[str], width: int, faults: list[str]) -> list[Line | None]:
@@ -278,6 +304,8 @@ def _match(path: Path, lines: list[Line], files: Sequence[str], width: int, faul
     # A relative path says where a file lies, and so which one it is.
     loose = {re.sub("^(/|[A-Za-z]:/).*/", "", cell): line for cell, line in by_name.items()}
     for spelled in SPELLINGS:
+        if None not in rows:
+            break
         wanted = [spelled(file.rpartition("/")[2]) for file in files]
         ambiguous = {name for name, count in Counter(wanted).items() if count > 1}
         said: dict[str, list[Line]] = defaultdict(list)

@@ -6,6 +6,7 @@ Liu, Luo, Wang & Tang, ICCV 2015, arXiv 1411.7766.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,12 @@ def load(options: DataOptions) -> Dataset:
     """The faces with their attributes and the publisher's splits, in which no person stands in two."""
     folder = _unpacked()
     key = published.key(NAME, options) if folder is None else _key_of(folder, options)
+    # One source, however often it is begun: it learns from its first attempt.
+    faces = cache(lambda: _faces(folder))
     with without_warnings():
-        packed = pack.open_or_write(key, lambda: _faces(folder).contents(options))
+        packed = pack.open_or_write(key, lambda: faces().contents(options))
+    if packed.skipped:
+        faces().tell_of(packed, options)
     return packed.told()
 
 

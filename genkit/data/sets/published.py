@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,7 +23,9 @@ def load(options: DataOptions) -> Dataset:
     Its files are fetched where they aren't here, and checked, when it is packed; the pack is enough from then on.
     """
     name = options.dataset
-    return pack.open_or_write(key(name, options), lambda: _contents(name, options)).told()
+    # One source, however often it is begun: it learns from its first attempt.
+    source = cache(lambda: _opened(name, checked(name), options))
+    return pack.open_or_write(key(name, options), lambda: _contents(name, source(), options)).told()
 
 
 def fetch(name: str) -> list[Path]:
@@ -92,8 +95,7 @@ def of(name: str) -> Published:
     return published
 
 
-def _contents(name: str, options: DataOptions) -> pack.Contents:
-    source = _opened(name, checked(name), options)
+def _contents(name: str, source: Source, options: DataOptions) -> pack.Contents:
     contents = source.contents(options)
     contents.notes[:0] = [*of(name).notes, *source.notes]  # others may still come behind, while the images do
     return contents
