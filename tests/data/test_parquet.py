@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +21,8 @@ from PIL import Image
 
 from genkit.data import DataOptions, forms, pack, verify
 from genkit.data.dataset import Dataset, Split
-from genkit.data.forms.columns import page_sizes
+from genkit.data.forms.columns import MAX_REPEATED, ArrowShard, ParquetShard, page_of
+from genkit.data.forms.places import Folder
 from genkit.errors import DataError
 
 #: Ten pictures a class, in the order of the classes.
@@ -442,7 +444,84 @@ def test_the_sizes_of_pages(tmp_path, pictures):
     place = min(column.data_page_offset, column.dictionary_page_offset or column.data_page_offset)
     end, unpacked = place + column.total_compressed_size, 0
     while place < end:
-        plain, packed, length = page_sizes(path.read_bytes()[place:])
-        place, unpacked = place + length + packed, unpacked + length + plain
+        page = page_of(path.read_bytes()[place:])
+        place, unpacked = place + page.length + page.packed, unpacked + page.length + page.plain
     assert place == end
     assert unpacked == column.total_uncompressed_size
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files that hold much more than they take
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"use_dictionary": False, "column_encoding": {"image": "DELTA_BYTE_ARRAY"}}])
+def test_one_large_value_in_many_rows_is_read_a_few_at_a_time(tmp_path, options):
+    path = write(
+        tmp_path / "same.parquet", {"image": [bytes(range(256)) * (1 << 12)] * 200}, store_schema=False, **options
+    )
+    assert path.stat().st_size < 3 << 20
+    shard = ParquetShard(Folder(tmp_path), path.name)
+    for rows in (None, 1 << 16):
+        blocks = list(map(len, shard.blocks(["image"], rows)))
+        assert sum(blocks) == 200
+        assert max(blocks) <= MAX_REPEATED >> 20
+
+
+def test_one_large_value_in_many_rows_of_an_arrow_file(tmp_path):
+    value = pa.array([bytes(range(256)) * (1 << 12)])
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 200, pa.int8()), value)
+    path = write_arrow(tmp_path / "same.arrow", pa.table({"image": column}))
+    blocks = list(map(len, ArrowShard(Folder(tmp_path), path.name).blocks(["image"])))
+    assert sum(blocks) == 200
+    assert max(blocks) <= MAX_REPEATED >> 20
+
+
+def test_a_long_run_of_one_number(of, tmp_path):
+    """Its pages are small when they are unpacked, too: a number in them stands for many."""
+    path = write(
+        tmp_path / "run.parquet", {"pixels": pa.array([np.zeros(20_000_000, np.int32)] * 2)}, store_schema=False
+    )
+    with pytest.raises(
+        DataError, match=r"claims 160,000,000 bytes, packed in [0-9,]+: damaged, or a decompression bomb"
+    ):
+        of(path)
+
+
+def write_arrow(path: Path, table: pa.Table, file: bool = False, **options: Any) -> Path:
+    options = {"options": pa.ipc.IpcWriteOptions(**options)}
+    make = pa.ipc.new_file if file else pa.ipc.new_stream
+    with make(str(path), table.schema, **options) as writer:
+        writer.write_table(table, 50)
+    return path
+
+
+@pytest.mark.parametrize("compression", [None, "lz4", "zstd"])
+@pytest.mark.parametrize("file", [False, True])
+def test_compressed_arrow(of, tmp_path, pictures, compression, file):
+    words = pa.array([f"class {number}" for number in LABELS]).dictionary_encode()
+    table = pa.table(columns_of(pictures, label=words, note=["a digit"] * 100))
+    dataset = of(write_arrow(tmp_path / "digits.arrow", table, file, compression=compression))
+    assert (everything(dataset)[:, 0] == pictures).all()
+    assert (labels_in_order(dataset) == LABELS).all()
+
+
+@pytest.mark.parametrize("file", [False, True])
+def test_compressed_arrow_that_would_unpack_to_too_much(of, tmp_path, pictures, file):
+    """In a column that nobody uses as well."""
+    notes = [bytes(100 << 20) if number == 60 else b"" for number in range(100)]
+    table = pa.table(columns_of(pictures, note=notes))
+    path = write_arrow(tmp_path / "bomb.arrow", table, file, compression="zstd")
+    with pytest.raises(DataError, match=r"a batch claims 104,[0-9,]+ bytes, packed in [0-9,]+: damaged, or a decompre"):
+        of(path)
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_arrow_that_was_cut_or_overwritten(of, tmp_path, pictures, compression):
+    path = write_arrow(tmp_path / "digits.arrow", pa.table(columns_of(pictures)), compression=compression)
+    content = path.read_bytes()
+    for place in range(0, len(content), len(content) // 40):
+        for damaged in (content[:place], content[:place] + b"\xff" * 9 + content[place + 9 :]):
+            path.write_bytes(damaged)
+            with suppress(DataError):
+                of(path)
