@@ -217,6 +217,20 @@ def test_files_that_a_column_names(of, tmp_path, pictures):
     assert (everything(of(path))[:, 0] == pictures).all()
 
 
+@pytest.mark.parametrize("bytes_too", [False, True])
+def test_a_file_that_a_column_names_has_changed(of, tmp_path, pictures, bytes_too):
+    for number, picture in enumerate(pictures):
+        (tmp_path / "set").mkdir(exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / f"set/{number}.png")
+    rows = columns_of(pictures)["image"].to_pylist()
+    rows[7]["bytes"] = None
+    columns = {"image": pa.array(rows, PNG)} if bytes_too else {"file_name": [row["path"] for row in rows]}
+    path = write(tmp_path / "set/list.parquet", columns)
+    assert (everything(of(path))[:, 0] == pictures).all()
+    Image.fromarray(255 - pictures[7]).save(tmp_path / "set/7.png")
+    assert (everything(of(path))[7, 0] == 255 - pictures[7]).all()
+
+
 def test_files_elsewhere_are_never_opened(of, tmp_path, pictures):
     outside = tmp_path / "outside.png"
     Image.fromarray(pictures[0]).save(outside)
@@ -362,10 +376,77 @@ def test_tables_without_images(of, tmp_path):
     )
 
 
+def in_two_files(folder: Path, pictures: np.ndarray, names: list[list[str]], labels: list[np.ndarray]) -> Path:
+    """Every other picture as train.parquet and test.parquet, whose schemas may name the classes otherwise."""
+    for file, those, start in zip(("train", "test"), names, (0, 1), strict=True):
+        said = {"_type": "ClassLabel", "names": those} if those else {"_type": "Value", "dtype": "int64"}
+        features = {"image": {"_type": "Image"}, "label": said}
+        write(folder / f"{file}.parquet", columns_of(pictures[start::2], label=labels[start][start::2]), features)
+    return folder
+
+
+def test_files_that_number_their_classes_otherwise(of, tmp_path, pictures):
+    backwards = in_two_files(tmp_path / "backwards", pictures, [NAMES, NAMES[::-1]], [LABELS, 9 - LABELS])
+    dataset = of(backwards)
+    assert dataset.classes == tuple(NAMES)
+    assert (labels_in_order(dataset) == [*LABELS[::2], *LABELS[1::2]]).all()
+    more = ["another", *NAMES]
+    dataset = of(in_two_files(tmp_path / "more", pictures, [NAMES, more], [LABELS, LABELS + 1]))
+    assert dataset.classes == (*NAMES, "another")
+    assert (labels_in_order(dataset) == [*LABELS[::2], *LABELS[1::2]]).all()
+
+
+def test_files_whose_classes_cannot_be_matched(of, tmp_path, pictures):
+    folder = in_two_files(tmp_path / "bare", pictures, [NAMES, []], [LABELS, LABELS])
+    with pytest.raises(DataError) as caught:
+        of(folder)
+    assert str(caught.value) == (
+        f"{folder}/test.parquet: 'label' doesn't say which classes its numbers stand for, where other files have other "
+        "names; save all with the same names"
+    )
+    twice = in_two_files(tmp_path / "twice", pictures, [NAMES, [*NAMES[1:], NAMES[1]]], [LABELS, LABELS])
+    with pytest.raises(DataError, match=r"test\.parquet: 'label' gives two classes one name, where other files"):
+        of(twice)
+    unknown = in_two_files(tmp_path / "unknown", pictures, [NAMES, []], [LABELS, np.full(100, -1)])
+    assert of(unknown).classes == tuple(NAMES)
+
+
+def test_attributes_whose_classes_are_numbered_otherwise(of, tmp_path, pictures):
+    for file, names, start in (("train", ["round", "even"], 0), ("test", ["even", "round"], 1)):
+        feature = {"_type": "Sequence", "feature": {"_type": "ClassLabel", "names": names}}
+        numbers = [[names.index("even")] if label % 2 == 0 else [] for label in LABELS[start::2]]
+        columns = columns_of(pictures[start::2], label=LABELS[start::2], tags=pa.array(numbers, pa.list_(pa.int64())))
+        write(tmp_path / f"set/{file}.parquet", columns, {"image": {"_type": "Image"}, "tags": feature})
+    dataset = of(tmp_path / "set")
+    assert dataset.attributes == ("round", "even")
+    for split in dataset.splits().values():
+        assert (split.attributes[:, 1] == (split.labels % 2 == 0)).all()
+        assert not split.attributes[:, 0].any()
+
+
+def test_a_label_before_the_pixels_of_each_list(of, tmp_path, pictures, caplog):
+    rows = np.concatenate([LABELS[:, None], pictures.reshape(100, -1)], axis=1).astype(np.uint8).tolist()
+    path = write(tmp_path / "lists.parquet", {"pixels": rows})
+    with caplog.at_level(logging.INFO):
+        dataset = of(path)
+    assert f"{path}: the first column is taken for the labels" in caplog.messages
+    assert (everything(dataset)[:, 0] == pictures).all()
+    assert dataset.classes == tuple(map(str, range(10)))
+    assert (labels_in_order(dataset) == LABELS).all()
+    path = write(tmp_path / "both.parquet", {"pixels": rows, "label": LABELS})
+    with pytest.raises(DataError) as caught:
+        of(path)
+    assert str(caught.value) == (
+        f"{path}: 'pixels' begins with a number that may be a label, beside those in 'label'; save the pixels alone"
+    )
+
+
 def test_labels_beyond_their_names(of, tmp_path, pictures):
     features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": NAMES[:5]}}
     path = write(tmp_path / "beyond.parquet", columns_of(pictures, label=LABELS), features)
-    with pytest.raises(DataError, match="the labels 'label' go to 9, where its schema names 5 classes; save it again"):
+    with pytest.raises(
+        DataError, match="the numbers in 'label' go to 9, where its schema names 5 classes; save it again"
+    ):
         of(path)
 
 

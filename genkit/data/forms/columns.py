@@ -448,12 +448,12 @@ def page_of(content: bytes) -> Page:
         IndexError: when it is cut.
     """
     said, length = _struct(content, 0)
-    about = next((said[field] for field in (5, 7, 8) if isinstance(said.get(field), dict)), {})
-    encoding = about.get(4 if 8 in said else 2, -1)
-    numbers = [said.get(1, -1), said.get(2, -1), said.get(3, -1), about.get(1, 0), encoding]
-    if not all(isinstance(number, int) for number in numbers) or numbers[3] < 0:
+    about: dict[int, Any] = next((said[field] for field in (5, 7, 8) if isinstance(said.get(field), dict)), {})
+    kind, plain, packed = (said.get(field, -1) for field in (1, 2, 3))
+    values, encoding = about.get(1, 0), about.get(4 if 8 in said else 2, -1)
+    if not all(isinstance(number, int) for number in (kind, plain, packed, values, encoding)) or values < 0:
         raise ValueError("a page's header of another kind")
-    return Page(*numbers, length)
+    return Page(kind, plain, packed, values, encoding, length)
 
 
 def _struct(content: bytes, place: int, depth: int = 0) -> tuple[dict[int, Any], int]:
