@@ -49,8 +49,9 @@ from genkit.wording import counted
 
 MANIFEST = "pack.json"
 SOURCES = "sources.json"
-#: 1 had no sources.json; 2 let copies of one picture take a whole split, and took numbers for what their format says.
-FORMAT = 3
+#: 1 had no sources.json; 2 let copies of one picture take a whole split, and took numbers for what their format says;
+#: 3 had colour of 16 bits a channel only with its upper 8.
+FORMAT = 4
 PARTS = ("train", "val", "test")
 LEFT_OUT = len(PARTS)
 
