@@ -20,8 +20,7 @@ from PIL import Image
 
 from genkit.data import DataOptions, forms, pack, verify
 from genkit.data.dataset import Dataset, Split
-from genkit.data.forms.columns import SMALL, ParquetShard, page_sizes
-from genkit.data.forms.places import Folder
+from genkit.data.forms.columns import page_sizes
 from genkit.errors import DataError
 
 #: Ten pictures a class, in the order of the classes.
@@ -216,33 +215,6 @@ def test_files_that_a_column_names(of, tmp_path, pictures):
     assert (everything(of(path))[:, 0] == pictures).all()
 
 
-def test_files_that_a_column_names_and_that_change(of, tmp_path, pictures):
-    (tmp_path / "set/images").mkdir(parents=True)
-    for number, picture in enumerate(pictures):
-        Image.fromarray(picture).save(tmp_path / f"set/images/{number}.png")
-    rows = [{"bytes": None, "path": f"images/{number}.png"} for number in range(100)]
-    of_strings = write(tmp_path / "set/list.parquet", {"file_name": [row["path"] for row in rows], "label": LABELS})
-    of_structs = write(tmp_path / "set/rows.parquet", {"image": pa.array(rows, PNG), "label": LABELS})
-    for path in (of_strings, of_structs):
-        assert (everything(of(path))[:, 0] == pictures).all()
-    Image.fromarray(255 - pictures[7]).save(tmp_path / "set/images/7.png")
-    for path in (of_strings, of_structs):
-        assert (everything(of(path))[7, 0] == 255 - pictures[7]).all()
-
-
-def test_shards_whose_labels_mean_other_classes(of, tmp_path, pictures):
-    """A number of one would be another class in the other."""
-    for part, names in {"train": ["cat", "dog"], "test": ["dog", "cat"]}.items():
-        features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
-        write(tmp_path / f"set/{part}.parquet", columns_of(pictures, label=LABELS % 2), features)
-    with pytest.raises(DataError) as caught:
-        of(tmp_path / "set")
-    assert str(caught.value) == (
-        f"{tmp_path}/set/test.parquet: class 0 of 'label' is 'dog', and 'cat' in train.parquet; save them again with "
-        "the same classes"
-    )
-
-
 def test_files_elsewhere_are_never_opened(of, tmp_path, pictures):
     outside = tmp_path / "outside.png"
     Image.fromarray(pictures[0]).save(outside)
@@ -255,16 +227,6 @@ def test_files_elsewhere_are_never_opened(of, tmp_path, pictures):
     columns["image"] = pa.array([*columns["image"].to_pylist()[:99], {"bytes": None, "path": str(outside)}], PNG)
     with pytest.raises(DataError, match=re.escape(f"row 99 ({outside}) has only a path, which leads out of")):
         of(write(tmp_path / "set/mixed.parquet", columns))
-
-
-def test_a_value_that_a_dictionary_has_once(tmp_path):
-    """The rows of a block are counted by the longest value that they may be, and not by what stands in the file."""
-    rows = [{"bytes": b"\x89PNG" + bytes(2 << 20), "path": None}] * 500
-    path = write(tmp_path / "set.parquet", {"image": pa.array(rows, PNG)})
-    assert path.stat().st_size < 1 << 20
-    shard = ParquetShard(Folder(tmp_path), path.name)
-    for wanted in (None, 500):
-        assert max(block.nbytes for block in shard.blocks(["image.bytes"], wanted)) <= SMALL + (4 << 20)
 
 
 def test_attributes_of_yes_and_no(of, tmp_path, pictures):

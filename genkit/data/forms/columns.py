@@ -140,7 +140,7 @@ class ParquetShard(Shard):
 
     def _step(self, group: Any, columns: Sequence[str], rows: int | None, pages: BinaryIO) -> int:
         """How many rows of a row group to read at once; refused where its columns claim more than they can hold."""
-        claimed, longest = 0, 1
+        claimed = 0
         for index in range(group.num_columns):
             chunk = group.column(index)
             name = chunk.path_in_schema
@@ -152,18 +152,12 @@ class ParquetShard(Shard):
                     f"{self.path}: {name} claims {plain:,} bytes, packed in {packed:,}: damaged, or a decompression "
                     "bomb; fetch or save it again"
                 )
-            largest = self._require_sound_pages(chunk, pages)
+            self._require_sound_pages(chunk, pages)
             claimed += plain
-            # A text that stands in a page once, in its dictionary, may be that of every row.
-            if chunk.physical_type == "BYTE_ARRAY":
-                longest = max(longest, largest)
-        step = rows or max(1, min(BLOCK_ROWS, BLOCK_BYTES * max(1, group.num_rows) // max(1, claimed)))
-        return max(1, min(step, SMALL // longest))
+        return rows or max(1, min(BLOCK_ROWS, BLOCK_BYTES * max(1, group.num_rows) // max(1, claimed)))
 
-    def _require_sound_pages(self, chunk: Any, pages: BinaryIO) -> int:
-        """The bytes of a column's largest page; refused where one says that it unpacks to more than it can.
-
-        Arrow allocates what they say.
+    def _require_sound_pages(self, chunk: Any, pages: BinaryIO) -> None:
+        """Refuse a column whose pages say that they unpack to more than they can: Arrow allocates what they say.
 
         Raises:
             DataError
@@ -174,17 +168,14 @@ class ParquetShard(Shard):
         end = place + chunk.total_compressed_size
         if not 0 <= place <= end <= self.size:
             raise DataError(f"{self.path}: {chunk.path_in_schema} lies beyond the file's end; {DAMAGED}")
-        largest = 0
         while place < end:
             plain, packed, length = self._page_sizes(pages, place)
-            largest = max(largest, plain)
             if not (0 <= packed <= end - place - length and 0 <= plain <= max(SMALL, packed * MAX_RATIO)):
                 raise DataError(
                     f"{self.path}: a page of {chunk.path_in_schema} claims {plain:,} bytes, packed in {packed:,}: "
                     "damaged, or a decompression bomb; fetch or save it again"
                 )
             place += length + packed
-        return largest
 
     def _page_sizes(self, pages: BinaryIO, place: int) -> tuple[int, int, int]:
         for most in (PAGE_HEADER, MAX_PAGE_HEADER):

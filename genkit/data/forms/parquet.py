@@ -13,7 +13,6 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -149,23 +148,6 @@ class Table:
                     raise DataError(
                         f"{shard.path}: {has}, where {first.file} has {kinds[0]!s:.60}; give tables of one kind"
                     )
-            self._require_same_classes(shard)
-
-    def _require_same_classes(self, shard: Shard) -> None:
-        """Raises DataError where the numbers of a shard's labels are said to mean others than those of the first."""
-        features = features_of(shard.schema.metadata)
-        for name in (self.meaning.labels or "", *self.meaning.attributes):
-            names = [each[name].names if name in each else () for each in (self.features, features)]
-            if all(names) and names[0] != names[1]:
-                number = next(
-                    (at for at, (one, other) in enumerate(zip(*names, strict=False)) if one != other),
-                    min(map(len, names)),
-                )
-                called = [f"{each[number]!a:.60}" if number < len(each) else "no class" for each in names]
-                raise DataError(
-                    f"{shard.path}: class {number} of {name!a} is {called[1]}, and {called[0]} in "
-                    f"{self.shards[0].file}; save them again with the same classes"
-                )
 
     # -- columns that are held whole -----------------------------------------------------------------------------------
 
@@ -328,6 +310,7 @@ class Table:
 class Shards(Pictures):
     """Encoded pictures in a column of tables, or in files that a column names."""
 
+    heeds = Pictures.heeds | {"images", "labels"}
     form = "a table of pictures"
 
     def __init__(self, table: Table):
@@ -345,23 +328,7 @@ class Shards(Pictures):
         return self.place.path
 
     def state(self) -> Any:
-        if not self._of_files:
-            return self.table.state()
-        return [self.table.state(), self.place.stamp(self._files())]
-
-    def _files(self) -> Iterator[str]:
-        """The files of pictures that rows name, as far as they are there."""
-        name = self.table.meaning.images[0]
-        for shard in self.table.shards:
-            column = f"{name}.path" if f"{name}.path" in self._parts_of_column(shard) else name
-            for block in shard.blocks([column], ROWS):
-                values = stored(self.table.arrow, block.column(0))
-                for value in values.field("path").to_pylist() if column != name else values.to_pylist():
-                    file = self._file(shard, value) if isinstance(value, str) else None
-                    if file is not None:
-                        with suppress(OSError):
-                            self.place.size(file)
-                            yield file
+        return self.table.state()
 
     def check(self, findings: Findings, survey: Survey | None = None) -> None:
         super().check(findings, survey)
@@ -388,11 +355,7 @@ class Shards(Pictures):
         return [f"{name}.{field}" for field in ("bytes", "path") if field in fields]
 
     def _refuse_paths_alone(self) -> None:
-        """See whether the first rows are paths of files.
-
-        Raises:
-            DataError: when they have nothing but such, and the files aren't here.
-        """
+        """Raises DataError where the first rows have nothing but paths of files that aren't here."""
         shard = self.table.shards[0]
         values = [
             value
@@ -400,7 +363,6 @@ class Shards(Pictures):
             for value in self._values(block.column(0))
         ]
         paths = [value for value in values if isinstance(value, str)]
-        self._of_files = bool(paths)
         if (
             paths
             and len(paths) == len(values)
@@ -425,18 +387,14 @@ class Shards(Pictures):
         for content, row in zip(contents, column.to_pylist(), strict=True):
             yield None if row is None else row.get("path") if content is None else content
 
-    def _file(self, shard: Shard, path: str) -> str | None:
-        """The file that a path means, from the table's own folder; None where it leads out."""
-        file = posixpath.normpath(posixpath.join(posixpath.dirname(shard.file), path.replace("\\", "/")))
-        return None if posixpath.isabs(file) or file.startswith("..") or "\0" in file else file
-
     def _content(self, shard: Shard, value: Any) -> Path | bytes | BadImage:
         if isinstance(value, bytes):
             return value
         if not isinstance(value, str) or not value:
             return BadImage("has no picture")
-        file = self._file(shard, value)
-        if file is None:
+        folder = posixpath.dirname(shard.file)
+        file = posixpath.normpath(posixpath.join(folder, value.replace("\\", "/")))
+        if posixpath.isabs(file) or file.startswith("..") or "\0" in file:
             return BadImage(f"has only a path, which leads out of {self.base}")
         try:
             self.place.size(file)
