@@ -20,16 +20,16 @@ CHOICES = ("train", "val", "test", ALL)
 log = logging.getLogger("genkit")
 
 
-def has_own_splits(name_or_path: str) -> bool:
+def has_own_splits(options: DataOptions) -> bool:
     """Whether images come with splits that somebody has made on purpose, as published sets do.
 
     Raises:
         DataError: when they can't be read.
     """
-    return name_or_path in SOURCES or module_of(name_or_path).has_own_splits(DataOptions(dataset=name_or_path))
+    return options.dataset in SOURCES or module_of(options.dataset).has_own_splits(options)
 
 
-def split_to_take(wanted: str | None, other: str | None) -> str:
+def split_to_take(wanted: str | None, other: DataOptions | None) -> str:
     """The split that is meant.
 
     Args:
@@ -44,7 +44,8 @@ def split_to_take(wanted: str | None, other: str | None) -> str:
         return wanted
     if other is None or has_own_splits(other):
         return "test"
-    log.info("%s has no splits of its own, so all of its images are meant; --split test takes a tenth of them", other)
+    line = "%s has no splits of its own, so all of its images are meant; --split test takes a tenth of them"
+    log.info(line, other.dataset)
     return ALL
 
 

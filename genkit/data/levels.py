@@ -141,14 +141,15 @@ def remark(found: Range, white: int) -> str | None:
         if depth == 16:
             return f"pixels of 16 bits: {white:,} is taken for white"
         return f"pixels go from {found}, which {depth} bits hold: {white:,} is taken for white"
-    return dark(found.high * 255 / white)
+    return dark(found.high * 255 / white, int(found.high))
 
 
-def dark(brightest: float) -> str | None:
-    """What is to be said of a set whose brightest pixel is this, of 255."""
+def dark(brightest: float, level: int | None = None) -> str | None:
+    """What is to be said of a set whose brightest pixel is this, of 255, and `level` as it is stored."""
     if not 0 < brightest < DARK:
         return None
-    return f"the brightest of all pixels is {brightest:.0f} of 255, nearly black; brighten the images if that is wrong"
+    remedy = "brighten the images" if level is None else f"--white-level {level} takes that for white"
+    return f"the brightest of all pixels is {brightest:.0f} of 255, nearly black; {remedy}, if it should be bright"
 
 
 def require_floats(found: Range) -> None:

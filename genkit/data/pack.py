@@ -37,7 +37,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genkit.contract import ImageShape
-from genkit.data import DataOptions, store
+from genkit.data import OF_FILES, DataOptions, store
 from genkit.data.dataset import Dataset, ImageFile, Split, as_tensor, fingerprint, mapped_file
 from genkit.data.findings import Findings
 from genkit.data.levels import White, Whites
@@ -126,8 +126,10 @@ def form_of(options: DataOptions) -> dict[str, Any]:
     """What `options` say of the form that images get, for `Key.source`; a pack's name depends on it."""
     form: dict[str, Any] = {"image_size": options.image_size, "channels": options.channels}
     # What is as by default isn't mentioned, so that a new option doesn't give every pack another name.
-    chosen = {name: getattr(options, name) for name in ("fit", "images", "labels", "pages", "transpose", "white_level")}
-    return form | {name: value for name, value in chosen.items() if value not in (None, "crop")}
+    chosen = {name: getattr(options, name) for name in ("fit", *OF_FILES)}
+    return form | {
+        name: value for name, value in chosen.items() if value is not None and (name, value) != ("fit", "crop")
+    }
 
 
 def chunk_length(shape: ImageShape) -> int:

@@ -156,11 +156,8 @@ class Opened:
         """
         images = self.dataset(other)
         # By its place, too: where a run was given some labels only, the whole set has another digest.
-        same_place = (
-            other is not None and data.located(self.data_options(other)).dataset == self.description.data.dataset
-        )
-        own = other is None or same_place or self.description.is_of(images.digest())
-        name = choice.split_to_take(split, None if own else other)
+        own = other is None or self._is_at(other) or self.description.is_of(images.digest())
+        name = choice.split_to_take(split, None if own else self.data_options(other))
         return images, choice.taken(images, name), name
 
     def require_shape(self, images: Dataset) -> None:
@@ -192,10 +189,17 @@ class Opened:
             "dataset": other,
             "image_size": size.height if size.height == size.width else (size.height, size.width),
             "channels": size.channels,
-            # These say what is what in the run's own images.
-            **dict.fromkeys(("labels_per_class", "images", "labels", "transpose", "white_level")),
+            "labels_per_class": None,
         }
+        # What says which of a file's arrays are the images, and so on, goes for another file of the kind.
+        of_the_kind = Path(other).suffix and Path(other).suffix == Path(options.dataset).suffix
+        if not (of_the_kind or self._is_at(other)):
+            changes |= dict.fromkeys(data.OF_FILES)
         return options.model_copy(update=changes)
+
+    def _is_at(self, other: str) -> bool:
+        """Whether a path is that of the run's own images."""
+        return data.located(DataOptions(dataset=other)).dataset == self.description.data.dataset
 
     def moved(self) -> DataOptions | None:
         """Where the run's images lie now, as it has been told on resuming; None where nothing needs to be asked."""

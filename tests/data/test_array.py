@@ -333,11 +333,29 @@ def test_what_isnt_used_is_named_and_never_unpickled(tmp_path, of, caplog):
     assert "latents_values, metadata: not used" in verify(str(tmp_path / "sprites.npz")).notes
 
 
-def test_labels_of_some_images_only_are_left_and_said(tmp_path, of, pictures, caplog):
+@pytest.mark.parametrize("labels", ["y_train", "y"])
+def test_images_held_out_without_labels_are_left_out_beside_labelled_ones(tmp_path, of, pictures, caplog, labels):
+    """As a folder's test/ without classes is."""
     caplog.set_level("INFO", "genkit")
-    np.savez(tmp_path / "set.npz", x_train=pictures[:80], y_train=LABELS[:80], x_test=pictures[80:])
-    assert of(tmp_path / "set.npz").classes == ()
-    assert "y_train: not used, since not every array of images has labels" in caplog.text
+    images = {"x_train" if labels == "y_train" else "x": pictures[:80], "x_test": pictures[80:]}
+    np.savez(tmp_path / "set.npz", **images, **{labels: LABELS[:80]})
+    dataset = of(tmp_path / "set.npz")
+    assert (images_of(dataset)[:, 0] == pictures[:80]).all()
+    assert dataset.classes == tuple("01234567")
+    assert "x_test: left out, since the images for training have labels and these have none" in caplog.text
+    alone = of(tmp_path / "set.npz", images="x_test", labels=None if labels == "y_train" else "none")
+    assert (images_of(alone)[:, 0] == pictures[80:]).all()
+    both = of(tmp_path / "set.npz", labels="none")
+    assert len(both.train.storage) == 100
+    assert both.classes == ()
+
+
+def test_labels_of_test_images_alone_are_left_and_said(tmp_path, of, pictures, caplog):
+    caplog.set_level("INFO", "genkit")
+    np.savez(tmp_path / "set.npz", x_train=pictures[:80], x_test=pictures[80:], y_test=LABELS[80:])
+    dataset = of(tmp_path / "set.npz")
+    assert (len(dataset.train.storage), dataset.classes) == (100, ())
+    assert "y_test: not used, since not every array of images has labels" in caplog.text
 
 
 @pytest.mark.parametrize(

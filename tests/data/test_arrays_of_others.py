@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from genkit.data import DataOptions, pack, verify
+from genkit.data import DataOptions, load, pack, verify
 from genkit.data.forms import form_of, of_files
 from genkit.data.forms.places import Folder
 from genkit.data.forms.roles import word_of
@@ -196,6 +196,47 @@ def test_patchcamelyon(tmp_path, colour):
     assert (pixels_of(dataset).transpose(0, 2, 3, 1) == colour).all()
     assert labels_of(dataset).tolist() == [str(row % 2) for row in range(33)]
     assert splits_of(dataset).tolist() == ["train"] * 20 + ["val"] * 6 + ["test"] * 7
+
+
+@pytest.mark.parametrize("kind", ["h5", "npz"])
+def test_an_array_an_image(tmp_path, of, colour, kind, caplog):
+    """Stacked by their numbers, which as text would be in another order; labels beside belong to them."""
+    caplog.set_level("INFO", "genkit")
+    arrays = {f"img_{number}": each for number, each in enumerate(colour)} | {"labels": np.arange(33) % 3}
+    path = tmp_path / f"set.{kind}"
+    if kind == "npz":
+        np.savez(path, **arrays)
+    else:
+        with h5py.File(path, "w") as file:
+            file.update(arrays)
+    dataset = of(path)
+    assert (pixels_of(dataset).transpose(0, 2, 3, 1) == colour).all()
+    assert labels_of(dataset).tolist() == [str(row % 3) for row in range(33)]
+    assert "img_0 to img_32: an image each, 33 in all" in caplog.text
+    assert (pixels_of(of(path, images="img", labels="none")).transpose(0, 2, 3, 1) == colour).all()
+    with pytest.raises(DataError, match=r"img_0: .* which is one picture"):
+        of(path, images="img_0", labels="none")
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_groups_of_hdf5_that_are_classes(tmp_path, of, pictures, one_by_one):
+    with h5py.File(tmp_path / "signs.h5", "w") as file:
+        for number, name in enumerate(["fist", "one", "palm"]):
+            images = pictures[10 * number : 10 * number + 10]
+            names = [f"data/{name}/{place}" for place in range(10)] if one_by_one else [f"data/{name}/imgs"]
+            file.update(dict(zip(names, images if one_by_one else [images], strict=True)))
+    dataset = of(tmp_path / "signs.h5")
+    assert dataset.classes == ("fist", "one", "palm")
+    assert (pixels_of(dataset)[:, 0] == pictures[:30]).all()
+    assert labels_of(dataset).tolist() == ["fist"] * 10 + ["one"] * 10 + ["palm"] * 10
+
+
+def test_batches_are_not_stacked(tmp_path, of):
+    """CIFAR's data_batch_1 and its likes, each of rows of images."""
+    batches = {f"data_batch_{number}": photographs(40).reshape(40, -1)[:, :48] for number in range(1, 6)}
+    np.savez(tmp_path / "set.npz", **batches)
+    with pytest.raises(DataError, match=r"data_batch_1 and data_batch_2 .*may all be images"):
+        of(tmp_path / "set.npz")
 
 
 def test_cats_and_others(tmp_path, colour):
@@ -402,9 +443,51 @@ def test_digits_in_matlab_lie_as_they_were_published(tmp_path, of, pictures, cap
     dataset = of(tmp_path / "mnist.mat")
     assert (pixels_of(dataset)[:, 0] == pictures).all()
     assert (labels_of(dataset) == LABELS.astype(str)).all()
-    assert "their pixels are taken to lie row by row, as those of MNIST and USPS do; --transpose" in caplog.text
+    assert "their pixels lie row by row, or they would lie on their side; --transpose if that is wrong" in caplog.text
     turned = pixels_of(of(tmp_path / "mnist.mat", transpose=True))
     assert (turned[:, 0] == pictures.transpose(0, 2, 1)).all()
+
+
+@pytest.mark.parametrize("side", [28, 26])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_handwriting_in_matlab_stands_upright_however_it_lies(tmp_path, of, pictures, caplog, order, side):
+    """It is higher than wide; symmetry doesn't tell."""
+    caplog.set_level(logging.INFO, "genkit")
+    pictures = pictures[:, :side, :side]
+    rows = np.stack([picture.reshape(-1, order=order) for picture in pictures])
+    scipy.io.savemat(tmp_path / "a.mat", {"fea": rows, "gnd": LABELS[:, None]})
+    assert (pixels_of(of(tmp_path / "a.mat"))[:, 0] == pictures).all()
+    assert ("row by row, or they would lie on" if order == "C" else "rows and columns of each image") in caplog.text
+
+
+def test_what_tells_nothing_lies_as_its_size_usually_does(tmp_path, of, pictures, caplog):
+    """Each digit beside its transpose: as high as wide, on an empty ground; of 28x28 by rows, else by columns."""
+    caplog.set_level(logging.INFO, "genkit")
+    both = np.concatenate([pictures, pictures.transpose(0, 2, 1)])
+    scipy.io.savemat(tmp_path / "a.mat", {"x": both.reshape(200, -1)})
+    assert (pixels_of(of(tmp_path / "a.mat"))[:, 0] == both).all()
+    assert "their pixels are taken to lie row by row, as those of MNIST do; --transpose" in caplog.text
+    scipy.io.savemat(tmp_path / "b.mat", {"x": both[:, :26, :26].transpose(0, 2, 1).reshape(200, -1)})
+    assert (pixels_of(of(tmp_path / "b.mat"))[:, 0] == both[:, :26, :26]).all()
+
+
+def test_kaggle_s_digits(tmp_path, pictures, caplog):
+    """train.csv with labels, test.csv without."""
+    caplog.set_level(logging.INFO, "genkit")
+    heading = [f"pixel{number}" for number in range(784)]
+    rows = pictures.reshape(100, 784)
+    (tmp_path / "set").mkdir()
+    for name, cells, headings in (
+        ("train", np.column_stack([LABELS[:80], rows[:80]]), ["label", *heading]),
+        ("test", rows[80:], heading),
+    ):
+        lines = [",".join(headings), *(",".join(map(str, row)) for row in cells)]
+        (tmp_path / "set" / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "set" / "sample_submission.csv").write_text("ImageId,Label\n1,0\n2,0\n")
+    dataset = load(DataOptions(dataset=str(tmp_path / "set")))
+    assert (pixels_of(dataset)[:, 0] == pictures[:80]).all()
+    assert (labels_of(dataset) == LABELS[:80].astype(str)).all()
+    assert "test.csv:images: left out, since the images for training have labels and these have none" in caplog.text
 
 
 def test_labels_say_which_axis_numbers_images(tmp_path, of, pictures):
@@ -489,6 +572,69 @@ def test_what_looks_like_no_images_is_warned_of(tmp_path, of, caplog):
     assert "whose neighbouring pixels are no more alike than distant ones; are these images" in caplog.text
 
 
+def test_uncorrelated_features_are_warned_of(tmp_path, of, pictures, caplog):
+    """Karhunen and Loeve's: the first are large, so that neighbours are alike in size."""
+    rows = pictures.reshape(100, 784) - pictures.reshape(100, 784).mean(0)
+    np.save(tmp_path / "features.npy", np.linalg.svd(rows, full_matrices=False)[0][:, :64] * np.geomspace(100, 1, 64))
+    of(tmp_path / "features.npy")
+    assert "(100, 64) was taken for images of 8x8, whose neighbouring pixels are no more alike" in caplog.text
+
+
+def test_which_of_several_cells_are_the_images_is_asked(tmp_path, of, pictures):
+    """Of several kinds of features in a cell, only one may make a square."""
+    cells = np.empty((1, 3), object)
+    cells[0, :] = [pictures.reshape(100, 784)[:, :300], pictures[:, :8, :8].reshape(100, 64), pictures[:, 0]]
+    scipy.io.savemat(tmp_path / "set.mat", {"X": cells, "y": LABELS})
+    with pytest.raises(DataError, match=r"X\{1\} and X\{2\} and X\{3\} may all be images; say which"):
+        of(tmp_path / "set.mat")
+    assert len(of(tmp_path / "set.mat", images="X{2}").train.storage) == 100
+
+
+@pytest.mark.parametrize(
+    ("labels", "images"), [("y_train.npy", "X_train.npy"), ("labels.npy", "images.npy"), ("trainY.npy", "trainX.npy")]
+)
+def test_a_file_of_labels_alone(tmp_path, of, pictures, labels, images):
+    np.save(tmp_path / labels, LABELS)
+    told = r"int64 of shape \(100,\), which looks like labels, and not like images; name "
+    with pytest.raises(DataError, match=f"{told}the file of the images$"):
+        of(tmp_path / labels)
+    np.save(tmp_path / images, pictures)
+    with pytest.raises(DataError, match=f"{told}{tmp_path / images}, or the folder that has both$"):
+        of(tmp_path / labels)
+
+
+def test_an_idx_file_of_labels_alone(tmp_path, of, pictures):
+    idx(tmp_path / "t10k-labels-idx1-ubyte.gz", LABELS.astype(np.uint8))
+    idx(tmp_path / "t10k-images-idx3-ubyte.gz", pictures)
+    with pytest.raises(DataError, match=r"labels-idx1-ubyte.gz: .* name .*/t10k-images-idx3-ubyte.gz, or the folder"):
+        of(tmp_path / "t10k-labels-idx1-ubyte.gz")
+
+
+def test_a_dark_array_is_told_of_with_what_brightens_it(tmp_path, of, pictures, caplog):
+    caplog.set_level(logging.INFO, "genkit")
+    np.save(tmp_path / "dark.npy", pictures // 6)
+    of(tmp_path / "dark.npy")
+    assert (
+        "the brightest of all pixels is 42 of 255, nearly black; --white-level 42 takes that for white" in caplog.text
+    )
+    assert pixels_of(of(tmp_path / "dark.npy", white_level=42)).max() == 255
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_compressed_npy(tmp_path, of, pictures, order):
+    np.save(tmp_path / "images.npy", np.asarray(pictures, order=order))
+    content = (tmp_path / "images.npy").read_bytes()
+    path = tmp_path / "images.npy.gz"
+    path.write_bytes(gzip.compress(content))
+    assert (pixels_of(of(path))[:, 0] == pictures).all()
+    path.write_bytes(gzip.compress(content[:-1]))
+    with pytest.raises(DataError, match=r"images.npy.gz: it ends too soon"):
+        of(path)
+    path.write_bytes(gzip.compress(content + b"more"))
+    with pytest.raises(DataError, match=r"images.npy.gz: it goes on behind the last element"):
+        of(path)
+
+
 def test_splits_must_be_of_one_kind(tmp_path, of, pictures):
     np.savez(tmp_path / "a.npz", x_train=pictures[:80], x_test=pictures[80:].reshape(20, 784))
     with pytest.raises(DataError, match="give both the same size and channels"):
@@ -518,6 +664,35 @@ def test_splits_must_be_of_one_kind(tmp_path, of, pictures):
 def test_classes_however_they_are_written(tmp_path, of, pictures, labels, names):
     np.savez(tmp_path / "set.npz", images=pictures, labels=labels)
     assert (labels_of(of(tmp_path / "set.npz")) == LABELS.astype(str)).all()
+
+
+def test_minus_1_is_no_class(tmp_path, of, pictures, caplog):
+    """As STL-10 and scikit-learn have it; -1 beside 1 is one."""
+    labels = np.where(np.arange(100) % 3 == 0, -1, LABELS)
+    known = labels >= 0
+    np.savez(tmp_path / "some.npz", x=pictures, y=labels, label_names=[f"digit {number}" for number in range(10)])
+    dataset = of(tmp_path / "some.npz")
+    assert dataset.classes == tuple(f"digit {number}" for number in range(10))
+    assert (pixels_of(dataset)[:, 0] == pictures[known]).all()
+    assert labels_of(dataset).tolist() == [f"digit {label}" for label in labels[known]]
+    assert "34 images of the label -1, which is taken for none, left out; --labels none takes all" in caplog.text
+    assert len(of(tmp_path / "some.npz", labels="none").train.storage) == 100
+    np.savez(tmp_path / "two.npz", x=pictures, y=np.arange(100) % 2 * 2 - 1)
+    assert of(tmp_path / "two.npz").classes == ("-1", "1")
+
+
+def test_minus_1_of_a_whole_split(tmp_path, of, pictures, caplog):
+    """Hidden labels of a test split, and of a training split."""
+    hidden = np.full(20, -1)
+    splits = {"x_train": pictures[:80], "x_test": pictures[80:]}
+    np.savez(tmp_path / "test.npz", **splits, y_train=LABELS[:80], y_test=hidden)
+    dataset = of(tmp_path / "test.npz")
+    assert (pixels_of(dataset)[:, 0] == pictures[:80]).all()
+    assert labels_of(dataset).tolist() == LABELS[:80].astype(str).tolist()
+    np.savez(tmp_path / "train.npz", **splits, y_train=np.full(80, -1), y_test=LABELS[80:])
+    assert len(of(tmp_path / "train.npz").train.storage) == 100
+    assert of(tmp_path / "train.npz").classes == ()
+    assert "the labels of all images for training are -1, so that none are used" in caplog.text
 
 
 @pytest.mark.parametrize("word", ["label_names", "class_names", "target_names", "classes"])

@@ -147,7 +147,9 @@ def test_neighbours_of_1_are_shown_apart():
 
 
 def test_dark_is_said_but_black_is_not():
-    assert dark(63) == "the brightest of all pixels is 63 of 255, nearly black; brighten the images if that is wrong"
+    told = "the brightest of all pixels is 63 of 255, nearly black; "
+    assert dark(63) == f"{told}brighten the images, if it should be bright"
+    assert dark(63, 63) == f"{told}--white-level 63 takes that for white, if it should be bright"
     assert dark(64) is None
     assert dark(0) is None
 

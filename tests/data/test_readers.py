@@ -271,6 +271,12 @@ def test_tables_that_differ_in_what_stands_around_the_pixels(tmp_path, pictures,
     assert len(found) == 2
 
 
+@pytest.mark.parametrize(("heading", "told"), [(None, ""), ("id", " 'id'")])
+def test_a_column_that_numbers_the_lines_is_told_of(tmp_path, table, heading, told):
+    table.to_csv(tmp_path / "some.csv", index_label=heading)
+    assert f"column 1{told} isn't used, since it only numbers the lines" in held(tmp_path / "some.csv").notes
+
+
 def test_a_table_without_labels(tmp_path, pictures, table):
     for header in (True, False):
         table.iloc[:, 1:].to_csv(tmp_path / "test.csv", index=False, header=header)
@@ -450,6 +456,57 @@ def test_matlab_s_structs_and_cells(tmp_path, pictures, save):
     assert set(found) >= {"data.names", "lines"}
 
 
+@pytest.mark.parametrize("save", SAVES)
+def test_what_scipy_reads_is_read(tmp_path, pictures, save):
+    """All plain arrays, as scipy.io.loadmat has them: doubles that MATLAB would store as bytes included."""
+    arrays = {
+        "fea": pictures.reshape(100, 784),
+        "floats": pictures.reshape(100, 784) / 255,
+        "singles": (pictures.reshape(100, 784) / 255).astype(np.float32),
+        "gnd": np.arange(100)[:, None] // 10 + 1,
+        "shorts": pictures.reshape(100, 784).astype(np.int16) - 128,
+    }
+    if save != "v4":
+        arrays |= {"stack": pictures, "last": pictures.transpose(1, 2, 0), "mask": pictures[0] > 127}
+    scipy.io.savemat(tmp_path / "some.mat", arrays, **SAVES[save])
+    expected = scipy.io.loadmat(tmp_path / "some.mat")
+    found = read(tmp_path / "some.mat")
+    assert set(found) == set(arrays)
+    for name, array in found.items():
+        assert array.shape == expected[name].shape
+        assert (array == expected[name]).all()
+
+
+def test_svhn_as_it_is_published(tmp_path, of):
+    """X of (32, 32, 3, N), y from 1 to 10, of which 10 is the digit 0; the axes of each picture stay."""
+    rows, columns = np.mgrid[:32, :32]
+    images = np.stack([np.stack([rows * 7, columns * 5, rows + columns + 10 * n], -1) for n in range(20)]).astype("u1")
+    labels = np.arange(20)[:, None] % 10 + 1
+    scipy.io.savemat(
+        tmp_path / "test_32x32.mat", {"X": images.transpose(1, 2, 3, 0), "y": labels.astype("u1")}, do_compression=True
+    )
+    dataset = of(tmp_path / "test_32x32.mat")
+    assert (dataset.train.storage.numpy().transpose(0, 2, 3, 1) == images).all()
+    assert dataset.classes == tuple(map(str, range(1, 11)))
+
+
+@pytest.mark.parametrize(("size", "count"), [((64, 64), 400), ((28, 20), 1965)], ids=["olivetti", "frey"])
+def test_faces_in_columns_stand_upright(tmp_path, of, size, count):
+    """Olivetti's 4096x400 and Frey's 560x1965, column by column, as S. Roweis published them."""
+    height, width = size
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    shift = random.normal(0, 0.05, (count, 1, 1))
+    face = (columns + shift) ** 2 + (rows * 0.8) ** 2 < 0.6
+    eyes = (np.abs(columns + shift) - 0.35) ** 2 + (rows + 0.3) ** 2 < 0.03
+    faces = (face * 200.0 - (face & eyes) * 150 + 40 * (rows < -0.6)).clip(0, 255).astype(np.uint8)
+    faces[:, 0, 0] = np.arange(count) % 251
+    matrix = faces.transpose(0, 2, 1).reshape(count, -1).T
+    scipy.io.savemat(tmp_path / "faces.mat", {"faces" if height == width else "ff": matrix})
+    dataset = of(tmp_path / "faces.mat", **({} if height == width else {"image_size": "28,20"}))
+    assert (images_of(dataset) == faces).all()
+
+
 def test_olivetti_s_form_becomes_upright_images(tmp_path, of, pictures):
     pictures = pictures[:, 1:27, 1:27]  # squares of 28x28 are digits to genkit, which lie by rows
     columns = pictures.transpose(0, 2, 1).reshape(100, -1).T  # MATLAB's x(:) of each picture is a column
@@ -506,6 +563,17 @@ def test_text_of_no_characters_has_no_billion_lines(tmp_path):
     header = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x0100) + b"IM"
     path.write_bytes(header + struct.pack("<II", matlab.MATRIX, len(body)) + body)
     assert read(path)["words"].tolist() == [""]
+
+
+def test_text_of_few_characters_has_few_lines(tmp_path):
+    path = tmp_path / "some.mat"
+    flags, dims = struct.pack("<II", matlab.TEXT, 0), struct.pack("<ii", 1000, 1)
+    parts = [(6, flags), (5, dims), (1, b"words"), (16, "é".encode() * 500)]
+    body = b"".join(struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8) for kind, data in parts)
+    header = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x0100) + b"IM"
+    path.write_bytes(header + struct.pack("<II", matlab.MATRIX, len(body)) + body)
+    with pytest.raises(DataError, match="its text has 500 characters, and claims 1,000 lines"):
+        read(path)
 
 
 def test_what_matlab_has_and_images_are_not(tmp_path, pictures):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import Genkit
 
 from genkit.data.dataset import Dataset
 from genkit.errors import UsageError
@@ -41,6 +42,23 @@ def test_another_set_is_brought_to_the_shape_of_the_models(digits: Dataset, tmp_
     others = opened.dataset(str(tmp_path / "others.npy"))
     assert others.shape == opened.model.image == (1, 8, 8)
     assert opened.description.is_of(others.digest()) is False
+
+
+def test_what_a_file_means_goes_for_another_file_of_its_kind_alone(
+    genkit: Genkit, digits: Dataset, tmp_path: Path
+) -> None:
+    """Trained on one of two arrays, a run is asked of the same in another file; a folder has no arrays."""
+    small = digits.test.images(slice(0, 60))[:, 0, ::2, ::2].numpy()
+    np.savez(tmp_path / "mine.npz", left=small, right=255 - small)
+    np.savez(tmp_path / "other.npz", left=small[:, ::-1], right=255 - small[:, ::-1])
+    ran = genkit("train", "ae", "--dataset", tmp_path / "mine.npz", "--images", "right", "--epochs", 1, "--hidden", 8)
+    opened = Opened.find(ran.out.strip(), CPU)
+    other = opened.data_options(str(tmp_path / "other.npz"))
+    assert other.images == "right"
+    assert opened.dataset(str(tmp_path / "other.npz")).train.mean().mean() > 0.5
+    assert opened.chosen(str(tmp_path / "other.npz"), None)[2] == "all"
+    assert opened.data_options(str(tmp_path)).images is None
+    assert opened.data_options("mnist5k").images is None
 
 
 def test_a_checkpoint_by_itself_has_no_run() -> None:

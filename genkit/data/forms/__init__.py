@@ -11,7 +11,7 @@ import zlib
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from genkit.data import file_of
+from genkit.data import OF_FILES, file_of
 from genkit.data.findings import Findings
 from genkit.data.forms.no_data import what_it_is
 from genkit.data.forms.places import Folder, Place, is_compressed, plain
@@ -75,7 +75,7 @@ ARCHIVES = {
     "tar": ("archives", "Tar"),
 }
 #: Forms whose files may be compressed by gzip, bzip2 or xz, since they are read from front to back.
-STREAMED = {"idx", "table", "tar"}
+STREAMED = {"idx", "table", "tar", "npy"}
 
 
 def load(options: DataOptions) -> Dataset:
@@ -165,7 +165,18 @@ def understood(options: DataOptions) -> Source:
     """The same with its faults, as far as there is anything to be read all the same."""
     from genkit.data.forms.pages import as_wanted
 
-    return as_wanted(_found(options), options)
+    source = _found(options)
+    _refuse_what_says_nothing(source, options)
+    return as_wanted(source, options)
+
+
+def _refuse_what_says_nothing(source: Source, options: DataOptions) -> None:
+    """Raises DataError where an option is given that means nothing for a form: somebody expects it to do something."""
+    given = [name for name in OF_FILES if getattr(options, name) is not None and name not in source.heeds]
+    if given:
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        one = "says" if len(given) == 1 else "say"
+        raise DataError(f"{source.path}: is {source.form}, of which {flags} {one} nothing; leave that out")
 
 
 def _found(options: DataOptions) -> Source:

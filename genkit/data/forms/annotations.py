@@ -39,6 +39,7 @@ class Annotations(NamedTuple):
         attributes: bool (N, A), or None.
         attribute_names: their names.
         notes: what is to be said of how they were read.
+        unlabelled: bool (N,), of labels of some images only: those whose class nobody knows; else None.
     """
 
     labels: np.ndarray | None = None
@@ -46,6 +47,7 @@ class Annotations(NamedTuple):
     attributes: np.ndarray | None = None
     attribute_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    unlabelled: np.ndarray | None = None
 
 
 def counts_of(stored: Stored) -> tuple[int, ...]:
@@ -122,7 +124,8 @@ def _classes(first: Stored, values: np.ndarray, names: Stored | None, called: li
         if not (values == np.rint(values)).all() or np.abs(values).max(initial=0) >= 2**53:
             raise DataError(f"{first}: {first.dtype} that aren't whole, and so no classes; give {NONE}")
         values = values.astype(np.int64)
-    found, labels = np.unique(values, return_inverse=True)
+    unlabelled = _unlabelled(values)
+    found, labels = np.unique(values if unlabelled is None else values[~unlabelled], return_inverse=True)
     classes = [str(value) for value in found]
     notes = []
     if called is not None and names is not None and values.dtype.kind in "iub":
@@ -136,7 +139,22 @@ def _classes(first: Stored, values: np.ndarray, names: Stored | None, called: li
     odd = [name for name in classes if not name.isprintable()]
     if odd:
         raise DataError(f"{first}: {odd[0]!a} has a line break or another control character; rename the class")
-    return Annotations(labels.reshape(-1).astype(np.int64), tuple(classes), notes=tuple(notes))
+    if unlabelled is None:
+        return Annotations(labels.reshape(-1).astype(np.int64), tuple(classes), notes=tuple(notes))
+    of_all = np.full(len(values), -1)
+    of_all[~unlabelled] = labels.reshape(-1)
+    return Annotations(of_all, tuple(classes), notes=tuple(notes), unlabelled=unlabelled)
+
+
+def _unlabelled(values: np.ndarray) -> np.ndarray | None:
+    """Which labels are -1 where that is no class, beside two others from 0 on; None where it is one, or isn't there.
+
+    So STL-10, scikit-learn and Hugging Face have it. (-1 and 1 are two classes.)
+    """
+    if values.dtype.kind != "i":
+        return None
+    found = np.unique(values)
+    return values == -1 if len(found) > 2 and found[0] == -1 and found[1] >= 0 else None
 
 
 def _flags(first: Stored, values: np.ndarray, called: list[str]) -> Annotations:

@@ -23,19 +23,22 @@ from genkit.data.decode import flatten
 from genkit.data.findings import Findings
 from genkit.data.forms.annotations import Annotations, attributes_of, counts_of, labels_of
 from genkit.data.forms.axes import View, could_be_images, view_of, with_a_label
-from genkit.data.forms.roles import Roles, roles_of, shown
+from genkit.data.forms.roles import Roles, images_beside, is_named, roles_of, shown, word_of
 from genkit.data.forms.source import Source, log
-from genkit.data.forms.stored import Holder, Name, Stored
+from genkit.data.forms.stored import Holder, Name, Stored, stacked
+from genkit.data.forms.turned import Rows
 from genkit.data.levels import FEW, Numbers, Range, Scale, depth_of, scale_of
 from genkit.data.pixels import conform, loss_by_crop, wanted_shape
 from genkit.data.survey import Survey
 from genkit.errors import DataError
+from genkit.wording import counted
 
 
 class Arrays(Source):
     """Images, labels and attributes in the arrays of a holder."""
 
     kind = "array"
+    heeds = frozenset({"images", "labels", "transpose", "white_level"})
 
     def __init__(self, holder: Holder, options: DataOptions):
         """Reads the headers of the arrays that are wanted, and labels and attributes whole.
@@ -43,6 +46,8 @@ class Arrays(Source):
         Raises:
             DataError: when the holder has no images, or it can't be told which they are; when tables don't fit them.
         """
+        if options.images is None or not is_named(holder, options.images):
+            holder = stacked(holder)
         self.holder, self.form, self.path, self.options = holder, holder.form, holder.path, options
         self.roles = roles_of(holder, options, self._could_be_images, self._is_empty)
         wanted = [*self.roles.images, *self.roles.labels, *self.roles.attributes]
@@ -51,26 +56,30 @@ class Arrays(Source):
         images, labels, attributes = (
             [opened[name] for name in names] for names in (self.roles.images, self.roles.labels, self.roles.attributes)
         )
+        if len(holder.names) == 1:
+            _require_more_than_labels(images[0], holder)
         apart = [with_a_label(each) for each in images] if options.image_size is None and not labels else []
         places = {each and each[2] for each in apart}
         if len(places) == 1 and None not in places:
             images = [each[0] for each in apart if each]
             labels = [each[1] for each in apart if each and options.labels is None]
         self.views = _views(images, [*labels[:1], *attributes[:1]], options)
+        found = self._annotations(labels, attributes, opened)
+        self.warnings = list(self.views[0].warnings)
+        if found.unlabelled is not None:
+            found = self._without_unlabelled(found, found.unlabelled)
         self.count = sum(view.total for view in self.views)
         self.parts = _parts(self.roles, self.views)
-        found = self._annotations(labels, attributes, opened)
         self.labels, self.classes = found.labels, found.classes
         self.attributes, self.attribute_names = found.attributes, found.attribute_names
         self.left_out: dict[str, int] = {}
         self.notes = [
             *holder.notes,
-            *(f"{shown(names)}: {reason}" for reason, names in self.roles.ignored.items()),
+            *(f"{shown(names, holder.names)}: {reason}" for reason, names in self.roles.ignored.items()),
             *(f"the {place} column is taken for the labels" for place in places if place),
             *self.views[0].notes,
             *found.notes,
         ]
-        self.warnings = list(self.views[0].warnings)
         self.faults: list[str] = []
 
     def _could_be_images(self, name: Name) -> bool:
@@ -100,14 +109,40 @@ class Arrays(Source):
             return of_labels
         both = of_labels.attributes is not None and "the labels, of several columns, aren't used beside the attributes"
         notes = (*of_labels.notes, *given.notes, *([both] if both else []))
-        return given._replace(labels=of_labels.labels, classes=of_labels.classes, notes=notes)
+        return of_labels._replace(attributes=given.attributes, attribute_names=given.attribute_names, notes=notes)
+
+    def _without_unlabelled(self, found: Annotations, unlabelled: np.ndarray) -> Annotations:
+        """Leave out the images whose class nobody knows; or all labels, where that would leave none for training."""
+        splits = np.repeat(self.roles.splits, [view.total for view in self.views])
+        training = np.isin(splits, ("train", "all"))
+        if not (training & ~unlabelled).any():
+            self.warnings.append("the labels of all images for training are -1, so that none are used")
+            return found._replace(labels=None, classes=(), unlabelled=None)
+        ends = np.cumsum([view.total for view in self.views])[:-1]
+        kept = np.split(~unlabelled, ends)
+        some = [number for number, rows in enumerate(kept) if rows.any()]
+        self.views = [
+            self.views[number]._replace(stored=Rows(self.views[number].stored, kept[number])) for number in some
+        ]
+        splits_left = tuple(self.roles.splits[number] for number in some)
+        self.roles = self.roles._replace(splits=splits_left if len(set(splits_left)) > 1 else ("all",) * len(some))
+        self.warnings.append(
+            f"{counted(int(unlabelled.sum()), 'image')} of the label -1, which is taken for none, left out; "
+            "--labels none takes all images"
+        )
+        return found._replace(
+            labels=None if found.labels is None else found.labels[~unlabelled],
+            attributes=None if found.attributes is None else found.attributes[~unlabelled],
+            unlabelled=None,
+        )
 
     def state(self) -> Any:
         # A pack of the same arrays that were understood otherwise is another pack.
         view = self.views[0]
         understood = [self.roles.images, self.classes, self.attribute_names, view.last, view.grid, view.axes]
         meaning = hashlib.sha256(json.dumps(understood).encode())
-        for column in (self.labels, self.parts):
+        kept = [view.stored.kept for view in self.views if isinstance(view.stored, Rows)]
+        for column in (self.labels, self.parts, *kept):
             meaning.update(b"-" if column is None else column.tobytes())
         return [self.holder.place.stamp(self.holder.files()), meaning.hexdigest()]
 
@@ -178,6 +213,18 @@ class Arrays(Source):
     def originals(self, options: DataOptions) -> Iterator[tuple[int, np.ndarray]]:
         scale, opaque = _scales(self.views, options)
         yield from enumerate(chain.from_iterable(_blocks(self.views, scale, opaque)))
+
+
+def _require_more_than_labels(stored: Stored, holder: Holder) -> None:
+    """Raises DataError where the only array of a file is one of labels; it names the images' file beside it."""
+    a_row = len([size for size in stored.shape if size > 1]) == 1
+    if not a_row or stored.dtype.kind not in "iubUS" or word_of(holder.names[0], alone=True).role == "images":
+        return
+    beside = images_beside(holder.place, holder.file)
+    where = f"{holder.place.path / beside}, or the folder that has both" if beside else "the file of the images"
+    raise DataError(
+        f"{stored}: {stored.dtype} of shape {stored.shape}, which looks like labels, and not like images; name {where}"
+    )
 
 
 def _views(images: Sequence[Stored], tables: Sequence[Stored], options: DataOptions) -> list[View]:

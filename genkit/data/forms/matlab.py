@@ -275,6 +275,9 @@ class _Text(_Array):
                     yield text
                 else:
                     count = self.shape[0]
+                    # How many characters bytes in UTF-8 are isn't known before.
+                    if count > max(len(text), 1):
+                        raise ValueError(f"its text has {len(text):,} characters, and claims {count:,} lines")
                     yield from (text[row::count].rstrip(" \0") for row in range(count))
 
 

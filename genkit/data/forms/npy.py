@@ -15,7 +15,7 @@ from typing import IO, BinaryIO
 
 import numpy as np
 
-from genkit.data.forms.places import MAX_INFLATION, Place
+from genkit.data.forms.places import MAX_INFLATION, Place, is_compressed, plain
 from genkit.data.forms.stored import Holder, Name, Stored, reading
 from genkit.data.forms.turned import Turned, last_axis_first
 from genkit.errors import DataError
@@ -26,22 +26,23 @@ REMEDY = "save it again with numpy.save or numpy.savez"
 
 
 class Npy(Holder):
-    """A `.npy`, the one array in it being called as the file is."""
+    """A `.npy`, compressed or not, the one array in it being called as the file is."""
 
     form = "a NumPy array"
 
     def __init__(self, place: Place, file: str):
         super().__init__(place, file)
         self.names = [Name(file)]
+        self.is_compressed = is_compressed(place, file)
 
     def open(self, names: Sequence[Name]) -> dict[Name, Stored]:
-        with reading(self.path, REMEDY), self.place.open(self.file) as file:
+        with reading(self.path, REMEDY), plain(self.place, self.file) as file:
             size = self.place.size(self.file)
-            return {name: _array(self, name, self.path, file, size) for name in names}
+            return {name: _array(self, name, self.path, file, size, self.is_compressed) for name in names}
 
     @contextmanager
     def opened(self, name: Name) -> Iterator[IO[bytes]]:
-        with self.place.open(self.file) as file:
+        with plain(self.place, self.file) as file:
             yield file
 
 
@@ -90,17 +91,23 @@ class Npz(Holder):
                 yield archive
 
 
-def _array(holder: Npy | Npz, name: Name, path: Path, file: IO[bytes], size: int) -> Stored:
+def _array(holder: Npy | Npz, name: Name, path: Path, file: IO[bytes], size: int, compressed: bool = False) -> Stored:
     """One array by its header. Of one in Fortran's order the axes are turned as it is read."""
-    array = _NumPyArray(holder, name, path, file, size)
+    array = _NumPyArray(holder, name, path, file, size, compressed)
     return Turned(array, range(len(array.shape))[::-1]) if array.fortran_order else array
 
 
 class _NumPyArray(Stored):
     """The elements in the order in which they lie, the last axis varying fastest."""
 
-    def __init__(self, holder: Npy | Npz, name: Name, path: Path, file: IO[bytes], size: int):
-        """Raises ValueError where the header and `size`, the bytes of header and elements, don't agree."""
+    def __init__(self, holder: Npy | Npz, name: Name, path: Path, file: IO[bytes], size: int, compressed: bool):
+        """
+        Args:
+            size: bytes of header and elements, or, where they are `compressed`, of what they were compressed to.
+
+        Raises:
+            ValueError: when the header claims more than that can hold, or, of what isn't compressed, less.
+        """
         self.holder, self.name, self.path = holder, name, path
         # Later versions differ in allowing headers of up to 4 GB, which no plain array needs.
         try:
@@ -115,7 +122,9 @@ class _NumPyArray(Stored):
         self.dtype, self.offset = dtype, file.tell()
         if dtype.hasobject:
             raise ValueError("it holds Python objects, which aren't read")
-        if min(shape, default=0) < 0 or self.offset + math.prod(shape) * dtype.itemsize != size:
+        needed = self.offset + math.prod(shape) * dtype.itemsize
+        agree = needed <= size * MAX_INFLATION + 64 if compressed else needed == size
+        if min(shape, default=0) < 0 or not agree:
             raise ValueError(f"{size:,} bytes, which isn't what an array {shape} of {dtype} takes; is it whole?")
 
     def rows(self, step: int) -> Iterator[np.ndarray]:
@@ -128,12 +137,15 @@ class _NumPyArray(Stored):
                 if len(content) != wanted:
                     raise ValueError("it ends too soon")
                 yield np.frombuffer(content, self.dtype).reshape(-1, *rest)
+            if file.read(1):
+                raise ValueError("it goes on behind the last element that its header counts")
 
     def last_axis_first(self) -> Stored | None:
         return last_axis_first(self)
 
     def file(self) -> Path | None:
-        return self.holder.place.path_of(self.name.file) if isinstance(self.holder, Npy) else None
+        as_it_is = isinstance(self.holder, Npy) and not self.holder.is_compressed
+        return self.holder.place.path_of(self.name.file) if as_it_is else None
 
 
 def _check_member(info: zipfile.ZipInfo, size: int) -> None:

@@ -148,6 +148,7 @@ class Pictures(Source):
     """Encoded pictures. Rows are numbered in the order in which they are read."""
 
     kind = "folder"
+    heeds = frozenset({"pages", "white_level"})
     #: `DataOptions.white_level`.
     white_level: int | None = None
     #: Whether some were found to be otherwise than the first.

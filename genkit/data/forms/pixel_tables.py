@@ -502,6 +502,9 @@ def _beside(
     ]
     if called is not None:
         numbering += [at for at in others if called[at] in NUMBERING and at not in numbering]
+    for at in numbering:
+        title = f" {headings[at]!r}" if headings and headings[at] else ""
+        notes.append(f"column {at + 1}{title} isn't used, since it only numbers the lines")
     others = [at for at in others if at not in numbering]
     usage = next((at for at in others if called is not None and called[at] in USAGE), None)
     if usage is not None and not all(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from genkit.data import DataOptions
 from genkit.data.forms.layout import PART_NAMES
+from genkit.data.forms.places import Place
 from genkit.data.forms.stored import Holder, Name
 from genkit.data.pack import PARTS
 from genkit.errors import DataError
@@ -39,6 +40,15 @@ OTHERS = {
     *("path", "paths", "file", "files", "filename", "filenames", "id", "ids", "index", "indices", "idxs", "number"),
     *("mean", "std", "size", "sizes", "shape", "count", "counts", "per", "height", "width", "url", "values", "weight"),
     *("weights", "mask", "masks", "box", "boxes", "extra", "unlabeled", "unlabelled"),
+}
+#: What files of images are called, by what those of their labels are.
+BESIDE = {
+    "labels": ("images", "imgs", "data", "X", "x"),
+    "label": ("image", "img", "data"),
+    "targets": ("data", "images"),
+    "y": ("X", "x"),
+    "Y": ("X",),
+    "gnd": ("fea",),
 }
 #: How many names a message lists, and how many arrays are opened to find the one that could be images.
 SHOWN, OPENED = 20, 64
@@ -114,6 +124,17 @@ def roles_of(
     others = [name for name in names if name not in images and not (words[name].role and is_empty(name))]
     ignored: dict[str, list[Name]] = {}
 
+    chosen = _of_labels(holder, options, others, words, splits)
+    bare = [] if options.images is not None else _held_out_without(images, chosen, words)
+    if bare:
+        images = [name for name in images if name not in bare]
+        splits = [words[name].split for name in images]
+        reason = (
+            "left out, since the images for training have labels and these have none; --labels none takes all, and "
+            "--images NAME these alone"
+        )
+        ignored[reason] = bare
+
     def beside(role: str, chosen: Sequence[Name]) -> list[Name]:
         """Of some arrays, one for each of the images; none where some lack one, which is said."""
         found = _paired(images, chosen, words)
@@ -122,12 +143,9 @@ def roles_of(
             ignored.setdefault(f"not used, since not every array of images has {role}", []).extend(left)
         return found or []
 
-    if options.labels is None:
-        labels = beside("labels", _surest(holder, "labels", others, words, splits))
-    elif options.labels == "none":
-        labels = []
+    if options.labels in (None, "none"):
+        labels = beside("labels", chosen)
     else:
-        chosen = named(holder, options.labels, "--labels")
         labels = _paired(images, chosen, words) or []
         if not labels:
             raise DataError(
@@ -227,7 +245,9 @@ def _images(holder: Holder, words: Mapping[Name, Word], could_be: Callable[[Name
     for split, same in by_split.items():
         if len(same) > 1:
             usable = [name for name in same if could_be(name)]
-            if len(usable) != 1:
+            # The cells of one array are all called alike, so that a square among them says little.
+            cells = {str(name.member).rpartition("{")[0] for name in same}
+            if len(usable) != 1 or (len(cells) == 1 and "" not in cells):
                 raise DataError(
                     f"{holder.path}: {' and '.join(map(_called, same[:SHOWN]))} may all be images; {_say(same)}"
                 )
@@ -260,10 +280,33 @@ def _surest(
     return [name for name in of_role if name in best.values()]
 
 
+def _of_labels(
+    holder: Holder, options: DataOptions, others: Sequence[Name], words: Mapping[Name, Word], splits: Sequence[str]
+) -> list[Name]:
+    """The arrays of labels, by their names or as a person says."""
+    if options.labels == "none":
+        return []
+    if options.labels is not None:
+        return named(holder, options.labels, "--labels")
+    return _surest(holder, "labels", others, words, splits)
+
+
+def _held_out_without(images: Sequence[Name], labels: Sequence[Name], words: Mapping[Name, Word]) -> list[Name]:
+    """The images for validation and testing that have no labels, where all for training have them; else none."""
+    labelled = {words[name].split for name in labels}
+    training = [name for name in images if words[name].split in ("train", "all")]
+    bare = [name for name in images if words[name].split not in labelled]
+    kept = [name for name in images if name not in bare]
+    if not training or not set(training) <= {*kept} or _paired(kept, labels, words) is None:
+        return []
+    return bare
+
+
 def _paired(images: Sequence[Name], chosen: Sequence[Name], words: Mapping[Name, Word]) -> list[Name] | None:
     """One of some arrays for each of the images, by the splits of their names; None where that doesn't come out."""
     if len(images) == len(chosen) == 1:
-        return list(chosen)
+        its = {words[images[0]].split, words[chosen[0]].split}
+        return list(chosen) if len(its) == 1 or "all" in its else None
     found = []
     for name in images:
         same = [each for each in chosen if words[each].split == words[name].split]
@@ -304,6 +347,9 @@ def _classes_by_name(
     So files `apple.npy` and `cat.npy`, as QuickDraw's drawings come, and arrays `train_faces`, `train_nonfaces`,
     `test_faces`, `test_nonfaces`. () where they are anything else.
     """
+    by_group = _classes_by_group(names, words)
+    if by_group:
+        return by_group if all(could_be(name) for name in names) else ()
     surely = any(words[name].role is not None and words[name].doubt == 0 for name in names)
     if not 2 <= len(names) <= 4096 or surely or any(words[name].role == "labels" for name in names):
         return ()
@@ -324,6 +370,21 @@ def _classes_by_name(
     if len(places) < len(names) or odd or len(set(classes)) < 2:
         return ()
     return classes if all(could_be(name) for name in names) else ()
+
+
+def _classes_by_group(names: Sequence[Name], words: Mapping[Name, Word]) -> tuple[str, ...]:
+    """The classes of arrays in groups that are called by them, `data/cat/imgs` and `data/dog/imgs`; () of others."""
+    if not 2 <= len(names) <= 4096 or any(words[name].role not in (None, "images") for name in names):
+        return ()
+    paths = [[part for part in (name.member or "").split("/") if part.lower() not in SPLITS] for name in names]
+    if len({name.file for name in names}) > 1 or len({len(path) for path in paths}) > 1:
+        return ()
+    differ = [place for place, parts in enumerate(zip(*paths, strict=True)) if len(set(parts)) > 1]
+    if len(differ) != 1 or differ[0] == len(paths[0]) - 1:
+        return ()
+    classes = tuple(path[differ[0]] for path in paths)
+    places = {(words[name].split, one) for name, one in zip(names, classes, strict=True)}
+    return classes if len(places) == len(names) else ()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -354,6 +415,27 @@ def named(holder: Holder, said: str, option: str) -> list[Name]:
     return found
 
 
+def images_beside(place: Place, file: str) -> str | None:
+    """The file that is called as a file of labels is, but for the word that says so; None where there is none."""
+    folder, slash, name = file.rpartition("/")
+    for word, others in BESIDE.items():
+        for found in re.finditer(rf"(?<![a-zA-Z]){word}(?![a-z])|(?<=[a-z]){word.capitalize()}(?![a-z])", name):
+            for other in others:
+                renamed = f"{name[: found.start()]}{other}{name[found.end() :]}"
+                for candidate in (renamed, re.sub(r"idx1-ubyte|idx2-int", "idx3-ubyte", renamed)):
+                    try:
+                        place.size(f"{folder}{slash}{candidate}")
+                    except OSError:
+                        continue
+                    return f"{folder}{slash}{candidate}"
+    return None
+
+
+def is_named(holder: Holder, said: str) -> bool:
+    """Whether `named` finds anything."""
+    return any(_matching(holder.names, part.strip()) for part in [said, *said.split(",")])
+
+
 def _matching(names: Sequence[Name], said: str) -> list[Name]:
     """All that are called so; of several ways to call them, the first in which any is."""
 
@@ -379,9 +461,11 @@ def _called(name: Name) -> str:
     return one_line(name.member or PurePosixPath(name.file).stem, 100)
 
 
-def shown(names: Iterable[Name]) -> str:
-    """Names in a line, as many as can be read."""
+def shown(names: Iterable[Name], among: Iterable[Name] = ()) -> str:
+    """Names in a line, as many as can be read; with their files where others `among` which they are have the same."""
+    names = list(names)
+    others = [_called(name) for name in {*names, *among}]
     called = [_called(name) for name in names]
-    called = called if len(set(called)) == len(called) else [one_line(str(name), 100) for name in names]
+    called = called if len(set(others)) == len(others) else [one_line(str(name), 100) for name in names]
     rest = f" and {len(called) - SHOWN:,} more" if len(called) > SHOWN else ""
     return f"{', '.join(called[:SHOWN])}{rest}"

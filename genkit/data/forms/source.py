@@ -22,6 +22,7 @@ class Source(ABC):
 
     Attributes:
         kind: what `pack.Key` calls the path; the same for all forms of one family.
+        heeds: which of `data.OF_FILES` say something of it.
         form: what it is, in words: "a folder of pictures".
         path: of the file or folder, resolved.
         count: how many images there are, bad ones included.
@@ -37,6 +38,7 @@ class Source(ABC):
     """
 
     kind: ClassVar[str]
+    heeds: ClassVar[frozenset[str]]
     form: str
     path: Path
     count: int

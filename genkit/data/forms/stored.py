@@ -7,6 +7,7 @@ opens those that are asked for, which costs a header each. What they mean is for
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ import numpy as np
 
 from genkit.data.forms.places import Place
 from genkit.errors import DataError, in_one_line
+
+#: So many arrays of an image each are stacked, at least; so many of (H, W) that isn't square may be batches of rows.
+LEAST_STACKED, MOST_BATCHES = 2, 10
 
 
 class Name(NamedTuple):
@@ -118,6 +122,92 @@ class Holder(ABC):
     def files(self) -> list[str]:
         """All files that it reads."""
         return [self.file]
+
+
+class Stacked(Stored):
+    """Arrays of one image each, as the array that `numpy.stack` makes of them."""
+
+    def __init__(self, holder: Holder, name: Name, parts: Sequence[Name], first: Stored):
+        """`first` is the first of `parts`, all of which are of its shape and type."""
+        self.holder, self.name, self.parts, self.path = holder, name, parts, first.path
+        self.shape, self.dtype = (len(parts), *first.shape), first.dtype
+        self.columns_first = first.columns_first
+
+    def rows(self, step: int) -> Iterator[np.ndarray]:
+        for start in range(0, len(self.parts), step):
+            some = self.parts[start : start + step]
+            opened = self.holder.open(some)
+            yield np.stack([next(opened[part].rows(self.shape[1])) for part in some])
+
+
+class OneByOne(Holder):
+    """A file with an array for each image, `img_0`, `img_1`, …, as one that holds them stacked: `img`.
+
+    Of several such rows of arrays each is one: `cats/0`, `cats/1`, … are `cats/images`, and `dogs/0`, … `dogs/images`.
+    """
+
+    def __init__(self, holder: Holder, stacks: dict[Name, list[Name]]):
+        self.place, self.file, self.path, self.form = holder.place, holder.file, holder.path, holder.form
+        self.holder, self.stacks = holder, stacks
+        within = {part for parts in stacks.values() for part in parts}
+        self.names = [*stacks, *(name for name in holder.names if name not in within)]
+        self.told = [
+            f"{parts[0].member} to {parts[-1].member}: an image each, {len(parts):,} in all"
+            for parts in list(stacks.values())[:20]
+        ]
+        self.notes = [*holder.notes, *self.told]
+
+    def open(self, names: Sequence[Name]) -> dict[Name, Stored]:
+        plain = [name for name in names if name not in self.stacks]
+        firsts = self.holder.open([*plain, *(self.stacks[name][0] for name in names if name in self.stacks)])
+        self.notes = [*self.holder.notes, *self.told]
+        found = {name: firsts[name] for name in plain}
+        for name in names:
+            if name in self.stacks:
+                parts = self.stacks[name]
+                found[name] = Stacked(self.holder, name, parts, firsts[parts[0]])
+        return found
+
+    def files(self) -> list[str]:
+        return self.holder.files()
+
+
+def stacked(holder: Holder) -> Holder:
+    """A holder whose arrays that differ by a number alone are stacked, where all of them are single images."""
+    rows: dict[Name, list[tuple[int, Name]]] = {}
+    for name in holder.names:
+        group, slash, own = (name.member or "").rpartition("/")
+        numbered = re.fullmatch(r"(.*?)[-_. ]*(\d{1,18})", own)
+        if numbered:
+            stem = Name(name.file, f"{group}{slash}{numbered[1] or 'images'}")
+            rows.setdefault(stem, []).append((int(numbered[2]), name))
+    stacks = {}
+    for stem, numbers in rows.items():
+        parts = [name for _, name in sorted(numbers)]
+        if len(parts) < LEAST_STACKED or stem in holder.names:
+            continue
+        try:
+            first = holder.open(parts[:1])[parts[0]]
+            kinds = {
+                (each.shape, each.dtype) for each in holder.open(parts if _is_one(first, len(parts)) else []).values()
+            }
+        except DataError:  # something else, of which its own message says more
+            continue
+        if len(kinds) == 1:
+            stacks[stem] = parts
+    return OneByOne(holder, stacks) if stacks else holder
+
+
+def _is_one(stored: Stored, count: int) -> bool:
+    """Whether an array is one image, (H, W), (H, W, C) or (C, H, W), of `count` alike, and not a batch of images."""
+    if stored.dtype.kind not in "buif" or not 2 <= len(stored.shape) <= 3 or 0 in stored.shape:
+        return False
+    longer, shorter, channels = (*sorted(stored.shape, reverse=True), 1)[:3]
+    if len(stored.shape) == 3 and (channels not in (1, 3, 4) or channels not in (stored.shape[0], stored.shape[-1])):
+        return False
+    # Batches of rows are few, and longer than wide.
+    one_size = len(stored.shape) == 3 or longer == shorter or count > MOST_BATCHES
+    return shorter >= 8 and longer <= 4 * shorter and one_size
 
 
 class Together(Holder):

@@ -1,4 +1,4 @@
-"""Arrays that are read otherwise than they are stored: with their axes in another order, or some of their columns."""
+"""Arrays that are read otherwise than they are stored: with their axes in another order, or some columns or rows."""
 
 from __future__ import annotations
 
@@ -61,6 +61,24 @@ class Columns(Stored):
     def rows(self, step: int) -> Iterator[np.ndarray]:
         for block in self.stored.rows(step):
             yield block[:, self.start : self.end].reshape(len(block), *self.shape[1:])
+
+
+class Rows(Stored):
+    """Those rows of an array that are `kept`, bool (N,)."""
+
+    def __init__(self, stored: Stored, kept: np.ndarray):
+        self.stored, self.kept = stored, kept
+        self.path, self.name, self.dtype = stored.path, stored.name, stored.dtype
+        self.columns_first, self.images_last = stored.columns_first, stored.images_last
+        self.shape = (int(kept.sum()), *stored.shape[1:])
+
+    def rows(self, step: int) -> Iterator[np.ndarray]:
+        start = 0
+        for block in self.stored.rows(step):
+            kept = self.kept[start : start + len(block)]
+            start += len(block)
+            if kept.any():
+                yield block[kept]
 
 
 def last_axis_first(stored: Stored, axes: Sequence[int] | None = None) -> Stored | None:
