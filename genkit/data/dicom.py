@@ -7,8 +7,6 @@ which of them is white is asked of the whole set, and no window is applied.
 
 from __future__ import annotations
 
-import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -41,38 +39,39 @@ def is_dicom(beginning: bytes) -> bool:
     return beginning[PLACE : PLACE + len(MARK)] == MARK
 
 
-@contextmanager
-def opened(file: BinaryIO, frame: int = 0) -> Iterator[Raster]:
-    """A frame, numbered from 0.
+def described(file: BinaryIO) -> Any:
+    """What a file says of its pixels, for `opened`: pydicom's data set.
 
     Raises:
         BadImage: when pydicom isn't installed, or the file is of a kind that isn't read.
         Exception: whatever a damaged file makes it stumble over.
     """
     try:
-        pydicom = import_module("pydicom")
-        pixels = import_module("pydicom.pixels")
+        pydicom, reader = import_module("pydicom"), import_module("pydicom.filereader")
     except ImportError:
         raise BadImage(f"is DICOM, which is read by pydicom, which isn't here; {EXTRA}") from None
     silence("pydicom")
-    if transfer_syntax(file) == DEFLATED:
+    # pydicom would inflate it before it says how it is encoded; no other parser than its own understands what it would.
+    file.seek(0)
+    reader.read_preamble(file, False)
+    if reader._read_file_meta_info(file).get("TransferSyntaxUID") == DEFLATED:
         raise BadImage("is deflated DICOM, which isn't read; save it with another transfer syntax")
     file.seek(0)
-    yield _Frame(file, pydicom.dcmread(file, stop_before_pixels=True, specific_tags=TAGS), frame, pixels)
+    return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=TAGS)
 
 
-def transfer_syntax(file: BinaryIO) -> str:
-    """What a file says of how it is encoded (PS3.10, 7.1): pydicom would inflate it before it says so."""
-    file.seek(PLACE + len(MARK))
-    while True:
-        group, element, representation, length = struct.unpack("<HH2sH", file.read(8))
-        if representation in (b"OB", b"OW", b"UN", b"SQ", b"UT"):
-            (length,) = struct.unpack("<I", file.read(4))
-        if group != 2:
-            return ""
-        if element == 0x10:
-            return file.read(length).rstrip(b"\0 ").decode("latin-1")
-        file.seek(length, os.SEEK_CUR)
+@contextmanager
+def opened(file: BinaryIO, frame: int = 0, said: Any = None) -> Iterator[Raster]:
+    """A frame, numbered from 0.
+
+    Args:
+        said: what `described` has found in the file, where somebody knows it.
+
+    Raises:
+        BadImage, Exception: as `described`.
+    """
+    said = described(file) if said is None else said
+    yield _Frame(file, said, frame, import_module("pydicom.pixels"))
 
 
 class _Frame(Raster):

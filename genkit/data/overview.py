@@ -73,12 +73,12 @@ class Shared(BaseModel):
 
 
 class Array(BaseModel):
-    """What a file of arrays holds: `--images` and `--labels` take the names.
+    """What a file of arrays, or of columns, holds: `--images` and `--labels` take the names.
 
     Attributes:
         name: of the array.
         shape: numbers of its axes.
-        type: of its elements, as NumPy calls it; of one that can't be read, "".
+        type: of its elements, as NumPy calls it, of a column as Arrow does; of one that can't be read, "".
     """
 
     name: str
@@ -103,7 +103,7 @@ class Overview(Findings):
 
     Attributes:
         form: what it is, in words: "a folder of pictures".
-        arrays: of a file of arrays, at most MOST_ARRAYS of them.
+        arrays: of a file of arrays, at most MOST_ARRAYS of them; of a table that isn't understood, its columns.
         grey: how many of its images are stored without colour; if all are, they stay grey.
         colourless: how many of them have no pixel that isn't grey, however they are stored.
         values: of the pixels as they are stored, one for each number of bits.
@@ -134,7 +134,7 @@ class Overview(Findings):
 def look(options: DataOptions) -> tuple[Overview, Survey]:
     """Read every image, and say what they are; the survey has some of them, to be shown.
 
-    Of a file of arrays of which it can't be told what they are, only these are listed.
+    Of a file of arrays, or of columns, of which it can't be told what they are, only these are listed.
 
     Raises:
         DataError: when there are no images, or a named set isn't here.
@@ -147,6 +147,7 @@ def look(options: DataOptions) -> tuple[Overview, Survey]:
             with without_warnings():
                 overview, survey = _of_path(options)
         except DataError as error:
+            arrays = arrays or list(_columns_in(options))
             if not arrays:
                 raise
             overview = Overview(source=str(expanded(options.dataset).resolve()), files=1, problems=[str(error)])
@@ -174,6 +175,23 @@ def _arrays_in(options: DataOptions) -> Iterator[Array]:
                 yield Array(name=array.member, shape=[*array.shape], type=str(array.dtype))
             except DataError:
                 yield Array(name=name.member or name.file, shape=[], type="")
+
+
+def _columns_in(options: DataOptions) -> Iterator[Array]:
+    """The columns of a file that is a table, Parquet or Arrow."""
+    from genkit.data import forms
+    from genkit.data.forms.columns import ArrowShard, ParquetShard
+    from genkit.data.forms.places import Folder
+
+    path = expanded(options.dataset).resolve()
+    kinds = {"parquet": ParquetShard, "arrow": ArrowShard}
+    with suppress(DataError):
+        form = forms.form_of(Folder(path.parent), path.name) if path.is_file() else None
+        if form in kinds:
+            shard = kinds[form](Folder(path.parent), path.name)
+            for field in list(shard.schema)[:MOST_ARRAYS]:
+                name = field.name if field.name.isprintable() else ascii(field.name)
+                yield Array(name=name, shape=[shard.count], type=f"{field.type!s:.60}")
 
 
 def _of_path(options: DataOptions) -> tuple[Overview, Survey]:

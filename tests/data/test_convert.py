@@ -284,7 +284,7 @@ def test_nothing_is_overwritten(genkit: Genkit, source: Path, tmp_path: Path, ta
     assert (tmp_path / target).read_text() == "mine"
 
 
-@pytest.mark.parametrize("ending", [".csv", ".zip", ".png", ".npy"])
+@pytest.mark.parametrize("ending", [".csv", ".zip", ".png", ".npy", ".h5", ".tar"])
 def test_other_kinds_of_files_are_refused(genkit: Genkit, source: Path, tmp_path: Path, ending: str) -> None:
     outcome = genkit("data", "convert", source, tmp_path / f"plain{ending}")
     assert outcome.code == 2

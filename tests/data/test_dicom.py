@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 import sys
 from pathlib import Path
 
@@ -255,6 +256,19 @@ def test_deflated_is_refused_before_it_is_inflated(tmp_path, pictures):
     path = dicom(tmp_path / "deflated.dcm", pictures[0], DeflatedExplicitVRLittleEndian)
     with pytest.raises(BadImage, match="is deflated DICOM, which isn't read; save it with another transfer syntax"):
         read_header(path)
+
+
+def test_deflated_is_refused_wherever_it_is_said(tmp_path, pictures):
+    """The last of two elements counts, and one that no standard has may stand before it."""
+    path = dicom(tmp_path / "deflated.dcm", pictures[0], DeflatedExplicitVRLittleEndian)
+    content = path.read_bytes()
+    plain = struct.pack("<HH2sH", 2, 0x10, b"UI", 20) + b"1.2.840.10008.1.2.1\0"
+    odd = struct.pack("<HH2sHI", 2, 0x11, b"UC", 0, 1 << 4) + bytes(16)
+    for number, before in enumerate((plain, odd)):
+        other = tmp_path / f"{number}.dcm"
+        other.write_bytes(content[:132] + before + content[132:])
+        with pytest.raises(BadImage, match="is deflated DICOM, which isn't read; save it with another transfer syntax"):
+            read_header(other)
 
 
 def test_without_pydicom(of, tmp_path, pictures, monkeypatch):

@@ -25,17 +25,6 @@ def test_what_is_no_data_is_called_what_it_is(of, tmp_path: Path, content: str, 
         of(tmp_path / "set.npz")
 
 
-def test_an_option_that_says_nothing_of_a_form_is_refused(of, write, pictures, tmp_path: Path) -> None:
-    """Somebody expects it to do something."""
-    folder = write(pictures[:10])
-    with pytest.raises(DataError, match="is a folder of pictures, of which --images and --transpose say nothing"):
-        of(folder, images="x", transpose=True)
-    np.save(tmp_path / "x.npy", pictures)
-    with pytest.raises(DataError, match="is a NumPy array, of which --pages says nothing; leave that out"):
-        of(tmp_path / "x.npy", pages="all")
-    assert len(of(folder, pages="first", white_level=255).train) == 8
-
-
 def test_an_archive_of_pictures_that_is_called_npz(of, write, pictures, tmp_path: Path) -> None:
     folder = write(pictures, classes=True)
     shutil.make_archive(str(tmp_path / "set"), "zip", folder)
@@ -56,3 +45,14 @@ def test_an_npz_that_was_cut(of, pictures, tmp_path: Path) -> None:
         f"{path}: it ends without a directory, so that it isn't whole; copy or download it again, or save it again "
         "with numpy.save or numpy.savez"
     )
+
+
+def test_an_option_that_says_nothing_of_a_form_is_refused(of, write, pictures, tmp_path: Path) -> None:
+    """Somebody expects it to do something."""
+    folder = write(pictures[:10])
+    with pytest.raises(DataError, match="is a folder of pictures, of which --images and --transpose say nothing"):
+        of(folder, images="x", transpose=True)
+    np.save(tmp_path / "x.npy", pictures)
+    with pytest.raises(DataError, match="is a NumPy array, of which --pages says nothing; leave that out"):
+        of(tmp_path / "x.npy", pages="all")
+    assert len(of(folder, pages="first", white_level=255).train) == 8

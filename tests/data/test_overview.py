@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import Genkit
 from PIL import Image
 
 from genkit.data import DataOptions, load, overview
+from genkit.data.convert import _as_png
 from genkit.data.overview import Overview
 from genkit.data.survey import Survey
 from genkit.errors import DataError
@@ -166,6 +170,22 @@ def test_pictures_of_16_bits_are_seen_to_the_last(tmp_path: Path, pictures: np.n
         Image.fromarray(picture.astype(np.uint16) * (100 + number)).save(tmp_path / f"{number:02}.png")
     (found,) = seen(tmp_path).values
     assert (found.bits, found.low, found.high, found.white) == (16, 0, 255 * 149, 65535)
+
+
+def test_columns_that_may_each_be_the_labels_are_listed(genkit: Genkit, tmp_path: Path, pictures) -> None:
+    rows = [{"bytes": _as_png(picture[None]), "path": None} for picture in pictures]
+    features = {"image": {"_type": "Image"}}
+    features |= {name: {"_type": "ClassLabel", "names": ["a", "b"]} for name in ("fine_label", "coarse_label")}
+    table = pa.table({"image": rows, "fine_label": np.arange(100) % 2, "coarse_label": np.arange(100) // 50})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, tmp_path / "two.parquet")
+    outcome = genkit("data", "info", tmp_path / "two.parquet")
+    assert outcome.code == 1
+    lines = outcome.out.splitlines()
+    assert "array       fine_label: int64 of shape (100)" in lines
+    assert "array       coarse_label: int64 of shape (100)" in lines
+    assert any("choose with --labels" in line for line in lines if line.startswith("fault"))
+    assert genkit("data", "info", tmp_path / "two.parquet", "--labels", "fine_label").code == 0
 
 
 def test_a_file_of_arrays_that_nobody_understands_is_listed(genkit: Genkit, tmp_path: Path, pictures) -> None:

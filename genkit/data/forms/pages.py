@@ -230,10 +230,18 @@ class _Whole:
         self.source, self.share = source, 0
         self.bytes = len(source) if isinstance(source, bytes) else source.stat().st_size
         self._lock, self._digest = Lock(), ""
+        self._described: Any = None
 
     def hold(self, pages: int) -> None:
         """Say how many pages there are."""
         self.share = len(self.source) // pages if isinstance(self.source, bytes) else 0
+
+    def described(self, file: BinaryIO) -> Any:
+        """What a DICOM file says of all of its frames, which takes long where it says something of each."""
+        with self._lock:
+            if self._described is None:
+                self._described = dicom.described(file)
+            return self._described
 
     def digest(self) -> str:
         with self._lock:
@@ -363,8 +371,10 @@ class DicomFrame(_PageOf):
 
     @contextmanager
     def opened(self) -> Iterator[Opened]:
-        with open_file(self.whole.source) as file, dicom.opened(file, self.number) as frame:
-            yield frame
+        with open_file(self.whole.source) as file:
+            said = self.whole.described(file)
+            with dicom.opened(file, self.number, said) as frame:
+                yield frame
 
 
 class Frame(_PageOf):
