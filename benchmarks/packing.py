@@ -7,8 +7,8 @@ Real pictures (those of `--images`, else drawn faces) are repeated, each time sh
 there are `count`, all different, and saved as JPEG in each form. Each measurement is a process of its own. "pack" is
 all that the first `genkit train` does before it has its images: looking for them, labels, decoding, fingerprints,
 splits, sums, and writing. "bare" reads the same bytes (with pyarrow, zipfile, or file by file), decodes them by Pillow
-to the same arrays with as many threads, and drops them. The two take turns; ratios are medians over the rounds, of time by
-the clock and of the processor's time, which other programs on the machine disturb less.
+to the same arrays with as many threads, and drops them. The two take turns; ratios are medians over the rounds, of time
+by the clock and of the processor's time, which other programs on the machine disturb less.
 """
 
 from __future__ import annotations
