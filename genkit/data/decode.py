@@ -313,21 +313,35 @@ def _opened_and_hashed(source: Content, hashed: bool = True) -> Iterator[tuple[O
         with _opened(source) as image:
             yield image, source.digest()
     else:
-        with _hashed(source) as (file, digest), _open(file) as image:
-            yield image, digest
+        with _held(source) as file:
+            digest = _sum(file)
+            with _open(file) as image:
+                yield image, digest
 
 
-@contextmanager
-def _hashed(source: Path | bytes) -> Iterator[tuple[BinaryIO, str]]:
-    """A file's content, and the SHA-256 of it. A large one is read a second time, from the system's cache."""
-    with open_file(source) as opened:
-        as_it_is = isinstance(source, bytes) or os.fstat(opened.fileno()).st_size > READ_AT_ONCE
-        file = opened if as_it_is else io.BytesIO(opened.read())
-        digest = hashlib.sha256()
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-        file.seek(0)
-        yield file, digest.hexdigest()
+def _held(source: Path | bytes) -> BinaryIO:
+    """A file, its content in memory unless it is large.
+
+    Raises:
+        OSError
+    """
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    file = open(source, "rb", buffering=0)  # noqa: PTH123, SIM115  # a million times: Path.open takes twice as long
+    if os.fstat(file.fileno()).st_size > READ_AT_ONCE:
+        return io.BufferedReader(file)
+    with file:
+        return io.BytesIO(file.read())
+
+
+def _sum(file: BinaryIO) -> str:
+    """The SHA-256 of a file that is open at its beginning. A large one is then read again, from the system's cache."""
+    if isinstance(file, io.BytesIO):
+        return hashlib.sha256(file.getbuffer()).hexdigest()
+    digest = hashlib.sha256()
+    while piece := file.read(1 << 20):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 @contextmanager

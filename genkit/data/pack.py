@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -49,8 +50,9 @@ from genkit.wording import counted
 
 MANIFEST = "pack.json"
 SOURCES = "sources.json"
-#: 1 had no sources.json; 2 let copies of one picture take a whole split, and took numbers for what their format says.
-FORMAT = 3
+#: 1 had no sources.json; 2 let copies of one picture take a whole split, and took numbers for what their format says;
+#: 3 had colour of 16 bits a channel only with its upper 8.
+FORMAT = 4
 PARTS = ("train", "val", "test")
 LEFT_OUT = len(PARTS)
 
@@ -100,7 +102,7 @@ class Contents:
             all. None where each is for itself.
         classes, attribute_names: names of the labels and of the attributes' columns.
         skipped: file to what is wrong with it, for those that were left out; may grow while the chunks are made.
-        sources: file to what was read, for those that were packed; may grow while the chunks are made.
+        sources: each file that was packed, and what was read of it; asked for once the chunks are made.
         left_out: what the files hold besides and isn't packed, by kind; may grow while the chunks are made.
         whites: what was taken for white, where that was found out of the pixels.
         notes: what is to be said of how the images were read, each time that they are used; may grow likewise.
@@ -116,7 +118,7 @@ class Contents:
     classes: tuple[str, ...] = ()
     attribute_names: tuple[str, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
-    sources: dict[str, SourceFile] = field(default_factory=dict)
+    sources: Iterable[tuple[str, SourceFile]] = ()
     left_out: dict[str, int] = field(default_factory=dict)
     whites: Whites = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -176,7 +178,7 @@ class Key:
     source: dict[str, Any]
     state: Any
 
-    @property
+    @cached_property
     def stem(self) -> str:
         """The same for all states of a source."""
         return self._stem(FORMAT)
@@ -186,7 +188,7 @@ class Key:
         """What earlier versions called packs of the source."""
         return [self._stem(format) for format in range(1, FORMAT)]
 
-    @property
+    @cached_property  # the state of a million files takes seconds to hash
     def folder(self) -> str:
         return f"{self.stem}-{_short_hash(self.state)}"
 
@@ -318,9 +320,7 @@ def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
     for file, table in tables.items():
         if table is not None:
             np.save(folder / file, table, allow_pickle=False)
-    if contents.sources:
-        lines = (f"{json.dumps(file)}: {json.dumps(known)}" for file, known in contents.sources.items())
-        (folder / SOURCES).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    _write_sources(folder / SOURCES, contents.sources)
     manifest = Manifest(
         format=FORMAT,
         source={"name": key.name, **key.source},
@@ -337,6 +337,17 @@ def _fill(folder: Path, key: Key, contents: Contents) -> Manifest:
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     return manifest
+
+
+def _write_sources(path: Path, sources: Iterable[tuple[str, SourceFile]]) -> None:
+    """A line for each file, one after the other: of a million, all of them would take 400 MB. No file for none."""
+    lines = (f'{json.dumps(file)}: [{each.bytes}, {each.time}, "{each.sum}"]' for file, each in sources)
+    first = next(lines, None)
+    if first is not None:
+        with path.open("w", encoding="utf-8") as file:
+            file.write("{\n" + first)
+            file.writelines(f",\n{line}" for line in lines)
+            file.write("\n}\n")
 
 
 class _Written(NamedTuple):

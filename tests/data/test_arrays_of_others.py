@@ -487,6 +487,8 @@ def test_kaggle_s_digits(tmp_path, pictures, caplog):
     dataset = load(DataOptions(dataset=str(tmp_path / "set")))
     assert (pixels_of(dataset)[:, 0] == pictures[:80]).all()
     assert (labels_of(dataset) == LABELS[:80].astype(str)).all()
+    alone = load(DataOptions(dataset=str(tmp_path / "set"), images="train.csv"))
+    assert (labels_of(alone) == LABELS[:80].astype(str)).all()
     assert "test.csv:images: left out, since the images for training have labels and these have none" in caplog.text
 
 
@@ -633,6 +635,16 @@ def test_a_compressed_npy(tmp_path, of, pictures, order):
     path.write_bytes(gzip.compress(content + b"more"))
     with pytest.raises(DataError, match=r"images.npy.gz: it goes on behind the last element"):
         of(path)
+
+
+@pytest.mark.parametrize("count", [40, 28])
+def test_pixels_say_that_images_come_last(tmp_path, of, count):
+    """(H, W, N), of which no two are the same, or all."""
+    images = photographs(count).mean(-1)[:, :28, : 28 if count == 28 else 24].round().astype(np.uint8)
+    np.save(tmp_path / "last.npy", np.ascontiguousarray(images.transpose(1, 2, 0)))
+    np.save(tmp_path / "first.npy", images)
+    for name in ("last", "first"):
+        assert (pixels_of(of(tmp_path / f"{name}.npy"))[:, 0] == images).all()
 
 
 def test_splits_must_be_of_one_kind(tmp_path, of, pictures):

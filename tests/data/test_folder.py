@@ -403,9 +403,10 @@ def test_a_damaged_list_of_sources_is_not_believed(photographs, of, home):
     assert problem.startswith(f"{path}: has changed since it was written; delete {path.parent}")
 
 
-def test_a_pack_of_an_earlier_version_gives_way(photographs, of, home, monkeypatch):
+@pytest.mark.parametrize("former", [1, 2, 3])
+def test_a_pack_of_an_earlier_version_gives_way(photographs, of, home, monkeypatch, former):
     with monkeypatch.context() as earlier:
-        earlier.setattr(pack, "FORMAT", 1)
+        earlier.setattr(pack, "FORMAT", former)
         of(photographs)
     (before,) = home.glob("packed/*/pack.json")
     of(photographs)

@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +21,8 @@ from PIL import Image
 
 from genkit.data import DataOptions, forms, pack, verify
 from genkit.data.dataset import Dataset, Split
-from genkit.data.forms.columns import page_sizes
+from genkit.data.forms.columns import MAX_REPEATED, ArrowShard, ParquetShard, page_of
+from genkit.data.forms.places import Folder
 from genkit.errors import DataError
 
 #: Ten pictures a class, in the order of the classes.
@@ -215,6 +217,20 @@ def test_files_that_a_column_names(of, tmp_path, pictures):
     assert (everything(of(path))[:, 0] == pictures).all()
 
 
+@pytest.mark.parametrize("bytes_too", [False, True])
+def test_a_file_that_a_column_names_has_changed(of, tmp_path, pictures, bytes_too):
+    for number, picture in enumerate(pictures):
+        (tmp_path / "set").mkdir(exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / f"set/{number}.png")
+    rows = columns_of(pictures)["image"].to_pylist()
+    rows[7]["bytes"] = None
+    columns = {"image": pa.array(rows, PNG)} if bytes_too else {"file_name": [row["path"] for row in rows]}
+    path = write(tmp_path / "set/list.parquet", columns)
+    assert (everything(of(path))[:, 0] == pictures).all()
+    Image.fromarray(255 - pictures[7]).save(tmp_path / "set/7.png")
+    assert (everything(of(path))[7, 0] == 255 - pictures[7]).all()
+
+
 def test_files_elsewhere_are_never_opened(of, tmp_path, pictures):
     outside = tmp_path / "outside.png"
     Image.fromarray(pictures[0]).save(outside)
@@ -360,10 +376,77 @@ def test_tables_without_images(of, tmp_path):
     )
 
 
+def in_two_files(folder: Path, pictures: np.ndarray, names: list[list[str]], labels: list[np.ndarray]) -> Path:
+    """Every other picture as train.parquet and test.parquet, whose schemas may name the classes otherwise."""
+    for file, those, start in zip(("train", "test"), names, (0, 1), strict=True):
+        said = {"_type": "ClassLabel", "names": those} if those else {"_type": "Value", "dtype": "int64"}
+        features = {"image": {"_type": "Image"}, "label": said}
+        write(folder / f"{file}.parquet", columns_of(pictures[start::2], label=labels[start][start::2]), features)
+    return folder
+
+
+def test_files_that_number_their_classes_otherwise(of, tmp_path, pictures):
+    backwards = in_two_files(tmp_path / "backwards", pictures, [NAMES, NAMES[::-1]], [LABELS, 9 - LABELS])
+    dataset = of(backwards)
+    assert dataset.classes == tuple(NAMES)
+    assert (labels_in_order(dataset) == [*LABELS[::2], *LABELS[1::2]]).all()
+    more = ["another", *NAMES]
+    dataset = of(in_two_files(tmp_path / "more", pictures, [NAMES, more], [LABELS, LABELS + 1]))
+    assert dataset.classes == (*NAMES, "another")
+    assert (labels_in_order(dataset) == [*LABELS[::2], *LABELS[1::2]]).all()
+
+
+def test_files_whose_classes_cannot_be_matched(of, tmp_path, pictures):
+    folder = in_two_files(tmp_path / "bare", pictures, [NAMES, []], [LABELS, LABELS])
+    with pytest.raises(DataError) as caught:
+        of(folder)
+    assert str(caught.value) == (
+        f"{folder}/test.parquet: 'label' doesn't say which classes its numbers stand for, where other files have other "
+        "names; save all with the same names"
+    )
+    twice = in_two_files(tmp_path / "twice", pictures, [NAMES, [*NAMES[1:], NAMES[1]]], [LABELS, LABELS])
+    with pytest.raises(DataError, match=r"test\.parquet: 'label' gives two classes one name, where other files"):
+        of(twice)
+    unknown = in_two_files(tmp_path / "unknown", pictures, [NAMES, []], [LABELS, np.full(100, -1)])
+    assert of(unknown).classes == tuple(NAMES)
+
+
+def test_attributes_whose_classes_are_numbered_otherwise(of, tmp_path, pictures):
+    for file, names, start in (("train", ["round", "even"], 0), ("test", ["even", "round"], 1)):
+        feature = {"_type": "Sequence", "feature": {"_type": "ClassLabel", "names": names}}
+        numbers = [[names.index("even")] if label % 2 == 0 else [] for label in LABELS[start::2]]
+        columns = columns_of(pictures[start::2], label=LABELS[start::2], tags=pa.array(numbers, pa.list_(pa.int64())))
+        write(tmp_path / f"set/{file}.parquet", columns, {"image": {"_type": "Image"}, "tags": feature})
+    dataset = of(tmp_path / "set")
+    assert dataset.attributes == ("round", "even")
+    for split in dataset.splits().values():
+        assert (split.attributes[:, 1] == (split.labels % 2 == 0)).all()
+        assert not split.attributes[:, 0].any()
+
+
+def test_a_label_before_the_pixels_of_each_list(of, tmp_path, pictures, caplog):
+    rows = np.concatenate([LABELS[:, None], pictures.reshape(100, -1)], axis=1).astype(np.uint8).tolist()
+    path = write(tmp_path / "lists.parquet", {"pixels": rows})
+    with caplog.at_level(logging.INFO):
+        dataset = of(path)
+    assert f"{path}: the first column is taken for the labels" in caplog.messages
+    assert (everything(dataset)[:, 0] == pictures).all()
+    assert dataset.classes == tuple(map(str, range(10)))
+    assert (labels_in_order(dataset) == LABELS).all()
+    path = write(tmp_path / "both.parquet", {"pixels": rows, "label": LABELS})
+    with pytest.raises(DataError) as caught:
+        of(path)
+    assert str(caught.value) == (
+        f"{path}: 'pixels' begins with a number that may be a label, beside those in 'label'; save the pixels alone"
+    )
+
+
 def test_labels_beyond_their_names(of, tmp_path, pictures):
     features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": NAMES[:5]}}
     path = write(tmp_path / "beyond.parquet", columns_of(pictures, label=LABELS), features)
-    with pytest.raises(DataError, match="the labels 'label' go to 9, where its schema names 5 classes; save it again"):
+    with pytest.raises(
+        DataError, match="the numbers in 'label' go to 9, where its schema names 5 classes; save it again"
+    ):
         of(path)
 
 
@@ -442,7 +525,84 @@ def test_the_sizes_of_pages(tmp_path, pictures):
     place = min(column.data_page_offset, column.dictionary_page_offset or column.data_page_offset)
     end, unpacked = place + column.total_compressed_size, 0
     while place < end:
-        plain, packed, length = page_sizes(path.read_bytes()[place:])
-        place, unpacked = place + length + packed, unpacked + length + plain
+        page = page_of(path.read_bytes()[place:])
+        place, unpacked = place + page.length + page.packed, unpacked + page.length + page.plain
     assert place == end
     assert unpacked == column.total_uncompressed_size
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files that hold much more than they take
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"use_dictionary": False, "column_encoding": {"image": "DELTA_BYTE_ARRAY"}}])
+def test_one_large_value_in_many_rows_is_read_a_few_at_a_time(tmp_path, options):
+    path = write(
+        tmp_path / "same.parquet", {"image": [bytes(range(256)) * (1 << 12)] * 200}, store_schema=False, **options
+    )
+    assert path.stat().st_size < 3 << 20
+    shard = ParquetShard(Folder(tmp_path), path.name)
+    for rows in (None, 1 << 16):
+        blocks = list(map(len, shard.blocks(["image"], rows)))
+        assert sum(blocks) == 200
+        assert max(blocks) <= MAX_REPEATED >> 20
+
+
+def test_one_large_value_in_many_rows_of_an_arrow_file(tmp_path):
+    value = pa.array([bytes(range(256)) * (1 << 12)])
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 200, pa.int8()), value)
+    path = write_arrow(tmp_path / "same.arrow", pa.table({"image": column}))
+    blocks = list(map(len, ArrowShard(Folder(tmp_path), path.name).blocks(["image"])))
+    assert sum(blocks) == 200
+    assert max(blocks) <= MAX_REPEATED >> 20
+
+
+def test_a_long_run_of_one_number(of, tmp_path):
+    """Its pages are small when they are unpacked, too: a number in them stands for many."""
+    path = write(
+        tmp_path / "run.parquet", {"pixels": pa.array([np.zeros(20_000_000, np.int32)] * 2)}, store_schema=False
+    )
+    with pytest.raises(
+        DataError, match=r"claims 160,000,000 bytes, packed in [0-9,]+: damaged, or a decompression bomb"
+    ):
+        of(path)
+
+
+def write_arrow(path: Path, table: pa.Table, file: bool = False, **options: Any) -> Path:
+    options = {"options": pa.ipc.IpcWriteOptions(**options)}
+    make = pa.ipc.new_file if file else pa.ipc.new_stream
+    with make(str(path), table.schema, **options) as writer:
+        writer.write_table(table, 50)
+    return path
+
+
+@pytest.mark.parametrize("compression", [None, "lz4", "zstd"])
+@pytest.mark.parametrize("file", [False, True])
+def test_compressed_arrow(of, tmp_path, pictures, compression, file):
+    words = pa.array([f"class {number}" for number in LABELS]).dictionary_encode()
+    table = pa.table(columns_of(pictures, label=words, note=["a digit"] * 100))
+    dataset = of(write_arrow(tmp_path / "digits.arrow", table, file, compression=compression))
+    assert (everything(dataset)[:, 0] == pictures).all()
+    assert (labels_in_order(dataset) == LABELS).all()
+
+
+@pytest.mark.parametrize("file", [False, True])
+def test_compressed_arrow_that_would_unpack_to_too_much(of, tmp_path, pictures, file):
+    """In a column that nobody uses as well."""
+    notes = [bytes(100 << 20) if number == 60 else b"" for number in range(100)]
+    table = pa.table(columns_of(pictures, note=notes))
+    path = write_arrow(tmp_path / "bomb.arrow", table, file, compression="zstd")
+    with pytest.raises(DataError, match=r"a batch claims 104,[0-9,]+ bytes, packed in [0-9,]+: damaged, or a decompre"):
+        of(path)
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_arrow_that_was_cut_or_overwritten(of, tmp_path, pictures, compression):
+    path = write_arrow(tmp_path / "digits.arrow", pa.table(columns_of(pictures)), compression=compression)
+    content = path.read_bytes()
+    for place in range(0, len(content), len(content) // 40):
+        for damaged in (content[:place], content[:place] + b"\xff" * 9 + content[place + 9 :]):
+            path.write_bytes(damaged)
+            with suppress(DataError):
+                of(path)

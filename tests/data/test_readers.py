@@ -294,6 +294,26 @@ def test_labels_may_be_words_and_other_columns_are_kept(tmp_path, table):
     assert found["writer"].tolist() == table["writer"].tolist()
 
 
+@pytest.mark.parametrize("quoting", [0, 1, 2])
+def test_commas_within_quotes_separate_nothing(tmp_path, pictures, table, quoting):
+    table["label"] = [("Smith, John", "Jones, John", "Bush, George")[number % 3] for number in range(100)]
+    for columns in (table.columns, [*table.columns[1:], "label"]):
+        table[columns].to_csv(tmp_path / "some.csv", index=False, quoting=quoting)
+        found = read(tmp_path / "some.csv")
+        assert found["labels"].tolist() == table["label"].tolist()
+        assert (found["images"] == pictures.reshape(100, 784)).all()
+
+
+@pytest.mark.parametrize("named", [lambda number: f"pixel{number}", lambda number: f"{number // 28}x{number % 28}"])
+def test_pixels_stand_in_the_order_of_their_numbers(tmp_path, pictures, named):
+    frame = pandas.DataFrame(pictures.reshape(100, 784), columns=list(map(named, range(784))))
+    frame = frame[sorted(frame.columns)]
+    frame.insert(0, "label", np.arange(100) // 10)
+    frame.to_csv(tmp_path / "some.csv", index=False)
+    assert (read(tmp_path / "some.csv")["images"] == pictures.reshape(100, 784)).all()
+    assert "put in order by the numbers in their headings" in held(tmp_path / "some.csv").notes[-1]
+
+
 def test_other_numbers_than_bytes(tmp_path, pictures, table):
     for values, dtype in (
         (pictures.astype(int) * 257, "u2"),

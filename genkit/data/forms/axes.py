@@ -34,6 +34,8 @@ MAX_CLASSES = 200
 LOOKED_AT, IMAGES_LOOKED_AT = 16 << 20, 256
 #: By so much less neighbours must differ one way than the other, for that to decide.
 DECISIVE = 0.9
+#: By so much less they must differ along both axes of an image than along the images' own.
+APART = 0.7
 #: Sides of the squares that digits are (scikit-learn's, USPS, MNIST). Their publishers laid them by rows, and MATLAB's
 #: users pass them on so.
 BY_ROWS = (8, 16, 28)
@@ -245,7 +247,7 @@ def _three(stored: Stored, counts: Sequence[int], options: DataOptions) -> View:
         return _view(stored, *first)
     if one == two and two != three:
         return _view(stored, *last)
-    if stored.images_last:
+    if stored.images_last or _changes_most_along_last(stored):
         return _view(stored, *last)
     return _view(stored, *first)
 
@@ -492,6 +494,19 @@ def _any_two(sample: np.ndarray) -> float:
         return math.inf
     shuffled = sample[:, np.random.default_rng(0).permutation(sample.shape[1])]
     return _mean_step(shuffled, 1)
+
+
+def _changes_most_along_last(stored: Stored) -> bool:
+    """Whether, of an array of three axes, the last is the one along which there are other images, and no neighbours."""
+    sizes = [size for size in stored.shape if size > 1]
+    most = min(sizes[0], LOOKED_AT // max(1, stored.row_bytes), IMAGES_LOOKED_AT)
+    if most < 2:
+        return False
+    block = next(stored.rows(most)).reshape(-1, *sizes[1:])
+    with np.errstate(all="ignore"):
+        values = np.nan_to_num(block.astype(np.float32), posinf=0, neginf=0)
+    *others, last = (_mean_step(values, axis) for axis in range(3))
+    return max(others) < APART * last
 
 
 def _sideways(images: np.ndarray) -> float:

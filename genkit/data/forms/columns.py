@@ -6,10 +6,11 @@ the file's own size first, and what Arrow has read is checked before its places 
 
 from __future__ import annotations
 
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from genkit.data.forms.needs import library
 from genkit.data.forms.places import Place
@@ -31,6 +32,17 @@ BUFFER = 1 << 20
 PAGE_HEADER, MAX_PAGE_HEADER = 256, 1 << 16
 #: Bytes of a footer, or of a schema's metadata, that are read.
 MAX_FOOTER = 64 << 20
+#: Bytes that rows which are read at once may take where they repeat what the file holds once, unless one row is larger.
+MAX_REPEATED = 64 << 20
+#: Bytes that a compressed batch of Arrow's may unpack to: it is only ever unpacked as a whole.
+MAX_BATCH = 1 << 30
+
+#: What a message of Arrow's may bring.
+DICTIONARY_BATCH, RECORD_BATCH = 2, 3
+#: Of a page: those of values that are repeated by their number, and values that begin as those before them do.
+DICTIONARY_PAGE, DELTA_BYTE_ARRAY = 2, 7
+#: Bytes of a number, by what Parquet calls its type.
+WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 
 DAMAGED = "the file is damaged; fetch or save it again"
 
@@ -68,6 +80,10 @@ class Shard(ABC):
     @abstractmethod
     def _open(self) -> None:
         """Find out `count` and `schema`."""
+
+    @abstractmethod
+    def may_lack(self, column: str) -> bool:
+        """Whether some rows may have nothing in a column, as far as that is known without reading its values."""
 
     @abstractmethod
     def _blocks(self, columns: Sequence[str], rows: int | None) -> Iterator[pa.RecordBatch]:
@@ -138,70 +154,150 @@ class ParquetShard(Shard):
                     batch.validate(full=True)
                     yield batch
 
+    def may_lack(self, column: str) -> bool:
+        with self._opened() as file:
+            groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+            chunks = [group.column(index) for group in groups for index in range(group.num_columns)]
+            known = [chunk.statistics for chunk in chunks if chunk.path_in_schema == column]
+            return not all(each is not None and each.has_null_count and each.null_count == 0 for each in known)
+
     def _step(self, group: Any, columns: Sequence[str], rows: int | None, pages: BinaryIO) -> int:
         """How many rows of a row group to read at once; refused where its columns claim more than they can hold."""
-        claimed = 0
+        claimed = longest = 0
         for index in range(group.num_columns):
             chunk = group.column(index)
             name = chunk.path_in_schema
             if not any(name == column or name.startswith(f"{column}.") for column in columns):
                 continue
-            packed, plain = chunk.total_compressed_size, chunk.total_uncompressed_size
-            if not (0 <= packed <= self.size and 0 <= plain <= max(SMALL, packed * MAX_RATIO)):
-                raise DataError(
-                    f"{self.path}: {name} claims {plain:,} bytes, packed in {packed:,}: damaged, or a decompression "
-                    "bomb; fetch or save it again"
-                )
-            self._require_sound_pages(chunk, pages)
+            self._require_possible(name, chunk.total_uncompressed_size, chunk.total_compressed_size)
+            plain, repeated = self._unpacked(chunk, pages)
             claimed += plain
-        return rows or max(1, min(BLOCK_ROWS, BLOCK_BYTES * max(1, group.num_rows) // max(1, claimed)))
+            longest += repeated
+        fitting = BLOCK_BYTES * max(1, group.num_rows) // max(1, claimed)
+        return max(1, min(rows or min(BLOCK_ROWS, fitting), MAX_REPEATED // max(1, longest)))
 
-    def _require_sound_pages(self, chunk: Any, pages: BinaryIO) -> None:
-        """Refuse a column whose pages say that they unpack to more than they can: Arrow allocates what they say.
+    def _require_possible(self, name: str, plain: int, packed: int, most: int | None = None) -> None:
+        """Raises DataError where a column, or a page of it, claims to unpack to more than it can."""
+        most = self.size if most is None else most
+        if not (0 <= packed <= most and 0 <= plain <= max(SMALL, packed * MAX_RATIO)):
+            raise DataError(
+                f"{self.path}: {name} claims {plain:,} bytes, packed in {packed:,}: damaged, or a decompression bomb; "
+                "fetch or save it again"
+            )
+
+    def _unpacked(self, chunk: Any, pages: BinaryIO) -> tuple[int, int]:
+        """The bytes that a column of a row group takes in memory, and those of its longest value that may be repeated.
+
+        Each of its pages is looked at: Arrow allocates what their headers say, whatever the footer says.
 
         Raises:
-            DataError
+            DataError: when they can't be so many.
         """
+        name, width = chunk.path_in_schema, WIDTHS.get(chunk.physical_type, 0)
         place = chunk.data_page_offset
         if chunk.has_dictionary_page and chunk.dictionary_page_offset:  # some writers say 0 of none
             place = min(place, chunk.dictionary_page_offset)
         end = place + chunk.total_compressed_size
         if not 0 <= place <= end <= self.size:
-            raise DataError(f"{self.path}: {chunk.path_in_schema} lies beyond the file's end; {DAMAGED}")
+            raise DataError(f"{self.path}: {name} lies beyond the file's end; {DAMAGED}")
+        plain = values = longest = 0
+        begin_alike = False
         while place < end:
-            plain, packed, length = self._page_sizes(pages, place)
-            if not (0 <= packed <= end - place - length and 0 <= plain <= max(SMALL, packed * MAX_RATIO)):
-                raise DataError(
-                    f"{self.path}: a page of {chunk.path_in_schema} claims {plain:,} bytes, packed in {packed:,}: "
-                    "damaged, or a decompression bomb; fetch or save it again"
-                )
-            place += length + packed
+            page = self._page(pages, place)
+            self._require_possible(f"a page of {name}", page.plain, page.packed, end - place - page.length)
+            plain += page.plain
+            if page.kind == DICTIONARY_PAGE:
+                longest = max(longest, page.plain)
+            else:
+                values += page.values
+                begin_alike = begin_alike or page.encoding == DELTA_BYTE_ARRAY
+            place += page.length + page.packed
+        if width:  # a run of one number takes a few bytes, however long it is
+            self._require_possible(name, values * width, chunk.total_compressed_size)
+            return max(plain, values * width), 0
+        return plain, plain if begin_alike else longest
 
-    def _page_sizes(self, pages: BinaryIO, place: int) -> tuple[int, int, int]:
+    def _page(self, pages: BinaryIO, place: int) -> Page:
         for most in (PAGE_HEADER, MAX_PAGE_HEADER):
             pages.seek(place)
             try:
-                return page_sizes(pages.read(most))
+                return page_of(pages.read(most))
             except IndexError:
                 continue
         raise DataError(f"{self.path}: a page begins with no header of a page; {DAMAGED}")
 
 
 class ArrowShard(Shard):
-    """Arrow's own format, as a stream (`datasets` saves it so) or as a file with a footer."""
+    """Arrow's own format, as a stream (`datasets` saves it so) or as a file, which is a stream between two marks.
+
+    Attributes:
+        begin: where the stream begins.
+        batches: how many it has.
+    """
 
     form = "Arrow"
 
     def _open(self) -> None:
-        self.count = 0
-        self.schema = None
-        with self._batches(None, mapped=True) as (schema, batches):
-            self.schema = schema
-            self.count = sum(batch.num_rows for batch in batches)
+        with self.place.open(self.file) as file:
+            self.begin = 8 if file.read(6) == b"ARROW1" else 0
+            self.count = self.batches = 0
+            for rows in self._rows_of_batches(file):
+                self.count, self.batches = self.count + rows, self.batches + 1
+        with self._stream(None, mapped=True) as stream:
+            self.schema = stream.schema
+
+    def _rows_of_batches(self, file: BinaryIO) -> Iterator[int]:
+        """The rows of each batch, by the messages that go before them; nothing is unpacked.
+
+        Raises:
+            DataError: when a batch would unpack to more than it can, or than MAX_BATCH.
+        """
+        place = self.begin
+        while place + 4 <= self.size:
+            file.seek(place)
+            length = int.from_bytes(file.read(4), "little")
+            place += 4
+            if length == 0xFFFFFFFF:  # before version 0.15 the length came first
+                length = int.from_bytes(file.read(4), "little")
+                place += 4
+            if not length:
+                return
+            if length > min(MAX_FOOTER, self.size - place):
+                raise DataError(f"{self.path}: a message lies beyond the file's end; {DAMAGED}")
+            message = message_of(file.read(length))
+            place += length
+            if not 0 <= message.body <= self.size - place:
+                raise DataError(f"{self.path}: a message lies beyond the file's end; {DAMAGED}")
+            if message.compressed:
+                self._require_bounded(message, file, place)
+            if message.kind == RECORD_BATCH:
+                yield message.rows
+            place += message.body
+
+    def _require_bounded(self, message: Message, file: BinaryIO, place: int) -> None:
+        """Raises DataError where the pieces of a compressed batch say that they unpack to too much."""
+        plain = 0
+        for offset, length in sorted(message.pieces):  # which never seeks back
+            if not (offset >= 0 and 0 <= length <= message.body - offset):
+                raise DataError(f"{self.path}: a batch's columns lie beyond its end; {DAMAGED}")
+            if length:
+                file.seek(place + offset)
+                claimed = int.from_bytes(file.read(8), "little", signed=True)
+                plain += length if claimed == -1 else max(0, claimed)  # -1 is not compressed
+        if plain > max(SMALL, message.body * MAX_RATIO):
+            raise DataError(
+                f"{self.path}: a batch claims {plain:,} bytes, packed in {message.body:,}: damaged, or a decompression "
+                "bomb; fetch or save it again"
+            )
+        if plain > MAX_BATCH:
+            raise DataError(
+                f"{self.path}: a compressed batch of {message.rows:,} rows takes {plain:,} bytes, and {MAX_BATCH:,} "
+                "are read at once; save it in batches of fewer rows"
+            )
 
     @contextmanager
-    def _batches(self, columns: Sequence[str] | None, mapped: bool) -> Iterator[tuple[Any, Iterator[Any]]]:
-        """The schema and the batches; `mapped` ones cost only what is looked at."""
+    def _stream(self, columns: Sequence[str] | None, mapped: bool) -> Iterator[Any]:
+        """Its batches; `mapped` ones cost only what is looked at."""
         ipc = library("pyarrow.ipc", self.path, self.form)
         path = self.place.path_of(self.file)
         included = None
@@ -210,37 +306,160 @@ class ArrowShard(Shard):
             included = [index for index, name in enumerate(self.schema.names) if name in names]
         options = ipc.IpcReadOptions(included_fields=included, use_threads=False)
         with self.arrow.memory_map(str(path)) if mapped and path is not None else self.source() as source:
-            magic = source.read(6)
-            source.seek(0)
-            if magic == b"ARROW1":
-                file = ipc.open_file(source, options=options)
-                yield file.schema, (file.get_batch(number) for number in range(file.num_record_batches))
-            else:
-                with ipc.open_stream(source, options=options) as stream:
-                    yield stream.schema, stream
+            source.seek(self.begin)
+            with ipc.open_stream(source, options=options) as stream:
+                yield stream
+
+    def may_lack(self, column: str) -> bool:
+        name, _, field = column.partition(".")
+        return any(
+            block.column(0).null_count or (field and stored(self.arrow, block.column(0)).field(field).null_count)
+            for block in self.blocks([name], BLOCK_ROWS)
+        )
 
     def _blocks(self, columns: Sequence[str], rows: int | None) -> Iterator[pa.RecordBatch]:
         # What is read with a number of rows is small beside the rest, which a mapping leaves on disk.
-        with self._batches(columns, mapped=rows is not None) as (_, batches):
-            for batch in batches:
+        with self._stream(columns, mapped=rows is not None) as stream:
+            for _ in range(self.batches):
+                batch = stream.read_next_batch()
                 batch.validate(full=True)
-                step = rows or max(1, min(BLOCK_ROWS, BLOCK_BYTES * max(1, batch.num_rows) // max(1, batch.nbytes)))
+                fitting = BLOCK_BYTES * max(1, batch.num_rows) // max(1, batch.nbytes)
+                longest = sum(repeated(self.arrow, column) for column in batch.columns)
+                step = max(1, min(rows or min(BLOCK_ROWS, fitting), MAX_REPEATED // max(1, longest)))
                 for start in range(0, batch.num_rows, step):
                     yield batch.slice(start, step)
 
 
-def page_sizes(content: bytes) -> tuple[int, int, int]:
-    """Of a page of a Parquet file, by its header: its bytes when unpacked, when packed, and the header's own.
+def repeated(arrow: Any, column: Any) -> int:
+    """Bytes that the longest value which a column repeats by its number may have."""
+    if isinstance(column, arrow.ExtensionArray):
+        return repeated(arrow, column.storage)
+    if arrow.types.is_dictionary(column.type):
+        return int(column.dictionary.nbytes)
+    if arrow.types.is_struct(column.type):
+        return sum(repeated(arrow, column.field(index)) for index in range(column.type.num_fields))
+    return 0
 
-    The header is a struct in Thrift's compact protocol (github.com/apache/parquet-format, PageHeader), of which the
-    fields 2 and 3 are asked for and all others are stepped over.
+
+class Message(NamedTuple):
+    """What goes before a batch of Arrow's says of it.
+
+    Attributes:
+        kind: RECORD_BATCH, or another.
+        body: bytes that follow.
+        rows: of a batch.
+        compressed: whether its pieces are.
+        pieces: offset and bytes of each in the body.
+    """
+
+    kind: int
+    body: int
+    rows: int = 0
+    compressed: bool = False
+    pieces: tuple[tuple[int, int], ...] = ()
+
+
+def message_of(content: bytes) -> Message:
+    """A message's metadata, a FlatBuffer (github.com/apache/arrow, format/Message.fbs).
+
+    Raises:
+        struct.error: when it is cut, or isn't one.
+    """
+    root = _Table(content, _unsigned(content, 0))
+    kind, body = root.number("B", 1), root.number("<q", 3)
+    batch = root.table(2)
+    if kind == DICTIONARY_BATCH and batch:
+        batch = batch.table(1)
+    elif kind != RECORD_BATCH:
+        return Message(kind, body)
+    if batch is None:
+        raise struct.error("a batch without a description")
+    place = batch.vector(2)
+    count = _unsigned(content, place) if place else 0
+    pieces = struct.unpack_from(f"<{2 * min(count, len(content))}q", content, place + 4) if count else ()
+    return Message(
+        kind,
+        body,
+        batch.number("<q", 0),
+        batch.table(3) is not None,
+        tuple(zip(pieces[::2], pieces[1::2], strict=True)),
+    )
+
+
+def _unsigned(content: bytes, place: int) -> int:
+    return int(struct.unpack_from("<I", content, place)[0])
+
+
+class _Table:
+    """A table of a FlatBuffer, whose fields are found by their numbers."""
+
+    def __init__(self, content: bytes, place: int):
+        self.content, self.place = content, place
+        self.fields = place - struct.unpack_from("<i", content, place)[0]
+        if self.fields < 0:
+            raise struct.error("a table before its beginning")
+        self.size = struct.unpack_from("<H", content, self.fields)[0]
+
+    def _place(self, field: int) -> int:
+        """Where a field lies; 0 where it is left out, which is its default."""
+        if 4 + 2 * field + 2 > self.size:
+            return 0
+        offset = struct.unpack_from("<H", self.content, self.fields + 4 + 2 * field)[0]
+        return self.place + offset if offset else 0
+
+    def number(self, kind: str, field: int) -> int:
+        place = self._place(field)
+        return int(struct.unpack_from(kind, self.content, place)[0]) if place else 0
+
+    def vector(self, field: int) -> int:
+        """Where what a field points to lies; 0 where it is left out."""
+        place = self._place(field)
+        return place + _unsigned(self.content, place) if place else 0
+
+    def table(self, field: int) -> _Table | None:
+        place = self.vector(field)
+        return _Table(self.content, place) if place else None
+
+
+class Page(NamedTuple):
+    """What the header of a page of a Parquet file says.
+
+    Attributes:
+        kind: DICTIONARY_PAGE, or another.
+        plain, packed: bytes of the page, and when it is compressed.
+        values: in it, each number of a list counted, and what is missing.
+        encoding: of the values.
+        length: bytes of the header itself.
+    """
+
+    kind: int
+    plain: int
+    packed: int
+    values: int
+    encoding: int
+    length: int
+
+
+def page_of(content: bytes) -> Page:
+    """The header of a page, a struct in Thrift's compact protocol (github.com/apache/parquet-format, PageHeader).
 
     Raises:
         ValueError: when it isn't one.
         IndexError: when it is cut.
     """
-    sizes = {2: -1, 3: -1}
-    place = field = 0
+    said, length = _struct(content, 0)
+    about: dict[int, Any] = next((said[field] for field in (5, 7, 8) if isinstance(said.get(field), dict)), {})
+    kind, plain, packed = (said.get(field, -1) for field in (1, 2, 3))
+    values, encoding = about.get(1, 0), about.get(4 if 8 in said else 2, -1)
+    if not all(isinstance(number, int) for number in (kind, plain, packed, values, encoding)) or values < 0:
+        raise ValueError("a page's header of another kind")
+    return Page(kind, plain, packed, values, encoding, length)
+
+
+def _struct(content: bytes, place: int, depth: int = 0) -> tuple[dict[int, Any], int]:
+    """The fields of a struct that are numbers or structs, and where it ends."""
+    found: dict[int, Any] = {}
+    field = 0
     while content[place]:
         delta, kind = content[place] >> 4, content[place] & 15
         place += 1
@@ -248,12 +467,14 @@ def page_sizes(content: bytes) -> tuple[int, int, int]:
             number, place = _number(content, place)
             field = (number >> 1) ^ -(number & 1)
         field += delta
-        if field in sizes and kind == 5:
+        if kind in (4, 5, 6):
             number, place = _number(content, place)
-            sizes[field] = (number >> 1) ^ -(number & 1)
+            found[field] = (number >> 1) ^ -(number & 1)
+        elif kind == 12 and depth < 8:
+            found[field], place = _struct(content, place, depth + 1)
         else:
             place = _after(content, place, kind)
-    return sizes[2], sizes[3], place + 1
+    return found, place + 1
 
 
 def _number(content: bytes, place: int) -> tuple[int, int]:
@@ -268,25 +489,17 @@ def _number(content: bytes, place: int) -> tuple[int, int]:
             raise ValueError("a number of more than 64 bits in a page's header")
 
 
-def _after(content: bytes, place: int, kind: int, depth: int = 0) -> int:
-    """Where a value of one of Thrift's types ends: those that a page's header may have."""
+def _after(content: bytes, place: int, kind: int) -> int:
+    """Where a value of one of Thrift's other types ends: those that a page's header may have."""
     if kind in (1, 2):  # the type is the value
         return place
     if kind == 3:
         return place + 1
-    if kind in (4, 5, 6):
-        return _number(content, place)[1]
     if kind == 7:
         return place + 8
     if kind == 8:
         length, place = _number(content, place)
         return place + length
-    if kind == 12 and depth < 8:
-        while content[place]:
-            inner, numbered = content[place] & 15, not content[place] >> 4
-            place = _number(content, place + 1)[1] if numbered else place + 1
-            place = _after(content, place, inner, depth + 1)
-        return place + 1
     raise ValueError("a page's header of another kind")
 
 

@@ -229,7 +229,7 @@ class _File(NamedTuple):
     name: str
     status: os.stat_result
     target: str | None  # of a link
-    unnamed: bool = False  # a picture, though its name has no ending that says so
+    is_picture: bool
 
 
 class _Subfolder(NamedTuple):
@@ -306,7 +306,7 @@ class _Walk:
             self.folders.append(way.relative[:-1])
         for file in content.files:
             relative = way.relative + file.name
-            if not (_is_table(relative) or file.unnamed or _ending(file.name) in EXTENSIONS):
+            if not (file.is_picture or _is_table(relative)):
                 continue
             require_fit_to_show(f"{self.root}/{relative}")
             self.found[relative] = file.status
@@ -359,14 +359,14 @@ class _Walk:
             return
         ending = _ending(name)
         # A table may be one in the one place and not in the other: `_enter` decides.
-        unnamed = _is_unnamed_dicom(entry, ending)
-        if not unnamed and ending not in EXTENSIONS and name not in (*tables.ATTRIBUTES, tables.PARTITION, *LABELS):
+        is_picture = ending in EXTENSIONS or _is_unnamed_dicom(entry, ending)
+        if not is_picture and name not in (*tables.ATTRIBUTES, tables.PARTITION, *LABELS):
             _count_other(way.relative + name, ending, self._kinds, self.others)
             return
         if target is None:
             status = entry.stat(follow_symlinks=False)
         if stat.S_ISREG(status.st_mode) and status.st_dev not in self._systems:
-            content.files.append(_File(name, status, target, unnamed))
+            content.files.append(_File(name, status, target, is_picture))
         else:
             self._kinds["special files"] += 1
 
@@ -398,7 +398,8 @@ def _is_unnamed_dicom(entry: os.DirEntry[str], ending: str) -> bool:
 
 
 def _ending(name: str) -> str:
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122  # a million names
+    before, _, ending = name.rpartition("/")[2].rpartition(".")
+    return f".{ending.lower()}" if before.strip(".") else ""
 
 
 def kind_of(file: str) -> str | None:

@@ -68,6 +68,9 @@ class NamedPictures(Pictures):
         self.labels, self.classes, self.parts = None, (), None
         self.attributes, self.attribute_names = None, ()
         self.left_out, self.notes, self.warnings, self.faults = {}, [], [], []
+        # As they are before they are read.
+        statuses = [None if (file := place.path_of(name)) is None else file.stat() for name in files]
+        self._stamps = [None if each is None else (each.st_size, each.st_mtime_ns) for each in statuses]
 
     @property
     def base(self) -> Path:
@@ -84,9 +87,7 @@ class NamedPictures(Pictures):
         return self.files[row]
 
     def stamp_of(self, row: int) -> tuple[int, int] | None:
-        path = self.place.path_of(self.files[row])
-        status = None if path is None else path.stat()
-        return None if status is None else (status.st_size, status.st_mtime_ns)
+        return self._stamps[row]
 
 
 class Pages(Pictures):

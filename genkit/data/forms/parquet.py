@@ -92,6 +92,7 @@ class Table:
         self._warn_of_missing_shards(files)
 
         self.features = features_of(self.shards[0].schema.metadata)
+        self._of_rows = np.repeat(np.arange(len(counts)), counts)
         columns = Columns(
             self.arrow, self.shards[0].path, self.shards[0].schema, self.features, self._begins_as_picture
         )
@@ -177,7 +178,6 @@ class Table:
             return None, ()
         column = self._whole(name)
         types = self.arrow.types
-        feature = self.features.get(name)
         where = f"{self.path}: the labels {name!a}"
         if types.is_boolean(column.type):
             column = column.cast("int8")
@@ -189,10 +189,11 @@ class Table:
                 "--labels, or leave them with --labels none"
             )
         missing = np.asarray(column.is_null())
-        names = feature.names if feature and types.is_integer(column.type) else ()
+        names: tuple[str, ...] = ()
+        said = self._names_in_shards(name) if types.is_integer(column.type) else [()]
         if types.is_integer(column.type):
             values = column.fill_null(0).to_numpy(zero_copy_only=False)
-            if names or all((values[parts == part] == -1).all() for part in set(parts[values == -1].tolist())):
+            if any(said) or all((values[parts == part] == -1).all() for part in set(parts[values == -1].tolist())):
                 missing |= values == -1  # as `datasets` has it where nobody knows the class
         else:
             with reading(self.path, DAMAGED):
@@ -213,12 +214,8 @@ class Table:
                 self.left_out[f"images of {of_part} without a label"] += int((missing & (parts == part)).sum())
             self.kept = ~missing
         labels = values[~missing].astype(np.int64)
-        if feature and feature.names and types.is_integer(column.type):
-            if labels.min() < 0 or labels.max() >= len(names):
-                odd = int(labels.min() if labels.min() < 0 else labels.max())
-                raise DataError(
-                    f"{where} go to {odd}, where its schema names {counted(len(names), 'class')}; save it again"
-                )
+        if any(said):
+            names, labels = self._by_names(name, said, self._of_rows[~missing], labels)
         else:
             present, labels = np.unique(labels, return_inverse=True)
             labels = labels.reshape(-1).astype(np.int64)
@@ -229,6 +226,48 @@ class Table:
         if len(names) < 2:
             return None, ()
         return labels, names
+
+    def _names_in_shards(self, name: str) -> list[tuple[str, ...]]:
+        """What `datasets` says in each shard of the classes that a column's numbers stand for."""
+        first, own = self.shards[0].schema.metadata, self.features.get(name, Feature("")).names
+        return [
+            own if (said := shard.schema.metadata) == first else features_of(said).get(name, Feature("")).names
+            for shard in self.shards
+        ]
+
+    def _by_names(
+        self, name: str, said: Sequence[tuple[str, ...]], shards: np.ndarray, numbers: np.ndarray
+    ) -> tuple[tuple[str, ...], np.ndarray]:
+        """All classes of a column, and numbers of them that mean the same in all shards.
+
+        Args:
+            said: their names in each shard; those that were saved apart may number the same classes otherwise.
+            shards: that the numbers stand in. What the others say doesn't count.
+
+        Raises:
+            DataError: when a number has no name, or it can't be told which classes are the same.
+        """
+        used = np.unique(shards).tolist()
+        alike = len({said[index] for index in used}) == 1
+        names = tuple(dict.fromkeys(each for index in used for each in said[index]))
+        found = numbers.copy()
+        for index in used:
+            own, path = said[index], self.shards[index].path
+            if not own or (len(set(own)) < len(own) and not alike):
+                odd = "gives two classes one name" if own else "doesn't say which classes its numbers stand for"
+                raise DataError(
+                    f"{path}: {name!a} {odd}, where other files have other names; save all with the same names"
+                )
+            here = shards == index
+            low, high = int(numbers[here].min()), int(numbers[here].max())
+            if low < 0 or high >= len(own):
+                raise DataError(
+                    f"{path}: the numbers in {name!a} go to {low if low < 0 else high}, where its schema names "
+                    f"{counted(len(own), 'class')}; save it again"
+                )
+            if not alike:
+                found[here] = np.array([names.index(each) for each in own])[numbers[here]]
+        return (said[used[0]] if alike else names), found
 
     def _as_integers(self, column: Any, where: str) -> Any:
         """Floats that stand for whole numbers, as pandas makes them of integers some of which are missing."""
@@ -251,17 +290,18 @@ class Table:
             if column.null_count:
                 self.notes.append(f"{name} isn't known of {counted(column.null_count, 'image')}; not used")
                 continue
-            feature = self.features.get(name, Feature(""))
             if self.arrow.types.is_boolean(column.type):
                 columns.append(column.to_numpy(zero_copy_only=False)[:, None])
                 names.append(name)
                 continue
-            width = len(feature.names)
+            said = self._names_in_shards(name)
+            width = len(set().union(*said))
             if not 0 < width <= MAX_ATTRIBUTES or width * total > MAX_TABLE:
                 self.notes.append(f"{name} has {counted(width, 'class')}, which are too many attributes; not used")
                 continue
-            columns.append(self._one_column_a_class(column, name, width))
-            names += feature.names
+            classes, table = self._one_column_a_class(column, name, said)
+            columns.append(table)
+            names += classes
         if not columns:
             return None, ()
         try:
@@ -272,17 +312,21 @@ class Table:
         values = np.concatenate(columns, axis=1)
         return values if self.kept is None else values[self.kept], headings
 
-    def _one_column_a_class(self, column: Any, name: str, width: int) -> np.ndarray:
+    def _one_column_a_class(
+        self, column: Any, name: str, said: list[tuple[str, ...]]
+    ) -> tuple[tuple[str, ...], np.ndarray]:
+        """The classes, and bool (rows, classes), of a column of lists of their numbers."""
         rows = np.repeat(np.arange(len(column)), np.asarray(column.value_lengths()))
         values = column.flatten()
-        numbers = values.to_numpy(zero_copy_only=False) if self.arrow.types.is_integer(values.type) else None
-        if numbers is None or values.null_count or (len(numbers) and not 0 <= numbers.min() <= numbers.max() < width):
-            raise DataError(
-                f"{self.path}: {name!a} holds other numbers than those of its {width} classes; save it again"
-            )
-        table = np.zeros((len(column), width), bool)
+        if not self.arrow.types.is_integer(values.type) or values.null_count:
+            raise DataError(f"{self.path}: {name!a} holds other things than numbers of its classes; save it again")
+        if not len(values):
+            return said[0], np.zeros((len(column), len(said[0])), bool)
+        numbers = values.to_numpy(zero_copy_only=False).astype(np.int64)
+        names, numbers = self._by_names(name, said, self._of_rows[rows], numbers)
+        table = np.zeros((len(column), len(names)), bool)
         table[rows, numbers] = True
-        return table
+        return names, table
 
     # -- what is said of it --------------------------------------------------------------------------------------------
 
@@ -328,7 +372,39 @@ class Shards(Pictures):
         return self.place.path
 
     def state(self) -> Any:
-        return self.table.state()
+        return [*self.table.state(), *self._stamps()]
+
+    def _stamps(self) -> list[str]:
+        """A sum over size and time of all files that a column names; none where it names none.
+
+        Archives have a stamp of their own. A million files take a few seconds, as those of a folder do.
+        """
+        name, digest = self.table.meaning.images[0], hashlib.sha256()
+        asked = False
+        for shard in self.table.shards:
+            columns = self._parts_of_column(shard)
+            if f"{name}.bytes" in columns:
+                if f"{name}.path" not in columns or not shard.may_lack(f"{name}.bytes"):
+                    continue
+                columns = [f"{name}.path"]
+            for block in shard.blocks(columns, ROWS):
+                column = stored(self.table.arrow, block.column(0))
+                if self.table.arrow.types.is_struct(column.type):
+                    column = column.field(column.type.get_field_index("path"))
+                if not (
+                    self.table.arrow.types.is_string(column.type) or self.table.arrow.types.is_large_string(column.type)
+                ):
+                    break
+                for value in column.to_pylist():
+                    file = self._file_named(shard, value) if value else None
+                    path = None if file is None else self.place.path_of(file)
+                    try:
+                        status = None if path is None else path.stat()
+                    except (OSError, ValueError):  # what is wrong with it is said where it is read
+                        status = None
+                    digest.update(b"-" if status is None else b"%d %d;" % (status.st_size, status.st_mtime_ns))
+                    asked = asked or status is not None
+        return [digest.hexdigest()] if asked else []
 
     def check(self, findings: Findings, survey: Survey | None = None) -> None:
         super().check(findings, survey)
@@ -392,9 +468,8 @@ class Shards(Pictures):
             return value
         if not isinstance(value, str) or not value:
             return BadImage("has no picture")
-        folder = posixpath.dirname(shard.file)
-        file = posixpath.normpath(posixpath.join(folder, value.replace("\\", "/")))
-        if posixpath.isabs(file) or file.startswith("..") or "\0" in file:
+        file = self._file_named(shard, value)
+        if file is None:
             return BadImage(f"has only a path, which leads out of {self.base}")
         try:
             self.place.size(file)
@@ -403,6 +478,12 @@ class Shards(Pictures):
             return error
         except Exception:  # as many kinds as there are places
             return BadImage("has only a path, and no such file lies beside the table")
+
+    def _file_named(self, shard: Shard, value: str) -> str | None:
+        """The file that a path in a shard means; None where that leads out of the folder."""
+        folder = posixpath.dirname(shard.file)
+        file = posixpath.normpath(posixpath.join(folder, value.replace("\\", "/")))
+        return None if posixpath.isabs(file) or file.startswith("..") or "\0" in file else file
 
     def name(self, row: int) -> str:
         table = self.table
@@ -454,9 +535,17 @@ class PixelShards(Arrays):
     def __init__(self, table: Table, options: DataOptions):
         self.table = table
         # Which columns are meant is settled: the table knows their names.
-        super().__init__(PixelHolder(table), options.model_copy(update={"images": None, "labels": None}))
+        labels = "none" if options.labels == "none" else None
+        super().__init__(PixelHolder(table), options.model_copy(update={"images": None, "labels": labels}))
         self.path = table.path
-        self.labels, self.classes, self.parts = table.labels, table.classes, table.parts
+        if table.meaning.labels is not None:
+            if self.labels is not None:
+                raise DataError(
+                    f"{self.path}: {table.meaning.images[0]!a} begins with a number that may be a label, beside those "
+                    f"in {table.meaning.labels!a}; save the pixels alone"
+                )
+            self.labels, self.classes = table.labels, table.classes
+        self.parts = table.parts
         self.attributes, self.attribute_names = table.attributes, table.attribute_names
         self.left_out = dict(table.left_out)
         self.notes, self.warnings = [*table.notes, *self.notes], [*table.warnings, *self.warnings]

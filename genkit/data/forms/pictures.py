@@ -49,6 +49,7 @@ from genkit.wording import counted
 AT_ONCE, PIECE_BYTES = 32, 1 << 20
 #: How many times that many are handed to each thread before the first result is taken back, and bytes of all of them.
 AHEAD, MAX_HELD = 8, 64 << 20
+SHA256_BYTES = 32
 #: Pictures that are looked at before it is decided how all are read.
 FIRST = 64
 
@@ -248,11 +249,12 @@ class Pictures(Source):
 
     def _contents(self, plan: _Plan, skipped: dict[str, str], options: DataOptions) -> pack.Contents:
         """What is packed by a plan; `skipped` has what is known to be bad."""
-        sources: dict[str, pack.SourceFile] = {}
         left_out: dict[str, int] = {}
         notes = list(plan.notes)
         shape, fit, whites = plan.shape, options.fit, plan.whites
         hashed = self.stamp_of(0) is not None
+        digests = np.zeros((self.count if hashed else 0, SHA256_BYTES), np.uint8)
+        read_rows = np.zeros(len(digests), bool)
 
         def decoded(items: list[Item]) -> _Decoded:
             rows, pictures, bad = [], [], []
@@ -289,14 +291,22 @@ class Pictures(Source):
                 seen.update(some.headers)
                 if some.chunk is None:
                     continue
-                for row, digest in zip(some.chunk.rows.tolist(), some.digests, strict=False):
-                    stamp = self.stamp_of(row)
-                    if stamp is not None:
-                        sources[self.file_of(row)] = pack.SourceFile(*stamp, digest)
+                if hashed:
+                    content = bytes.fromhex("".join(some.digests))
+                    digests[some.chunk.rows] = np.frombuffer(content, np.uint8).reshape(-1, SHA256_BYTES)
+                    read_rows[some.chunk.rows] = True
                 yield some.chunk
             left_out.update(further_pages(seen.items()))
             loss = loss_by_crop({(header.width, header.height) for header in seen}, options)
             notes.extend([loss] if loss else [])
+
+        def sources() -> Iterator[tuple[str, pack.SourceFile]]:
+            before = None
+            for row in np.flatnonzero(read_rows).tolist():
+                file, stamp = self.file_of(row), self.stamp_of(row)
+                if file != before and stamp is not None:  # the pages of a file follow each other
+                    yield file, pack.SourceFile(*stamp, digests[row].tobytes().hex())
+                before = file
 
         return pack.Contents(
             shape=shape,
@@ -309,7 +319,7 @@ class Pictures(Source):
             attribute_names=self.attribute_names,
             left_out=left_out,
             skipped=skipped,
-            sources=sources,
+            sources=sources(),
             whites=whites,
             notes=notes,
         )

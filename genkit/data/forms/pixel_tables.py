@@ -37,6 +37,8 @@ MIN_PIXELS = 16
 MAX_BESIDE, MAX_TEXT, MAX_TABLE = 16, 1 << 24, 1 << 28
 #: What stands between cells, the surest first.
 DELIMITERS = (b"\t", b";", b",", b"|", b" ")
+#: What stands for a delimiter within quotes, which no text has.
+WITHIN = b"\x1a"
 #: Headings of columns of labels, and of those that only number the lines.
 LABELS = {
     *("label", "labels", "class", "classes", "target", "y", "gnd", "category", "emotion", "digit", "letter"),
@@ -141,7 +143,8 @@ class PixelTable(Holder):
     def pixels(self) -> Iterator[np.ndarray]:
         """All pixels, some lines at a time, integers or float64 (lines, pixels)."""
         for numbers, lines in self._lines():
-            yield self.columns.numbers(numbers, self.columns.cells(numbers, lines)[0])
+            found = self.columns.numbers(numbers, self.columns.cells(numbers, lines)[0])
+            yield found if self.columns.order is None else found[:, self.columns.order]
 
 
 class _Pixels(Stored):
@@ -211,6 +214,13 @@ def _blocks(file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
     yield number, [rest.rstrip(b"\r")]
 
 
+def _unquoted(line: bytes, delimiter: bytes) -> bytes:
+    """A line without its quotes, and with WITHIN for what, within them, separates no cells."""
+    parts = line.split(b'"')
+    parts[1::2] = [part.replace(delimiter, WITHIN) for part in parts[1::2]] if delimiter != b" " else parts[1::2]
+    return b"".join(parts)
+
+
 def _is_number(cell: bytes) -> bool:
     return _NUMBER.fullmatch(cell) is not None
 
@@ -233,6 +243,7 @@ class _Columns(NamedTuple):
         usage: the place of the column that says which split a line is of, or None.
         first_line: the number of the first line behind the headings.
         in_doubt: whether the labels may as well be at the other end.
+        order: of the pixels' columns, by the numbers in their headings; None where they stand so.
     """
 
     delimiter: bytes
@@ -246,6 +257,7 @@ class _Columns(NamedTuple):
     first_line: int
     notes: tuple[str, ...]
     in_doubt: bool = False
+    order: np.ndarray | None = None
 
     def cells(self, numbers: Sequence[int], lines: Sequence[bytes]) -> tuple[list[bytes], list[list[bytes]]]:
         """Of each line its pixels, undivided, and the cells before and behind them.
@@ -257,7 +269,7 @@ class _Columns(NamedTuple):
         pixels, others = [], []
         for number, line in zip(numbers, lines, strict=True):
             if b'"' in line:
-                line = line.replace(b'"', b"")
+                line = _unquoted(line, self.delimiter)
             if self.delimiter == b" ":
                 line = b" ".join(line.split())
             start = line.split(self.delimiter, before)
@@ -266,7 +278,7 @@ class _Columns(NamedTuple):
                 cells = line.count(self.delimiter) + 1
                 raise ValueError(f"line {number} has {cells:,} cells, where {self.width:,} are expected")
             pixels.append(b" ".join(end[0].split()) if self.between == b" " else end[0])
-            others.append(start[:-1] + end[1:])
+            others.append([cell.replace(WITHIN, self.delimiter) for cell in (*start[:-1], *end[1:])])
         return pixels, others
 
     def numbers(self, lines: Sequence[int], pixels: Sequence[bytes]) -> np.ndarray:
@@ -345,12 +357,14 @@ def _columns(sample: list[tuple[int, bytes]]) -> _Columns:
         _NoPixelsError: when it is another table.
     """
     numbers = [number for number, _ in sample]
-    lines = [line.replace(b'"', b"") for _, line in sample]
+    lines = [line for _, line in sample]
     if not lines:
         raise ValueError("it is empty")
     if lines[0].startswith(b"#") and len(lines) > 1:  # as numpy.savetxt writes headings
         lines[0] = lines[0].lstrip(b"# ")
-    delimiter = _delimiter(lines)
+    # Only what stands outside of quotes.
+    delimiter = _delimiter([re.sub(rb'"[^"]*"', b"0", line) for line in lines])
+    lines = [_unquoted(line, delimiter) for line in lines]
     rows = [line.split(None if delimiter == b" " else delimiter) for line in lines]
     headings = _headings(rows)
     body = rows if headings is None else rows[1:]
@@ -383,7 +397,19 @@ def _columns(sample: list[tuple[int, bytes]]) -> _Columns:
         raise _NoPixelsError(_looks_like(headings, body))
     beside, usage, notes = _beside(headings, called, columns, numeric, first, last)
     pixels = last - first + 1
-    return _Columns(delimiter, delimiter, width, first, last, pixels, beside, usage, first_line, notes, in_doubt)
+    order = _order(headings[first : last + 1]) if headings else None
+    if order is not None:
+        notes = (*notes, "the columns of pixels are put in order by the numbers in their headings")
+    return _Columns(delimiter, delimiter, width, first, last, pixels, beside, usage, first_line, notes, in_doubt, order)
+
+
+def _order(headings: Sequence[str]) -> np.ndarray | None:
+    """How columns are put so that their numbers rise: `pixel2` before `pixel10`; None where they do, or have none."""
+    numbers = [tuple(int(digits) for digits in re.findall(r"\d{1,9}", heading)) for heading in headings]
+    if len({len(each) for each in numbers}) > 1 or not numbers[0] or len(set(numbers)) < len(numbers):
+        return None
+    rising = sorted(range(len(numbers)), key=numbers.__getitem__)
+    return None if rising == list(range(len(numbers))) else np.array(rising)
 
 
 def _delimiter(lines: Sequence[bytes]) -> bytes:
@@ -420,7 +446,7 @@ def _headings(rows: Sequence[Sequence[bytes]]) -> list[str] | None:
     )
     if not named and not (len(first) > 2 and list(first) in (counted, one_more)) and not mangled:
         return None
-    return [one_line(cell.decode("utf-8", "replace")).strip() for cell in first]
+    return [one_line(cell.replace(WITHIN, b",").decode("utf-8", "replace")).strip() for cell in first]
 
 
 def _stretch(

@@ -112,6 +112,8 @@ def roles_of(
     words = {name: word_of(name, name in alone) for name in names}
     if options.images is not None:
         images = named(holder, options.images, "--images")
+        # Of a file that has other things, too, those are meant.
+        images = [name for name in images if words[name].role == "images" or len(images) == 1] or images
     elif classes := _classes_by_name(names, words, alone, could_be_images):
         images = _in_order(holder, names, words)
         classes = tuple(classes[names.index(name)] for name in images)
