@@ -47,6 +47,8 @@ READ_AT_ONCE = 16 << 20
 
 TOO_LARGE = f"has more than {MAX_PIXELS:,} pixels, as decompression bombs do; make it smaller"
 
+#: How a file begins that only says which one should be there.
+POINTER = b"version https://git-lfs"
 #: Bytes of a file's beginning that tell which library reads it.
 BEGINNING = 256
 
@@ -377,6 +379,8 @@ def opened_by_its_library(file: BinaryIO, size: int) -> Iterator[Opened]:
     try:
         image = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
+        if beginning.startswith(POINTER):
+            raise BadImage("is a pointer to a file in Git LFS, which `git lfs pull` fetches") from None
         if not beginning.startswith(tiff.MARKS):
             raise
         image = None

@@ -230,9 +230,9 @@ def test_pages_in_a_circle_or_without_end(tmp_path):
     content = path.read_bytes()
     first = int.from_bytes(content[4:8], "little")
     link = first + 2 + 12 * int.from_bytes(content[first : first + 2], "little")
-    for place in (first, len(content), 2**32 - 1):
+    for place, pages in ((first, 1), (len(content), 2), (2**32 - 1, 2)):  # one beyond the end was cut off
         path.write_bytes(content[:link] + place.to_bytes(4, "little") + content[link + 4 :])
-        assert read_header(path).pages == 1, place
+        assert read_header(path).pages == pages, place
     # Empty directories of six bytes, each after the other.
     chain = b"".join(b"\0\0" + (len(content) + 6 * number).to_bytes(4, "little") for number in range(1, 10_000))
     path.write_bytes(content[:link] + len(content).to_bytes(4, "little") + content[link + 4 :] + chain)
@@ -266,3 +266,10 @@ def test_a_file_that_may_not_be_read_or_is_gone_is_not_called_damaged(
         read_header(tmp_path / "x.png")
     assert remedy(str(refused.value)) == "allow it"
     assert remedy("is no image") == "mend or remove it"
+
+
+def test_a_pointer_to_a_picture_is_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(BadImage, match="is a pointer to a file in Git LFS, which `git lfs pull` fetches"):
+        read_header(path)

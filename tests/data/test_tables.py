@@ -200,3 +200,14 @@ def test_a_name_with_a_line_break_stays_in_one_line(tmp_path):
     with pytest.raises(DataError) as caught:
         read_attributes(path, FILES)
     assert str(caught.value) == f"{path}: line 3: 3 cells for 'a\\nb', where 2 were expected; mend the line"
+
+
+def test_a_table_that_says_two_labels_of_a_picture_is_none_of_labels(of, write, pictures, caplog):
+    """As of detection, with a line for each thing in a picture."""
+    folder = write(pictures)
+    lines = [f"{number:03}.png,{number % 3}" for number in range(100)]
+    (folder / "labels.csv").write_text("\n".join(["file,label", *lines]) + "\n")
+    assert of(folder).classes == ("0", "1", "2")
+    (folder / "labels.csv").write_text("\n".join(["file,label", *lines, "007.png,1", "008.png,0"]) + "\n")
+    assert of(folder).classes == ()
+    assert f"{folder}/labels.csv: isn't used for labels, since it says both 2 and 0 of 008.png" in caplog.messages

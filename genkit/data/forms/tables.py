@@ -199,7 +199,8 @@ class Column(NamedTuple):
 def read_labels(path: Path, files: Sequence[str], place: Place | None = None) -> Column | None:
     """The labels in a table as competitions have it, of `files` by their names, with their endings or without.
 
-    None where no column names all of these files, or it can't be told which of the others has the labels.
+    None where no column names all of these files, it can't be told which of the others has the labels, or several
+    lines say different things of a file, as those of what is where in a picture.
 
     Raises:
         DataError: when it isn't a table.
@@ -225,7 +226,15 @@ def read_labels(path: Path, files: Sequence[str], place: Place | None = None) ->
     column = called[0] if called else others[0] if len(others) == 1 else None
     if column is None:
         return None
-    found = {file: cells[column] for cells in lines if (file := file_of(cells[place_of_file])) is not None}
+    found: dict[str, str] = {}
+    for cells in lines:
+        file = file_of(cells[place_of_file])
+        if file is not None and found.setdefault(file, cells[column]) != cells[column]:
+            log.warning(
+                "%s: isn't used for labels, since it says both %s and %s of %s",
+                *(path, printable(found[file]), printable(cells[column]), file),
+            )
+            return None
     return Column(headings[column], found) if all(found.values()) else None
 
 
