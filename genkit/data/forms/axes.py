@@ -475,8 +475,9 @@ def _roughness(sample: np.ndarray, grid: Sequence[int], axes: str) -> float:
 
 def _relation(sample: np.ndarray, grid: Sequence[int], axes: str) -> float:
     """The mean correlation of neighbouring pixels over all images; 1 where none of them varies."""
-    centred = sample - sample.mean(0)
-    deviation = centred.std(0)
+    with np.errstate(all="ignore"):
+        centred = sample - sample.mean(0, dtype=np.float64)
+        deviation = centred.std(0)
     varying = deviation > 1e-6 * max(float(deviation.max()), 1e-30)
     scaled = (centred / np.where(varying, deviation, np.inf)).reshape(len(sample), *grid)
     found, where = [], varying.reshape(grid)
@@ -546,9 +547,10 @@ def _higher(images: np.ndarray) -> int:
 
 def _upright(images: np.ndarray) -> int:
     """Whether grey images (B, H, W) stand upright, 1, or lie on their side, -1; 0 where nothing tells."""
-    symmetry = _sideways(images)
-    by_symmetry = -1 if symmetry > SIDEWAYS else 1 if symmetry < 1 / SIDEWAYS else 0
-    return int(np.sign(by_symmetry + _higher(images)))
+    with np.errstate(all="ignore"):
+        symmetry = _sideways(images)
+        by_symmetry = -1 if symmetry > SIDEWAYS else 1 if symmetry < 1 / SIDEWAYS else 0
+        return int(np.sign(by_symmetry + _higher(images)))
 
 
 def _dip(sample: np.ndarray, axis: int, length: int) -> float:

@@ -20,7 +20,7 @@ from genkit.data.forms.places import Place
 from genkit.errors import DataError, in_one_line
 
 #: So many arrays of an image each are stacked, at least; so many of (H, W) that isn't square may be batches of rows.
-LEAST_STACKED, MOST_BATCHES = 2, 10
+LEAST_STACKED, MOST_BATCHES = 4, 10
 
 
 class Name(NamedTuple):
