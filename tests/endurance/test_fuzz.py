@@ -674,9 +674,9 @@ def parquet(folder: Path) -> Reader:
         pq.write_table(table, file, row_group_size=5, **options)
         return file.getvalue()
 
-    def in_arrow(table: Any, make: Callable[..., Any]) -> bytes:
+    def in_arrow(table: Any, make: Callable[..., Any], compression: str | None = None) -> bytes:
         file = io.BytesIO()
-        with make(file, table.schema) as writer:
+        with make(file, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
             writer.write_table(table, max_chunksize=5)
         return file.getvalue()
 
@@ -684,6 +684,7 @@ def parquet(folder: Path) -> Reader:
         *(in_parquet(table, compression=method) for table in tables for method in ("none", "snappy", "zstd")),
         in_parquet(tables[0], compression="none", write_page_checksum=True, data_page_version="2.0"),
         *(in_arrow(table, make) for table in tables for make in (pa.ipc.new_stream, pa.ipc.new_file)),
+        *(in_arrow(table, pa.ipc.new_stream, method) for table in tables for method in ("lz4", "zstd")),
     ]
     return Reader(anything(damaged(whole)), whole, whole_file(folder))
 
