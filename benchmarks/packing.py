@@ -6,9 +6,9 @@
 Real pictures (those of `--images`, else drawn faces) are repeated, each time shifted by another number of pixels, until
 there are `count`, all different, and saved as JPEG in each form. Each measurement is a process of its own. "pack" is
 all that the first `genkit train` does before it has its images: looking for them, labels, decoding, fingerprints,
-splits, sums, and writing. "bare" reads the same bytes (with pyarrow, zipfile, or file by file), decodes them by Pillow to the
-same arrays with as many threads, and drops them. The two take turns; ratios are medians over the rounds, of time by the
-clock and of the processor's time, which other programs on the machine disturb less.
+splits, sums, and writing. "bare" reads the same bytes (with pyarrow, zipfile, or file by file), decodes them by Pillow
+to the same arrays with as many threads, and drops them. The two take turns; ratios are medians over the rounds, of time
+by the clock and of the processor's time, which other programs on the machine disturb less.
 """
 
 from __future__ import annotations
@@ -221,8 +221,10 @@ def stopped() -> dict[str, float]:
 
 def packing(path: Path, form: str) -> Any:
     """All that `genkit.data.load` does, once its libraries are imported, as those of the other way are."""
+    import pyarrow.compute  # which imports pandas, where it is there, as soon as an array becomes NumPy's
     import torch  # noqa: F401
 
+    pyarrow.array([0]).to_numpy()
     from genkit.data import DataOptions, forms, load, pack  # noqa: F401
     from genkit.data.forms import archives, folder, parquet  # noqa: F401
 
