@@ -221,8 +221,10 @@ def stopped() -> dict[str, float]:
 
 def packing(path: Path, form: str) -> Any:
     """All that `genkit.data.load` does, once its libraries are imported, as those of the other way are."""
+    import pyarrow.compute  # which imports pandas, where it is there, as soon as an array becomes NumPy's
     import torch  # noqa: F401
 
+    pyarrow.array([0]).to_numpy()
     from genkit.data import DataOptions, forms, load, pack  # noqa: F401
     from genkit.data.forms import archives, folder, parquet  # noqa: F401
 

@@ -295,26 +295,20 @@ def open_file(source: Path | bytes) -> BinaryIO:
 @contextmanager
 def _opened(source: Content) -> Iterator[Opened]:
     """A picture, its size checked."""
-    if isinstance(source, Page):
-        with source.opened() as image:
-            _check_size(image, source.file_bytes())
-            yield image
-    else:
-        with open_file(source) as file, _open(file) as image:
-            yield image
+    with _opened_and_hashed(source, False) as (image, _):
+        yield image
 
 
 @contextmanager
 def _opened_and_hashed(source: Content, hashed: bool = True) -> Iterator[tuple[Opened, str]]:
-    if not hashed:
-        with _opened(source) as image:
-            yield image, ""
-    elif isinstance(source, Page):
-        with _opened(source) as image:
-            yield image, source.digest()
+    """The same, and the SHA-256 of its file; "" where nobody wants it."""
+    if isinstance(source, Page):
+        with source.opened() as image:
+            _check_size(image, source.file_bytes())
+            yield image, source.digest() if hashed else ""
     else:
-        with _held(source) as file:
-            digest = _sum(file)
+        with _held(source) if hashed else open_file(source) as file:
+            digest = _sum(file) if hashed else ""
             with _open(file) as image:
                 yield image, digest
 
@@ -363,34 +357,25 @@ def in_full_depth(image: Opened, file: BinaryIO, skipped: int = 0) -> Opened:
     return Deep(image, file, skipped) if isinstance(image, Image.Image) and is_deep(image) else image
 
 
-@contextmanager
-def opened_by_its_library(file: BinaryIO, size: int) -> Iterator[Opened]:
+def opened_by_its_library(file: BinaryIO, size: int) -> AbstractContextManager[Opened]:
     """The picture in a file of `size` bytes that is open at its beginning; its own size isn't checked."""
     beginning = file.read(BEGINNING)
     file.seek(0)
     if heif.is_heif(beginning):
-        with heif.opened(file, size) as image:
-            yield image
-        return
+        return heif.opened(file, size)
     if dicom.is_dicom(beginning):
-        with dicom.opened(file) as frame:
-            yield frame
-        return
+        return dicom.opened(file)
     try:
         image = Image.open(file, formats=FORMATS)
+        if not tiff.is_misread(image):
+            return image
     except UnidentifiedImageError:
         if beginning.startswith(POINTER):
             raise BadImage("is a pointer to a file in Git LFS, which `git lfs pull` fetches") from None
         if not beginning.startswith(tiff.MARKS):
             raise
-        image = None
-    if image is not None and not tiff.is_misread(image):
-        with image:
-            yield image
-        return
     file.seek(0)
-    with tiff.opened(file) as page:
-        yield page
+    return tiff.opened(file)
 
 
 @contextmanager
