@@ -192,3 +192,14 @@ def test_a_file_beside_what_it_was_made_of(pictures, folder):
     source = opened(DataOptions(dataset=str(folder)))
     assert source.count == 100
     assert source.left_out == {".gz": 2}
+
+
+@pytest.mark.parametrize("names", [("x.h5", "y.h5"), ("level_2_test_x.h5", "level_2_test_y.h5")])
+def test_images_and_labels_of_one_set_in_a_file_each(names, of, pictures, folder):
+    for name, member, array in zip(names, "xy", (pictures, np.arange(100) // 10), strict=True):
+        with h5py.File(folder / name, "w") as file:
+            file[member] = array
+    dataset = of(folder)
+    for split in dataset.splits().values():
+        assert (split.labels.numpy() == split.rows.numpy() // 10).all()
+    assert sum(map(len, dataset.splits().values())) == 100

@@ -31,6 +31,8 @@ WHOLE = {"npz", "matlab", "hdf5", "table"}
 FEW, SHARE = 16, 4
 #: Endings of files that hold many images, and seldom anything else.
 DATA = re.compile(r"(?i)(\.(parquet|arrow|np[yz]|mat|h5|hdf5|zip|tar|tgz|tbz2|txz)|ubyte(\.gz)?|\.tar\.\w+)$")
+#: What a file's name says of its arrays: images and labels of one set may lie in a file each, `test_x.h5`, `test_y.h5`.
+ROLE = re.compile(r"(?i)(?:^|(?<=/)|[_ -])(?:x|y|images?|imgs?|labels?|targets?)(?=(?:\.\w+)+$)")
 #: A file that may lie beside what it was made of.
 COMPRESSED = re.compile(r"(.+)\.(?:gz|bz2|xz)")
 #: What archives of parts of one folder are called, before their numbers.
@@ -124,7 +126,7 @@ def _of_one_set(listing: Listing, files: list[str], forms: dict[str, str]) -> tu
         if forms[file] == "npy":  # its name says what it holds
             said = posixpath.dirname(file)
         else:
-            said = file if forms[file] in WHOLE and not has_splits else set_of_file(file)
+            said = ROLE.sub("", file) if forms[file] in WHOLE and not has_splits else set_of_file(file)
         by_set[said].append(file)
     if len(by_set) > 1:
         raise _several(listing, "several sets", [some[0] for some in by_set.values()])
