@@ -552,7 +552,7 @@ def test_one_large_value_in_many_rows_is_read_a_few_at_a_time(tmp_path, options)
 def test_one_large_value_in_many_rows_of_an_arrow_file(tmp_path):
     value = pa.array([bytes(range(256)) * (1 << 12)])
     column = pa.DictionaryArray.from_arrays(pa.array([0] * 200, pa.int8()), value)
-    path = write_arrow(tmp_path / "same.arrow", pa.table({"image": column}))
+    path = write_arrow(tmp_path / "same.arrow", pa.table({"image": column}), rows=200)
     blocks = list(map(len, ArrowShard(Folder(tmp_path), path.name).blocks(["image"])))
     assert sum(blocks) == 200
     assert max(blocks) <= MAX_REPEATED >> 20
@@ -569,11 +569,11 @@ def test_a_long_run_of_one_number(of, tmp_path):
         of(path)
 
 
-def write_arrow(path: Path, table: pa.Table, file: bool = False, **options: Any) -> Path:
+def write_arrow(path: Path, table: pa.Table, file: bool = False, rows: int = 50, **options: Any) -> Path:
     options = {"options": pa.ipc.IpcWriteOptions(**options)}
     make = pa.ipc.new_file if file else pa.ipc.new_stream
     with make(str(path), table.schema, **options) as writer:
-        writer.write_table(table, 50)
+        writer.write_table(table, rows)
     return path
 
 

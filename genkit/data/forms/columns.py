@@ -377,13 +377,9 @@ def message_of(content: bytes) -> Message:
     place = batch.vector(2)
     count = _unsigned(content, place) if place else 0
     pieces = struct.unpack_from(f"<{2 * min(count, len(content))}q", content, place + 4) if count else ()
-    return Message(
-        kind,
-        body,
-        batch.number("<q", 0),
-        batch.table(3) is not None,
-        tuple(zip(pieces[::2], pieces[1::2], strict=True)),
-    )
+    # Version 0.17 said it beside the batch, and is still understood.
+    compressed = batch.table(3) is not None or b"ARROW:experimental_compression" in content
+    return Message(kind, body, batch.number("<q", 0), compressed, tuple(zip(pieces[::2], pieces[1::2], strict=True)))
 
 
 def _unsigned(content: bytes, place: int) -> int:
