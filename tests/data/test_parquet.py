@@ -606,3 +606,23 @@ def test_arrow_that_was_cut_or_overwritten(of, tmp_path, pictures, compression):
             path.write_bytes(damaged)
             with suppress(DataError):
                 of(path)
+
+
+@pytest.mark.parametrize("words", [("train", "validation", "test"), ("Training", "Dev", "Testing")])
+def test_a_column_that_says_the_splits(of, tmp_path, pictures, words, caplog):
+    rows = np.arange(100) % 10
+    of_row = [words[0] if row < 8 else words[1] if row == 8 else words[2] for row in rows]
+    path = write(tmp_path / "all.parquet", columns_of(pictures, label=LABELS, split=of_row))
+    dataset = of(path)
+    for split, wanted in ((dataset.train, rows < 8), (dataset.val, rows == 8), (dataset.test, rows == 9)):
+        assert (split.images()[:, 0].numpy() == pictures[wanted]).all()
+        assert (split.labels.numpy() == LABELS[wanted]).all()
+    with caplog.at_level("INFO", "genkit"):
+        of(path)
+    assert "splits are those of the column split: train (80 images), " in caplog.text
+
+
+def test_a_column_that_says_something_else_than_the_splits(of, tmp_path, pictures, caplog):
+    path = write(tmp_path / "all.parquet", columns_of(pictures, split=["left", "right"] * 50))
+    assert len(of(path).test) == 10
+    assert "split doesn't say the splits, 'left' being none; not used" in caplog.text

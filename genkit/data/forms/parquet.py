@@ -59,6 +59,10 @@ def opened(place: Place, files: Sequence[str], options: DataOptions) -> Source:
     return Shards(table) if table.meaning.way in ("encoded", "paths") else PixelShards(table, options)
 
 
+#: What a column is called that says which split a row is of.
+SPLITS = {"split", "usage", "subset", "partition"}
+
+
 class Table:
     """Shards one after the other, train's first, and all that is known of their rows but the images.
 
@@ -75,6 +79,7 @@ class Table:
 
     def __init__(self, place: Place, files: Sequence[str], options: DataOptions):
         self.place = place
+        self.split_column = ""
         self.path = place.path / files[0] if len(files) == 1 else place.path
         self.left_out: Counter[str] = Counter()
         self.notes: list[str] = []
@@ -100,6 +105,8 @@ class Table:
         self._require_alike()
         codes = [PARTS.index(parts[file] or "train") for file in order]
         of_rows = np.repeat(np.array(codes, np.uint8), counts)
+        if not any(parts.values()):
+            of_rows = self._parts_by_column(of_rows)
         self.kept: np.ndarray | None = None
         self.labels, self.classes = self._read_labels(of_rows)
         self.attributes, self.attribute_names = self._read_attributes()
@@ -170,6 +177,33 @@ class Table:
                 pieces.append(column)
         with reading(self.path, DAMAGED):
             return self.arrow.concat_arrays(pieces)
+
+    def _parts_by_column(self, otherwise: np.ndarray) -> np.ndarray:
+        """The split of each row, uint8 (rows,), where files don't say it and a column does; else `otherwise`.
+
+        A column of words that aren't all splits is told: images to test on shouldn't be trained on in silence.
+        """
+        name = next((each for each in self.meaning.unused if each.lower() in SPLITS), None)
+        types = self.arrow.types
+        if name is None or not all(name in shard.schema.names for shard in self.shards):
+            return otherwise
+        column = self._whole(name)
+        if not (types.is_string(column.type) or types.is_large_string(column.type)):
+            return otherwise
+        with reading(self.path, DAMAGED):
+            encoded = column.fill_null("").dictionary_encode()
+            words = encoded.dictionary.to_pylist()
+        said = [part_of_file(word) for word in words]
+        if None in said or len(set(said)) < 2:
+            odd = next((word for word, part in zip(words, said, strict=True) if part is None), words[0])
+            self.warnings.append(
+                f"{name} doesn't say the splits, {odd[:40]!a} being {'none' if None in said else 'all'}; not used"
+            )
+            return otherwise
+        self.meaning = self.meaning._replace(unused=tuple(each for each in self.meaning.unused if each != name))
+        self.split_column = name
+        codes = np.array([PARTS.index(str(part)) for part in said], np.uint8)
+        return codes[encoded.indices.to_numpy(zero_copy_only=False)]
 
     def _read_labels(self, parts: np.ndarray) -> tuple[np.ndarray | None, tuple[str, ...]]:
         """int64 (count,), an index into the classes, and these; rows without a label are taken out of `kept`."""
@@ -336,7 +370,13 @@ class Table:
         labels = f", labels are {meaning.labels} ({counted(len(self.classes), 'class')})" if self.classes else ""
         attributes = f", attributes are {shown(list(meaning.attributes))}" if self.attribute_names else ""
         self.notes.append(f"images are {images}{labels}{attributes}")
-        if self.parts is not None:
+        if self.parts is not None and self.split_column:
+            rows = np.bincount(self.parts, minlength=len(PARTS))
+            found = ", ".join(
+                f"{part} ({counted(rows[code], 'image')})" for code, part in enumerate(PARTS) if rows[code]
+            )
+            self.notes.append(f"splits are those of the column {self.split_column}: {found}")
+        elif self.parts is not None:
             files = Counter(parts[shard.file] for shard in self.shards)
             found = ", ".join(f"{part} ({counted(files[part], 'file')})" for part in PARTS if files[part])
             self.notes.append(f"splits: {found}")
