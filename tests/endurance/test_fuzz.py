@@ -1,6 +1,6 @@
 """What the readers make of damaged files: a documented error or a result, in little memory, ten thousand times a kind.
 
-In a short run it is 300 times, which finds what goes wrong often.
+In a short run it is 100 times, which finds what goes wrong often.
 
 Each kind runs in a process of its own, whose peak memory is its own and whose death is seen:
 `python -m endurance.test_fuzz KIND COUNT FOLDER`, tests/ being on PYTHONPATH.
@@ -66,7 +66,7 @@ KINDS = {
     "dicom": (55, "DICOM files"),
     "heif": (56, "HEIF files"),
 }
-COUNT = 10_000 if FULL else 300
+COUNT = 10_000 if FULL else 100
 #: Seconds that one file may take before the process is ended: no test of speed, but the end of a hang.
 PATIENCE = 60
 #: Hypothesis remembers every file of a run, which would count as memory that the readers take.
