@@ -553,9 +553,12 @@ def test_a_checkpoint_opens_away_from_its_run(genkit: Genkit, runs: Path, tmp_pa
 
 
 def test_data_list(genkit: Genkit) -> None:
-    assert {"mnist", "fashion-mnist", "kmnist", "cifar10", "mnist5k", "faces"} == set(
-        genkit("data", "list", "--json").json["sets"]
-    )
+    sets = genkit("data", "list", "--json").json["sets"]
+    assert {"mnist", "fashion-mnist", "kmnist", "cifar10", "mnist5k", "faces", "svhn", "emnist-letters"} <= set(sets)
+    assert sets["svhn"]["classes"] == list("0123456789")
+    assert all(each["licence"] for each in sets.values())
+    shown = genkit("data", "list").out.splitlines()
+    assert any(line.split()[:4] == ["usps", "16x16", "grey", "7,291"] for line in shown)
 
 
 def test_data_fetch_and_verify(genkit: Genkit) -> None:
