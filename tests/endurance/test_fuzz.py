@@ -89,7 +89,8 @@ def test_fuzzed_files(kind: str, tmp_path: Path, table: Table) -> None:
     count = result.refused + result.read
     assert count == COUNT
     assert result.refused > count / 4
-    assert result.read > 0
+    # Of a hundred, all may be refused; that undamaged ones are read is seen before.
+    assert result.read > 0 or not FULL
     assert result.grown < 2 * result.largest + (200 << 20)
     place, name = KINDS[kind]
     table.row(
