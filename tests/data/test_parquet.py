@@ -626,3 +626,14 @@ def test_a_column_that_says_something_else_than_the_splits(of, tmp_path, picture
     path = write(tmp_path / "all.parquet", columns_of(pictures, split=["left", "right"] * 50))
     assert len(of(path).test) == 10
     assert "split doesn't say the splits, 'left' being none; not used" in caplog.text
+
+
+def test_statistics_of_sizes_are_held_against_the_columns(tmp_path, pictures):
+    """By the levels of another file's columns, a sound one isn't."""
+    path = write(tmp_path / "one.parquet", columns_of(pictures, label=LABELS))
+    nested = pa.table({"image": pa.array([[[1]]] * 3), "label": pa.array([[[2]]] * 3)})
+    pq.write_table(nested, tmp_path / "other.parquet")
+    shard = ParquetShard(Folder(tmp_path), path.name)
+    shard._require_sound_sizes(pq.ParquetFile(path).schema)
+    with pytest.raises(ValueError, match="its statistics of sizes aren't those of its columns"):
+        shard._require_sound_sizes(pq.ParquetFile(tmp_path / "other.parquet").schema)

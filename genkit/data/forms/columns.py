@@ -20,6 +20,10 @@ from genkit.errors import DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+#: Of Thrift's compact protocol the type of a struct, and how deeply they may lie in each other.
+STRUCT, MAX_DEPTH = 12, 24
+#: Parquet's own number of a type.
+BYTE_ARRAY = 6
 #: Bytes of a column that are read at once, and rows, whichever are fewer.
 BLOCK_BYTES, BLOCK_ROWS = 8 << 20, 1024
 #: How many bytes a compressed byte of a column may stand for (deflate's limit; pictures are compressed already).
@@ -128,6 +132,7 @@ class ParquetShard(Shard):
         with self._opened() as file:
             footer = file.metadata
             self.count, self.schema = footer.num_rows, file.schema_arrow
+            self._require_sound_sizes(file.schema)
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
@@ -144,6 +149,33 @@ class ParquetShard(Shard):
             )
             with file:
                 yield file
+
+    def _require_sound_sizes(self, schema: Any) -> None:
+        """Refuse a file whose statistics of sizes don't fit its columns.
+
+        pyarrow throws where it is asked for such a column's place, in a way that ends the process.
+
+        Raises:
+            ValueError: also where the footer can't be made sense of.
+        """
+        with self.place.open(self.file) as file:
+            file.seek(self.size - 8)
+            length = int.from_bytes(file.read(4), "little")
+            if length > self.size - 12:
+                raise ValueError("its footer is longer than the file")
+            file.seek(self.size - 8 - length)
+            footer, _ = _value(file.read(length), 0, STRUCT)
+        levels = [
+            (column.max_repetition_level + 1, column.max_definition_level + 1)
+            for column in (schema.column(number) for number in range(len(schema)))
+        ]
+        for group in footer.get(4) or ():
+            for (repetition, definition), chunk in zip(levels, group.get(1) or (), strict=False):
+                about = chunk.get(3) or {}
+                sizes = about.get(16) or {}
+                fitting = len(sizes.get(2) or ()) in (0, repetition) and len(sizes.get(3) or ()) in (0, definition)
+                if not fitting or (1 in sizes and about.get(1) != BYTE_ARRAY):
+                    raise ValueError("its statistics of sizes aren't those of its columns")
 
     def _blocks(self, columns: Sequence[str], rows: int | None) -> Iterator[pa.RecordBatch]:
         with self._opened() as file, self.place.open(self.file) as pages:
@@ -471,6 +503,50 @@ def _struct(content: bytes, place: int, depth: int = 0) -> tuple[dict[int, Any],
         else:
             place = _after(content, place, kind)
     return found, place + 1
+
+
+def _value(content: bytes, place: int, kind: int, depth: int = 0) -> tuple[Any, int]:
+    """A value of any type: structs as dicts by the numbers of their fields, lists as lists; and where it ends.
+
+    Raises:
+        ValueError, IndexError: when it isn't one, or is cut.
+    """
+    if depth > MAX_DEPTH:
+        raise ValueError("a footer that is nested too deeply")
+    if kind == STRUCT:
+        found: dict[int, Any] = {}
+        field = 0
+        while content[place]:
+            delta, inner = content[place] >> 4, content[place] & 15
+            place += 1
+            if not delta:
+                number, place = _number(content, place)
+                field = (number >> 1) ^ -(number & 1)
+            field += delta
+            found[field], place = _value(content, place, inner, depth + 1)
+        return found, place + 1
+    if kind in (4, 5, 6):
+        number, place = _number(content, place)
+        return (number >> 1) ^ -(number & 1), place
+    if kind in (9, 10):  # lists and sets
+        count, inner = content[place] >> 4, content[place] & 15
+        place += 1
+        if count == 15:
+            count, place = _number(content, place)
+        if count > len(content) - place:
+            raise ValueError("a list in the footer that is longer than the file")
+        values = []
+        for _ in range(count):
+            if inner in (1, 2):  # in a list, a truth takes a byte
+                place += 1
+                continue
+            value, place = _value(content, place, inner, depth + 1)
+            values.append(value)
+        return values, place
+    end = _after(content, place, kind)
+    if end > len(content):
+        raise IndexError("a footer that is cut")
+    return True, end
 
 
 def _number(content: bytes, place: int) -> tuple[int, int]:

@@ -133,7 +133,10 @@ class Inflate:
         return self._zlib.unused_data
 
     def decompress(self, content: bytes, most: int) -> bytes:
-        found = self._zlib.decompress(self._zlib.unconsumed_tail + content, most)
+        try:
+            found = self._zlib.decompress(self._zlib.unconsumed_tail + content, most)
+        except zlib.error as error:  # as bz2 has it
+            raise ValueError(f"damaged ({error})") from error
         self.needs_input = len(found) < most
         return found
 
