@@ -610,3 +610,12 @@ def test_a_folder_that_a_mac_has_zipped(of, write, pictures, tmp_path):
     dataset = of(path)
     assert dataset.attributes == ("odd",)
     assert content(dataset) == content(of(folder))
+
+
+def test_a_member_whose_name_breaks_a_line_is_told_in_one(tmp_path, of):
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("a\nb.npz", b"<html>")
+    with pytest.raises(DataError) as caught:
+        of(tmp_path / "set.zip")
+    assert "\n" not in str(caught.value)
+    assert "a\\nb.npz" in str(caught.value)

@@ -265,22 +265,23 @@ def form_of(place: Place, file: str) -> str | None:
         DataError: when it is something else than data; the message says what.
     """
     path = place.path / file
+    shown = str(path) if str(path).isprintable() else ascii(str(path))  # a member may be called anything
     try:
         with plain(place, file) as opened_file:
             beginning = opened_file.read(BEGINNING)
         compressed = is_compressed(place, file)
     except OSError as error:
-        raise DataError(f"{path}: can't be read ({error.strerror or error})") from error
+        raise DataError(f"{shown}: can't be read ({error.strerror or error})") from error
     except (EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-        raise DataError(f"{path}: can't be decompressed ({in_one_line(error)}); download or copy it again") from error
+        raise DataError(f"{shown}: can't be decompressed ({in_one_line(error)}); download or copy it again") from error
     what = what_it_is(path.name, beginning)
     if what is not None:
-        raise DataError(f"{path}: is {what}")
+        raise DataError(f"{shown}: is {what}")
     form = next((form for start, form in MAGIC.items() if beginning.startswith(start)), None)
     form = form or next((form for (at, mark), form in MAGIC_WITHIN.items() if beginning[at:].startswith(mark)), None)
     form = form or _form_without_a_mark(beginning)
     if compressed and form not in STREAMED and form is not None:
-        raise DataError(f"{path}: is a compressed file of the form {form}, which is read uncompressed; decompress it")
+        raise DataError(f"{shown}: is a compressed file of the form {form}, which is read uncompressed; decompress it")
     its_ending = path.suffix.lower().removeprefix(".")
     if (form, its_ending) == ("zip", "npz"):
         return "npz" if _may_hold_arrays(place, file) else form
