@@ -475,34 +475,13 @@ def page_of(content: bytes) -> Page:
         ValueError: when it isn't one.
         IndexError: when it is cut.
     """
-    said, length = _struct(content, 0)
+    said, length = _value(content, 0, STRUCT)
     about: dict[int, Any] = next((said[field] for field in (5, 7, 8) if isinstance(said.get(field), dict)), {})
     kind, plain, packed = (said.get(field, -1) for field in (1, 2, 3))
     values, encoding = about.get(1, 0), about.get(4 if 8 in said else 2, -1)
     if not all(isinstance(number, int) for number in (kind, plain, packed, values, encoding)) or values < 0:
         raise ValueError("a page's header of another kind")
     return Page(kind, plain, packed, values, encoding, length)
-
-
-def _struct(content: bytes, place: int, depth: int = 0) -> tuple[dict[int, Any], int]:
-    """The fields of a struct that are numbers or structs, and where it ends."""
-    found: dict[int, Any] = {}
-    field = 0
-    while content[place]:
-        delta, kind = content[place] >> 4, content[place] & 15
-        place += 1
-        if not delta:
-            number, place = _number(content, place)
-            field = (number >> 1) ^ -(number & 1)
-        field += delta
-        if kind in (4, 5, 6):
-            number, place = _number(content, place)
-            found[field] = (number >> 1) ^ -(number & 1)
-        elif kind == 12 and depth < 8:
-            found[field], place = _struct(content, place, depth + 1)
-        else:
-            place = _after(content, place, kind)
-    return found, place + 1
 
 
 def _value(content: bytes, place: int, kind: int, depth: int = 0) -> tuple[Any, int]:
@@ -546,7 +525,7 @@ def _value(content: bytes, place: int, kind: int, depth: int = 0) -> tuple[Any, 
     end = _after(content, place, kind)
     if end > len(content):
         raise IndexError("a footer that is cut")
-    return True, end
+    return None, end  # nobody asks for it
 
 
 def _number(content: bytes, place: int) -> tuple[int, int]:
