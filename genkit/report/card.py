@@ -273,8 +273,8 @@ def uses(account: Account) -> list[Block]:
             *commands,
         ]
     if account.opened.run is not None:
-        run, epochs = shlex.quote(located(account.opened.run.path)), 2 * account.model.options.epochs
-        commands.append(f"genkit train --resume {run} --epochs {epochs}")
+        run, (length, value) = shlex.quote(located(account.opened.run.path)), account.model.options.length
+        commands.append(f"genkit train --resume {run} --{length} {2 * value}")
     blocks: list[Block] = [Code(commands, "At the command line")]
     return [Code(load, "In Python"), *blocks] if len(load) > 2 else blocks
 

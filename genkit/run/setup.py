@@ -62,7 +62,7 @@ class Setup:
             dataset.train, options.batch_size, seed, self.where, team.rank, team.size, beside
         )
         team.seed_noise(seed)
-        self.total_steps = options.epochs * len(self.batches)
+        self.total_steps = options.total_steps(len(self.batches))
         self.state = TrainingState(model, self.total_steps, len(self.batches))
         self.state.phases = accelerated(self.state.phases, self.where, config.run, self.total_steps)
         self.ledger = Ledger(team, config.run.log_every, len(self.batches))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -173,12 +174,13 @@ class Trainer:
             _, over = self.team.agree([], self.gains_no_more)
             while state.step < self.total_steps and not stop and not over:
                 epoch, done = divmod(state.step, batches)
-                for metrics in train(state, self.batches.epoch(epoch, done)):
+                ahead = islice(self.batches.epoch(epoch, done), self.total_steps - state.step)
+                for metrics in train(state, ahead):
                     self.ledger.add(metrics)
                     bar.update(bar_size)
                     self.seconds = time.monotonic() - started
-                    ended = state.step % batches == 0
-                    if self.ledger.full or ended or state.stage_ends:
+                    ended = self.ends_epoch
+                    if self.ledger.full or (ended and self.validates(epoch + 1)) or state.stage_ends:
                         means = self.log()
                         bar.set_postfix_str(" ".join(f"{name} {value:.4g}" for name, value in list(means.items())[:3]))
                     stop, due = self.team.agree(received, self.checkpoint_is_due)
@@ -186,8 +188,8 @@ class Trainer:
                         break
                     if due and not ended:
                         self.save({})
-                if state.step % batches == 0:
-                    values, due = self.end_epoch(state.step // batches)
+                if self.ends_epoch:
+                    values, due = self.end_epoch(epoch + 1)
                     if self.team.agree([], due)[1]:
                         self.save(values)
                     self.seconds = time.monotonic() - started
@@ -196,6 +198,15 @@ class Trainer:
         if stop and missing:
             self.save({})
         return stop[0] if stop else None
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the last step was the last of a pass over the images, or of the run."""
+        return self.state.step % len(self.batches) == 0 or self.state.step == self.total_steps
+
+    def validates(self, epoch: int) -> bool:
+        """Whether the model is validated at the end of an epoch, counted from 1."""
+        return epoch % self.config.run.validate_every == 0 or self.state.step == self.total_steps
 
     def log(self) -> dict[str, float]:
         """The means of the metrics since the last time. All call it."""
@@ -325,33 +336,41 @@ class Leader(Trainer):
 
     def end_epoch(self, epoch: int) -> tuple[dict[str, float], bool]:
         """Validate, draw, and see whether to save, in this order: a checkpoint vouches for all that came before it."""
-        epochs, every = self.config.options.epochs, self.config.run.checkpoint_epochs
-        kept = self.config.run.keep_every is not None and epoch % self.config.run.keep_every == 0
+        every, keep_every = self.config.run.checkpoint_epochs, self.config.run.keep_every
         step, model = self.state.step, self.state.best_model
-        values = self.measured(model, "val", step)
-        self.count_stale(values.get(self.state.model.monitor))
-        last = epoch == epochs or self.gains_no_more
-        self.ledger.enter("val", values, step)
-        shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
-        logger.info("epoch %*d/%d  val  %s", len(str(epochs)), epoch, epochs, shown)
-        self.watch.look(values, last)
-        if self.gains_no_more and epoch < epochs:
-            self.tell_gains_no_more(epoch)
+        whole = step % len(self.batches) == 0
+        kept = keep_every is not None and whole and epoch % keep_every == 0
+        values = self.validate(epoch) if self.validates(epoch) else {}
+        last = step == self.total_steps or self.gains_no_more
         if last or epoch % self.config.run.picture_every == 0:
             self.prior.fit(model, step)
             self.gallery.draw(model, step)
         # With patience, a run is to come to its best epoch, however rare its checkpoints are.
-        kept = kept or (self.config.run.patience is not None and self.stale == 0)
+        kept = kept or (bool(values) and self.config.run.patience is not None and self.stale == 0)
         if every:
             return values, last or kept or epoch % every == 0
         return values, last or kept or self.keeper.due or self.keeper.is_best(values.get(self.state.model.monitor))
 
-    def count_stale(self, value: float | None) -> None:
+    def validate(self, epoch: int) -> dict[str, float]:
+        """Measure the model on the validation images, and say what it came to and what is wrong with it."""
+        epochs, step = self.config.options.epochs, self.state.step
+        values = self.measured(self.state.best_model, "val", step)
+        self.count_stale(values.get(self.state.model.monitor), epoch)
+        self.ledger.enter("val", values, step)
+        shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
+        logger.info("epoch %*d/%d  val  %s", len(str(epochs)), epoch, epochs, shown)
+        self.watch.look(values, step == self.total_steps or self.gains_no_more)
+        if self.gains_no_more and step < self.total_steps:
+            self.tell_gains_no_more(epoch)
+        return values
+
+    def count_stale(self, value: float | None, epoch: int) -> None:
         """Enter what an epoch came to by the metric that the run is monitored by."""
         if value is None:
             return  # a stage that doesn't measure it
         if self.lowest is not None and value >= self.lowest:
-            self.stale += 1
+            every = self.config.run.validate_every
+            self.stale += epoch - (epoch - 1) // every * every  # epochs since the validation before
         else:
             self.lowest, self.stale = value, 0
 
@@ -432,10 +451,11 @@ class Leader(Trainer):
         said = str(found)
         if found.beaten_by:
             options = self.config.options
+            length, value = options.length
             longer = (
                 f"more --patience (it is {self.config.run.patience})"
                 if self.gains_no_more
-                else f"more --epochs (they are {options.epochs})"
+                else f"more --{length} (they are {value})"
             )
             helps = any_of([longer, f"another --lr (it is {options.lr:g})"])
             more = "" if self.gains_no_more else more_steps(self.state)
