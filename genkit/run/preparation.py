@@ -53,12 +53,13 @@ OTHER_FILES = 64 << 20
 logger = logging.getLogger("genkit")
 
 
-def fitted_to(dataset: Dataset, config: Config, by_images: bool = False) -> Config:
+def fitted_to(dataset: Dataset, config: Config, by_images: bool = False, rarest: int = 1) -> Config:
     """The configuration with what only the images can say of the model's options.
 
     Args:
         by_images: whether what nobody has given is resolved as they suggest (`Model.defaults_for`); else it is what the
             model's class has, as in a recipe of a published result.
+        rarest: epochs from one validation to the next at least, where nobody says how many.
 
     Raises:
         DataError, UsageError: where the model can't be trained on them.
@@ -69,7 +70,7 @@ def fitted_to(dataset: Dataset, config: Config, by_images: bool = False) -> Conf
     options = kind.options_for(with_suggested(config, suggested), dataset)
     filled_in = {name for name, value in options if value != getattr(config.options, name)}
     options = counted_in_epochs(options, dataset)
-    rare = cadence(options, config.run) if by_images else {}
+    rare = cadence(options, config.run, rarest) if by_images else {}
     by_steps = ("epochs", "passes") if options.steps is not None else ()
     return config._replace(
         options=options,
@@ -89,13 +90,13 @@ def counted_in_epochs(options: Any, dataset: Dataset) -> Any:
     return options.counted_in_epochs(count // min(options.batch_size, count))
 
 
-def cadence(options: TrainingOptions, run: RunOptions) -> dict[str, Resolved]:
+def cadence(options: TrainingOptions, run: RunOptions, rarest: int = 1) -> dict[str, Resolved]:
     """How rarely a run of many epochs is validated, drawn and kept, as far as nobody has said it.
 
     An epoch of 60 images is a few steps, and 1,500 validations would take most of the run. Somebody who waits for a few
     epochs that are no better (`patience`) has them measured several times meanwhile.
     """
-    every = math.ceil(options.epochs / VALIDATIONS)
+    every = max(rarest, math.ceil(options.epochs / VALIDATIONS))
     if run.patience is not None:
         every = min(every, max(1, run.patience // VALIDATIONS_WAITED))
     if "validate_every" in run.model_fields_set:

@@ -19,6 +19,7 @@ from typing import Any
 from genkit import data, device
 from genkit.contract import Model, ability
 from genkit.contract.fault import any_of
+from genkit.data.dataset import Dataset
 from genkit.errors import CheckpointError, DivergedError, GenkitError
 from genkit.files import remedy, to_json, write_file
 from genkit.keep import checkpoint, rundir, state
@@ -26,7 +27,7 @@ from genkit.keep import config as configuration
 from genkit.keep.config import Config, continued
 from genkit.keep.rundir import RunDirectory
 from genkit.options import as_text
-from genkit.run import baseline, record
+from genkit.run import baseline, record, timing
 from genkit.run.curves import Curves
 from genkit.run.gallery import Gallery
 from genkit.run.keeper import Keeper, begin_anew
@@ -72,10 +73,13 @@ def start(config: Config, team: Team | None = None, resumable: bool = True, by_i
     require_sets(config)
     config, team = config.located(), team or Team(device.pick(config.run.device))
     dataset = team.one_a_machine_first(lambda: data.load_for_training(config.data))
-    config = fitted_to(dataset, config, by_images)
+    asked, config = config, fitted_to(dataset, config, by_images)
     require_room_for_weights(config, dataset, team.device)
     require_room(config, dataset)
     require_short_names(dataset, config)
+    if config.options.minutes is not None and config.options.steps is None:
+        config = planned_in_steps(asked, config, dataset, team, by_images)
+        require_room(config, dataset)
     setup = Setup(config, dataset, team)
     setup.take_initial_weights()
     if not team.leads:
@@ -89,6 +93,22 @@ def start(config: Config, team: Team | None = None, resumable: bool = True, by_i
     )
     with disk_errors(directory.path), directory.locked(), log_file(directory.path / "log.txt"):
         return Leader(setup, directory, resumable, untrained).carry_out()
+
+
+def planned_in_steps(asked: Config, fitted: Config, dataset: Dataset, team: Team, by_images: bool) -> Config:
+    """The configuration of a run whose minutes are made steps. All call it.
+
+    Args:
+        asked: before it was fitted to the images.
+        fitted: to them, without steps.
+    """
+    found = timing.plan(fitted, dataset, team, by_images)
+    asked = asked._replace(
+        options=asked.options.model_copy(update={"steps": found.steps}),
+        sources={**asked.sources, "steps": "minutes"},
+        reasons={**asked.reasons, "steps": found.reason},
+    )
+    return fitted_to(dataset, asked, by_images, found.every)
 
 
 def resume(directory: RunDirectory, given: Mapping[str, Any], team: Team | None = None) -> Result:

@@ -20,7 +20,7 @@ from genkit.keep import config
 from genkit.keep.config import Config, RunOptions
 from genkit.keep.rundir import RunDirectory
 from genkit.models.ae import AE
-from genkit.run import trainer
+from genkit.run import timing, trainer
 from genkit.run.preparation import cadence
 from genkit.step.training import windows
 from genkit.testing import Stopping, contents_of
@@ -175,6 +175,63 @@ def test_an_option_of_a_models_own_may_not_be_called_as_a_budget() -> None:
         steps: Annotated[int | None, Field(ge=10)] = 100
 
     assert Fine().total_steps(7) == 100
+
+
+# -- minutes -----------------------------------------------------------------------------------------------------------
+
+OPEN = (None, None, None)
+
+
+def test_minutes_are_as_many_steps_as_fit_beside_all_else() -> None:
+    def steps(
+        seconds: float, given: tuple[float | None, ...] = OPEN, epoch: int = 100, **costs: float
+    ) -> tuple[int, int]:
+        known = {"step": 1 / 64, "validation": 0.0, "picture": 0.0, "checkpoint": 0.0, "end": 0.0, **costs}
+        found = timing.fitting(seconds, timing.Costs(**known), epoch, given)
+        return found.steps, found.every
+
+    assert steps(100) == (6400, 1)
+    assert steps(100, end=50) == (3200, 1)
+    # An epoch takes 1 s and its validation another; the last one is taken off before.
+    assert steps(201, (1, 1, 1), epoch=64, validation=1) == (6400, 1)
+    # An epoch takes 1 s, and so does a validation, which takes a fifth of the time every four epochs.
+    assert steps(126, epoch=64, validation=0.5, picture=0.25, checkpoint=0.25) == (6400, 4)
+    # What is given stays: a picture of 1 s after each epoch.
+    assert steps(2 + 100 * 2.25, (None, 1, None), epoch=64, validation=1, picture=1) == (6400, 4)
+    # About 100 validations, however little they take.
+    assert steps(1000, epoch=1) == (64_000, 640)
+    # Where not a pass is done in the time, nothing but the last validation is.
+    assert steps(11, validation=1, epoch=10_000) == (640, 1)
+    assert steps(1, end=7) == (1, 1)
+
+
+def test_what_is_timed_changes_nothing_of_the_run(
+    genkit: Genkit, command: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some steps are timed, and the run is one of 7 whatever they took."""
+    seen: list[timing.Costs] = []
+
+    def fitting(seconds: float, costs: timing.Costs, epoch: int, given: object) -> timing.Plan:
+        assert (epoch, given) == (5, (None, 1, None))
+        seen.append(costs)
+        return timing.Plan(7, 2, "2 ms each")
+
+    monkeypatch.setattr(timing, "fitting", fitting)
+    more = ["--picture-every", 1, "--json"]
+    outcome = genkit(*command, *more, "--minutes", 0.5)
+    (costs,) = seen
+    assert min(costs) > 0
+    assert "chosen   --steps 7: 2 ms each, in 0.5 min" in outcome.err
+    timed, plain = Path(outcome.json["run"]), Path(genkit(*command, *more, "--steps", 7).json["run"])
+    made = config.read(timed)
+    assert (made.options.minutes, made.options.steps, made.sources["steps"]) == (0.5, 7, "minutes")
+    assert made.reasons["steps"] == "2 ms each, in 0.5 min"
+    assert (made.run.validate_every, made.run.picture_every) == (2, 1)
+    assert validated(timed) == [7]
+    weights = [RunDirectory(run).checkpoints[-1] / "model.safetensors" for run in (timed, plain)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert genkit("train", "--resume", timed, "--steps", 8, "--json").json["steps"] == 8
+    assert "planned in steps, and can't go on with --minutes" in genkit("train", "--resume", timed, "--minutes", 1).err
 
 
 # -- validations -------------------------------------------------------------------------------------------------------
