@@ -246,7 +246,7 @@ def test_both_nets_are_told_the_class(net: str) -> None:
 
 
 def test_samples_are_judged_by_the_class_that_they_were_asked_for() -> None:
-    """Those of the batch: a discriminator that believes any image of class 1, and no other, is fooled by its samples."""
+    """Those of the batch: a discriminator that believes any image of class 1 and no other is fooled by its samples."""
     model = DCGAN(SMALL, DCGAN.Options(net="residual", width=4, latent_dim=3, condition="label", classes=2))
     model.critic.forward = lambda images, rows: 20 * (2 * rows[:, 1] - 1) + 0 * images.sum((1, 2, 3))
     assert model.generator_losses(told([1, 1]))["loss"].item() == pytest.approx(0, abs=1e-6)
