@@ -24,12 +24,13 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from genkit import contract, nets
-from genkit.contract import Batch, Condition, Fault, GenerativeModel, ImageShape, Phase
+from genkit.contract import Batch, Condition, Facts, Fault, GenerativeModel, ImageShape, Phase, Resolved, defaults
 from genkit.contract.condition import labels_for, of_labels
 from genkit.contract.images import TrainingImages
 from genkit.contract.phase import uncompiled
 from genkit.nets import adversarial
 from genkit.nets.augment import Augmentations, augmented
+from genkit.wording import counted
 
 #: What `--recipe paper` sets where nothing else is said.
 PAPER = {
@@ -63,6 +64,24 @@ SPECTRAL = {
     "schedule": "constant",
     "lr_warmup": 0.0,
 }
+
+#: What residual nets are trained with where nobody says otherwise.
+RESIDUAL: dict[str, Any] = {
+    "critic_norm": "none",
+    "loss": "relativistic",
+    "r1": 0.1,
+    "lr": 5e-4,
+    "beta1": 0.0,
+    "beta2": 0.99,
+    "ema": 0.998,
+}
+#: Its widths at 32 pixels a side: the generator's at the images' own size, the discriminator's at half of it. Twice the
+#: side has half of the width.
+GENERATOR_WIDTH, CRITIC_WIDTH, LEAST_WIDTH = 16, 32, 8
+#: Steps of its runs at least.
+STEPS = 10_000
+#: Fewer images than these are seen so often that a discriminator learns them by heart.
+AUGMENTED_BELOW, FLIPPED_BELOW = 5_000, 30_000
 
 RECIPES: dict[str, dict[str, Any]] = {"paper": PAPER, "spectral": SPECTRAL}
 
@@ -190,6 +209,32 @@ class DCGAN(GenerativeModel):
     @classmethod
     def condition_for(cls, options: Any) -> Condition | None:
         return of_labels(options)
+
+    @classmethod
+    def defaults_for(cls, options: Any, images: Facts) -> Mapping[str, Resolved]:
+        """Residual nets for all that isn't digits or line drawings, and what keeps few images from being learned by
+        heart; nothing of a recipe that has a name but its length."""
+        if options.recipe != "default":
+            return defaults.budget(options, images)
+        found: dict[str, Resolved] = {}
+        digits = images.two_valued and not images.in_colour
+        net = options.net
+        if "net" not in options.model_fields_set and not digits:
+            net = "residual"
+            found["net"] = Resolved(net, "images in colour" if images.in_colour else "images of many greys")
+        if net == "residual":
+            scale = min(images.shape.height, images.shape.width) / 32
+            for name, width in (("width", GENERATOR_WIDTH), ("critic_width", CRITIC_WIDTH)):
+                narrower = max(LEAST_WIDTH, round(width / max(1, scale) / 8) * 8)
+                found[name] = Resolved(narrower, f"residual nets for images of {images.shape}")
+            found.update({name: Resolved(value, "residual nets") for name, value in RESIDUAL.items()})
+        how_many = f"only {counted(images.count, 'training image')}"
+        if images.count < AUGMENTED_BELOW:
+            kinds = ("translation", "cutout") if digits else ("colour", "translation", "cutout")
+            found["augment"] = Resolved(kinds, how_many)
+        if images.count < FLIPPED_BELOW and not digits:
+            found["flips"] = Resolved(True, f"{how_many}, which aren't digits or line drawings")
+        return {**found, **defaults.training(options, images, STEPS if net == "residual" else defaults.FEWEST_STEPS)}
 
     @classmethod
     def options_for(cls, options: Any, dataset: TrainingImages) -> Any:
