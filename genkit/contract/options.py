@@ -61,6 +61,13 @@ Ema = Annotated[
         description="Decay of the weights' moving average that validation and sampling use; 0 keeps none.",
     ),
 ]
+Flips = Annotated[
+    bool,
+    Field(
+        description="Mirror each training image left to right with odds of one half, afresh every epoch: twice as many "
+        "images, where both ways round are as likely."
+    ),
+]
 
 
 def filled_in(description: str) -> Any:
@@ -89,6 +96,7 @@ class TrainingOptions(BaseModel):
     weight_decay: WeightDecay = 0.0
     grad_clip: GradClip = 0.0
     ema: Ema = 0.0
+    flips: Flips = False
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
