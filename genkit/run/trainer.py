@@ -52,7 +52,7 @@ from genkit.run.watch import Watch, more_steps, steadier
 from genkit.step.accelerate import described
 from genkit.step.distributed import Team, lost_process
 from genkit.step.training import train
-from genkit.wording import counted
+from genkit.wording import OF_A_DENSITY, counted
 
 logger = logging.getLogger("genkit")
 
@@ -323,6 +323,8 @@ class Leader(Trainer):
             logger.info("beside   %s: %s", self.dataset.beside.name, what)
         weights = sum(each.numel() for each in self.state.model.parameters())
         logger.info("model    %s: %s weights", config.model, f"{weights:,}")
+        if ability.tells_density(self.state.model):
+            logger.info("loss     %s", OF_A_DENSITY)
         if setup.restored_step is None:
             for name, reason in config.reasons.items():
                 value = as_text(config.values()[name])
@@ -459,8 +461,10 @@ class Leader(Trainer):
             if lacking and ability.classifies(model) and not model.options.attributes:
                 logger.warning("no test image is of the class %s: the test error says nothing of it", lacking)
             beside = self.hold_against_baselines(model)
-        which = self.directory.called(path)
-        result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped, which, beside)
+        which, density = self.directory.called(path), ability.tells_density(self.state.model)
+        result = Result(
+            self.directory.path, path, self.state.step, self.seconds, metrics, stopped, which, beside, density
+        )
         write_file(self.directory.path / "README.md", record.card(self.config, self.dataset, result).encode(), False)
         return result
 
