@@ -23,7 +23,7 @@ SMALLEST = 4
 
 
 def group_norm(channels: int, least: int = GROUP) -> nn.GroupNorm:
-    """Group normalisation of maps (B, channels, H, W), in as many equal groups of at least `least` channels as can be."""
+    """Normalises maps (B, channels, H, W) in as many equal groups of at least `least` channels as can be."""
     groups = next(count for count in range(max(1, channels // least), 0, -1) if channels % count == 0)
     return nn.GroupNorm(groups, channels)
 
