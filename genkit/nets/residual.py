@@ -23,7 +23,7 @@ SMALLEST = 4
 
 
 def group_norm(channels: int, least: int = GROUP) -> nn.GroupNorm:
-    """Normalises maps (B, channels, H, W) in as many equal groups of at least `least` channels as can be."""
+    """Group normalisation of maps (B, channels, H, W): as many equal groups of `least` channels or more as can be."""
     groups = next(count for count in range(max(1, channels // least), 0, -1) if channels % count == 0)
     return nn.GroupNorm(groups, channels)
 
