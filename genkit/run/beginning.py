@@ -15,8 +15,8 @@ IMAGES, NUMBERS = 10_000, 2**25
 PRODUCTS = 2**33
 #: Axes beyond those that are wanted, by which the randomised algorithm finds these well, and its power iterations.
 OVERSAMPLED, ITERATIONS = 16, 3
-#: The most axes that are looked for; an exact decomposition of so many numbers takes a second.
-MOST_AXES = 1024
+#: The most axes that are looked for; and up to how many images, or numbers of one, the decomposition is exact anyway.
+MOST_AXES, EXACT = 1024, 512
 #: No variance is below this: of values that are rounded to 256 grey levels.
 LEAST_VARIANCE = (1 / 255) ** 2 / 12
 
@@ -58,7 +58,7 @@ class Beginning:
         pixels -= mean
         rank = min(len(pixels) - 1, numbers)
         count = min(count, rank)
-        if width < rank:
+        if width < rank and rank > EXACT:
             with device.seeded(self.seed, torch.device("cpu")):
                 _, sizes, axes = torch.svd_lowrank(pixels, width, ITERATIONS)
         else:
