@@ -104,8 +104,7 @@ class Autoencoder(GenerativeModel):
         """The images of codes before `to_pixels`."""
         if self.shortcut is None:
             return self.decoder(z)
-        linear = self.shortcut.decode(z)
-        return self.decoder(z) + (nets.as_log_odds(linear) if self.options.loss == "cross-entropy" else linear)
+        return self.shortcut.added_to(self.decoder, z, z, self.options.loss == "cross-entropy")
 
     def encode(self, images: Tensor) -> Tensor:
         return self.encoder(images) if self.shortcut is None else self.encoder(images) + self.shortcut.encode(images)

@@ -34,6 +34,7 @@ class ConvAE(Autoencoder):
         if self.options.net == "residual":
             of, activation = (self.image, self.options.width, self.options.latent_dim), self.options.activation
             encoder = nets.ResidualEncoder(*of, activation=activation, scale=self.options.input_scale)
-            return encoder, nets.ResidualDecoder(*of, activation=activation)
+            drafts = self.options.shortcut == "linear"
+            return encoder, nets.ResidualDecoder(*of, activation=activation, drafts=drafts)
         shape = (self.image, self.options.width, self.options.latent_dim, self.LEVELS, self.options.activation)
         return nets.ConvEncoder(*shape, self.options.input_scale), nets.ConvDecoder(*shape)

@@ -135,7 +135,10 @@ class VAE(GenerativeModel):
                 self.encoder = nets.ResidualEncoder(
                     seen, options.width, 2 * latent, activation=activation, scale=options.input_scale
                 )
-                self.decoder = nets.ResidualDecoder(image, options.width, latent + told, activation=activation)
+                drafts = options.shortcut == "linear"
+                self.decoder = nets.ResidualDecoder(
+                    image, options.width, latent + told, activation=activation, drafts=drafts
+                )
         self.shortcut = nets.LinearShortcut(image, latent) if options.shortcut == "linear" else None
         deviation = options.sigma or 0.1
         if options.likelihood == "gaussian":
@@ -326,11 +329,10 @@ class VAE(GenerativeModel):
 
     def output(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Of codes (B, latent_dim), what the likelihood is given: (B, C, H, W), log-odds of a Bernoulli's pixels."""
-        output = self.decoder(self.told(z, condition))
+        told = self.told(z, condition)
         if self.shortcut is None:
-            return output
-        linear = self.shortcut.decode(z)
-        return output + (nets.as_log_odds(linear) if self.options.likelihood == "bernoulli" else linear)
+            return self.decoder(told)
+        return self.shortcut.added_to(self.decoder, z, told, self.options.likelihood == "bernoulli")
 
     def negative_log_likelihood(self, output: Tensor, images: Tensor) -> Tensor:
         """−ln p(x|z) of each pixel, in nats: (B, C, H, W). `output` is that of codes, before its sigmoid."""

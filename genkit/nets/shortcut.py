@@ -54,6 +54,18 @@ class LinearShortcut(nn.Module):
         with torch.autocast(z.device.type, enabled=False):
             return torch.addmm(self.mean, z.to(self.mean.dtype) * self.back, self.axes).unflatten(1, self.shape)
 
+    def added_to(self, decoder: nn.Module, z: Tensor, told: Tensor, odds: bool) -> Tensor:
+        """The linear image of codes (B, dim) and what a decoder adds to it, for which it is given `told`: (B, C, H, W).
+
+        A `ResidualDecoder` that takes drafts is given the linear image, too.
+
+        Args:
+            odds: whether the decoder's output is log-odds, and so the sum.
+        """
+        linear = self.decode(z)
+        added = decoder(told, linear - 0.5) if getattr(decoder, "drafts", False) else decoder(told)
+        return added + (as_log_odds(linear) if odds else linear)
+
 
 def as_log_odds(pixels: Tensor) -> Tensor:
     """The log-odds of pixels that may lie outside of [0, 1]: those are taken for nearly 0, and nearly 1."""

@@ -84,7 +84,7 @@ class Setup:
             source = checkpoint.read(Path(self.config.run.init_from))
             self.begun_with = load_weights(self.state.model, source)
         else:
-            self.state.model.begin_with(Beginning(self.dataset.train, self.config.run.seed))
+            self.state.model.begin_with(Beginning(self.dataset.train, self.config.run.seed, self.config.options.flips))
         if self.state.averaged is not None:
             self.state.averaged.load_state_dict(self.state.model.state_dict())
 
