@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from genkit import contract, nets
 from genkit.contract import Batch, Facts, GenerativeModel, ImageShape, Phase, Resolved, defaults
 from genkit.contract.images import TrainingImages, TrainingStart
+from genkit.models import _pictures
 
 #: Of codes along axes that training images don't tell apart by more: those aren't made larger than others by it.
 LEAST_VARIANCE = 1e-6
@@ -53,7 +54,10 @@ class Autoencoder(GenerativeModel):
 
     @classmethod
     def defaults_for(cls, options: Any, images: Facts) -> Mapping[str, Resolved]:
-        return defaults.training(options, images, fewest=4_000)
+        """Of digits and the like what the class has; else nets that begin at PCA, residual where they can be."""
+        if _pictures.digits(images):
+            return defaults.training(options, images, fewest=4_000)
+        return _pictures.suggested(options, images)
 
     @classmethod
     def options_for(cls, options: Any, dataset: TrainingImages) -> Any:

@@ -35,6 +35,7 @@ from genkit.distributions import (
     logistic_scale,
 )
 from genkit.errors import UsageError
+from genkit.models import _pictures
 
 #: Numbers that the decoder gives at once in a validation with several codes an image: 128 MiB.
 NUMBERS_AT_ONCE = 1 << 25
@@ -163,7 +164,13 @@ class VAE(GenerativeModel):
 
     @classmethod
     def defaults_for(cls, options: Any, images: Facts) -> Mapping[str, Resolved]:
-        return defaults.training(options, images)
+        """Of digits and the like what the class has; else residual nets begun at PCA, and grey values of 8 bits."""
+        if _pictures.digits(images):
+            return defaults.training(options, images)
+        found = _pictures.suggested(options, images)
+        if options.binarize == "none":
+            found["likelihood"] = Resolved("logistic", "grey values, each with its probability")
+        return found
 
     @classmethod
     def options_for(cls, options: Any, dataset: TrainingImages) -> Any:
