@@ -34,7 +34,7 @@ def figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]:
     model = subject.model
     assert ability.encodes(model)
     assert ability.generates(model)
-    odds = model.pixels != "value"
+    odds = model.pixels in ("odds", "bits")
     values: dict[str, list[Tensor]] = {}
     with progress("reconstruction", len(subject.images)) as bar:
         for batch in in_order(subject.images, evaluation_batch(model.image), subject.device):

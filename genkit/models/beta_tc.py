@@ -10,6 +10,7 @@ the code says of the image.) With `--beta 1` it is the VAE.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from genkit import contract
-from genkit.contract import Batch
+from genkit.contract import Batch, Facts, Resolved, defaults
 from genkit.contract.images import TrainingImages
 from genkit.distributions import gaussian_kl
 from genkit.models.vae import VAE
@@ -33,6 +34,11 @@ class BetaTCVAE(VAE):
         training_images: Annotated[int, contract.filled_in("How many images it is trained on.")] = 0
 
     @classmethod
+    def defaults_for(cls, options: Any, images: Facts) -> Mapping[str, Resolved]:
+        """How long it is trained alone: axes of PCA, which a VAE begins with, aren't what varies independently."""
+        return defaults.training(options, images)
+
+    @classmethod
     def options_for(cls, options: Any, dataset: TrainingImages) -> Any:
         return super().options_for(options, dataset).model_copy(update={"training_images": len(dataset.train)})
 
@@ -46,7 +52,7 @@ class BetaTCVAE(VAE):
         condition = self.condition_of(batch)
         mean, log_variance = self.posterior(images, condition)
         z = torch.addcmul(mean, (log_variance / 2).exp(), torch.randn_like(mean))
-        output = self.decoder(self.told(z, condition)).to(images.dtype)
+        output = self.output(z, condition).to(images.dtype)
         reconstruction = self.negative_log_likelihood(output, images).sum() / len(images)
         kl = gaussian_kl(mean, log_variance).sum() / len(images)
         parts = decomposed(z, mean, log_variance, self.options.training_images)
@@ -56,6 +62,7 @@ class BetaTCVAE(VAE):
             "neg_elbo": reconstruction + kl,
             "reconstruction": reconstruction,
             "kl": kl,
+            **self.in_bits(reconstruction + kl),
             **parts._asdict(),
         }
 
