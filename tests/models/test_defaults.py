@@ -100,6 +100,15 @@ def test_a_gan_of_other_images_is_residual(facts: Facts, expected: dict[str, Any
     assert bool(options["augment"]) == (facts.count < 5_000)
 
 
+def test_what_has_a_side_is_not_mirrored() -> None:
+    """Sprites, which mostly face one way, and images whose attributes may say which."""
+    faces = Facts(16_000, ImageShape(3, 32, 32), attributes=4, extremes=0.04)
+    assert of_gan(faces)["flips"]
+    assert of_gan(faces, condition="label")["flips"]
+    assert not of_gan(faces, condition="attributes")["flips"]
+    assert not of_gan(replace(faces, extremes=0.8))["flips"]
+
+
 def test_what_is_given_of_a_gan_stays() -> None:
     colour = Facts(10_000, ImageShape(3, 32, 32))
     assert of_gan(colour, net="conv")["loss"] == "bce"
