@@ -34,6 +34,7 @@ COMMANDS = (
     "report",
     "reproduce",
     "sample",
+    "score",
     "train",
 )
 
@@ -67,6 +68,7 @@ def genkit_command() -> None:
     genkit encode --out codes.npz        its codes of images, for other programs
     genkit explore                       walk through it in a browser
     genkit evaluate                      measure the model
+    genkit score                         which images are unlike those that it was trained on
     genkit fit-prior                     what new codes are drawn by, fitted anew
     genkit export --format onnx          take it elsewhere
     genkit report                        all of it on one page

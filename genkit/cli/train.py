@@ -164,7 +164,8 @@ def train_model(name: str, ask: bool = False) -> click.Command:
     from genkit.keep.config import RunOptions
 
     flags = about, final = model_flags.of(name, ask)
-    taken = {*DataOptions.model_fields, *RunOptions.model_fields, *RESERVED}
+    ours = [*options.describe(DataOptions), *options.describe(RunOptions)]
+    taken = {*(each.name for each in ours), *(each.also for each in ours if each.also), *RESERVED}
     for field in sorted(taken & {each.name for each in about}):
         if not final:
             return train_model(name, ask=True)
@@ -197,7 +198,7 @@ def train_model(name: str, ask: bool = False) -> click.Command:
             )
         with distributed.joined(settings.run.device) as team:
             if directory is None:
-                result = trainer.start(settings, team)
+                result = trainer.start(settings, team, by_images=True)
             else:
                 result = trainer.resume(directory, given_to_resume(context), team)
             outcome = {
