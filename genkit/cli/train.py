@@ -198,7 +198,7 @@ def train_model(name: str, ask: bool = False) -> click.Command:
             )
         with distributed.joined(settings.run.device) as team:
             if directory is None:
-                result = trainer.start(settings, team)
+                result = trainer.start(settings, team, by_images=True)
             else:
                 result = trainer.resume(directory, given_to_resume(context), team)
             outcome = {
@@ -302,6 +302,7 @@ def new_settings(context: click.Context, name: str) -> Config:
     from genkit.keep import rundir
     from genkit.keep.config import Config, RunOptions
     from genkit.run.preparation import require_sets
+    from genkit.run.prior import require_encoder
 
     kind = registry.find(name).Options
     sources = options.sources(context)
@@ -320,6 +321,7 @@ def new_settings(context: click.Context, name: str) -> Config:
     settings = Config(name, model, data, run, {})
     settings = settings._replace(sources={field: sources.get(field, "default") for field in settings.values()})
     require_sets(settings)
+    require_encoder(settings)
     return settings
 
 
