@@ -13,7 +13,7 @@ from torch import Tensor
 from genkit.data import DataOptions, factors
 from genkit.data.dataset import Dataset, Split
 from genkit.data.factors import Factor
-from genkit.data.sets import faces, painter
+from genkit.data.sets import drawn, painter
 from genkit.evaluate import disentanglement
 from genkit.evaluate.figure import Figure, LeftOut
 from genkit.evaluate.subject import Asked
@@ -138,7 +138,7 @@ def test_attributes_of_which_each_image_has_one_are_one_factor() -> None:
 
 def test_faces_know_what_they_were_painted_from() -> None:
     rows = torch.tensor([0, 7, 19_999])
-    found = {each.name: each for each in faces.factors(rows)}
+    found = {each.name: each for each in drawn.factors("faces", rows)}
     assert len(found) == 25
     traits = painter.traits(painter.COUNT, 0)
     assert found["sky"].values.tolist() == traits.sky[rows.numpy()].tolist()
@@ -146,7 +146,7 @@ def test_faces_know_what_they_were_painted_from() -> None:
     for place, name in enumerate(painter.ATTRIBUTES):
         assert found[name].values.bool().tolist() == known[:, place].tolist()
         assert found[name].levels == 2
-    everyone = {each.name: each for each in faces.factors(torch.arange(2000))}
+    everyone = {each.name: each for each in drawn.factors("faces", torch.arange(2000))}
     for name in ("haircut", "beard"):
         assert everyone[name].values.unique().tolist() == list(range(everyone[name].levels))
 
