@@ -118,6 +118,11 @@ def generates(model: object) -> TypeIs[GenerativeModel]:
     return has(model, GENERATES)
 
 
+def codes_are_noise(model: object) -> bool:
+    """Whether a model's codes are the noise itself, on a shell (`GenerativeModel.codes_are_noise`)."""
+    return isinstance(model, GenerativeModel) and model.codes_are_noise
+
+
 def tells_likelihood(model: object) -> TypeIs[Likelihood]:
     return has(model, LIKELIHOOD)
 

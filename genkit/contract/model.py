@@ -96,6 +96,13 @@ class Model(nn.Module, ABC):
         may make the mean one from the start, and so needn't first learn it.
         """
 
+    def begin_on(self, batches: Iterable[Batch]) -> None:
+        """Measure on training images what the first step needs, as the spread of the codes that it standardises.
+
+        Called once, before the first step, on up to 10,000 of them, in evaluation mode; by default nothing. What is
+        measured belongs in buffers. A run that begins with another's weights has them already.
+        """
+
     @classmethod
     def condition_for(cls, options: Any) -> Condition | None:
         """What a model of these options takes besides codes and images; by default nothing."""
@@ -155,6 +162,9 @@ class GenerativeModel(Model):
     #: What `decode` says of a pixel: its value; the odds that it is 1, learned from grey values (`odds`) or from images
     #: whose pixels were drawn as 0 or 1 with their grey values' odds (`bits`).
     pixels: Literal["value", "odds", "bits"] = "value"
+    #: Whether a code is the noise itself, N(0, I), that the image is made of by a way that is gone back. All of it lies
+    #: on a shell, to which the sampler brings sums and means of codes back; and no number of it is without use.
+    codes_are_noise: ClassVar[bool] = False
 
     def __init__(self, image: ImageShape, options: Any):
         super().__init__(image, options)

@@ -254,6 +254,9 @@ def prior_moments(model: GenerativeModel, condition: Tensor | None = None) -> tu
     Args:
         condition: one, (1, …); by default those of the first seeds, all together.
     """
+    if ability.codes_are_noise(model):
+        zeros = torch.zeros(model.options.latent_dim, device=device_of(model))
+        return zeros, torch.ones_like(zeros)
     draws = torch.randn(MOMENT_DRAWS, model.options.latent_dim, generator=torch.Generator().manual_seed(0))
     if condition is None:
         rows = seed_conditions(model, range(MOMENT_DRAWS))

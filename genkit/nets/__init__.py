@@ -1,4 +1,4 @@
-"""Blocks that models share: plain.py the first and plainest nets, priors.py what is fitted to codes."""
+"""Blocks that models share: plain.py the first and plainest nets, priors.py what is fitted to codes, unet.py nets of noise levels."""
 
 from genkit.nets.plain import (
     ACTIVATIONS,
@@ -25,12 +25,14 @@ from genkit.nets.plain import (
     widths,
 )
 from genkit.nets.priors import FittedGaussian
+from genkit.nets.unet import MOST_SIDE, ResidualMLP, UNet, patch_for
 
 __all__ = [
     "ACTIVATIONS",
     "CONV_WIDTH_HELP",
     "LEAST_ODDS",
     "MOST_INPUTS",
+    "MOST_SIDE",
     "WIDTHS_HELP",
     "Activation",
     "ConvDecoder",
@@ -38,7 +40,9 @@ __all__ = [
     "ConvWidth",
     "FittedGaussian",
     "InputScale",
+    "ResidualMLP",
     "ScaledLinear",
+    "UNet",
     "Widths",
     "double",
     "halve",
@@ -46,6 +50,7 @@ __all__ = [
     "linear",
     "make_at_first",
     "mlp",
+    "patch_for",
     "pooled_layers",
     "pyramid",
     "scale_for",

@@ -1,4 +1,5 @@
-"""The prior of a model whose training gives it none, fitted to its codes before it is drawn from or kept."""
+"""What is measured on training images outside of training's steps: before the first, what a model begins with; before it
+is drawn from or kept, the prior of a model whose training gives it none."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.step.passes import evaluation_batch
 
-#: Training images that it is fitted to.
+#: Training images that either is measured on.
 IMAGES = 10_000
 
 
@@ -39,3 +40,17 @@ class PriorFit:
         # A checkpoint more or less must not change what training draws next.
         with device.seeded(self.seed, self.where):
             model.fit_prior(in_order(chosen, evaluation_batch(model.image), self.where, self.beside))
+
+
+@torch.no_grad()
+def measure(model: Model, train: Split, where: torch.device, seed: int, beside: Split | None = None) -> None:
+    """Let a model measure what it begins with (`Model.begin_on`) on training images.
+
+    Args: as of `PriorFit`.
+    """
+    if type(model).begin_on is Model.begin_on:
+        return
+    chosen = train.take(train.spread(IMAGES))
+    model.eval()
+    with device.seeded(seed, where):
+        model.begin_on(in_order(chosen, evaluation_batch(model.image), where, beside))

@@ -16,6 +16,7 @@ from genkit.keep import checkpoint
 from genkit.keep.config import Config
 from genkit.keep.rundir import RunDirectory
 from genkit.run.ledger import Ledger
+from genkit.run.prior import measure
 from genkit.run.preparation import build, load_weights, require_equal_shares, require_unedited
 from genkit.step.accelerate import accelerated
 from genkit.step.distributed import Team
@@ -84,6 +85,8 @@ class Setup:
             self.begun_with = load_weights(self.state.model, source)
         else:
             self.state.model.begin_at(self.dataset.train.mean())
+        beside = self.dataset.beside_split("train")
+        measure(self.state.model, self.dataset.train, self.where, self.config.run.seed, beside)
         if self.state.averaged is not None:
             self.state.averaged.load_state_dict(self.state.model.state_dict())
 
