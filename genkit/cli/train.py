@@ -197,7 +197,7 @@ def train_model(name: str, ask: bool = False) -> click.Command:
             )
         with distributed.joined(settings.run.device) as team:
             if directory is None:
-                result = trainer.start(settings, team)
+                result = trainer.start(settings, team, by_images=True)
             else:
                 result = trainer.resume(directory, given_to_resume(context), team)
             outcome = {

@@ -12,6 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from genkit.contract.defaults import Facts, Resolved
 from genkit.contract.fault import Fault
 from genkit.contract.options import (
     TRAINING_FIELDS,
@@ -58,6 +59,7 @@ __all__ = [
     "Condition",
     "Ema",
     "Epochs",
+    "Facts",
     "Fault",
     "GenerativeModel",
     "GradClip",
@@ -68,6 +70,7 @@ __all__ = [
     "Model",
     "Options",
     "Phase",
+    "Resolved",
     "SamplingOptions",
     "Schedule",
     "TrainingOptions",

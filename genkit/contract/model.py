@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from genkit.contract.batch import Batch
 from genkit.contract.condition import Condition
+from genkit.contract.defaults import Facts, Resolved
 from genkit.contract.fault import Fault
 from genkit.contract.images import TrainingImages
 from genkit.contract.options import TRAINING_FIELDS, Options, SamplingOptions, TrainingOptions
@@ -135,6 +136,21 @@ class Model(nn.Module, ABC):
             DataError, UsageError: where the model can't be trained on them.
         """
         return options
+
+    @classmethod
+    def defaults_for(cls, options: Any, images: Facts) -> Mapping[str, Resolved]:
+        """The options that these images suggest where nobody has given any; by default none.
+
+        Asked before `options_for`. What is given is left alone, whatever this says of it; where one value depends on
+        another, `options.model_fields_set` tells whether that is given. `contract.defaults` has what most models need.
+
+        Args:
+            options: with what is given; all else has the class's own defaults.
+
+        Returns:
+            Values with their reasons by the field's name, of those that differ from the class's own defaults.
+        """
+        return {}
 
     @classmethod
     def options_from(cls, source: Model) -> dict[str, Any] | None:

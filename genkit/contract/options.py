@@ -9,8 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+#: Passes over the training images that a run has at most.
+MAX_EPOCHS = 100_000
+
 LatentDim = Annotated[int, Field(ge=1, le=65536, description="Numbers in a latent code.")]
-Epochs = Annotated[int, Field(ge=1, le=100_000, description="Passes over the training images.")]
+Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS, description="Passes over the training images.")]
 BatchSize = Annotated[int, Field(ge=1, le=65536, description="Images a training step.")]
 LearningRate = Annotated[float, Field(gt=0, le=10, description="Peak learning rate.")]
 Beta1 = Annotated[float, Field(ge=0, lt=1, description="AdamW's decay of the gradient's running mean.")]

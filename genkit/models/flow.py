@@ -13,6 +13,7 @@ model's codes, which stays as it is.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -73,7 +74,9 @@ class Body(BaseModel):
 
 class Flow(GenerativeModel):
     class Options(contract.Options):
-        latent_dim: Annotated[int, contract.filled_in("Numbers in a code: as many as an image, or the codes, have.")] = 1
+        latent_dim: Annotated[
+            int, contract.filled_in("Numbers in a code: as many as an image, or the codes, have.")
+        ] = 1
         epochs: contract.Epochs = 6
         batch_size: contract.BatchSize = 64
         lr: contract.LearningRate = 1.5e-3
@@ -115,9 +118,9 @@ class Flow(GenerativeModel):
         body: Annotated[Body | None, contract.filled_in("The model whose codes the flow is of; none of images.")] = None
 
     class Sampling(contract.SamplingOptions):
-        solver: Annotated[Solver, Field(description="Of the ODE; midpoint and heun ask the net twice a step, rk4 four times.")] = (
-            "adams"
-        )
+        solver: Annotated[
+            Solver, Field(description="Of the ODE; midpoint and heun ask the net twice a step, rk4 four times.")
+        ] = "adams"
         steps: Annotated[int, Field(ge=1, le=10_000, description="Of the solver.")] = 25
         guidance: Annotated[
             float,
@@ -186,7 +189,7 @@ class Flow(GenerativeModel):
         if not (ability.encodes(source) and ability.generates(source)):
             raise UsageError(f"--init-from: a {kind} has no encoder and decoder, between which codes could be drawn")
         if source.condition is not None:
-            raise UsageError(f"--init-from: this {kind} is told the {source.condition.kind}; give one without condition")
+            raise UsageError(f"--init-from: this {kind} takes a condition; give one without")
         own = source.options.model_dump(mode="json", exclude=set(contract.TRAINING_FIELDS))
         provider = asdict(registry.provider_of(kind))
         return {"body": {"model": kind, "options": own, "codes": source.options.latent_dim, "provider": provider}}
@@ -306,7 +309,9 @@ class Flow(GenerativeModel):
         if steps == 1:
             return [1.0, time_of(self.least_sigma)]
         first, last = FIRST_SIGMA ** (1 / RHO), self.least_sigma ** (1 / RHO)
-        return [1.0, *(time_of((first + (last - first) * each / (steps - 1)) ** RHO) for each in range(steps))][: steps + 1]
+        return [1.0, *(time_of((first + (last - first) * each / (steps - 1)) ** RHO) for each in range(steps))][
+            : steps + 1
+        ]
 
     def solved(self, x: Tensor, times: Sequence[float], condition: Tensor | None) -> Tensor:
         """x (B, …) at the last of these times, from that at the first."""
@@ -380,9 +385,7 @@ class Flow(GenerativeModel):
             untold = torch.full((len(x),), self.options.classes, device=x.device)
         return self.net.features(torch.cat([x / size, *distances], 1), level, untold)  # type: ignore[operator]
 
-    def log_density(
-        self, pixels: Tensor, probes: Tensor, steps: int, condition: Tensor | None = None
-    ) -> Tensor:
+    def log_density(self, pixels: Tensor, probes: Tensor, steps: int, condition: Tensor | None = None) -> Tensor:
         """ln p(x) in nats of pixels (B, C, H, W), grey values from 0 to 256 with their place in the bin: (B,).
 
         By the instantaneous change of variables, d ln p(x(t)) / dt = −div v (Chen et al., NeurIPS 2018), whose trace is
@@ -453,7 +456,7 @@ def solve(field: Callable[[Tensor, float], Tensor], x: Tensor, times: Sequence[f
             "midpoint" and "heun", of second order with two; "rk4", of fourth order with four.
     """
     before: tuple[Tensor, float] | None = None
-    for start, end in zip(times, times[1:], strict=False):
+    for start, end in itertools.pairwise(times):
         width, here = end - start, field(x, start)
         if solver == "euler" or (solver == "adams" and before is None):
             step = here

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genkit.nets.residual import ResidualBlock, begun_at_zero, group_norm
+
 #: Cosines and sines by which a net is told the noise level, and the longest of their periods in ln σ.
 FREQUENCIES, LONGEST = 32, 60.0
 #: Positions of a map up to which its positions attend to each other.
@@ -44,35 +46,6 @@ class LevelEmbedding(nn.Module):
         return F.silu(hidden)
 
 
-def norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(8, channels), channels)
-
-
-def zeroed(layer: nn.Conv2d | nn.Linear) -> nn.Module:
-    """The layer with weights of 0, so that a block begins as the identity, and a net as 0."""
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
-
-
-class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions beside the identity, their maps scaled and shifted by the embedding (B, size)."""
-
-    def __init__(self, inputs: int, outputs: int, size: int):
-        super().__init__()
-        self.before, self.first = norm(inputs), nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.told = nn.Linear(size, 2 * outputs)
-        self.between, self.second = norm(outputs), zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
-        self.past = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
-
-    def forward(self, maps: Tensor, embedding: Tensor) -> Tensor:
-        hidden = self.first(F.silu(self.before(maps)))
-        scale, shift = self.told(embedding)[:, :, None, None].chunk(2, 1)
-        hidden = self.second(F.silu(torch.addcmul(shift, self.between(hidden), 1 + scale)))
-        return self.past(maps) + hidden
-
-
 class Attention(nn.Module):
     """Each position of maps (B, C, H, W) attends to all others, beside the identity; heads of 32 channels."""
 
@@ -80,8 +53,8 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = max(1, channels // 32)
         self.heads = next(heads for heads in range(self.heads, 0, -1) if channels % heads == 0)
-        self.norm, self.inputs = norm(channels), nn.Conv2d(channels, 3 * channels, 1)
-        self.outputs = zeroed(nn.Conv2d(channels, channels, 1))
+        self.norm, self.inputs = group_norm(channels), nn.Conv2d(channels, 3 * channels, 1)
+        self.outputs = begun_at_zero(nn.Conv2d(channels, channels, 1))
 
     def forward(self, maps: Tensor) -> Tensor:
         count, channels, height, width = maps.shape
@@ -107,14 +80,24 @@ class UNet(nn.Module):
     has half the positions a side, down to about 6, and twice as many channels as the first.
 
     Args:
-        width: channels of the first level.
+        height, width: of the maps.
+        channels: of the first level.
         blocks: on each level of fewer positions, on the way down and on the way up; the first has one each way.
         classes: as in `LevelEmbedding`.
         patch: the squares' side.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, height: int, width: int, *, channels: int, blocks: int, classes: int, patch: int
+        self,
+        inputs: int,
+        outputs: int,
+        height: int,
+        width: int,
+        *,
+        channels: int,
+        blocks: int,
+        classes: int,
+        patch: int,
     ):
         super().__init__()
         self.patch, self.size = patch, (height, width)
@@ -132,16 +115,17 @@ class UNet(nn.Module):
         self.down, self.halving, self.up, self.doubling = (nn.ModuleList() for _ in range(4))
         for level, wide in enumerate(widths):
             count = blocks if level or levels == 1 else 1
-            self.down.append(nn.ModuleList(ResidualBlock(wide, wide, size) for _ in range(count)))
+            self.down.append(nn.ModuleList(ResidualBlock(wide, told=size) for _ in range(count)))
             # On the way up each block also sees what the one on the way down has made.
-            self.up.append(nn.ModuleList(ResidualBlock(2 * wide, wide, size) for _ in range(count)))
+            self.up.append(nn.ModuleList(ResidualBlock(2 * wide, wide, told=size) for _ in range(count)))
             if level < levels - 1:
                 self.halving.append(nn.Conv2d(wide, widths[level + 1], 3, 2, 1))
                 self.doubling.append(nn.Conv2d(widths[level + 1], wide, 1))
-        last = widths[-1]
         self.attends = self.grids[-1][0] * self.grids[-1][1] <= ATTENDED
-        self.attention = nn.ModuleList(Attention(last) for _ in range(2 if self.attends else 0))
-        self.leave = nn.Sequential(norm(channels), nn.SiLU(), zeroed(nn.Conv2d(channels, outputs * square, 3, padding=1)))
+        self.attention = nn.ModuleList(Attention(widths[-1]) for _ in range(2 if self.attends else 0))
+        self.leave = nn.Sequential(
+            group_norm(channels), nn.SiLU(), begun_at_zero(nn.Conv2d(channels, outputs * square, 3, padding=1))
+        )
 
     def forward(self, maps: Tensor, level: Tensor, condition: Tensor | None = None) -> Tensor:
         embedding = self.embedding(level, condition)
@@ -195,8 +179,8 @@ class ResidualMLP(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(blocks))
         self.first = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
         self.told = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(blocks))
-        self.second = nn.ModuleList(zeroed(nn.Linear(width, width)) for _ in range(blocks))
-        self.leave = nn.Sequential(nn.LayerNorm(width), zeroed(nn.Linear(width, size)))
+        self.second = nn.ModuleList(begun_at_zero(nn.Linear(width, width)) for _ in range(blocks))
+        self.leave = nn.Sequential(nn.LayerNorm(width), begun_at_zero(nn.Linear(width, size)))
 
     def forward(self, codes: Tensor, level: Tensor, condition: Tensor | None = None) -> Tensor:
         embedding, hidden = self.embedding(level, condition), self.enter(codes)

@@ -1,5 +1,6 @@
-"""What is measured on training images outside of training's steps: before the first, what a model begins with; before it
-is drawn from or kept, the prior of a model whose training gives it none."""
+"""What is measured on training images outside of training's steps: before the first, what a model begins with; before
+it is drawn from or kept, the prior of a model whose training gives it none.
+"""
 
 from __future__ import annotations
 

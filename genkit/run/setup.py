@@ -16,8 +16,8 @@ from genkit.keep import checkpoint
 from genkit.keep.config import Config
 from genkit.keep.rundir import RunDirectory
 from genkit.run.ledger import Ledger
-from genkit.run.prior import measure
 from genkit.run.preparation import build, load_weights, require_equal_shares, require_unedited
+from genkit.run.prior import measure
 from genkit.step.accelerate import accelerated
 from genkit.step.distributed import Team
 from genkit.step.training import TrainingState

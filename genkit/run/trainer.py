@@ -24,6 +24,7 @@ from genkit.keep import checkpoint, rundir, state
 from genkit.keep import config as configuration
 from genkit.keep.config import Config, continued
 from genkit.keep.rundir import RunDirectory
+from genkit.options import as_text
 from genkit.run import baseline, record
 from genkit.run.curves import Curves
 from genkit.run.gallery import Gallery
@@ -54,12 +55,13 @@ from genkit.wording import counted
 logger = logging.getLogger("genkit")
 
 
-def start(config: Config, team: Team | None = None, resumable: bool = True) -> Result:
+def start(config: Config, team: Team | None = None, resumable: bool = True, by_images: bool = False) -> Result:
     """Carry out a new run.
 
     Args:
         team: the processes that carry it out together, each of which calls this; by default this one is alone.
         resumable: False where the run's folder won't be there to go on with, and so nobody is told to.
+        by_images: whether what nobody has given is resolved as the images suggest, and not by the model's own defaults.
 
     Raises:
         DataError, UsageError: before anything is made.
@@ -69,7 +71,7 @@ def start(config: Config, team: Team | None = None, resumable: bool = True) -> R
     require_sets(config)
     config, team = config.located(), team or Team(device.pick(config.run.device))
     dataset = team.one_a_machine_first(lambda: data.load_for_training(config.data))
-    config = fitted_to(dataset, config)
+    config = fitted_to(dataset, config, by_images)
     require_room_for_weights(config, dataset, team.device)
     require_room(config, dataset)
     require_short_names(dataset, config)
@@ -289,6 +291,10 @@ class Leader(Trainer):
             logger.info("beside   %s: %s", self.dataset.beside.name, what)
         weights = sum(each.numel() for each in self.state.model.parameters())
         logger.info("model    %s: %s weights", config.model, f"{weights:,}")
+        if setup.restored_step is None:
+            for name, reason in config.reasons.items():
+                value = as_text(config.values()[name])
+                logger.info("chosen   --%s %s: %s", name.replace("_", "-"), value, reason)
         if self.resumable:
             logger.info("run      %s", self.directory.path)
         if config.run.init_from is not None and setup.restored_step is None:

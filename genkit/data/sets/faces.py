@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from genkit.contract import ImageShape
 from genkit.data import DataOptions, pack
 from genkit.data.dataset import Dataset
+from genkit.data.factors import Factor
 from genkit.data.findings import Findings
 from genkit.data.pixels import wanted_shape
 from genkit.data.sets import painter
@@ -15,6 +19,8 @@ from genkit.files import sha256_of
 
 NAME = "faces"
 SIZE = 32
+#: Up to which number of the trait `beard` it is full, stubble, and only a moustache (`painter.paint`).
+BEARDS = (0.25, 0.45, 0.65)
 
 
 def load(options: DataOptions) -> Dataset:
@@ -35,6 +41,22 @@ def verify(name: str) -> Findings:
     if not findings.sums and not findings.problems:
         raise DataError(f"{NAME} haven't been drawn yet; run `genkit data fetch {NAME}`")
     return findings
+
+
+def factors(rows: Tensor) -> list[Factor]:
+    """What the faces at these rows of the set, int64 (N,), were painted from: the painter's 25 traits.
+
+    Those that a face has or lacks are the attributes, a haircut is one of five, a beard is full, stubble, a moustache
+    or none; all else is a number in [0, 1).
+    """
+    traits = painter.traits(painter.COUNT, 0)
+    values = {name: torch.from_numpy(column)[rows] for name, column in traits._asdict().items()}
+    levels: dict[str, tuple[Tensor, int]] = {
+        name: ((values[name] < 0.5).double(), 2) for name in traits._fields[: len(painter.ATTRIBUTES)]
+    }
+    levels["haircut"] = (values["haircut"] * len(painter.MENS_HAIR)).floor(), len(painter.MENS_HAIR)
+    levels["beard"] = torch.bucketize(values["beard"], torch.tensor(BEARDS), right=True).double(), len(BEARDS) + 1
+    return [Factor(name.replace("_", "-"), *levels.get(name, (column, 0))) for name, column in values.items()]
 
 
 def _pack(options: DataOptions) -> pack.Pack:
