@@ -267,6 +267,18 @@ def prior_moments(model: GenerativeModel, condition: Tensor | None = None) -> tu
     return codes.mean(0), codes.std(0)
 
 
+def on_shell(model: GenerativeModel, codes: Tensor) -> Tensor:
+    """Codes (..., latent_dim) brought to the length √latent_dim, of a model whose codes are the noise itself; else as
+    they are.
+
+    Nearly all of N(0, I) has this length in many dimensions. The sum of three such codes is √3 times as long, the mean
+    of six 1/√6 times, and what a decoder makes of either it has never learned. A code of length 0 stays.
+    """
+    if not ability.codes_are_noise(model):
+        return codes
+    return codes * (codes.shape[-1] ** 0.5 / codes.norm(dim=-1, keepdim=True).clamp(min=1e-12))
+
+
 class PriorMoments:
     """`prior_moments` of one condition after another, each measured once."""
 

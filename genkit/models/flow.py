@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
@@ -143,13 +144,16 @@ class Flow(GenerativeModel):
 
     def __init__(self, image: ImageShape, options: Options):
         super().__init__(image, options)
+        size = image.numbers if options.body is None else options.body.codes
+        self.options = options.model_copy(update={"latent_dim": size})
+        classes = 0 if self.condition is None else self.condition.size
         self.body: GenerativeModel | None = None
         if options.body is None:
             patch = options.patch or nets.patch_for(image.height, image.width)
             # It sees an image, and how far it is from black and white; and says as many numbers of each pixel.
             shape = (3 * image.channels, 3 * image.channels, image.height, image.width)
             self.net: nn.Module = nets.UNet(
-                *shape, channels=options.width, blocks=options.blocks, classes=options.classes, patch=patch
+                *shape, channels=options.width, blocks=options.blocks, classes=classes, patch=patch
             )
             self.shape, self.least_sigma = tuple(image), LEAST_SIGMA
             self.register_buffer("mean", torch.zeros(image.channels, 1, 1))
@@ -158,8 +162,7 @@ class Flow(GenerativeModel):
                 self.register_buffer(name, values)
         else:
             self.body = build_body(image, options.body).eval().requires_grad_(False)
-            size = options.body.codes
-            self.net = nets.ResidualMLP(size, UNITS * options.width, options.blocks + 1, options.classes)
+            self.net = nets.ResidualMLP(size, UNITS * options.width, options.blocks + 1, classes)
             self.shape, self.least_sigma = (size,), LEAST_CODE_SIGMA
             self.register_buffer("mean", torch.zeros(size))
             self.register_buffer("scale", torch.ones(size))
@@ -241,7 +244,7 @@ class Flow(GenerativeModel):
         condition = self.condition_of(batch)
         if condition is not None and self.net.training:
             untold = torch.rand(count, device=device) < self.options.unconditional
-            condition = torch.where(untold, self.options.classes, condition)
+            condition = condition.masked_fill(untold, self.options.classes)
         found = self.velocity(torch.lerp(data, noise, t), times, condition)
         return {"loss": (found - (noise - data)).square().mean()}
 
@@ -262,8 +265,7 @@ class Flow(GenerativeModel):
         a pixel it also says how likely it is black or white, as most are in drawings: its velocity is known then, and
         is too steep at small σ for a net to learn, by the mean of what is left of a grey value's bin.
         """
-        if self.options.classes and condition is None:
-            condition = torch.full((len(x),), self.options.classes, device=x.device)
+        condition = self.told(x, condition)
         t = times.reshape(-1, *[1] * (x.ndim - 1))
         level = (times / (1 - times).clamp(min=1e-6)).clamp(max=MOST_SIGMA).log()
         size = (t.square() + (1 - t).square()).sqrt()
@@ -282,6 +284,15 @@ class Flow(GenerativeModel):
             logits.append(logit - 2 - 0.5 * (distance.abs() - reach).clamp(min=0).square())
         weights = torch.stack(logits).softmax(0)
         return (weights * torch.stack(found)).sum(0)
+
+    def told(self, x: Tensor, condition: Tensor | None) -> Tensor | None:
+        """The classes (B,) that the net is told: where none are given, the number behind the last, which is no class.
+
+        None where it is told nothing.
+        """
+        if self.condition is None or condition is not None:
+            return condition
+        return torch.full((len(x),), self.condition.size, device=x.device)
 
     @staticmethod
     def gaussian(x: Tensor, t: Tensor, size: Tensor) -> Tensor:
@@ -380,10 +391,14 @@ class Flow(GenerativeModel):
         size = math.sqrt(t * t + (1 - t) ** 2)
         distances = [3 * torch.tanh((x - (1 - t) * centre) / (3 * t)) for centre in centres]
         level = torch.full((len(x),), math.log(FEATURES_SIGMA), device=x.device)
-        untold = None
-        if self.options.classes:
-            untold = torch.full((len(x),), self.options.classes, device=x.device)
-        return self.net.features(torch.cat([x / size, *distances], 1), level, untold)  # type: ignore[operator]
+        return self.net.features(torch.cat([x / size, *distances], 1), level, self.told(x, None))  # type: ignore[operator]
+
+    def keep_features(self) -> None:
+        if self.body is None:
+            self.net.keep_features()  # type: ignore[operator]
+        else:
+            self.body.keep_features()
+            del self.net
 
     def log_density(self, pixels: Tensor, probes: Tensor, steps: int, condition: Tensor | None = None) -> Tensor:
         """ln p(x) in nats of pixels (B, C, H, W), grey values from 0 to 256 with their place in the bin: (B,).
@@ -406,7 +421,7 @@ class Flow(GenerativeModel):
         volume = numbers * math.log(2 / LEVELS) - numbers * self.scale.log().mean()
         low, high = math.log(self.least_sigma), math.log(MOST_SIGMA)
         first = 1 / (1 + math.exp(-low))
-        state = (x * (1 - first), torch.zeros(len(x), dtype=x.dtype, device=x.device))
+        state: tuple[Tensor, ...] = (x * (1 - first), torch.zeros(len(x), dtype=x.dtype, device=x.device))
         total = volume + numbers * math.log(1 - first)
 
         def slope(state: tuple[Tensor, ...], level: float) -> tuple[Tensor, ...]:
@@ -418,9 +433,12 @@ class Flow(GenerativeModel):
         for number in range(steps):
             state = runge_kutta(slope, state, low + number * width, width)
         time = 1 / (1 + math.exp(-high))
-        # The rest of the way, to pure noise, is nearly straight.
-        velocity, divergence = self.with_divergence(state[0], time, probes, condition)
-        x, found = state[0] + (1 - time) * velocity, state[1] + (1 - time) * divergence
+        # The rest of the way, to pure noise, is nearly straight: one step of Heun's.
+        x, found = state
+        velocity, divergence = self.with_divergence(x, time, probes, condition)
+        last_velocity, last_divergence = self.with_divergence(x + (1 - time) * velocity, 1.0, probes, condition)
+        x = x + (1 - time) / 2 * (velocity + last_velocity)
+        found = found + (1 - time) / 2 * (divergence + last_divergence)
         normal = -0.5 * (x.double().square() + math.log(2 * math.pi)).flatten(1).sum(1)
         return normal + found.double() + total
 
@@ -513,15 +531,15 @@ def mean_in_bin(distance: Tensor, reach: Tensor) -> Tensor:
 def bin_noise(numbers: int) -> dict[str, Tensor]:
     """What `places_in_bins` draws of: a place and a turn in [0, 1) for each pixel, and a sign. The same everywhere."""
 
-    def hashed(salt: float) -> Tensor:
-        values = torch.sin(torch.arange(1, numbers + 1, dtype=torch.float64) * 12.9898 + salt * 78.233) * 43758.5453
-        return values - values.floor()
+    # By NumPy, because torch without memory for weights would import its compiler for these functions.
+    places = np.arange(1, numbers + 1, dtype=np.float64)
 
-    return {
-        "offsets": hashed(1.0).float(),
-        "turns": hashed(2.0).float(),
-        "signs": torch.where(hashed(3.0) < 0.5, -1.0, 1.0),
-    }
+    def hashed(salt: float) -> np.ndarray:
+        values = np.sin(places * 12.9898 + salt * 78.233) * 43758.5453
+        return values - np.floor(values)
+
+    found = {"offsets": hashed(1), "turns": hashed(2), "signs": np.where(hashed(3) < 0.5, -1.0, 1.0)}
+    return {name: torch.from_numpy(values.astype(np.float32)) for name, values in found.items()}
 
 
 def build_body(image: ImageShape, body: Body) -> GenerativeModel:

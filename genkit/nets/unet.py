@@ -34,7 +34,8 @@ class LevelEmbedding(nn.Module):
 
     def __init__(self, size: int, classes: int = 0):
         super().__init__()
-        self.register_buffer("frequencies", 2 * math.pi / LONGEST * 2 ** torch.linspace(0, 6, FREQUENCIES))
+        octaves = [6 * number / (FREQUENCIES - 1) for number in range(FREQUENCIES)]
+        self.register_buffer("frequencies", torch.tensor([2 * math.pi / LONGEST * 2**each for each in octaves]))
         self.layers = nn.Sequential(nn.Linear(2 * FREQUENCIES, size), nn.SiLU(), nn.Linear(size, size))
         self.classes = nn.Embedding(classes + 1, size) if classes else None
 
@@ -131,7 +132,7 @@ class UNet(nn.Module):
         embedding = self.embedding(level, condition)
         hidden, kept = self.inwards(maps, embedding)
         for place in reversed(range(len(self.grids))):
-            for block in self.up[place]:
+            for block in self.up[place]:  # type: ignore[attr-defined]  # each is a ModuleList
                 hidden = block(torch.cat([hidden, kept.pop()], 1), embedding)
             if place:
                 hidden = F.interpolate(self.doubling[place - 1](hidden), size=self.grids[place - 1])
@@ -148,7 +149,7 @@ class UNet(nn.Module):
             maps = F.pixel_unshuffle(maps, self.patch)
         hidden, kept = self.enter(maps), []
         for place, blocks in enumerate(self.down):
-            for block in blocks:
+            for block in blocks:  # type: ignore[attr-defined]
                 hidden = block(hidden, embedding)
                 kept.append(hidden)
             if place < len(self.halving):
@@ -161,6 +162,10 @@ class UNet(nn.Module):
         """What stands for maps (B, inputs, H, W): the mean and the largest of each of the innermost ones, (B, F)."""
         hidden, _ = self.inwards(maps, self.embedding(level, condition))
         return torch.cat([hidden.mean((2, 3)), hidden.amax((2, 3))], 1)
+
+    def keep_features(self) -> None:
+        """Drop what they don't need: the way up."""
+        del self.up, self.doubling, self.leave
 
 
 class ResidualMLP(nn.Module):
