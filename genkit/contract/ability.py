@@ -136,8 +136,8 @@ def generates(model: object) -> TypeIs[GenerativeModel]:
 
 
 def codes_are_noise(model: object) -> bool:
-    """Whether a model's codes are the noise itself, on a shell (`GenerativeModel.codes_are_noise`)."""
-    return isinstance(model, GenerativeModel) and model.codes_are_noise
+    """Whether the codes of a model, or of a class, are the noise itself (`GenerativeModel.codes_are_noise`)."""
+    return bool(getattr(model, "codes_are_noise", False))
 
 
 def tells_likelihood(model: object) -> TypeIs[Likelihood]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 from torch import Tensor, nn
 
@@ -17,6 +17,28 @@ from genkit.contract.options import TRAINING_FIELDS, Options, SamplingOptions, T
 from genkit.contract.phase import Phase
 from genkit.contract.shape import ImageShape, require_axes
 from genkit.errors import DataError, UsageError
+
+
+class FittedPrior(Protocol):
+    """What is fitted to the codes of a trained model, to draw new ones (`nets.priors.CodePrior`).
+
+    Attributes:
+        classes: how many classes it can draw codes of; 0 where it knows none.
+    """
+
+    classes: int
+
+    def __call__(self, noise: Tensor, classes: Tensor | None = None) -> Tensor:
+        """Codes (B, latent_dim) from N(0, I) noise of the same shape, of classes, int64 (B,), where those are given."""
+        ...
+
+    def knows(self, number: int) -> bool:
+        """Whether it can draw codes of this class."""
+        ...
+
+    def in_words(self) -> str:
+        """What it is, for people."""
+        ...
 
 
 class Model(nn.Module, ABC):
@@ -171,6 +193,8 @@ class GenerativeModel(Model):
     Attributes:
         sampling: what whoever asks for images can choose each time, an instance of this class's own `Sampling`. It
             changes nothing but what `prior` and `decode` do.
+        fitted: what new codes are drawn by in place of `prior`, where that was fitted and is kept beside the weights.
+            It is no part of the model, of its weights or of what its likelihood means.
     """
 
     Options: ClassVar[type[TrainingOptions]] = Options
@@ -181,6 +205,8 @@ class GenerativeModel(Model):
     #: Whether a code is the noise itself, N(0, I), that the image is made of by a way that is gone back. All of it lies
     #: on a shell, to which the sampler brings sums and means of codes back; and no number of it is without use.
     codes_are_noise: ClassVar[bool] = False
+
+    fitted: FittedPrior | None = None
 
     def __init__(self, image: ImageShape, options: Any):
         super().__init__(image, options)
@@ -196,3 +222,7 @@ class GenerativeModel(Model):
 
     def fit_prior(self, batches: Iterable[Batch]) -> None:
         """Fit what `prior` needs to the training images, for a model whose training doesn't give it a prior."""
+
+    def draw_by(self, fitted: FittedPrior | None) -> None:
+        """Have new codes drawn by what was fitted to codes, or, by None, by the model's own prior."""
+        object.__setattr__(self, "fitted", fitted)  # a module that were registered would be among the weights

@@ -34,6 +34,13 @@ Ema = Annotated[
         description="Decay of the weights' moving average that validation and sampling use; 0 keeps none.",
     ),
 ]
+Flips = Annotated[
+    bool,
+    Field(
+        description="Mirror each training image left to right with odds of one half, afresh every epoch: twice as many "
+        "images, where both ways round are as likely."
+    ),
+]
 
 
 def filled_in(description: str) -> Any:
@@ -59,6 +66,7 @@ class TrainingOptions(BaseModel):
     weight_decay: WeightDecay = 0.0
     grad_clip: GradClip = 0.0
     ema: Ema = 0.0
+    flips: Flips = False
 
     def share(self, epochs: float) -> float:
         """How much of the run so many epochs are, for a `Phase` that begins or ends after them: in [0, 1]."""

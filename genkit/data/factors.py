@@ -36,12 +36,11 @@ def of(options: DataOptions, dataset: Dataset, split: Split) -> list[Factor]:
         options: that `dataset` was loaded by.
         split: images of it.
     """
+    found: list[Factor] = []
     module = module_of(options.dataset) if options.dataset in SOURCES else None
     if module is not None and hasattr(module, "factors"):
-        found = module.factors(split.rows)
-    elif split.attributes is None:
-        found = []
-    else:
+        found = module.factors(options.dataset, split.rows)
+    elif split.attributes is not None:
         found = of_attributes(dataset.attributes, split.attributes)
     return [each for each in found if len(each.values.unique()) > 1]
 

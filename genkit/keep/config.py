@@ -89,6 +89,16 @@ class RunOptions(BaseModel):
         ),
     ] = None
 
+    prior: Annotated[
+        Literal["own", "gaussian", "gmm", "flow"] | None,
+        Field(
+            description="What new codes are drawn by, of a model with an encoder: its own prior; or what is fitted to "
+            "its codes at the end, one Gaussian, or as many as held-out codes speak for, or coupling layers, of each "
+            "class where there are labels.",
+            json_schema_extra={"none": "gmm of a model with an encoder"},
+        ),
+    ] = None
+
     @field_validator("out", "init_from")
     @classmethod
     def _home(cls, path: str | None) -> str | None:

@@ -15,9 +15,9 @@ from genkit.errors import CheckpointError, UnreadableError
 from genkit.keep import checkpoint
 from genkit.keep.config import Config
 from genkit.keep.rundir import RunDirectory
+from genkit.run.beginning import measure
 from genkit.run.ledger import Ledger
 from genkit.run.preparation import build, load_weights, require_equal_shares, require_unedited
-from genkit.run.prior import measure
 from genkit.step.accelerate import accelerated
 from genkit.step.distributed import Team
 from genkit.step.training import TrainingState
@@ -60,7 +60,7 @@ class Setup:
         model.to(self.where, memory_format=torch.channels_last)  # type: ignore[call-overload]
         beside = dataset.beside_split("train")
         self.batches = TrainingBatches(
-            dataset.train, options.batch_size, seed, self.where, team.rank, team.size, beside
+            dataset.train, options.batch_size, seed, self.where, team.rank, team.size, beside, options.flips
         )
         team.seed_noise(seed)
         self.total_steps = options.epochs * len(self.batches)

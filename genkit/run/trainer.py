@@ -40,7 +40,7 @@ from genkit.run.preparation import (
     require_sets,
     require_short_names,
 )
-from genkit.run.prior import PriorFit
+from genkit.run.prior import PriorFit, fitted, require_encoder
 from genkit.run.process import log_file, progress_bar, stop_signals
 from genkit.run.rehearsal import rehearse
 from genkit.run.result import Result
@@ -69,6 +69,7 @@ def start(config: Config, team: Team | None = None, resumable: bool = True, by_i
         GenkitError: when the disk doesn't take what has to be written; the last checkpoint stays whole.
     """
     require_sets(config)
+    require_encoder(config)
     config, team = config.located(), team or Team(device.pick(config.run.device))
     dataset = team.one_a_machine_first(lambda: data.load_for_training(config.data))
     config = fitted_to(dataset, config, by_images)
@@ -409,7 +410,9 @@ class Leader(Trainer):
             logger.info("stopped  after %s steps%s", done, how)
         else:
             path, model, about = chosen.read()
-            values = self.measured(model.to(self.setup.where), "test", about.step)
+            model.to(self.setup.where)
+            self.keep_prior(path, model)
+            values = self.measured(model, "test", about.step)
             metrics = {f"test/{name}": value for name, value in values.items()}
             self.curves.add_test(about.step, values)
             logger.info("test  %s", "  ".join(f"{name} {value:.5g}" for name, value in values.items()))
@@ -421,6 +424,19 @@ class Leader(Trainer):
         result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped, which, beside)
         write_file(self.directory.path / "README.md", record.card(self.config, self.dataset, result).encode(), False)
         return result
+
+    def keep_prior(self, path: Path, model: Model) -> None:
+        """Fit what new codes are drawn by to the model of a checkpoint, and keep it there, if it hasn't got it yet.
+
+        It is a function of the model and its images alone, so that a run that is killed here, and resumed, keeps the
+        same.
+        """
+        if getattr(model, "fitted", None) is not None:
+            return
+        found = fitted(model, self.dataset, self.setup.where, self.config.run.seed, self.config.run.prior or "gmm")
+        if found is not None:
+            checkpoint.add_prior(path, found)
+            model.draw_by(found)  # type: ignore[operator]  # a module, for mypy
 
     def hold_against_baselines(self, model: Model) -> str:
         """Say what the mean image and PCA reach where the model gives images back; a warning, where that is less."""

@@ -2,8 +2,9 @@
 
 In a short run it is 100 times, which finds what goes wrong often.
 
-Each kind runs in a process of its own, whose peak memory is its own and whose death is seen:
-`python -m endurance.test_fuzz KIND COUNT FOLDER`, tests/ being on PYTHONPATH.
+Each kind runs in a process of its own, whose peak memory is its own and whose death is seen. They are forks of one
+that has imported torch and Hypothesis, and has had Hypothesis look for values to try, which takes longer than a hundred
+files do. `python -m endurance.test_fuzz KIND COUNT FOLDER`, tests/ being on PYTHONPATH, is a fresh one of one kind.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import bz2
 import contextlib
 import copy
 import faulthandler
+import functools
 import gc
 import gzip
 import hashlib
@@ -27,10 +29,11 @@ import struct
 import subprocess
 import sys
 import tarfile
+import traceback
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +42,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from endurance.conftest import FULL, Table
+from endurance.harness import TESTS, Ended
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from PIL import Image
 
@@ -73,19 +77,41 @@ PATIENCE = 60
 BATCH = 500
 
 
+class Nursery:
+    """A process that forks one for each kind of files."""
+
+    def __init__(self, folder: Path):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "endurance.test_fuzz"],
+            cwd=folder,  # where Hypothesis may leave its notes
+            env={**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: object) -> Ended:
+        """Have a kind's files read: kind, count and folder, as `main` takes them."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps([str(each) for each in arguments]) + "\n")
+        self.process.stdin.flush()
+        return Ended(**json.loads(self.process.stdout.readline()))
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    nursery = Nursery(tmp_path_factory.mktemp("nursery"))
+    yield nursery
+    nursery.process.communicate()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak memory of one process")
 @pytest.mark.parametrize("kind", KINDS)
-def test_fuzzed_files(kind: str, tmp_path: Path, table: Table) -> None:
-    child = subprocess.run(
-        [sys.executable, "-m", "endurance.test_fuzz", kind, str(COUNT), str(tmp_path)],
-        cwd=tmp_path,  # where Hypothesis may leave its notes
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert child.returncode == 0, f"{child.stdout}\n{child.stderr}"
-    result = Result(**json.loads(child.stdout.splitlines()[-1]))
+def test_fuzzed_files(kind: str, nursery: Nursery, tmp_path: Path, table: Table) -> None:
+    ended = nursery.run(kind, COUNT, tmp_path)
+    assert ended.status == 0, ended.printed
+    result = Result(**json.loads(ended.printed.splitlines()[-1]))
     count = result.refused + result.read
     assert count == COUNT
     assert result.refused > count / 4
@@ -185,7 +211,7 @@ def main(kind: str, count: int, folder: Path) -> Result:
         gc.collect()
 
     # Without reading any: for values to try, Hypothesis parses the source of all modules, which takes 200 MB.
-    batch(lambda content: None, 0, BATCH)
+    batch(lambda content: None, 0, min(BATCH, count // 10))
     with contextlib.suppress(PermissionError):  # where it isn't allowed, the bound is a little harder to exceed
         Path("/proc/self/clear_refs").write_text("5")  # forgets that peak, proc(5)
     before = peak_memory()
@@ -244,6 +270,7 @@ def anything(*better: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
     return st.integers(0, 15).flatmap(lambda n: better[n % len(better)] if n else st.binary(max_size=4096))
 
 
+@functools.cache
 def digits() -> np.ndarray:
     """Real ones, uint8 (100, 28, 28)."""
     return load(DataOptions(dataset="mnist5k")).test.images(slice(100))[:, 0].numpy()
@@ -1062,6 +1089,47 @@ def altered(draw: st.DrawFn, value: Any) -> bytes:
     return content.replace(b"null", b"[" * 5000 + b"]" * 5000, 1) if draw(st.integers(0, 49)) == 0 else content
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Its processes
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def serve() -> None:
+    """Read a line for each kind, [kind, count, folder], and answer how the fork that reads its files has ended."""
+    os.environ |= {"GENKIT_DATA": str(Path.cwd()), "GENKIT_OFFLINE": "1"}
+    digits()
+    values = st.integers() | st.binary() | st.text()  # for which all modules' source is looked through, once
+    settings(max_examples=1, database=None, deadline=None)(given(values)(lambda value: None))()
+    for line in sys.stdin:
+        ours, theirs = os.pipe()
+        if (pid := os.fork()) == 0:
+            carry_out(json.loads(line), theirs)
+        os.close(theirs)
+        with open(ours, errors="replace") as pipe:  # noqa: PTH123
+            printed = pipe.read()
+        _, status = os.waitpid(pid, 0)
+        print(json.dumps({"status": os.waitstatus_to_exitcode(status), "printed": printed}), flush=True)
+
+
+def carry_out(arguments: list[str], target: int) -> None:
+    """Be the process of one kind, which prints to the file descriptor `target`."""
+    kind, count, folder = arguments
+    for descriptor in (1, 2):
+        os.dup2(target, descriptor)
+    status = 1
+    try:
+        os.chdir(folder)
+        print(json.dumps(main(kind, int(count), Path(folder))._asdict()))
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    outcome = main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
-    print(json.dumps(outcome._asdict()))
+    if len(sys.argv) == 1:
+        serve()
+    else:
+        print(json.dumps(main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))._asdict()))

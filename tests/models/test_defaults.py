@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,3 +52,45 @@ def suggested(model: str, facts: Facts) -> Mapping[str, Resolved]:
 @pytest.mark.parametrize("model", ["ae", "conv-ae", "vae"])
 def test_digits_are_learned_by_what_the_class_has(model: str) -> None:
     assert suggested(model, DIGITS) == {}
+
+
+def of_gan(facts: Facts, **given: Any) -> dict[str, Any]:
+    """The options of a GAN of such images, with what they suggest, as a run would have them."""
+    kind = registry.find("dcgan")
+    options = kind.Options(**given)
+    found = {name: each.value for name, each in kind.defaults_for(options, facts).items() if name not in given}
+    return kind.Options(**{**given, **found}).model_dump()
+
+
+def test_a_gan_of_digits_is_what_the_class_has() -> None:
+    assert suggested("dcgan", DIGITS) == {}
+    few = suggested("dcgan", replace(DIGITS, count=400))
+    assert few["augment"].value == ("translation", "cutout")
+    assert not few.keys() & {"net", "flips", "loss"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (Facts(60, ImageShape(3, 64, 64)), {"net": "residual", "width": 8, "batch_size": 16, "flips": True}),
+        (Facts(400, ImageShape(1, 64, 64)), {"net": "residual", "critic_width": 16, "flips": True, "r1": 0.1}),
+        (Facts(10_000, ImageShape(3, 32, 32)), {"net": "residual", "width": 16, "augment": (), "flips": True}),
+        (Facts(10**6, ImageShape(3, 32, 32)), {"net": "residual", "flips": False, "augment": (), "batch_size": 64}),
+    ],
+)
+def test_a_gan_of_other_images_is_residual(facts: Facts, expected: dict[str, Any]) -> None:
+    options = of_gan(facts)
+    assert options | expected == options
+    steps = options["epochs"] * (facts.count // options["batch_size"])
+    assert 10_000 <= steps <= 40_000
+    assert bool(options["augment"]) == (facts.count < 5_000)
+
+
+def test_what_is_given_of_a_gan_stays() -> None:
+    colour = Facts(10_000, ImageShape(3, 32, 32))
+    assert of_gan(colour, net="conv")["loss"] == "bce"
+    assert of_gan(colour, loss="hinge", r1=0.0)["loss"] == "hinge"
+    spectral, paper = of_gan(colour, recipe="spectral"), of_gan(colour, recipe="paper")
+    plain = registry.find("dcgan").Options().model_dump()
+    assert {name for name in plain if spectral[name] != plain[name]} == {"recipe", "epochs"}
+    assert paper == registry.find("dcgan").Options(recipe="paper").model_dump()
