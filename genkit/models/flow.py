@@ -25,7 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from genkit import contract, nets, registry
-from genkit.contract import Batch, Condition, GenerativeModel, ImageShape, Phase, ability
+from genkit.contract import Batch, Condition, GenerativeModel, ImageShape, Phase, ability, defaults
+from genkit.contract.defaults import Facts, Resolved
 from genkit.contract.images import TrainingImages
 from genkit.errors import ModelError, UsageError
 
@@ -44,6 +45,9 @@ MEAN_LEVEL, LEVEL_DEVIATION, EVEN = -0.7, 1.4, 0.25
 FEATURES_SIGMA = 0.2
 #: Units of the net for codes, by `width`.
 UNITS = 8
+#: Steps of a run where nobody says how long to train: of images, and of codes, with more of these a step.
+FEWEST_STEPS, MOST_STEPS = 5_000, 8_000
+CODE_STEPS, CODES_A_STEP = 8_000, 256
 
 Solver = Literal["euler", "adams", "midpoint", "heun", "rk4"]
 
@@ -173,6 +177,21 @@ class Flow(GenerativeModel):
     @classmethod
     def condition_for(cls, options: Any) -> Condition | None:
         return Condition("class", options.classes) if options.condition == "label" else None
+
+    @classmethod
+    def defaults_for(cls, options: Any, images: Facts) -> Mapping[str, Resolved]:
+        """Steps enough, by how many images there are; more images a step where the net is a small one of codes."""
+        if options.body is None:
+            flips = {}
+            if images.few and not images.two_valued and "flips" not in options.model_fields_set:
+                flips["flips"] = Resolved(True, f"only {images.count:,} training images, which aren't line drawings")
+            return {**flips, **defaults.training(options, images, FEWEST_STEPS, MOST_STEPS)}
+        found: dict[str, Resolved] = {}
+        size = options.batch_size
+        if "batch_size" not in options.model_fields_set:
+            size = defaults.batch_size_for(images.count, CODES_A_STEP)
+            found["batch_size"] = Resolved(size, "a flow of codes, of which a step takes little")
+        return {**found, **defaults.budget(options, images, CODE_STEPS, CODE_STEPS, size)}
 
     @classmethod
     def options_for(cls, options: Any, dataset: TrainingImages) -> Any:
