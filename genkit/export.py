@@ -124,8 +124,17 @@ class Decoder(Method):
 
 
 class Prior(Method):
+    """What new codes are drawn by: what was fitted to codes, or the model's own prior."""
+
+    def __init__(self, model: Any):
+        super().__init__(model)
+        self.fitted = model.fitted  # which is no part of the model itself
+
     def forward(self, noise: Tensor, condition: Tensor | None = None) -> Tensor:
-        return self.model.prior(noise, *given(condition))
+        if self.fitted is None:
+            return self.model.prior(noise, *given(condition))
+        takes_class = self.model.condition is not None and self.model.condition.kind == "class"
+        return self.fitted(noise, condition if takes_class else None)
 
 
 class Classifier(Method):
@@ -189,7 +198,7 @@ def some_conditions(model: GenerativeModel, count: int) -> Tensor | None:
 def has_normal_prior(model: GenerativeModel) -> bool:
     """Whether the prior is N(0, I) itself, so that noise is a code."""
     noise = sampling.noise(range(8), model.options.latent_dim).to(sampling.device_of(model))
-    return torch.equal(model.prior(*sampling.on(noise.device, noise, some_conditions(model, 8))), noise)
+    return torch.equal(Prior(model)(*sampling.on(noise.device, noise, some_conditions(model, 8))), noise)
 
 
 def plain_copy(model: Model) -> Model:
@@ -199,6 +208,8 @@ def plain_copy(model: Model) -> Model:
     """
     plain = type(model)(model.image, model.options)
     plain.load_state_dict(model.state_dict())
+    if ability.generates(model) and ability.generates(plain):
+        plain.draw_by(model.fitted)
     for module in list(plain.eval().requires_grad_(False).modules()):
         if parametrize.is_parametrized(module):
             for name in list(module.parametrizations):  # type: ignore[arg-type]  # a ModuleDict
@@ -391,7 +402,7 @@ def examples_of(model: Model, images: Tensor, condition: Tensor | None = None) -
     examples: dict[str, list[tuple[Tensor, ...]]] = {"images": [(real, *own)], "codes": [], "noise": []}
     if ability.generates(model):
         noise, also = sampling.noise(range(count), model.options.latent_dim), given(some_conditions(model, count))
-        drawn = model.prior(*sampling.on(device, noise, *also))
+        drawn = Prior(model)(*sampling.on(device, noise, *also))
         examples["noise"].append((noise, *also))
         examples["codes"].append((drawn.cpu(), *also))
         examples["images"].append((model.decode(*sampling.on(device, drawn, *also)).cpu(), *also))

@@ -48,6 +48,7 @@ class Described(BaseModel, extra="forbid", frozen=True):
         help: what the option says.
         default: in words.
         needs: another option, without which this one says nothing.
+        also: a second, shorter spelling of its flag.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Described(BaseModel, extra="forbid", frozen=True):
     help: str | None = None
     default: str
     needs: str | None = None
+    also: str | None = None
 
     @property
     def click_type(self) -> click.ParamType | None:
@@ -83,8 +85,9 @@ class Flag(click.Option):
 
     def __init__(self, about: Described):
         kebab = about.name.replace("_", "-")
+        also = [f"--{about.also}"] if about.also else []
         super().__init__(
-            [f"--{kebab}/--no-{kebab}" if about.kind == "switch" else f"--{kebab}", about.name],
+            [f"--{kebab}/--no-{kebab}" if about.kind == "switch" else f"--{kebab}", *also, about.name],
             type=about.click_type,
             metavar=about.metavar,
             help=about.help,
@@ -106,14 +109,15 @@ def describe(options: type[BaseModel]) -> tuple[Described, ...]:
     """The fields of a class that become flags.
 
     A field whose `json_schema_extra` is {"flag": False} doesn't: it is filled in by the data or by another run. One of
-    {"text": METAVAR} is typed as text, whatever its type, and its own validator makes a value of that.
+    {"text": METAVAR} is typed as text, whatever its type, and its own validator makes a value of that. One of
+    {"also": NAME} has a second flag, --NAME.
     """
     return tuple(described(name, field) for name, field in options.model_fields.items() if is_flag(field))
 
 
 def described(name: str, field: FieldInfo) -> Described:
     """One of them."""
-    annotation, needs = value_type(field), extra(field).get("needs")
+    annotation, needs, also = value_type(field), extra(field).get("needs"), extra(field).get("also")
     about: dict[str, Any] = {"kind": "text"}
     if "text" in extra(field):
         about["metavar"] = extra(field)["text"]
@@ -132,6 +136,7 @@ def described(name: str, field: FieldInfo) -> Described:
         help=field.description and " ".join(field.description.split()),
         default=" ".join(shown_default(field).split()),
         needs=None if needs is None else str(needs),
+        also=None if also is None else str(also),
         **about,
     )
 

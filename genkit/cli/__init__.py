@@ -28,11 +28,13 @@ COMMANDS = (
     "evaluate",
     "explore",
     "export",
+    "fit-prior",
     "info",
     "models",
     "report",
     "reproduce",
     "sample",
+    "score",
     "train",
 )
 
@@ -44,7 +46,8 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        return getattr(import_module(f"genkit.cli.{name}"), name) if name in COMMANDS else None
+        own = name.replace("-", "_")
+        return getattr(import_module(f"genkit.cli.{own}"), own) if name in COMMANDS else None
 
     def resolve_command(self, context: click.Context, arguments: list[str]) -> Any:
         name = arguments[0]
@@ -65,6 +68,8 @@ def genkit_command() -> None:
     genkit encode --out codes.npz        its codes of images, for other programs
     genkit explore                       walk through it in a browser
     genkit evaluate                      measure the model
+    genkit score                         which images are unlike those that it was trained on
+    genkit fit-prior                     what new codes are drawn by, fitted anew
     genkit export --format onnx          take it elsewhere
     genkit report                        all of it on one page
 

@@ -25,7 +25,16 @@ logger = logging.getLogger("genkit")
 ASKED = "genkit.run"
 
 class_option = click.option(
-    "--class", "class", metavar="NAME", help="Of a model whose decoder takes a class: all of this one."
+    "--class",
+    "class",
+    metavar="NAME",
+    help="All of this class: of a model whose decoder takes one, or of seeds whose codes are drawn by class.",
+)
+prior_option = click.option(
+    "--prior",
+    type=click.Choice(["own", "fitted"]),
+    help="What seeds' codes are drawn by: the model's own prior, or what was fitted to its codes.  "
+    "[default: fitted, where it is kept]",
 )
 condition_option = click.option(
     "--condition",
@@ -100,10 +109,29 @@ def apply_settings(opened: Opened, settings: Sequence[str]) -> None:
         model.sampling = sampling.options_of(model, values, f"a {opened.checkpoint.description.model}", "--set ")
 
 
+def apply_prior(opened: Opened, prior: str | None) -> None:
+    """Have the model draw codes by the prior that the person named.
+
+    Raises:
+        UsageError: when there is no fitted one.
+    """
+    if prior is None:
+        return
+    model = opened.generator
+    if prior == "own":
+        model.draw_by(None)
+    elif model.fitted is None:
+        raise UsageError(f"--prior fitted: none is kept with {opened.name}; genkit fit-prior {opened.place} fits one")
+
+
 class Told:
     """What an opened run's decoder is told of each image, by what the person gave and what is known of the image.
 
+    Of a model whose decoder is told nothing, a class may still say which codes are drawn, where the prior that was
+    fitted to them knows classes.
+
     Attributes:
+        drawn: the class whose codes seeds have, as somebody gave it to such a model.
         conditions: None of a model that takes no condition, which every method then gives, too.
         wanted: what the person gave; None where they gave nothing.
     """
@@ -113,6 +141,7 @@ class Told:
         Raises:
             UsageError: when the model takes no such thing, or there is no such class or attribute.
         """
+        from genkit.latent import sampling
         from genkit.latent.condition import Conditions
 
         about = opened.checkpoint.description
@@ -120,7 +149,11 @@ class Told:
         self.conditions: Conditions | None = Conditions.of(opened.model, about.classes, about.attributes)
         self.wanted: Wanted | None = None
         self.said = False  # what is taken for granted of files
-        if class_name is not None:
+        self.drawn: int | None = None
+        if class_name is not None and self.conditions is None:
+            self.drawn = self.drawable("--class").class_of(class_name)
+            sampling.require_class(opened.generator, self.drawn, class_name)
+        elif class_name is not None:
             self.wanted = self.require("--class").class_of(class_name)
         if condition is not None:
             kind = self.require("--condition").condition.kind
@@ -138,6 +171,46 @@ class Told:
             kind = self.opened.checkpoint.description.model
             raise UsageError(f"{flag}: {self.opened.name} is a {kind} that takes no condition; leave {flag} out")
         return self.conditions
+
+    def drawable(self, flag: str) -> Conditions:
+        """The classes whose codes can be drawn of a model that takes no condition, for a flag that names some.
+
+        Raises:
+            UsageError: when there are none.
+        """
+        from genkit.contract import Condition, ability
+        from genkit.latent.condition import Conditions
+
+        about, model = self.opened.checkpoint.description, self.opened.model
+        fitted = getattr(model, "fitted", None)
+        if fitted is not None and fitted.classes:
+            return Conditions(Condition("class", fitted.classes), about.classes)
+        where = f"{flag}: {self.opened.name} is a {about.model} that takes no condition, and"
+        if fitted is None and about.classes and ability.encodes(model):
+            raise UsageError(f"{where} no prior is fitted to its codes; genkit fit-prior {self.opened.place} fits one")
+        raise UsageError(f"{where} its codes aren't known by class; leave {flag} out")
+
+    def codes_of(self, seeds: Sequence[int], condition: Tensor | None) -> Tensor:
+        """The codes (N, latent_dim) of seeds whose conditions these are, of the class that the person named."""
+        import torch
+
+        from genkit.latent import sampling
+
+        classes = None if self.drawn is None else torch.full((len(seeds),), self.drawn)
+        return sampling.seed_codes(self.opened.generator, seeds, condition, classes)
+
+    def require_seeds(self, there: bool) -> None:
+        """Refuse a class of codes to be drawn where none are drawn.
+
+        Raises:
+            UsageError
+        """
+        if self.drawn is not None and not there:
+            kind = self.opened.checkpoint.description.model
+            raise UsageError(
+                f"--class: {self.opened.name} is a {kind} whose decoder takes no condition: a class is of codes that "
+                "are drawn, of seeds; leave it out"
+            )
 
     def attributes(self, text: str) -> Wanted:
         return self.require("--condition").attributes_of(text)
@@ -198,7 +271,8 @@ class Told:
 
         rows = self.changed(own)
         if rows is None or self.conditions is None:
-            return None, "", []
+            named = "" if self.drawn is None else self.drawable("--class").names[self.drawn]
+            return None, f", class {named}" if named else "", []
         words = self.conditions.in_words(rows[0])
         flag = "--class" if self.conditions.condition.kind == "class" else "--condition"
         notes = [] if shared(rows) else [f"{what} keeps {words}, which its first code has; {flag} names another"]
@@ -215,6 +289,13 @@ class Told:
         rows = self.conditions.rows(self.wanted, None, 1)
         assert rows is not None  # something is wanted
         return f", decoded as {self.conditions.in_words(rows[0])}"
+
+    def drawn_in_words(self, classes: Tensor | None) -> list[str] | None:
+        """The classes (N,) whose codes were drawn, each once."""
+        if classes is None:
+            return None
+        names = self.drawable("--class").names
+        return list(dict.fromkeys(f"class {names[each]}" for each in classes.tolist()))
 
     def in_words(self, conditions: Tensor | None) -> list[str] | None:
         """What there is among conditions (N, …), each once, in the order in which it comes."""

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genkit.cli.command import PathType
-from genkit.cli.given import ModelCommand, Told, apply_settings, class_option, condition_option, set_option
+from genkit.cli.given import (
+    ModelCommand,
+    Told,
+    apply_prior,
+    apply_settings,
+    class_option,
+    condition_option,
+    prior_option,
+    set_option,
+)
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import (
     DEVICE_HELP,
@@ -132,6 +141,7 @@ class Sample(ModelCommand):
     "--classes", metavar="0-9|NAME,…", help="A row of samples for each of these classes, of the same seeds (0-9)."
 )
 @condition_option
+@prior_option
 @set_option
 @click.option("--dims", type=Numbers(), help="Dimensions to traverse.  [default: all, or the 16 strongest]")
 @click.option(
@@ -173,6 +183,7 @@ def sample(
     npz: bool,
     settings: tuple[str, ...],
     condition: str | None,
+    prior: str | None,
     as_json: bool,
     **asked: Any,
 ) -> None:
@@ -181,13 +192,15 @@ def sample(
     Without a kind, a grid of samples from the prior. Prints the files it wrote.
 
     Of a model whose decoder takes a class, seed k has the class k mod the number of classes, an image its own label,
-    and a walk or a sweep the class of its first code; --class names another for all of them.
+    and a walk or a sweep the class of its first code; --class names another for all of them. Of any other model that
+    was trained on labelled images, --class and --classes say whose codes seeds have.
     """
     kind = chosen_kind(context, asked)
     place = target(out, also_written(kind, each, npz))
     asked["files"] = images_in(asked["files"])
     asked["typed"] = {name for name in asked if typed(context, name)}
     opened = load_run(looked_up(run, asked["dataset"]), device)
+    apply_prior(opened, prior)
     told = asked["told"] = Told(opened, asked.pop("class"), condition)
     apply_settings(opened, settings)
     picture = MAKERS[kind](opened, asked)
@@ -196,7 +209,7 @@ def sample(
     sheet = place.file or unused(results(opened, place.folder, "pictures") / f"{kind}.png")
     files = save(opened, sheet, picture, each, npz)
     chosen = opened.generator.sampling.model_dump(mode="json")
-    conditions = told.in_words(picture.conditions)
+    conditions = told.in_words(picture.conditions) or told.drawn_in_words(picture.classes)
     result = {
         "checkpoint": opened.checkpoint.path,
         "kind": kind,
@@ -261,6 +274,8 @@ def save(opened: Opened, sheet: Path, picture: Picture, each: bool, npz: bool) -
             arrays = {"images": images.to_uint8(picture.images), "codes": picture.codes.cpu()}
             if picture.conditions is not None:
                 arrays["conditions"] = picture.conditions
+            if picture.classes is not None:
+                arrays["classes"] = picture.classes
             chosen = opened.generator.sampling
             texts = {"sampling": chosen.model_dump_json()} if type(chosen).model_fields else {}
             images.save_npz(files["npz"], **arrays, **texts)
@@ -271,19 +286,22 @@ def save(opened: Opened, sheet: Path, picture: Picture, each: bool, npz: bool) -
 def make_samples(opened: Opened, asked: dict[str, Any]) -> Picture:
     import torch
 
-    from genkit.latent import pictures
+    from genkit.latent import pictures, sampling
 
     told: Told = asked["told"]
     if asked["classes"] is None:
         seeds = asked["seeds"] or DEFAULT_SEEDS
-        return pictures.samples(opened.generator, seeds, asked["columns"], told.of_seeds(seeds))
-    conditions = told.require("--classes")
-    if told.wanted is not None or asked["columns"]:
-        raise UsageError(
-            f"--classes has a row for each class; leave --{'class' if told.wanted is not None else 'columns'} out"
-        )
+        classes = None if told.drawn is None else torch.full((len(seeds),), told.drawn)
+        return pictures.samples(opened.generator, seeds, asked["columns"], told.of_seeds(seeds), classes)
+    conditions = told.drawable("--classes") if told.conditions is None else told.conditions
+    named = told.wanted is not None or told.drawn is not None
+    if named or asked["columns"]:
+        raise UsageError(f"--classes has a row for each class; leave --{'class' if named else 'columns'} out")
     seeds = asked["seeds"] or ROW_SEEDS
     chosen = conditions.classes_of(asked["classes"])
+    if told.conditions is None:
+        for each in chosen:
+            sampling.require_class(opened.generator, each, conditions.names[each])
     rows = [(conditions.names[each], torch.full((len(seeds),), each)) for each in chosen]
     return pictures.by_condition(opened.generator, seeds, rows, opened.name)
 
@@ -325,6 +343,7 @@ def make_arithmetic(opened: Opened, asked: dict[str, Any]) -> Picture:
         )
     pictures.require_sum(opened.generator, [exemplars_of(term, asked["exemplars"]) for term in parsed])
     told: Told = asked["told"]
+    told.require_seeds(any(term.text.startswith("@") for term in parsed))
     terms = [exemplars(opened, told, term, source, asked["exemplars"], asked["seed"]) for term in parsed]
     condition, words, notes = condition_of_sum(opened, told, terms)
     picture = pictures.arithmetic(
@@ -354,6 +373,7 @@ def make_manifold(opened: Opened, asked: dict[str, Any]) -> Picture:
     from genkit.latent import pictures
 
     told: Told = asked["told"]
+    told.require_seeds(False)  # the manifold is of the model's own prior
     condition, words, _ = told.one(told.of_seeds(range(1)), "the manifold")
     picture = pictures.manifold(opened.generator, asked["side"], condition)
     notes = [f"all of it is{words.removeprefix(',')}"] if words else []
@@ -398,8 +418,7 @@ def chosen_codes(
     require_images_of_the_set(asked)
     seeds = asked["seeds"] or default_seeds
     condition = asked["told"].of_seeds(seeds)
-    codes, names = sampling.seed_codes(opened.generator, seeds, condition), [f"seed {seed}" for seed in seeds]
-    return codes, names, condition, None
+    return asked["told"].codes_of(seeds, condition), [f"seed {seed}" for seed in seeds], condition, None
 
 
 def chosen_images(opened: Opened, asked: dict[str, Any], default_count: int) -> tuple[Tensor, list[str], Tensor | None]:
@@ -412,6 +431,7 @@ def chosen_images(opened: Opened, asked: dict[str, Any], default_count: int) -> 
     from genkit.latent import images, pictures
     from genkit.step import passes
 
+    asked["told"].require_seeds(False)
     if asked["seeds"]:
         raise UsageError("--seeds names samples, --images and --file real images: give one kind or the other")
     parts, names, own = [], [], []
@@ -486,7 +506,7 @@ def exemplars(opened: Opened, told: Told, term: Term, source: Lazy, count: int, 
     if term.text.startswith("@"):
         seeds = parse_numbers(term.text[1:])
         own = told.of_seeds(seeds)
-        codes = sampling.seed_codes(opened.generator, seeds, own)
+        codes = told.codes_of(seeds, own)
         return arithmetic.Exemplars(term, sampling.decode(opened.generator, codes, own), codes, own)
     if arithmetic.is_file_term(term.text):
         own = told.of_files(term.text.split(","))

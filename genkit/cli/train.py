@@ -164,7 +164,8 @@ def train_model(name: str, ask: bool = False) -> click.Command:
     from genkit.keep.config import RunOptions
 
     flags = about, final = model_flags.of(name, ask)
-    taken = {*DataOptions.model_fields, *RunOptions.model_fields, *RESERVED}
+    ours = [*options.describe(DataOptions), *options.describe(RunOptions)]
+    taken = {*(each.name for each in ours), *(each.also for each in ours if each.also), *RESERVED}
     for field in sorted(taken & {each.name for each in about}):
         if not final:
             return train_model(name, ask=True)
@@ -197,7 +198,7 @@ def train_model(name: str, ask: bool = False) -> click.Command:
             )
         with distributed.joined(settings.run.device) as team:
             if directory is None:
-                result = trainer.start(settings, team)
+                result = trainer.start(settings, team, by_images=True)
             else:
                 result = trainer.resume(directory, given_to_resume(context), team)
             outcome = {
@@ -301,6 +302,7 @@ def new_settings(context: click.Context, name: str) -> Config:
     from genkit.keep import rundir
     from genkit.keep.config import Config, RunOptions
     from genkit.run.preparation import require_sets
+    from genkit.run.prior import require_encoder
 
     kind = registry.find(name).Options
     sources = options.sources(context)
@@ -319,6 +321,7 @@ def new_settings(context: click.Context, name: str) -> Config:
     settings = Config(name, model, data, run, {})
     settings = settings._replace(sources={field: sources.get(field, "default") for field in settings.values()})
     require_sets(settings)
+    require_encoder(settings)
     return settings
 
 

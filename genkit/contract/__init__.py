@@ -12,6 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from genkit.contract.defaults import Facts, Resolved
 from genkit.contract.fault import Fault
 from genkit.contract.options import (
     TRAINING_FIELDS,
@@ -20,6 +21,7 @@ from genkit.contract.options import (
     Beta2,
     Ema,
     Epochs,
+    Flips,
     GradClip,
     LatentDim,
     LearningRate,
@@ -58,7 +60,9 @@ __all__ = [
     "Condition",
     "Ema",
     "Epochs",
+    "Facts",
     "Fault",
+    "Flips",
     "GenerativeModel",
     "GradClip",
     "ImageShape",
@@ -68,6 +72,7 @@ __all__ = [
     "Model",
     "Options",
     "Phase",
+    "Resolved",
     "SamplingOptions",
     "Schedule",
     "TrainingOptions",

@@ -15,11 +15,13 @@ A model that has one takes it as one more argument wherever it makes or reads an
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
+from genkit.contract.images import TrainingImages
 from genkit.contract.shape import ImageShape
+from genkit.errors import UsageError
 
 Kind = Literal["class", "attributes", "image"]
 
@@ -45,3 +47,36 @@ class Condition(NamedTuple):
 def given(condition: Tensor | None) -> tuple[Tensor, ...]:
     """A condition as what a model's methods are called with besides: nothing where there is none."""
     return () if condition is None else (condition,)
+
+
+def of_labels(options: Any) -> Condition | None:
+    """The condition of a model whose options are `condition` (none, label or attributes), `classes`, `attributes`."""
+    if options.condition == "none":
+        return None
+    if options.condition == "label":
+        return Condition("class", options.classes)
+    return Condition("attributes", len(options.attributes), tuple(options.attributes.values()))
+
+
+def labels_for(wanted: str, dataset: TrainingImages) -> dict[str, Any]:
+    """What the images say of these options: how many `classes` they have, and which `attributes`, with their shares.
+
+    Args:
+        wanted: `--condition`: none, label or attributes.
+
+    Raises:
+        UsageError: where they have none.
+    """
+    found: dict[str, Any] = {"classes": 0, "attributes": {}}
+    if wanted == "label":
+        if dataset.train.labels is None or len(dataset.classes) < 2:
+            offer = "--condition attributes" if dataset.attributes else "leave --condition out"
+            raise UsageError(f"--condition label: {dataset.name} has fewer than two classes; {offer}")
+        found["classes"] = len(dataset.classes)
+    if wanted == "attributes":
+        if dataset.train.attributes is None or not dataset.attributes:
+            offer = "--condition label" if dataset.classes else "leave --condition out"
+            raise UsageError(f"--condition attributes: {dataset.name} has none; {offer}")
+        shares = dataset.train.attributes.double().mean(0).tolist()
+        found["attributes"] = {name: round(share, 4) for name, share in zip(dataset.attributes, shares, strict=True)}
+    return found

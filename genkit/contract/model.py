@@ -4,18 +4,41 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 from torch import Tensor, nn
 
 from genkit.contract.batch import Batch
 from genkit.contract.condition import Condition
+from genkit.contract.defaults import Facts, Resolved
 from genkit.contract.fault import Fault
 from genkit.contract.images import TrainingImages
 from genkit.contract.options import TRAINING_FIELDS, Options, SamplingOptions, TrainingOptions
 from genkit.contract.phase import Phase
 from genkit.contract.shape import ImageShape, require_axes
 from genkit.errors import DataError, UsageError
+
+
+class FittedPrior(Protocol):
+    """What is fitted to the codes of a trained model, to draw new ones (`nets.priors.CodePrior`).
+
+    Attributes:
+        classes: how many classes it can draw codes of; 0 where it knows none.
+    """
+
+    classes: int
+
+    def __call__(self, noise: Tensor, classes: Tensor | None = None) -> Tensor:
+        """Codes (B, latent_dim) from N(0, I) noise of the same shape, of classes, int64 (B,), where those are given."""
+        ...
+
+    def knows(self, number: int) -> bool:
+        """Whether it can draw codes of this class."""
+        ...
+
+    def in_words(self) -> str:
+        """What it is, for people."""
+        ...
 
 
 class Model(nn.Module, ABC):
@@ -130,6 +153,21 @@ class Model(nn.Module, ABC):
         return options
 
     @classmethod
+    def defaults_for(cls, options: Any, images: Facts) -> Mapping[str, Resolved]:
+        """The options that these images suggest where nobody has given any; by default none.
+
+        Asked before `options_for`. What is given is left alone, whatever this says of it; where one value depends on
+        another, `options.model_fields_set` tells whether that is given. `contract.defaults` has what most models need.
+
+        Args:
+            options: with what is given; all else has the class's own defaults.
+
+        Returns:
+            Values with their reasons by the field's name, of those that differ from the class's own defaults.
+        """
+        return {}
+
+    @classmethod
     def options_from(cls, source: Model) -> dict[str, Any] | None:
         """The options that a new run takes over, where none are given, from the model that it begins with.
 
@@ -148,6 +186,8 @@ class GenerativeModel(Model):
     Attributes:
         sampling: what whoever asks for images can choose each time, an instance of this class's own `Sampling`. It
             changes nothing but what `prior` and `decode` do.
+        fitted: what new codes are drawn by in place of `prior`, where that was fitted and is kept beside the weights.
+            It is no part of the model, of its weights or of what its likelihood means.
     """
 
     Options: ClassVar[type[TrainingOptions]] = Options
@@ -155,6 +195,8 @@ class GenerativeModel(Model):
     #: What `decode` says of a pixel: its value; the odds that it is 1, learned from grey values (`odds`) or from images
     #: whose pixels were drawn as 0 or 1 with their grey values' odds (`bits`).
     pixels: Literal["value", "odds", "bits"] = "value"
+
+    fitted: FittedPrior | None = None
 
     def __init__(self, image: ImageShape, options: Any):
         super().__init__(image, options)
@@ -170,3 +212,7 @@ class GenerativeModel(Model):
 
     def fit_prior(self, batches: Iterable[Batch]) -> None:
         """Fit what `prior` needs to the training images, for a model whose training doesn't give it a prior."""
+
+    def draw_by(self, fitted: FittedPrior | None) -> None:
+        """Have new codes drawn by what was fitted to codes, or, by None, by the model's own prior."""
+        object.__setattr__(self, "fitted", fitted)  # a module that were registered would be among the weights

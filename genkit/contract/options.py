@@ -9,8 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+#: Passes over the training images that a run has at most.
+MAX_EPOCHS = 100_000
+
 LatentDim = Annotated[int, Field(ge=1, le=65536, description="Numbers in a latent code.")]
-Epochs = Annotated[int, Field(ge=1, le=100_000, description="Passes over the training images.")]
+Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS, description="Passes over the training images.")]
 BatchSize = Annotated[int, Field(ge=1, le=65536, description="Images a training step.")]
 LearningRate = Annotated[float, Field(gt=0, le=10, description="Peak learning rate.")]
 Beta1 = Annotated[float, Field(ge=0, lt=1, description="AdamW's decay of the gradient's running mean.")]
@@ -29,6 +32,13 @@ Ema = Annotated[
         ge=0,
         lt=1,
         description="Decay of the weights' moving average that validation and sampling use; 0 keeps none.",
+    ),
+]
+Flips = Annotated[
+    bool,
+    Field(
+        description="Mirror each training image left to right with odds of one half, afresh every epoch: twice as many "
+        "images, where both ways round are as likely."
     ),
 ]
 
@@ -56,6 +66,7 @@ class TrainingOptions(BaseModel):
     weight_decay: WeightDecay = 0.0
     grad_clip: GradClip = 0.0
     ema: Ema = 0.0
+    flips: Flips = False
 
     def share(self, epochs: float) -> float:
         """How much of the run so many epochs are, for a `Phase` that begins or ends after them: in [0, 1]."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
 from genkit.contract.batch import Batch
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Phase(NamedTuple):
@@ -43,3 +45,13 @@ class Phase(NamedTuple):
 def scalars(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Of what a phase's losses return, the part that is logged."""
     return {name: value for name, value in losses.items() if value.ndim == 0}
+
+
+def uncompiled(method: Function) -> Function:
+    """A decorator of a model's method that `--compile` is to leave as it is: of a part of the losses that takes a
+    gradient which is then differentiated itself, as a gradient penalty does. torch can't compile that.
+
+    `torch.compiler.disable` would load torch's compiler for two seconds, in all runs.
+    """
+    method.stays_uncompiled = True  # type: ignore[attr-defined]
+    return method

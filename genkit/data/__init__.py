@@ -102,6 +102,15 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
         ),
     ] = None
 
+    only_classes: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="Use the images of these classes alone, of every split: names, or numbers counted from 0, and "
+            "ranges of either: 0-4,7.",
+            json_schema_extra={"none": "all", "text": "NAME,N-N,…", "also": "classes"},
+        ),
+    ] = None
     labels_per_class: Annotated[
         int | None,
         Field(
@@ -122,8 +131,9 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
     ] = None
 
     def in_words(self) -> str:
-        """`mnist`, or `mnist beside usps`."""
-        return self.dataset if self.beside is None else f"{self.dataset} beside {self.beside}"
+        """`mnist`, `mnist (only classes 0-4)`, or `mnist beside usps`."""
+        some = "" if self.only_classes is None else f" (only classes {self.only_classes})"
+        return f"{self.dataset}{some}" + ("" if self.beside is None else f" beside {self.beside}")
 
     @field_validator("image_size", mode="before")
     @classmethod
@@ -181,7 +191,7 @@ def load(options: DataOptions | str | os.PathLike[str]) -> Dataset:
     Raises:
         DataError: when they aren't there, aren't what they should be, or can't be used; the message says what to do.
     """
-    from genkit.data import few
+    from genkit.data import few, some_classes
 
     if isinstance(options, str | os.PathLike):
         options = DataOptions(dataset=os.fspath(options))
@@ -189,7 +199,7 @@ def load(options: DataOptions | str | os.PathLike[str]) -> Dataset:
         raise DataError(f"load takes DataOptions, or a set's name or path, and not {type(options).__name__}")
     module = module_of(options.dataset)
     _require_of_use(options)
-    return few.with_few_labels(module.load(options), options)
+    return few.with_few_labels(some_classes.with_some_classes(module.load(options), options), options)
 
 
 #: Options that say what somebody's own files mean. What those of a named set mean is known.
@@ -228,8 +238,8 @@ def load_for_training(options: DataOptions) -> Dataset:
 def second_of(options: DataOptions) -> DataOptions | None:
     """The options by which the second set is loaded, in its own form but for --image-size; None where there is none.
 
-    --channels and --labels-per-class are of the first alone; the images get their channels as they get their size,
-    when batches are made of them.
+    --channels, --only-classes and --labels-per-class are of the first alone; the images get their channels as they get
+    their size, when batches are made of them.
     """
     if options.beside is None:
         return None

@@ -28,8 +28,8 @@ READERS, BATCHES_AHEAD, BYTES_AHEAD = 4, 8, 1 << 27
 
 ON_DEVICE, IN_MEMORY, ON_DISK = "on the device", "in memory", "read ahead from disk"
 
-#: Of the seeds of a second set's orders.
-BESIDE = 1
+#: Of the seeds of a second set's orders, and of which images are mirrored, of either set.
+BESIDE, FLIPS, FLIPS_BESIDE = 1, 2, 3
 #: Shares of red, green and blue in grey.
 LUMA = (0.299, 0.587, 0.114)
 
@@ -54,6 +54,8 @@ class TrainingBatches:
         rank, size: of the processes that share each batch, where there are several: each takes an equal, contiguous
             part of it. `size` divides the batch.
         beside: the images of a second set, of any shape.
+        flips: whether each image, of both sets, is mirrored left to right with odds of ½: which ones is a function of
+            seed and epoch, as the order is.
 
     Attributes:
         place, beside_place: where the images of each lie meanwhile, in words; the batches are the same.
@@ -68,6 +70,7 @@ class TrainingBatches:
         rank: int = 0,
         size: int = 1,
         beside: Split | None = None,
+        flips: bool = False,
     ):
         self.split, self.place = placed(split, device)
         self.beside: Split | None = None
@@ -78,6 +81,7 @@ class TrainingBatches:
         self.seed = seed
         self.device = device
         self.rank, self.size = rank, size
+        self.flips = flips
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -93,13 +97,28 @@ class TrainingBatches:
             first = stack.enter_context(closing(self.fetch(self.split, self.place, self.positions(epoch, start))))
             if self.beside is None:
                 for index, (positions, images) in enumerate(first, start):
-                    yield to_batch(self.split, positions, images, self.device, epoch + index / len(self))
+                    batch = to_batch(self.split, positions, images, self.device, epoch + index / len(self))
+                    yield self.flipped(batch, epoch, index)
                 return
             order = self.positions_beside(epoch, start)
             second = stack.enter_context(closing(self.fetch(self.beside, self.beside_place, order)))
             for index, ((positions, images), others) in enumerate(zip(first, second, strict=True), start):
                 batch = to_batch(self.split, positions, images, self.device, epoch + index / len(self))
-                yield with_beside(batch, self.beside, *others)
+                yield self.flipped(with_beside(batch, self.beside, *others), epoch, index)
+
+    def flipped(self, batch: Batch, epoch: int, index: int) -> Batch:
+        """Batch `index` of an epoch with some of its images mirrored, where that is wanted."""
+        if not self.flips:
+            return batch
+
+        def mirrored(images: Tensor, key: int) -> Tensor:
+            seeds = np.random.SeedSequence([self.seed, epoch, index], spawn_key=(key,))
+            odds = torch.rand(self.batch_size, generator=generator(seeds)).chunk(self.size)[self.rank]
+            chosen = (odds < 0.5).to(images.device).view(-1, *[1] * (images.ndim - 1))
+            return torch.where(chosen, images.flip(-1), images)
+
+        beside = None if batch.beside is None else mirrored(batch.beside, FLIPS_BESIDE)
+        return batch._replace(images=mirrored(batch.images, FLIPS), beside=beside)
 
     def positions(self, epoch: int, start: int) -> Iterator[Tensor]:
         """Which images are in this process's part of each batch of an epoch, from batch `start` on: int64 (B,)."""
@@ -144,8 +163,12 @@ class TrainingBatches:
 
 def shuffled(count: int, seeds: np.random.SeedSequence) -> Tensor:
     """The numbers below `count` in a random order, int64 (count,)."""
-    seed = int(seeds.generate_state(1, np.uint64)[0] >> 1)
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return torch.randperm(count, generator=generator(seeds))
+
+
+def generator(seeds: np.random.SeedSequence) -> torch.Generator:
+    """torch's, of a seed that NumPy makes of several numbers."""
+    return torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
 
 
 def in_order(split: Split, batch_size: int, device: torch.device, beside: Split | None = None) -> Iterator[Batch]:

@@ -43,6 +43,7 @@ TOPICS = {
     "classification": Topic("classification", needs=("classifies",)),
     "samples": Topic("samples", needs=("generates",)),
     "representation": Topic("representation"),
+    "disentanglement": Topic("disentanglement", needs=("encodes",)),
     "interpolation": Topic("interpolation", needs=("generates",)),
     "arithmetic": Topic("arithmetic", needs=("generates",)),
 }

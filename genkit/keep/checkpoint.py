@@ -4,9 +4,13 @@ A checkpoint is a folder that opens alone: nothing else is needed to build its m
 
     model.safetensors      the weights
     averaged.safetensors   their moving average, where one is kept
+    prior.safetensors      what was fitted to the model's codes once it was trained, where that is wanted
     training.safetensors   the optimisers, the random generators, and the metrics of steps that aren't logged yet
     checkpoint.json        everything else (`Description`)
     manifest.json          the SHA-256 of every other file
+
+The fitted prior comes last, into a checkpoint that is there: it is written beside the others first, and the manifest
+that names it then takes the place of the one before, so that the checkpoint is whole at any time.
 
 One that was exported lacks what only training needs: its model.safetensors holds the weights to use, and there is
 neither an average nor a training state beside it.
@@ -18,6 +22,7 @@ number in it makes anything larger than the file itself be allocated.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,16 +32,18 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from genkit import registry
-from genkit.contract import ImageShape, Model
+from genkit.contract import ImageShape, Model, ability
 from genkit.contract.weightless import shapes_of
 from genkit.data import SOURCES
 from genkit.errors import CheckpointError
-from genkit.files import remedy, to_json, write_folder
+from genkit.files import from_json, read_plain, remedy, to_json, write_file, write_folder
 from genkit.keep.description import (
     AVERAGED,
     DESCRIPTION,
     MANIFEST,
+    MAX_JSON,
     MODEL,
+    PRIOR,
     TRAINING,
     Description,
     Image,
@@ -44,6 +51,7 @@ from genkit.keep.description import (
     parse_description,
     read_verified,
     refusing_damage,
+    verify,
 )
 from genkit.keep.state import (
     optimizer_tensors,
@@ -54,7 +62,9 @@ from genkit.keep.state import (
     restore_pending,
     restore_random,
 )
+from genkit.nets.priors import CodePrior, from_tensors
 from genkit.step.training import TrainingState
+from genkit.wording import counted
 
 
 class Checkpoint(NamedTuple):
@@ -183,6 +193,8 @@ def write_exported(folder: Path, opened: Checkpoint, readme: str) -> Path:
         MODEL: save({name: copied(value) for name, value in opened.model.state_dict().items()}),
         DESCRIPTION: to_json(description.as_json()),
     }
+    if isinstance(prior := getattr(opened.model, "fitted", None), CodePrior):
+        contents[PRIOR] = save({name: copied(value) for name, value in prior.tensors().items()})
     contents[MANIFEST] = manifest_of(contents)
     try:
         write_folder(folder, {**contents, "README.md": readme.encode()})
@@ -191,6 +203,22 @@ def write_exported(folder: Path, opened: Checkpoint, readme: str) -> Path:
             f"{folder} could not be written ({error.strerror}); {remedy(error, 'or', 'name another folder with --out')}"
         ) from error
     return folder
+
+
+def add_prior(folder: Path, prior: CodePrior) -> None:
+    """Keep what was fitted to a model's codes in its checkpoint, in place of what is there of an earlier fit.
+
+    Raises:
+        CheckpointError: when the checkpoint is damaged.
+        GenkitError: when the disk doesn't take it; the checkpoint is whole all the same.
+    """
+    verify(folder)
+    named = from_json(read_plain(folder / MANIFEST, MAX_JSON))
+    content = save({name: copied(value) for name, value in prior.tensors().items()})
+    if named.pop(PRIOR, None) is not None:
+        write_file(folder / MANIFEST, to_json(named), parents=False)
+    write_file(folder / PRIOR, content, parents=False)
+    write_file(folder / MANIFEST, to_json({**named, PRIOR: hashlib.sha256(content).hexdigest()}), parents=False)
 
 
 def size(kind: type[Model], image: ImageShape, options: Any) -> int:
@@ -224,13 +252,29 @@ def read(folder: Path) -> Checkpoint:
     """
 
     def open_model() -> Checkpoint:
-        contents = read_verified(folder, {DESCRIPTION, MODEL, AVERAGED})
+        contents = read_verified(folder, {DESCRIPTION, MODEL, AVERAGED, PRIOR})
         description = parse_description(contents[DESCRIPTION])
         weights = load(contents[description.weights_file])
+        prior = load(contents[PRIOR]) if PRIOR in contents else None
         del contents
-        return Checkpoint(folder, build_for(description, weights).eval().requires_grad_(False), description)
+        model = build_for(description, weights).eval().requires_grad_(False)
+        if prior is not None:
+            model.draw_by(prior_for(model, prior))  # type: ignore[operator]  # a module, for mypy
+        return Checkpoint(folder, model, description)
 
     return refusing_damage(folder, open_model)
+
+
+def prior_for(model: Model, tensors: Mapping[str, Tensor]) -> CodePrior:
+    """The prior that was fitted to a model's codes.
+
+    Raises:
+        ValueError: when it isn't one of its codes.
+    """
+    prior = from_tensors(tensors)
+    if not ability.generates(model) or prior.dim != model.options.latent_dim:
+        raise ValueError(f"the fitted prior is of codes of {counted(prior.dim, 'number')}, and not of the model's")
+    return prior
 
 
 def restore(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, field_validator
@@ -88,6 +89,16 @@ class RunOptions(BaseModel):
         ),
     ] = None
 
+    prior: Annotated[
+        Literal["own", "gaussian", "gmm", "flow"] | None,
+        Field(
+            description="What new codes are drawn by, of a model with an encoder: its own prior; or what is fitted to "
+            "its codes at the end, one Gaussian, or as many as held-out codes speak for, or coupling layers, of each "
+            "class where there are labels.",
+            json_schema_extra={"none": "gmm of a model with an encoder"},
+        ),
+    ] = None
+
     @field_validator("out", "init_from")
     @classmethod
     def _home(cls, path: str | None) -> str | None:
@@ -114,6 +125,7 @@ class Config(NamedTuple):
         data, run: the rest.
         sources: option -> where its value came from.
         provider: whose the model was when the run was made; None of a run that is only being made.
+        reasons: option -> why it has its value, of those whose source is "data" and that the images suggested.
     """
 
     model: str
@@ -122,6 +134,7 @@ class Config(NamedTuple):
     run: RunOptions
     sources: dict[str, str]
     provider: Provider | None = None
+    reasons: Mapping[str, str] = MappingProxyType({})
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -131,6 +144,7 @@ class Config(NamedTuple):
             "data": self.data.model_dump(mode="json"),
             "run": self.run.model_dump(mode="json"),
             "sources": self.sources,
+            "reasons": dict(self.reasons),
         }
 
     def values(self) -> dict[str, Any]:
@@ -158,9 +172,11 @@ def read(run: Path) -> Config:
     """
     try:
         value = TypeAdapter(dict[str, Any]).validate_python(from_json(read_plain(run / NAME, MAX_SIZE)))
-        if value.keys() - {"provider"} != {"model", "options", "data", "run", "sources"}:
+        if value.keys() - {"provider", "reasons"} != {"model", "options", "data", "run", "sources"}:
             raise ValueError(f"it has the keys {', '.join(value)[:200]}")
-        provider = TypeAdapter(Provider | None).validate_python(value.get("provider"))  # older runs have none
+        provider = TypeAdapter(Provider | None).validate_python(
+            value.get("provider")
+        )  # older runs have none, nor reasons
         config = Config(
             value["model"],
             registry.find_again(value["model"], provider).Options.model_validate(value["options"]),
@@ -168,6 +184,7 @@ def read(run: Path) -> Config:
             RunOptions.model_validate(value["run"]),
             TypeAdapter(dict[str, str]).validate_python(value["sources"]),
             provider,
+            TypeAdapter(dict[str, str]).validate_python(value.get("reasons", {})),
         )
     except ModelError:
         raise

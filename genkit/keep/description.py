@@ -23,8 +23,9 @@ from genkit.registry import Provider
 
 FORMAT = 1
 MODEL, AVERAGED, TRAINING = "model.safetensors", "averaged.safetensors", "training.safetensors"
+PRIOR = "prior.safetensors"
 DESCRIPTION, MANIFEST = "checkpoint.json", "manifest.json"
-FILES = (MODEL, AVERAGED, TRAINING, DESCRIPTION)
+FILES = (MODEL, AVERAGED, TRAINING, PRIOR, DESCRIPTION)
 #: Bytes. Larger JSON is refused before it is read; the longest real part of it are the names of the classes.
 MAX_JSON = 16 << 20
 

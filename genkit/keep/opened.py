@@ -189,6 +189,7 @@ class Opened:
             "dataset": other,
             "image_size": size.height if size.height == size.width else (size.height, size.width),
             "channels": size.channels,
+            "only_classes": None,
             "labels_per_class": None,
         }
         # What says which of a file's arrays are the images, and so on, goes for another file of the kind.

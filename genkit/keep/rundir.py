@@ -273,7 +273,7 @@ class RunDirectory:
         """
         if not self.checkpoints:
             (self.path / "checkpoints").mkdir(exist_ok=True)
-        for path in [*self.path.glob(".genkit-*"), *self.path.glob("tb/.genkit-*")]:
+        for path in (each for where in ("", "tb/", "checkpoints/*/") for each in self.path.glob(f"{where}.genkit-*")):
             path.unlink(missing_ok=True)
         for path in (self.path / "checkpoints").glob(".[0-9]*-*"):
             shutil.rmtree(path, ignore_errors=True)

@@ -79,6 +79,26 @@ def draw(survey: Survey, title: str) -> Image.Image:
     )
 
 
+def of_rows(
+    title: str, rows: Sequence[tuple[str, str, Sequence[np.ndarray]]], remarks: Sequence[str] = ()
+) -> Image.Image:
+    """A sheet of pictures that are put together for any reason, a row each.
+
+    Args:
+        title: above all.
+        rows: what stands before each, above and in small letters below it, and its pictures, uint8 (H, W) or (H, W, 3).
+        remarks: below all, a line each.
+    """
+    some = [(Row(Group("", name, len(pictures), 0), list(pictures), 0), (name, said)) for name, said, pictures in rows]
+    cell = Cell.of([picture for row, _ in some for picture in row.pictures], 96)
+    texts = [text_size(name, NAME_SIZE)[0] for name, _, _ in rows] + [
+        text_size(said, COUNT_SIZE)[0] for _, said, _ in rows
+    ]
+    most = max(len(row.pictures) for row, _ in some)
+    width = max(texts) + TEXT_GAP + most * (cell.width + GAP)
+    return _page(title, _rows(some, max(texts), width, cell), remarks)
+
+
 class Row(NamedTuple):
     group: Group
     pictures: list[np.ndarray]

@@ -40,6 +40,7 @@ class Picture(NamedTuple):
         measured: figures about it.
         rows: what the sheet shows, for whoever lays it out otherwise; empty for a plain grid.
         names: of `images`, for the files of --each; empty where they are numbered.
+        classes: int64 (N,), whose codes were drawn, of a model whose decoder is told none; None where nobody said.
     """
 
     sheet: Image
@@ -51,12 +52,20 @@ class Picture(NamedTuple):
     rows: Sequence[Row] = ()
     conditions: Tensor | None = None
     names: Sequence[str] = ()
+    classes: Tensor | None = None
 
 
 def samples(
-    model: GenerativeModel, seeds: Sequence[int], columns: int | None, condition: Tensor | None = None
+    model: GenerativeModel,
+    seeds: Sequence[int],
+    columns: int | None,
+    condition: Tensor | None = None,
+    classes: Tensor | None = None,
 ) -> Picture:
     """A plain grid, an image a seed; of the conditions (N, …), by default each seed's own.
+
+    Args:
+        classes: as `sampling.seed_codes` has them.
 
     Raises:
         UsageError: here and below, when the picture would be too large (`bounds`).
@@ -64,10 +73,10 @@ def samples(
     across = min(len(seeds), columns or math.ceil(math.sqrt(len(seeds))))
     require_room(model.image, math.ceil(len(seeds) / across), across, "fewer --seeds", gap=images.GRID_GAP)
     condition = sampling.seed_conditions(model, seeds) if condition is None else condition
-    codes = sampling.seed_codes(model, seeds, condition)
+    codes = sampling.seed_codes(model, seeds, condition, classes)
     decoded = sampling.decode(model, codes, condition)
     sheet, names = images.to_pil(images.grid(decoded, columns)), [of_seed(seed) for seed in seeds]
-    return Picture(sheet, decoded, codes, conditions=condition, names=names)
+    return Picture(sheet, decoded, codes, conditions=condition, names=names, classes=classes)
 
 
 def of_seed(seed: int) -> str:
@@ -78,15 +87,20 @@ def of_seed(seed: int) -> str:
 def by_condition(
     model: GenerativeModel, seeds: Sequence[int], rows: Sequence[tuple[str, Tensor]], title: str
 ) -> Picture:
-    """A row for each of some conditions, with its name, as often as it is there: the same seeds in each."""
+    """A row for each of some conditions, with its name, as often as it is there: the same seeds in each.
+
+    Of a model without a condition each is a class whose codes are drawn.
+    """
     require_room(model.image, len(rows), len(seeds), "fewer --seeds or --classes")
-    conditions = torch.cat([row for _, row in rows])
-    codes = torch.cat([sampling.seed_codes(model, seeds, row) for row in conditions.split(len(seeds))])
+    told = torch.cat([row for _, row in rows])
+    conditions, classes = (None, told) if model.condition is None else (told, None)
+    each = ((None, row) if model.condition is None else (row, None) for row in told.split(len(seeds)))
+    codes = torch.cat([sampling.seed_codes(model, seeds, *either) for either in each])
     decoded = sampling.decode(model, codes, conditions)
     shown = [Row(name, part) for (name, _), part in zip(rows, decoded.split(len(seeds)), strict=True)]
     sheet = images.sheet(shown, [f"seed {seed}" for seed in seeds], title)
     names = [f"{name}-{of_seed(seed)}" for name, _ in rows for seed in seeds]
-    return Picture(sheet, decoded, codes, rows=shown, conditions=conditions, names=names)
+    return Picture(sheet, decoded, codes, rows=shown, conditions=conditions, names=names, classes=classes)
 
 
 def reconstructions(

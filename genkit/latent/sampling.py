@@ -31,6 +31,10 @@ Path = Literal["slerp", "lerp"]
 #: matrix products of different heights may round differently, and an image must not change with the number of its
 #: neighbours.
 CHUNK = 32
+#: What is said where a class is asked for, and nothing tells codes of one from those of another.
+NO_CLASSES = (
+    "no prior by class was fitted to its codes, for which its training images need classes; leave the class out"
+)
 #: Noise vectors from which the prior's centre and spread are measured.
 MOMENT_DRAWS = 10_000
 
@@ -100,14 +104,38 @@ def attribute_generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state >> 1))
 
 
-def seed_codes(model: GenerativeModel, seeds: Iterable[int], condition: Tensor | None = None) -> Tensor:
-    """The codes (N, latent_dim) that the model's prior makes of the seeds' noise, each a function of its seed alone."""
+def seed_codes(
+    model: GenerativeModel, seeds: Iterable[int], condition: Tensor | None = None, classes: Tensor | None = None
+) -> Tensor:
+    """The codes (N, latent_dim) that are drawn by the seeds' noise, each a function of its seed alone.
+
+    By what was fitted to the model's codes, where that is kept; else by the model's own prior.
+
+    Args:
+        classes: int64 (N,), whose each code is to be, of a model without a condition whose fitted prior knows classes.
+    """
     device, seeds = device_of(model), list(seeds)
-    drawn = noise(seeds, model.options.latent_dim).to(device)
+    drawn = noise(seeds, model.options.latent_dim)
     told = given(seed_conditions(model, seeds) if condition is None else condition)
     if not len(drawn):
-        return drawn
-    return in_chunks(model.prior, drawn, *(each.to(device) for each in told), size=chunk_of(model)).to(device)
+        return drawn.to(device)
+    if model.fitted is not None:
+        if model.condition is not None and model.condition.kind == "class":
+            classes = told[0]
+        return in_chunks(model.fitted, drawn, *given(classes), size=chunk_of(model)).to(device)
+    return in_chunks(model.prior, *on(device, drawn, *told), size=chunk_of(model)).to(device)
+
+
+def require_class(model: GenerativeModel, number: int, name: str) -> None:
+    """Refuse a class of which no codes can be drawn.
+
+    Raises:
+        UsageError: where nothing was fitted by class, or not for this one.
+    """
+    if model.fitted is None or not model.fitted.classes:
+        raise UsageError(NO_CLASSES)
+    if not model.fitted.knows(number):
+        raise UsageError(f"no training image was of the class {name}, so that none of its codes can be drawn")
 
 
 @torch.no_grad()

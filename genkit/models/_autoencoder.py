@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from genkit import contract, nets
-from genkit.contract import Batch, GenerativeModel, ImageShape, Phase
+from genkit.contract import Batch, Facts, GenerativeModel, ImageShape, Phase, Resolved, defaults
 from genkit.contract.images import TrainingImages
 
 Loss = Annotated[
@@ -45,6 +45,10 @@ class Autoencoder(GenerativeModel):
     @abstractmethod
     def widest(cls, image: ImageShape, options: Any) -> int:
         """How many inputs the encoder's widest linear layer has, which `input_scale` is for."""
+
+    @classmethod
+    def defaults_for(cls, options: Any, images: Facts) -> Mapping[str, Resolved]:
+        return defaults.training(options, images, fewest=4_000)
 
     @classmethod
     def options_for(cls, options: Any, dataset: TrainingImages) -> Any:

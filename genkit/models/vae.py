@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from genkit import contract, nets
-from genkit.contract import Batch, Condition, Fault, GenerativeModel, ImageShape, Phase
+from genkit.contract import Batch, Condition, Facts, Fault, GenerativeModel, ImageShape, Phase, Resolved, defaults
 from genkit.contract.condition import given
 from genkit.contract.images import TrainingImages
 from genkit.distributions import bernoulli_log_likelihood, bounded_log_variance, gaussian_kl
@@ -126,6 +126,10 @@ class VAE(GenerativeModel):
         if options.condition == "label":
             return Condition("class", options.classes)
         return Condition("attributes", len(options.attributes), tuple(options.attributes.values()))
+
+    @classmethod
+    def defaults_for(cls, options: Any, images: Facts) -> Mapping[str, Resolved]:
+        return defaults.training(options, images)
 
     @classmethod
     def options_for(cls, options: Any, dataset: TrainingImages) -> Any:

@@ -1,4 +1,6 @@
-"""Blocks that models share: plain.py the first and plainest nets, priors.py what is fitted to codes."""
+"""Blocks that models share: plain.py the first and plainest nets, residual.py nets of residual blocks, priors.py what
+is fitted to codes.
+"""
 
 from genkit.nets.plain import (
     ACTIVATIONS,
@@ -25,6 +27,15 @@ from genkit.nets.plain import (
     widths,
 )
 from genkit.nets.priors import FittedGaussian
+from genkit.nets.residual import (
+    Enlarge,
+    ResidualBlock,
+    ResidualDecoder,
+    ResidualEncoder,
+    begun_at_zero,
+    group_norm,
+    levels_for,
+)
 
 __all__ = [
     "ACTIVATIONS",
@@ -36,13 +47,20 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "ConvWidth",
+    "Enlarge",
     "FittedGaussian",
     "InputScale",
+    "ResidualBlock",
+    "ResidualDecoder",
+    "ResidualEncoder",
     "ScaledLinear",
     "Widths",
+    "begun_at_zero",
     "double",
+    "group_norm",
     "halve",
     "he_initialised",
+    "levels_for",
     "linear",
     "make_at_first",
     "mlp",

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from genkit import registry
-from genkit.contract import TRAINING_FIELDS, ImageShape, Model, ability
+from genkit.contract import TRAINING_FIELDS, Facts, ImageShape, Model, Resolved, ability
 from genkit.contract.weightless import without_memory
 from genkit.data.dataset import Dataset
 from genkit.device import free_memory
-from genkit.errors import CheckpointError, GenkitError, UnreadableError, UsageError
+from genkit.errors import CheckpointError, GenkitError, ModelError, UnreadableError, UsageError, plainly
 from genkit.files import to_json
 from genkit.keep import checkpoint, description
 from genkit.keep.config import MAX_SIZE as MAX_CONFIG
@@ -34,21 +37,81 @@ LARGE, SMALLER = 128, 64
 #: Bytes of memory for each weight: itself, its gradient, and AdamW's two moments.
 BYTES_PER_WEIGHT = 16
 
+#: Images, and numbers of them, that are looked at for what they suggest.
+LOOKED_AT, NUMBERS_LOOKED_AT = 1000, 2**24
+#: The brightest level of 8 bits that is within 1/32 of black.
+DARK = 7
+
 #: What a run needs on disk besides its checkpoints: curves, pictures, logs.
 OTHER_FILES = 64 << 20
 
 logger = logging.getLogger("genkit")
 
 
-def fitted_to(dataset: Dataset, config: Config) -> Config:
+def fitted_to(dataset: Dataset, config: Config, by_images: bool = False) -> Config:
     """The configuration with what only the images can say of the model's options.
+
+    Args:
+        by_images: whether what nobody has given is resolved as they suggest (`Model.defaults_for`); else it is what the
+            model's class has, as in a recipe of a published result.
 
     Raises:
         DataError, UsageError: where the model can't be trained on them.
+        ModelError: where the model suggests what its own options refuse.
     """
-    options = registry.find(config.model).options_for(config.options, dataset)
+    kind = registry.find(config.model)
+    suggested = suggestions(kind, dataset, config) if by_images else {}
+    options = kind.options_for(with_suggested(config, suggested), dataset)
     filled_in = {name for name, value in options if value != getattr(config.options, name)}
-    return config._replace(options=options, sources={**config.sources, **dict.fromkeys(filled_in, "data")})
+    return config._replace(
+        options=options,
+        sources={**config.sources, **dict.fromkeys([*filled_in, *suggested], "data")},
+        reasons={**config.reasons, **{name: each.reason for name, each in suggested.items()}},
+    )
+
+
+def suggestions(kind: type[Model], dataset: Dataset, config: Config) -> dict[str, Resolved]:
+    """What the images suggest of options that nobody has given."""
+    given = config.options.model_fields_set
+    suggested = kind.defaults_for(config.options, facts_of(dataset))
+    return {name: each for name, each in suggested.items() if name not in given}
+
+
+def with_suggested(config: Config, suggested: Mapping[str, Resolved]) -> Any:
+    """A model's options with what is given, and what the images suggest besides.
+
+    Raises:
+        ModelError: where the options refuse it.
+    """
+    if not suggested:
+        return config.options
+    given = {name: getattr(config.options, name) for name in config.options.model_fields_set}
+    try:
+        return type(config.options).model_validate({**given, **{name: each.value for name, each in suggested.items()}})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or ", ".join(suggested)
+        raise ModelError(
+            f"{registry.shown_by_name(config.model)}: its defaults_for suggests what its Options refuse: {where}: "
+            f"{plainly(first)} (got {first['input']!r})"
+        ) from error
+
+
+def facts_of(dataset: Dataset) -> Facts:
+    """What defaults are made of, by a look at some images: the same every time, to the bit."""
+    train, numbers = dataset.train, dataset.shape.numbers
+    looked_at = train.spread(max(1, min(LOOKED_AT, NUMBERS_LOOKED_AT // numbers)))
+    extremes = 0
+    for part in looked_at.split(100):
+        pixels = train.images(part)
+        extremes += int(((pixels <= DARK) | (pixels >= 255 - DARK)).sum())
+    return Facts(
+        count=len(train),
+        shape=dataset.shape,
+        classes=len(dataset.classes),
+        attributes=len(dataset.attributes),
+        extremes=extremes / (len(looked_at) * numbers),
+    )
 
 
 def require_sets(config: Config) -> None:

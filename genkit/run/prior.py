@@ -1,21 +1,53 @@
-"""The prior of a model whose training gives it none, fitted to its codes before it is drawn from or kept."""
+"""What new codes are drawn by: a model's own prior, fitted before each checkpoint, and what is fitted at the end.
+
+`PriorFit` fits the prior of a model whose training gives it none, at each checkpoint, for it takes no time. `fitted`
+is for the one checkpoint that a run opens with: a density of the codes of its training images, of each class where
+there are labels, and as fine as held-out codes speak for.
+"""
 
 from __future__ import annotations
 
-import torch
+import logging
+import time
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
-from genkit import device
+import torch
+from torch import Tensor
+
+from genkit import device, registry
 from genkit.contract import Model, ability
 from genkit.data.batches import in_order
-from genkit.data.dataset import Split
-from genkit.step.passes import evaluation_batch
+from genkit.data.dataset import Dataset, Split
+from genkit.errors import UsageError
+from genkit.keep.config import Config
+from genkit.nets.priors import CodePrior, fitted_flow, fitted_mixture
+from genkit.step.passes import evaluation_batch, told
+from genkit.wording import counted
 
-#: Training images that it is fitted to.
+logger = logging.getLogger("genkit")
+
+Kind = Literal["own", "gaussian", "gmm", "flow"]
+
+#: Training images that a model's own prior is fitted to.
 IMAGES = 10_000
+#: Training images, and validation images, whose codes a prior is fitted to and chosen by; and numbers of their codes.
+FITTED, CHOSEN_BY, NUMBERS = 60_000, 10_000, 1 << 25
+#: Gaussians of a mixture that are tried: of each class, or of all together.
+OF_A_CLASS, OF_ALL = (1, 2, 4, 8, 16, 32), (1, 3, 10, 30, 100, 300)
+#: Codes × Gaussians of one group × squared numbers of a code, above which no more Gaussians are tried: some seconds.
+PRODUCTS = 1 << 31
+#: Held-out codes by which the number is chosen, at least; where there are fewer, every fifth training code is held out.
+HELD_OUT = 100
+#: Images of a class, on average, without which codes aren't told by class.
+IN_A_CLASS = 10
+#: Codes that are drawn to see whether they repeat the training images, and how near they may come: their distance to
+#: the nearest of them, over that of held-out codes.
+WATCHED, TOO_NEAR = 1000, 0.6
 
 
 class PriorFit:
-    """Fits a model's prior to training images, once a step.
+    """Fits a model's own prior to training images, once a step.
 
     Args:
         train: the training images.
@@ -39,3 +71,153 @@ class PriorFit:
         # A checkpoint more or less must not change what training draws next.
         with device.seeded(self.seed, self.where):
             model.fit_prior(in_order(chosen, evaluation_batch(model.image), self.where, self.beside))
+
+
+class Codes(NamedTuple):
+    """Codes (N, latent_dim) on the CPU, and their classes, int64 (N,), where these are known."""
+
+    codes: Tensor
+    labels: Tensor | None
+
+    def take(self, rows: Tensor) -> Codes:
+        return Codes(self.codes[rows], None if self.labels is None else self.labels[rows])
+
+
+def takes_prior(model: Model | type[Model]) -> bool:
+    """Whether there is something to fit: codes of images, and images of codes."""
+    return ability.generates(model) and ability.encodes(model) and not ability.has(model, ability.SECOND_SET)
+
+
+def require_encoder(config: Config) -> None:
+    """Refuse a prior to be fitted to the codes of a model that makes none of images.
+
+    Raises:
+        UsageError
+    """
+    kind = config.run.prior
+    if kind in ("gaussian", "gmm", "flow") and not takes_prior(registry.find(config.model)):
+        raise UsageError(f"--prior {kind} is fitted to codes of images, and {config.model} has none; leave it out")
+
+
+@torch.no_grad()
+def fitted(model: Model, dataset: Dataset, where: torch.device, seed: int, kind: Kind) -> CodePrior | None:
+    """What codes of the training images are like, as a prior of this kind; says what it is.
+
+    The same for the same model, images and seed. Nothing of the model is changed, nor any random generator.
+
+    Args:
+        model: in evaluation mode, on the device `where`.
+        kind: "own" fits nothing.
+
+    Returns:
+        None where nothing is to be fitted, or can be: of a model without an encoder, of codes that aren't finite.
+    """
+    if kind == "own" or not takes_prior(model):
+        return None
+    began = time.monotonic()
+    most = max(2, NUMBERS // model.options.latent_dim)  # type: ignore[attr-defined]
+    with device.seeded(seed, where):
+        train = codes_of(model, dataset.train.take(dataset.train.spread(min(FITTED, most))), where)
+        held = codes_of(model, dataset.val.take(dataset.val.spread(min(CHOSEN_BY, most))), where)
+    classes = known_classes(model, dataset)
+    if not classes:
+        train, held = train._replace(labels=None), held._replace(labels=None)
+    if len(train.codes) < 2 or not bool(torch.cat([train.codes, held.codes]).isfinite().all()):
+        logger.warning("prior    none is fitted to the codes: there are too few, or they aren't all finite")
+        return None
+    prior = fit_kind(kind, train, held, classes, seed)
+    if not all(bool(each.isfinite().all()) for each in prior.tensors().values()):
+        logger.warning("prior    none is fitted to the codes: they are too far apart")
+        return None
+    ratio = nearness(prior, train, held, seed)
+    fields = f"{counted(len(train.codes), 'code')} in {time.monotonic() - began:.1f} s"
+    logger.info("prior    %s, fitted to %s (--prior own keeps the model's)", prior.in_words(), fields)
+    if ratio is not None and ratio < TOO_NEAR:
+        logger.warning(
+            "the fitted prior repeats its training images: what it draws lies at %.2f of the distance from them that "
+            "held-out images have; more images help, or --prior gaussian",
+            ratio,
+        )
+    return prior
+
+
+def known_classes(model: Model, dataset: Dataset) -> int:
+    """How many classes there are, where codes are to be told by class; else 0.
+
+    They aren't where images have none, or too few of each; nor of a decoder that is told something else, which another
+    class would contradict.
+    """
+    classes = len(dataset.classes)
+    labelled = dataset.train.labels is not None and dataset.val.labels is not None and classes >= 2
+    if model.condition is not None:
+        return classes if labelled and model.condition.kind == "class" else 0
+    return classes if labelled and len(dataset.train) >= IN_A_CLASS * classes else 0
+
+
+def codes_of(model: Model, split: Split, where: torch.device) -> Codes:
+    """Codes of images as the decoder has learned them: of a distribution over codes (a VAE's), one that is drawn."""
+    found = []
+    for batch in in_order(split, evaluation_batch(model.image), where):
+        also = told(model, batch)
+        if ability.tells_likelihood(model):
+            mean, log_variance = model.posterior(batch.images, *also)
+            codes = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+        else:
+            codes = model.encode(batch.images, *also)  # type: ignore[operator]  # a module, for mypy
+        found.append(codes.float().cpu())
+    return Codes(torch.cat(found) if found else torch.empty(0, model.options.latent_dim), split.labels)
+
+
+def fit_kind(kind: Kind, train: Codes, held: Codes, classes: int, seed: int) -> CodePrior:
+    """A prior of this kind of the training codes, chosen by held-out ones."""
+    if kind == "gaussian":
+        return fitted_mixture(train.codes, 1, train.labels, classes, seed)
+    part, apart = (train, held) if len(held.codes) >= HELD_OUT else divided(train, held)
+    if kind == "flow":
+        return fitted_flow(part.codes, apart.codes, part.labels, apart.labels, classes, seed)
+    best = chosen = None
+    highest = -float("inf")
+    for components in numbers_to_try(train, classes):
+        tried = fitted_mixture(part.codes, components, part.labels, classes, seed)
+        reached = float(tried.log_density(apart.codes, apart.labels).double().mean())
+        if not reached > highest:
+            break
+        best, chosen, highest = tried, components, reached
+    if best is None or chosen is None or part is not train:
+        return fitted_mixture(train.codes, chosen or 1, train.labels, classes, seed)
+    return best
+
+
+def divided(train: Codes, held: Codes) -> tuple[Codes, Codes]:
+    """Where there are few held-out codes: the training codes without every fifth, and those with the held-out ones."""
+    fifth = torch.arange(len(train.codes)) % 5 == 4
+    if not bool(fifth.any()):
+        return train, held if len(held.codes) else train
+    kept, apart = train.take(~fifth), train.take(fifth)
+    labels = None if apart.labels is None or held.labels is None else torch.cat([apart.labels, held.labels])
+    return kept, Codes(torch.cat([apart.codes, held.codes]), labels)
+
+
+def numbers_to_try(train: Codes, classes: int) -> Sequence[int]:
+    """How many Gaussians a mixture may have, of each class or of all: not more than can be fitted in some seconds."""
+    count, dim = train.codes.shape
+    numbers = OF_A_CLASS if classes else OF_ALL
+    return [each for each in numbers if each == 1 or count * min(each, OF_A_CLASS[-1]) * dim * dim <= PRODUCTS]
+
+
+def nearness(prior: CodePrior, train: Codes, held: Codes, seed: int) -> float | None:
+    """How near drawn codes come to those of the training images, over how near held-out ones do: medians of distances.
+
+    About 1 for a prior that has learned what codes are like, 0 for one that gives them again. None where there are
+    too few held-out ones to say.
+    """
+    if len(held.codes) < HELD_OUT // 10:
+        return None
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    noise = torch.randn(min(WATCHED, max(HELD_OUT, len(train.codes))), train.codes.shape[1], generator=generator)
+    spread = train.codes.std(0, unbiased=False).clamp(min=1e-12)
+    known = train.codes[:: max(1, len(train.codes) // (10 * WATCHED))]
+    medians = []
+    for codes in (prior(noise), held.codes[:WATCHED]):
+        medians.append(float(torch.cdist(codes / spread, known / spread).min(1).values.median()))
+    return medians[0] / medians[1] if medians[1] > 0 else None

@@ -59,7 +59,7 @@ class Setup:
         model.to(self.where, memory_format=torch.channels_last)  # type: ignore[call-overload]
         beside = dataset.beside_split("train")
         self.batches = TrainingBatches(
-            dataset.train, options.batch_size, seed, self.where, team.rank, team.size, beside
+            dataset.train, options.batch_size, seed, self.where, team.rank, team.size, beside, options.flips
         )
         team.seed_noise(seed)
         self.total_steps = options.epochs * len(self.batches)

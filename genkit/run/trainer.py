@@ -24,6 +24,7 @@ from genkit.keep import checkpoint, rundir, state
 from genkit.keep import config as configuration
 from genkit.keep.config import Config, continued
 from genkit.keep.rundir import RunDirectory
+from genkit.options import as_text
 from genkit.run import baseline, record
 from genkit.run.curves import Curves
 from genkit.run.gallery import Gallery
@@ -39,7 +40,7 @@ from genkit.run.preparation import (
     require_sets,
     require_short_names,
 )
-from genkit.run.prior import PriorFit
+from genkit.run.prior import PriorFit, fitted, require_encoder
 from genkit.run.process import log_file, progress_bar, stop_signals
 from genkit.run.rehearsal import rehearse
 from genkit.run.result import Result
@@ -54,12 +55,13 @@ from genkit.wording import counted
 logger = logging.getLogger("genkit")
 
 
-def start(config: Config, team: Team | None = None, resumable: bool = True) -> Result:
+def start(config: Config, team: Team | None = None, resumable: bool = True, by_images: bool = False) -> Result:
     """Carry out a new run.
 
     Args:
         team: the processes that carry it out together, each of which calls this; by default this one is alone.
         resumable: False where the run's folder won't be there to go on with, and so nobody is told to.
+        by_images: whether what nobody has given is resolved as the images suggest, and not by the model's own defaults.
 
     Raises:
         DataError, UsageError: before anything is made.
@@ -67,9 +69,10 @@ def start(config: Config, team: Team | None = None, resumable: bool = True) -> R
         GenkitError: when the disk doesn't take what has to be written; the last checkpoint stays whole.
     """
     require_sets(config)
+    require_encoder(config)
     config, team = config.located(), team or Team(device.pick(config.run.device))
     dataset = team.one_a_machine_first(lambda: data.load_for_training(config.data))
-    config = fitted_to(dataset, config)
+    config = fitted_to(dataset, config, by_images)
     require_room_for_weights(config, dataset, team.device)
     require_room(config, dataset)
     require_short_names(dataset, config)
@@ -289,6 +292,10 @@ class Leader(Trainer):
             logger.info("beside   %s: %s", self.dataset.beside.name, what)
         weights = sum(each.numel() for each in self.state.model.parameters())
         logger.info("model    %s: %s weights", config.model, f"{weights:,}")
+        if setup.restored_step is None:
+            for name, reason in config.reasons.items():
+                value = as_text(config.values()[name])
+                logger.info("chosen   --%s %s: %s", name.replace("_", "-"), value, reason)
         if self.resumable:
             logger.info("run      %s", self.directory.path)
         if config.run.init_from is not None and setup.restored_step is None:
@@ -403,7 +410,9 @@ class Leader(Trainer):
             logger.info("stopped  after %s steps%s", done, how)
         else:
             path, model, about = chosen.read()
-            values = self.measured(model.to(self.setup.where), "test", about.step)
+            model.to(self.setup.where)
+            self.keep_prior(path, model)
+            values = self.measured(model, "test", about.step)
             metrics = {f"test/{name}": value for name, value in values.items()}
             self.curves.add_test(about.step, values)
             logger.info("test  %s", "  ".join(f"{name} {value:.5g}" for name, value in values.items()))
@@ -415,6 +424,19 @@ class Leader(Trainer):
         result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped, which, beside)
         write_file(self.directory.path / "README.md", record.card(self.config, self.dataset, result).encode(), False)
         return result
+
+    def keep_prior(self, path: Path, model: Model) -> None:
+        """Fit what new codes are drawn by to the model of a checkpoint, and keep it there, if it hasn't got it yet.
+
+        It is a function of the model and its images alone, so that a run that is killed here, and resumed, keeps the
+        same.
+        """
+        if getattr(model, "fitted", None) is not None:
+            return
+        found = fitted(model, self.dataset, self.setup.where, self.config.run.seed, self.config.run.prior or "gmm")
+        if found is not None:
+            checkpoint.add_prior(path, found)
+            model.draw_by(found)  # type: ignore[operator]  # a module, for mypy
 
     def hold_against_baselines(self, model: Model) -> str:
         """Say what the mean image and PCA reach where the model gives images back; a warning, where that is less."""

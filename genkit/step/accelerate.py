@@ -48,9 +48,12 @@ def accelerated(phases: Sequence[Phase], device: torch.device, options: Speed, t
     """
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    compiling = compiles(options.compile, device, total_steps)
+    for phase in phases if compiling else ():
+        leave_uncompiled(phase.losses)
     if options.amp == "bf16":
         phases = [phase._replace(losses=in_bf16(phase.losses, device)) for phase in phases]
-    if compiles(options.compile, device, total_steps):
+    if compiling:
         phases = [phase._replace(losses=compiled(phase.losses, device)) for phase in phases]
     return list(phases)
 
@@ -105,6 +108,14 @@ def in_bf16(losses: Losses, device: torch.device) -> Losses:
             return {name: value.float() for name, value in losses(batch).items()}
 
     return cast
+
+
+def leave_uncompiled(losses: Losses) -> None:
+    """Have torch's compiler pass over the methods of their model that are marked so (`contract.phase.uncompiled`)."""
+    model = getattr(losses, "__self__", None)
+    for name in dir(type(model)):
+        if getattr(getattr(type(model), name, None), "stays_uncompiled", False):
+            setattr(model, name, torch.compiler.disable(getattr(model, name)))
 
 
 def compiled(losses: Losses, device: torch.device) -> Losses:

@@ -165,3 +165,25 @@ def test_what_a_reader_raises_comes_in_its_place() -> None:
     with pytest.raises(ZeroDivisionError):
         next(results)
     assert not readers()
+
+
+def test_flips_are_a_function_of_seed_and_epoch(split: Split) -> None:
+    """The same images in the same order, about half of them mirrored, others in another epoch; resumed anywhere."""
+    plain = TrainingBatches(split, 20, 3, CPU)
+    flipping = TrainingBatches(split, 20, 3, CPU, flips=True)
+    as_they_are = torch.cat([batch.images for batch in plain.epoch(0)])
+    mirrored = []
+    for epoch in (0, 1):
+        images = torch.cat([batch.images for batch in flipping.epoch(epoch)])
+        resumed = torch.cat([batch.images for batch in flipping.epoch(epoch, 3)])
+        assert torch.equal(images[60:], resumed)
+        plains = torch.cat([batch.images for batch in plain.epoch(epoch)])
+        same = (images == plains).flatten(1).all(1)
+        assert torch.equal(images[~same], plains[~same].flip(3))
+        assert 0.4 < float(same.float().mean()) < 0.6
+        mirrored.append(same)
+    assert not torch.equal(*mirrored)
+    assert torch.equal(as_they_are, torch.cat([batch.images for batch in plain.epoch(0)]))
+    halves = [TrainingBatches(split, 20, 3, CPU, rank, 2, flips=True) for rank in (0, 1)]
+    together = [torch.cat([a.images, b.images]) for a, b in zip(*(each.epoch(0) for each in halves), strict=True)]
+    assert torch.equal(torch.cat(together), torch.cat([batch.images for batch in flipping.epoch(0)]))

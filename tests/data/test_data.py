@@ -21,7 +21,9 @@ def test_names_without_torch():
     outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert outcome.returncode == 0
     assert outcome.stdout.split() == list(names())
-    assert {"mnist", "fashion-mnist", "kmnist", "cifar10", "mnist5k", "faces", "emnist-letters"} <= set(names())
+    assert {"mnist", "fashion-mnist", "kmnist", "cifar10", "mnist5k", "faces", "scenes", "emnist-letters"} <= set(
+        names()
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,23 @@ def test_faces_are_drawn_once(of, monkeypatch):
     assert len(of("faces").test) == 6
     with pytest.raises(pytest.fail.Exception):
         of("faces", image_size=20, channels=1)
+
+
+def test_scenes_are_drawn_with_their_classes(of, monkeypatch):
+    from genkit.data.sets import scene_painter
+
+    monkeypatch.setattr(scene_painter.draw, "__defaults__", (60, *scene_painter.draw.__defaults__[1:]))
+    with pytest.raises(DataError, match="scenes haven't been drawn yet; run `genkit data fetch scenes`"):
+        verify("scenes")
+    for size in (32, 20):
+        dataset = of("scenes", image_size=size)
+        assert dataset.shape == (3, size, size)
+        assert dataset.classes == scene_painter.CLASSES
+        images, labels = scene_painter.draw(size=size)
+        for split in dataset.splits().values():
+            assert (split.images().numpy() == images[split.rows]).all()
+            assert (split.labels.numpy() == labels[split.rows]).all()
+    assert verify("scenes").ok
 
 
 def test_verify_reads_images_as_they_are_meant(genkit, tmp_path, pictures):

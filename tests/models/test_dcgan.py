@@ -6,14 +6,26 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from pydantic import ValidationError
+from torch import Tensor, nn
 
 from genkit import nets
 from genkit.contract import Batch, ImageShape
 from genkit.models.dcgan import DCGAN
 from genkit.step.training import TrainingState, train
+from genkit.testing import contract
 
 IMAGE = ImageShape(3, 64, 64)
+SMALL = ImageShape(3, 8, 8)
+RESIDUAL = {"net": "residual", "width": 4, "latent_dim": 6, "critic_norm": "none", "loss": "relativistic", "r1": 1.0}
+
+TestResidual = contract("dcgan", **RESIDUAL, augment="colour,translation,cutout", condition="label", flips=True)
+TestResidual.shapes = (ImageShape(3, 28, 28), ImageShape(1, 20, 33), ImageShape(3, 8, 8), ImageShape(1, 1, 9))
+TestOfAttributes = contract(
+    "dcgan", width=2, latent_dim=6, loss="hinge", r2=1.0, critic_steps=2, condition="attributes"
+)
+TestOfAttributes.shapes = (ImageShape(1, 20, 33),)
+TestOfAttributes.test_a_run_stopped_after_every_step_comes_to_the_same_bits = None  # type: ignore[assignment]
 
 
 def paper(**options: object) -> DCGAN:
@@ -140,3 +152,145 @@ def test_a_map_smaller_than_4_by_4_stays_as_it_is() -> None:
     found = nets.pooled_layers(maps)
     assert found.shape == (2, 3 * 16 + 5 * 3 * 4)
     assert torch.equal(found[:, 48:].view(2, 5, 3, 4)[..., 0], maps[1][..., :2].amax(3))
+
+
+# -- other losses, penalties, conditions -------------------------------------------------------------------------------
+
+
+def told(labels: list[int]) -> Batch:
+    return Batch(torch.rand(len(labels), *SMALL), torch.tensor(labels), torch.tensor(0.0))
+
+
+def with_logits(model: DCGAN, real: list[float], fake: list[float], monkeypatch: pytest.MonkeyPatch) -> Batch:
+    """A batch whose discriminator says this of its images and of its samples."""
+    batch = Batch(torch.rand(len(real), *SMALL), None, torch.tensor(0.0), earlier={"samples": torch.rand(2, *SMALL)})
+    said = {id(batch.images): torch.tensor(real), id(batch.earlier["samples"]): torch.tensor(fake)}
+    monkeypatch.setattr(model, "judged", lambda images: said[id(images)])
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("loss", "value", "real"),
+    [
+        ("hinge", (0 + 0.5) / 2 + (0 + 3) / 2, (2.0, 0.5)),
+        ("relativistic", (math.log1p(math.exp(-4 - 2)) + math.log1p(math.exp(2 - 0.5))) / 2, (6.0, -1.5)),
+    ],
+)
+def test_losses_in_closed_form(loss: str, value: float, real: tuple[float, float], monkeypatch) -> None:
+    model = DCGAN(SMALL, DCGAN.Options(width=1, loss=loss))
+    losses = model.critic_losses(with_logits(model, [2.0, 0.5], [-4.0, 2.0], monkeypatch))
+    assert losses["loss"].item() == pytest.approx(value)
+    assert losses["real"].item() == pytest.approx(sum(1 / (1 + math.exp(-each)) for each in real) / 2)
+
+
+@pytest.mark.parametrize(("loss", "gradient"), [("hinge", -0.5), ("relativistic", -0.5 / (1 + math.exp(-3)))])
+def test_what_the_generator_is_told(loss: str, gradient: float, monkeypatch) -> None:
+    """Where samples are believed by 3 less than images: of pairs nearly the whole gradient, as of the hinge loss."""
+    model = DCGAN(SMALL, DCGAN.Options(width=1, loss=loss))
+    seen: list[Tensor] = []
+
+    def judged(images: Tensor) -> Tensor:
+        if images.requires_grad:
+            seen.append((0 * images.sum((1, 2, 3)) - 1).detach().requires_grad_())
+            return seen[0]
+        return torch.full((2,), 2.0)
+
+    monkeypatch.setattr(model, "judged", judged)
+    model.generator_losses(Batch(torch.rand(2, *SMALL), None, torch.tensor(0.0)))["loss"].backward()
+    assert seen[0].grad.tolist() == pytest.approx([gradient] * 2)
+
+
+def test_r1_of_a_linear_discriminator_is_the_norm_of_its_weights() -> None:
+    """In the units of images in [-1, 1], as everywhere; half of it, times its weight, is in the loss."""
+    model = DCGAN(SMALL, DCGAN.Options(width=1, r1=3.0, penalty_every=2))
+
+    class Linear(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = nn.Parameter(torch.randn(SMALL))
+
+        def forward(self, images: Tensor) -> Tensor:
+            return (self.weights * (2 * images - 1)).sum((1, 2, 3)) ** 2
+
+    del model.critic
+    model.critic = Linear()
+    images = torch.rand(4, *SMALL)
+    batch = Batch(images, None, torch.tensor(0.0), earlier={"samples": torch.rand(4, *SMALL)})
+    with_penalty = model.critic_losses(batch)
+    weights = model.critic.weights.detach()
+    slopes = 2 * (weights * (2 * images[:2] - 1)).sum((1, 2, 3)) * weights.norm()
+    assert with_penalty["r1"].item() == pytest.approx(slopes.square().mean().item(), rel=1e-4)
+    model.options = DCGAN.Options(width=1)
+    without = model.critic_losses(batch)
+    assert without.keys() == {"loss", "real", "fake"}
+    assert (with_penalty["loss"] - without["loss"]).item() == pytest.approx(1.5 * with_penalty["r1"].item(), rel=1e-4)
+    with_penalty["r1"].backward()
+    assert model.critic.weights.grad.norm() > 0
+
+
+@pytest.mark.parametrize("net", ["conv", "residual"])
+def test_both_nets_are_told_the_class(net: str) -> None:
+    model = DCGAN(SMALL, DCGAN.Options(net=net, width=4, latent_dim=3, condition="label", classes=3)).eval()
+    z, labels = torch.randn(1, 3).expand(3, 3), torch.tensor([0, 1, 1])
+    one, other, same = model.decode(z, labels)
+    assert not torch.allclose(one, other)
+    torch.testing.assert_close(other, same)
+    image = torch.rand(1, *SMALL).expand(3, *SMALL)
+    one, other, same = model.critic(image, *model.rows(labels, image)).tolist()
+    assert one != pytest.approx(other)
+    assert other == pytest.approx(same)
+    with pytest.raises(TypeError, match=r"takes a condition \(class\)"):
+        model.decode(z)
+    plain = DCGAN(SMALL, DCGAN.Options(net=net, width=4, latent_dim=3))
+    assert not any("told" in name for name in plain.state_dict())
+
+
+def test_samples_are_judged_by_the_class_that_they_were_asked_for() -> None:
+    """Those of the batch: a discriminator that believes any image of class 1 and no other is fooled by its samples."""
+    model = DCGAN(SMALL, DCGAN.Options(net="residual", width=4, latent_dim=3, condition="label", classes=2))
+    model.critic.forward = lambda images, rows: 20 * (2 * rows[:, 1] - 1) + 0 * images.sum((1, 2, 3))
+    assert model.generator_losses(told([1, 1]))["loss"].item() == pytest.approx(0, abs=1e-6)
+    assert model.generator_losses(told([0, 1]))["loss"].item() == pytest.approx(10)
+
+
+def test_the_residual_generator_begins_with_the_mean_colour() -> None:
+    model = DCGAN(SMALL, DCGAN.Options(net="residual", width=8)).eval()
+    model.begin_at(torch.tensor([0.9, 0.5, 0.1])[:, None, None].expand(SMALL))
+    with torch.no_grad():
+        model.generator.last.weight.zero_()
+        means = model.decode(torch.randn(2, 100)).mean((0, 2, 3))
+    torch.testing.assert_close(means, torch.tensor([0.9, 0.5, 0.1]))
+
+
+def test_no_sample_of_the_residual_generator_depends_on_its_batch() -> None:
+    model = DCGAN(SMALL, DCGAN.Options(net="residual", width=4, latent_dim=3)).train()
+    z = torch.randn(5, 3)
+    torch.testing.assert_close(model.decode(z)[:2], model.decode(z[:2]))
+
+
+def test_augmentation_is_of_training_alone() -> None:
+    model = DCGAN(SMALL, DCGAN.Options(width=1, augment="cutout"))
+    images = torch.rand(4, *SMALL)
+    assert not torch.equal(model.shown(images), images)
+    model.eval()
+    assert model.shown(images) is images
+
+
+def test_the_spectral_recipe_is_what_the_class_itself_begins_with() -> None:
+    """Recipes in experiments/ that name no other get these nets and losses, whatever the images."""
+    pinned, plain = DCGAN.Options(recipe="spectral"), DCGAN.Options()
+    assert pinned.model_dump(exclude={"recipe"}) == plain.model_dump(exclude={"recipe"})
+    assert {"net", "loss", "width", "batch_size", "lr", "flips", "augment"} <= pinned.model_fields_set
+
+
+def test_batchnorm_is_not_for_the_residual_discriminator() -> None:
+    with pytest.raises(ValidationError, match="--critic-norm batch is of --net conv"):
+        DCGAN.Options(net="residual", critic_norm="batch")
+
+
+def test_a_discriminator_that_tells_every_pair_is_saturated() -> None:
+    model = DCGAN(SMALL, DCGAN.Options(**RESIDUAL))
+    (fault,) = model.watch([{"critic/real": 0.99, "critic/fake": 0.01, "diversity": 1.0}]).values()
+    assert "of a real image and a sample" in fault.shows
+    assert "--augment colour,translation,cutout" in fault.helps
+    assert "a larger --r1 (it is 1)" in fault.helps

@@ -5,14 +5,14 @@ import logging
 import pytest
 import torch
 
-from genkit.contract import ImageShape
+from genkit.contract import Facts, ImageShape, Resolved
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset, Split
-from genkit.errors import GenkitError
+from genkit.errors import GenkitError, ModelError
 from genkit.keep.config import Config, RunOptions
 from genkit.models.vae import VAE
 from genkit.run import preparation
-from genkit.run.preparation import require_room_for_weights
+from genkit.run.preparation import facts_of, fitted_to, require_room_for_weights
 
 
 def prepared(shape: ImageShape, **options: object) -> tuple[Config, Dataset]:
@@ -48,3 +48,40 @@ def test_a_large_model_of_large_images_is_said(caplog: pytest.LogCaptureFixture,
 def test_what_a_gpu_holds_is_for_it_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparation, "free_memory", lambda: 1 << 20)
     require_room_for_weights(*prepared(ImageShape(3, 300, 400)), torch.device("cuda"))
+
+
+def test_what_nobody_has_given_is_as_the_images_suggest_and_says_why() -> None:
+    config, dataset = prepared(ImageShape(1, 8, 8), lr=0.5)
+    fitted = fitted_to(dataset, config, by_images=True)
+    assert (fitted.options.batch_size, fitted.options.lr) == (16, 0.5)
+    assert fitted.options.epochs == 5000  # one step each
+    assert {name: fitted.sources[name] for name in ("batch_size", "epochs", "lr_warmup")} == dict.fromkeys(
+        ["batch_size", "epochs", "lr_warmup"], "data"
+    )
+    assert fitted.reasons["batch_size"] == "12 training images"
+    assert fitted.as_json()["reasons"] == fitted.reasons
+
+
+def test_what_is_given_stays_and_so_does_all_of_a_recipe() -> None:
+    config, dataset = prepared(ImageShape(1, 8, 8), epochs=3, batch_size=12)
+    fitted = fitted_to(dataset, config, by_images=True)
+    assert (fitted.options.epochs, fitted.options.batch_size, dict(fitted.reasons)) == (3, 12, {})
+    config, dataset = prepared(ImageShape(1, 8, 8))
+    fitted = fitted_to(dataset, config)
+    assert (fitted.options.epochs, fitted.options.batch_size, dict(fitted.reasons)) == (20, 128, {})
+
+
+def test_a_suggestion_that_the_options_refuse_is_the_models_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(VAE, "defaults_for", classmethod(lambda *_: {"lr": Resolved(-1, "by mistake")}))
+    config, dataset = prepared(ImageShape(1, 8, 8))
+    with pytest.raises(
+        ModelError, match=r"models/vae.py: its defaults_for suggests what its Options refuse: lr: must be above 0"
+    ):
+        fitted_to(dataset, config, by_images=True)
+
+
+def test_facts_say_how_many_pixels_are_black_or_white() -> None:
+    levels = torch.tensor([0, 7, 8, 128, 247, 248, 255, 100], dtype=torch.uint8)
+    split = Split(levels.reshape(1, 1, 1, 8).expand(3, 1, 4, 8), torch.arange(3))
+    facts = facts_of(Dataset("photos", split, split, split))
+    assert facts == Facts(3, ImageShape(1, 4, 8), extremes=0.5)

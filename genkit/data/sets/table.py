@@ -785,8 +785,17 @@ SETS: dict[str, Named] = {
         arguments={"unlabeled": True},
         home="https://cs.stanford.edu/~acoates/stl10/",
     ),
+    "scenes": Named(
+        module="drawn",
+        group="things",
+        what="5,000 drawn scenes of ten shapes before textures",
+        images="32x32 colour",
+        splits=(5_000, 0, 0),
+        licence="genkit's own",
+        origin="drawn here, also of another --image-size",
+    ),
     "faces": Named(
-        module="faces",
+        module="drawn",
         group="faces",
         what="20,000 drawn faces with attributes",
         images="32x32 colour",

@@ -1,0 +1,118 @@
+"""β-TCVAE: a variational autoencoder whose numbers are made independent of each other, so that each may mean one thing.
+
+After Chen, Li, Grosse and Duvenaud, "Isolating sources of disentanglement in variational autoencoders" (NeurIPS 2018).
+Averaged over images, the KL term of the ELBO is a sum of three: the mutual information of image and code; the total
+correlation, by which the aggregate posterior q(z) differs from the product of its marginals; and how far each marginal
+is from the prior. `--beta` weighs the total correlation alone. (A VAE's weighs all three, and so also takes away what
+the code says of the image.) With `--beta 1` it is the VAE.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from genkit import contract
+from genkit.contract import Batch
+from genkit.contract.images import TrainingImages
+from genkit.distributions import gaussian_kl
+from genkit.models.vae import VAE
+
+
+class BetaTCVAE(VAE):
+    class Options(VAE.Options):
+        objective: Annotated[
+            Literal["elbo"], Field(description="The evidence lower bound; its KL term is what is taken apart.")
+        ] = "elbo"
+        k: Annotated[int, Field(ge=1, le=1, description="Codes drawn for an image in a training step: one.")] = 1
+        beta: Annotated[float, Field(ge=0, description="Weight of the total correlation; 1 is the ELBO.")] = 6.0
+        training_images: Annotated[int, contract.filled_in("How many images it is trained on.")] = 0
+
+    @classmethod
+    def options_for(cls, options: Any, dataset: TrainingImages) -> Any:
+        return super().options_for(options, dataset).model_copy(update={"training_images": len(dataset.train)})
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The training loss and the ELBO's terms, from one sample of z an image, as the VAE's.
+
+        The KL term is in closed form; `mutual_information`, `total_correlation` and `marginal_kl`, whose sum it is on
+        average, are estimated from the batch, and the total correlation's weight above that of the ELBO is added.
+        """
+        images = torch.bernoulli(batch.images) if self.options.binarize == "dynamic" else batch.images
+        condition = self.condition_of(batch)
+        mean, log_variance = self.posterior(images, condition)
+        z = torch.addcmul(mean, (log_variance / 2).exp(), torch.randn_like(mean))
+        output = self.decoder(self.told(z, condition)).to(images.dtype)
+        reconstruction = self.negative_log_likelihood(output, images).sum() / len(images)
+        kl = gaussian_kl(mean, log_variance).sum() / len(images)
+        parts = decomposed(z, mean, log_variance, self.options.training_images)
+        weighed = kl + (self.options.beta - 1) * parts.total_correlation
+        return {
+            "loss": reconstruction + self.warmed_up(batch.epoch) * weighed,
+            "neg_elbo": reconstruction + kl,
+            "reconstruction": reconstruction,
+            "kl": kl,
+            **parts._asdict(),
+        }
+
+    def warmed_up(self, epoch: Tensor) -> Tensor | float:
+        """The weight of all three terms: 1, reached linearly after `kl_warmup` epochs."""
+        return (epoch / self.options.kl_warmup).clamp(max=1) if self.options.kl_warmup else 1.0
+
+
+class Parts(NamedTuple):
+    """What the KL term is made of, each averaged over images, in nats."""
+
+    mutual_information: Tensor
+    total_correlation: Tensor
+    marginal_kl: Tensor
+
+
+def decomposed(z: Tensor, mean: Tensor, log_variance: Tensor, images: int) -> Parts:
+    """The three terms of E KL(q(z|x) ‖ N(0, I)), estimated from a batch.
+
+    q(z) is the mixture of all training images' posteriors. Its density at a code is estimated from those of the batch
+    by minibatch stratified sampling (appendix C.2 of the paper), of which no weight is negative.
+
+    Args:
+        z: (B, D), a sample of each image's posterior.
+        mean, log_variance: (B, D), of the posteriors.
+        images: how many training images the batch is drawn from.
+    """
+    log_weights = stratified(len(z), max(images, len(z)), z.device).log().to(z.dtype)
+    # (B, B, D): each code under each image's posterior.
+    densities = log_density(z[:, None], mean[None], log_variance[None])
+    log_joint = (log_weights + densities.sum(2)).logsumexp(1)
+    log_marginals = (log_weights[:, :, None] + densities).logsumexp(1).sum(1)
+    own = densities.diagonal().sum(0)
+    log_prior = log_density(z, torch.zeros_like(z), torch.zeros_like(z)).sum(1)
+    return Parts(
+        (own - log_joint).mean(),
+        (log_joint - log_marginals).mean(),
+        (log_marginals - log_prior).mean(),
+    )
+
+
+def stratified(count: int, images: int, device: torch.device | None = None) -> Tensor:
+    """The weights (B, B) of the posteriors of a batch in the density of q(z) at each of its codes; rows sum to 1.
+
+    That of the code's own image counts 1 / N, what it is among all N; one other stands for all that aren't in the
+    batch, and the rest share what is left. A batch of a single image has nothing but its own.
+    """
+    if count == 1:
+        return torch.ones(1, 1, device=device)
+    others = count - 1
+    weights = torch.full((count, count), 1 / others, device=device)
+    rows = torch.arange(count, device=device)
+    weights[rows, rows] = 1 / images
+    weights[rows, (rows + 1) % count] = (images - others) / (images * others)
+    return weights
+
+
+def log_density(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """ln N(z; mean, variance) of every element, in nats."""
+    return -0.5 * ((z - mean).square() * (-log_variance).exp() + log_variance + math.log(2 * math.pi))
