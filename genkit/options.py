@@ -130,7 +130,8 @@ def described(name: str, field: FieldInfo) -> Described:
     elif annotation is float:
         about = {"kind": "number", "metavar": "X", **bounds_of(field)}
     elif get_origin(field.annotation) is tuple:
-        about = {"kind": "text", "metavar": "N,N,…"}
+        named = get_origin(get_args(field.annotation)[0]) is Literal
+        about = {"kind": "text", "metavar": "NAME,NAME,…" if named else "N,N,…"}
     return Described(
         name=name,
         help=field.description and " ".join(field.description.split()),

@@ -65,7 +65,7 @@ Flips = Annotated[
     bool,
     Field(
         description="Mirror each training image left to right with odds of one half, afresh every epoch: twice as many "
-        "images, where both ways round are as likely."
+        "images, where both ways round are as likely. Labels and attributes stay."
     ),
 ]
 

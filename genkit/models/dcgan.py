@@ -73,7 +73,7 @@ RESIDUAL: dict[str, Any] = {
     "lr": 5e-4,
     "beta1": 0.0,
     "beta2": 0.99,
-    "ema": 0.998,
+    "ema": 0.999,
 }
 #: Its widths at 32 pixels a side: the generator's at the images' own size, the discriminator's at half of it. Twice the
 #: side has half of the width.
@@ -106,7 +106,10 @@ class DCGAN(GenerativeModel):
         ] = "normal"
         net: Annotated[
             Literal["conv", "residual"],
-            Field(description="Generator and discriminator: the paper's strided convolutions, or residual blocks."),
+            Field(
+                description="Generator and discriminator: the paper's strided convolutions, or residual blocks.",
+                json_schema_extra={"default": "conv for digits, residual for others"},
+            ),
         ] = "conv"
         width: nets.ConvWidth = 32
         critic_width: Annotated[
@@ -120,13 +123,17 @@ class DCGAN(GenerativeModel):
         ] = None
         critic_norm: Annotated[
             Literal["spectral", "batch", "none"],
-            Field(description="What keeps the discriminator in bounds; `none` leaves it to --r1."),
+            Field(
+                description="What keeps the discriminator in bounds; `none` leaves it to --r1.",
+                json_schema_extra={"default": "spectral, none with residual nets"},
+            ),
         ] = "spectral"
         loss: Annotated[
             Literal["bce", "hinge", "relativistic"],
             Field(
                 description="Cross-entropy of real against fake; hinge; or cross-entropy of which of a real image and "
-                "a sample is real."
+                "a sample is real.",
+                json_schema_extra={"default": "bce, relativistic with residual nets"},
             ),
         ] = "bce"
         r1: Annotated[
@@ -135,6 +142,7 @@ class DCGAN(GenerativeModel):
                 ge=0,
                 le=1e6,
                 description="Weight of the penalty on the discriminator's gradient at real images; 0: none.",
+                json_schema_extra={"default": "0, 0.1 with residual nets"},
             ),
         ] = 0.0
         r2: Annotated[float, Field(ge=0, le=1e6, description="The same at samples.")] = 0.0
@@ -229,11 +237,11 @@ class DCGAN(GenerativeModel):
                 found[name] = Resolved(narrower, f"residual nets for images of {images.shape}")
             found.update({name: Resolved(value, "residual nets") for name, value in RESIDUAL.items()})
         how_many = f"only {counted(images.count, 'training image')}"
-        if images.count < AUGMENTED_BELOW:
+        if images.few or (images.count < AUGMENTED_BELOW and not digits):
             kinds = ("translation", "cutout") if digits else ("colour", "translation", "cutout")
             found["augment"] = Resolved(kinds, how_many)
-        if images.count < FLIPPED_BELOW and not digits:
-            found["flips"] = Resolved(True, f"{how_many}, which aren't digits or line drawings")
+        if images.count < FLIPPED_BELOW and not images.two_valued and options.condition != "attributes":
+            found["flips"] = Resolved(True, f"{how_many}, neither drawings nor writing by their greys")
         return {**found, **defaults.training(options, images, STEPS if net == "residual" else defaults.FEWEST_STEPS)}
 
     @classmethod

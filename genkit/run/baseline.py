@@ -19,6 +19,8 @@ from genkit.wording import counted
 
 #: Images that are given back, images that PCA is fitted to, and numbers that either may be: fewer where they are large.
 TEST_IMAGES, TRAIN_IMAGES, NUMBERS = 1000, 5000, 2**25
+#: Images that a model gives back whose codes are the noise, which asks its net as often as its solver has steps.
+FEW_IMAGES = 64
 #: Images × numbers × components that PCA takes: some seconds.
 PRODUCTS = 2**30
 #: Components beyond those that are wanted, by which the randomised algorithm finds these well.
@@ -69,7 +71,8 @@ def measure(model: Model, dataset: Dataset, where: torch.device, seed: int) -> B
     if not (ability.encodes(model) and ability.generates(model)):
         return None
     numbers = model.image.numbers
-    test = dataset.test.take(dataset.test.spread(min(TEST_IMAGES, max(1, NUMBERS // numbers))))
+    most = FEW_IMAGES if ability.codes_are_noise(model) else TEST_IMAGES
+    test = dataset.test.take(dataset.test.spread(min(most, max(1, NUMBERS // numbers))))
     mean = dataset.train.mean().flatten()
     errors = {"model": 0.0, "mean": 0.0, "pca": 0.0}
     axes = principal_axes(dataset.train, mean, model.options.latent_dim, seed)
