@@ -170,6 +170,11 @@ class Config(NamedTuple):
             name: value for part in (self.data, self.options, self.run) for name, value in part.model_dump().items()
         }
 
+    def source_in_words(self, name: str) -> str:
+        """Where an option's value came from, and why where that is known: "data: 48 training images"."""
+        reason = self.reasons.get(name)
+        return f"{self.sources[name]}: {reason}" if reason else self.sources[name]
+
     def located(self) -> Config:
         """The same with absolute paths of images and initial weights, so that it can be resumed from anywhere."""
         init_from = self.run.init_from and str(Path(self.run.init_from).resolve())
@@ -179,6 +184,23 @@ class Config(NamedTuple):
     def save(self, run: Path) -> None:
         """Write or replace a run's config.json."""
         write_file(run / NAME, to_json(self.as_json()), parents=False)
+
+
+def reasons(run: Path) -> dict[str, str]:
+    """Why options of a run have the values that its images suggested, by the options' names; {} where nothing says so.
+
+    Without its model's import, so that a run can be shown whose model isn't here.
+    """
+    try:
+        said = TypeAdapter(dict[str, Any]).validate_python(from_json(read_plain(run / NAME, MAX_SIZE)))
+        found = TypeAdapter(dict[str, str]).validate_python(said.get("reasons", {}))
+        values = {**said["run"], **said["options"]}
+        return {
+            name: f"{options.as_text(values[name])}: {in_one_line(ValueError(reason))}"
+            for name, reason in found.items()
+        }
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, GenkitError):
+        return {}
 
 
 def read(run: Path) -> Config:

@@ -244,7 +244,8 @@ def values_of(account: Account) -> dict[str, tuple[str, str]]:
         values: dict[str, Any] = {**about.data.model_dump(), **about.options}
         sources = dict.fromkeys(values, "")
     else:
-        values, sources = config.values(), config.sources
+        values = config.values()
+        sources = {name: config.source_in_words(name) for name in values}
     filled_in = {name for name, field in type(account.model.options).model_fields.items() if not is_flag(field)}
     return {name: (valued(name, value), sources[name]) for name, value in values.items() if name not in filled_in}
 

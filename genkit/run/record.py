@@ -103,7 +103,7 @@ def card(config: Config, dataset: Dataset, result: Result) -> str:
     # What neither a person nor the images have said is no setting: how many classes, of a model that is told none.
     unfilled = {name for name, each in fields if not is_flag(each) and config.sources[name] == "default"}
     options = "\n".join(
-        f"| {name.replace('_', '-')} | {as_text(value)} | {config.sources[name]} |"
+        f"| {name.replace('_', '-')} | {as_text(value)} | {config.source_in_words(name)} |"
         for name, value in config.values().items()
         if name not in unfilled
     )

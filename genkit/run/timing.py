@@ -14,15 +14,17 @@ from typing import NamedTuple
 
 import torch
 
-from genkit.contract import Batch
+from genkit.contract import Batch, Model
 from genkit.data.dataset import Dataset
+from genkit.device import seeded
 from genkit.keep import checkpoint
 from genkit.keep.config import Config
 from genkit.latent import images
+from genkit.nets.priors import FLOW_STEPS, fitted_flow, fitted_mixture
 from genkit.run import baseline
 from genkit.run.gallery import pictures_of
 from genkit.run.preparation import VALIDATIONS
-from genkit.run.prior import PriorFit
+from genkit.run.prior import FITTED, Codes, Kind, PriorFit, codes_of, known_classes, numbers_to_try, takes_prior
 from genkit.run.rehearsal import rehearse
 from genkit.run.setup import Setup
 from genkit.run.validation import validate
@@ -39,6 +41,9 @@ WARM_UP, SHARE, STEPS = 3, 0.03, (4, 400)
 VALIDATED = 500
 #: Largest share of the run's time that validations, pictures and checkpoints take, where nobody says how many.
 LOOKS = 0.2
+#: Codes by which it is seen what fitting a prior takes; as which multiple of the finest mixture's time that of all
+#: that are tried is taken; and of a flow's steps, into how many parts, of which one is timed.
+CODES, TRIED, FLOW_TIMED = 3000, 2.0, 30
 #: Bytes of a checkpoint that are hashed and written in a second, by a thread beside the training.
 WRITTEN = 3e8
 
@@ -49,7 +54,7 @@ class Costs(NamedTuple):
     Attributes:
         step: the mean over the whole run.
         validation, picture, checkpoint: each.
-        end: what is measured after the last step, but for its validation, picture and checkpoint.
+        end: what comes before the first step, and after the last but for its validation, picture and checkpoint.
     """
 
     step: float
@@ -152,10 +157,12 @@ def measured(config: Config, dataset: Dataset, alone: Team, processes: int, seco
         seconds: that the run has.
     """
     options = config.options.model_copy(update={"batch_size": max(1, config.options.batch_size // processes)})
+    clock = Clock(alone.device)
+    begun = clock.now()
     setup = Setup(config._replace(options=options), dataset, alone)
     setup.take_initial_weights()
     rehearse(setup)
-    clock = Clock(alone.device)
+    preparing = clock.now() - begun  # which the run does again
     step = clock.step(setup, SHARE * seconds)
     model = setup.state.best_model
     names = setup.state.phases_of(setup.total_steps)
@@ -177,9 +184,10 @@ def measured(config: Config, dataset: Dataset, alone: Team, processes: int, seco
 
     drawing = clock.seconds(draw)
     size = checkpoint.size(type(model), dataset.shape, options)
-    end = validation * len(dataset.test) / len(dataset.val)
+    end = preparing + validation * len(dataset.test) / len(dataset.val)
     if dataset.beside is None:
         end += clock.seconds(lambda: baseline.measure(model.eval(), dataset, alone.device, 0))
+    end += clock.seconds_of_prior(model.eval(), dataset, config.run.prior or "gmm")
     return Costs(step, validation, drawing, size / WRITTEN, end + size / WRITTEN)
 
 
@@ -204,6 +212,26 @@ class Clock:
         begun = self.now()
         action()
         return self.now() - begun
+
+    def seconds_of_prior(self, model: Model, dataset: Dataset, kind: Kind) -> float:
+        """About what the prior takes that is fitted at the end: by some codes, of a model that knows nothing yet."""
+        if kind == "own" or not takes_prior(model):
+            return 0.0
+        images = min(FITTED, len(dataset.train))
+        begun = self.now()
+        with torch.no_grad(), seeded(0, self.device):
+            some = codes_of(model, dataset.train.take(dataset.train.spread(CODES)), self.device)
+        count, classes = len(some.codes), known_classes(model, dataset)
+        encoding = (self.now() - begun) * (images + min(FITTED, len(dataset.val))) / count
+        labels = some.labels if classes else None
+        if kind == "flow":
+            steps = FLOW_STEPS // FLOW_TIMED
+            fit = lambda: fitted_flow(some.codes, some.codes, labels, labels, classes, steps=steps)  # noqa: E731
+            return encoding + FLOW_TIMED * self.seconds(fit)
+        shaped = Codes(some.codes[:1].expand(images, -1), None)
+        most = 1 if kind == "gaussian" else min(numbers_to_try(shaped, classes)[-1], max(1, count // 16))
+        fitting = self.seconds(lambda: fitted_mixture(some.codes, most, labels, classes))
+        return encoding + fitting * images / count * (1 if kind == "gaussian" else TRIED)
 
     def step(self, setup: Setup, seconds: float) -> float:
         """Seconds of a training step: of each stage, weighed by how long it is."""

@@ -222,6 +222,8 @@ def test_what_is_timed_changes_nothing_of_the_run(
     (costs,) = seen
     assert min(costs) > 0
     assert "chosen   --steps 7: 2 ms each, in 0.5 min" in outcome.err
+    assert "chosen      steps 7: 2 ms each, in 0.5 min\n" in genkit("info", outcome.json["run"]).out
+    assert "| steps | 7 | minutes: 2 ms each, in 0.5 min |" in (Path(outcome.json["run"]) / "README.md").read_text()
     timed, plain = Path(outcome.json["run"]), Path(genkit(*command, *more, "--steps", 7).json["run"])
     made = config.read(timed)
     assert (made.options.minutes, made.options.steps, made.sources["steps"]) == (0.5, 7, "minutes")
