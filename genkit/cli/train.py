@@ -219,7 +219,8 @@ def train_model(name: str, ask: bool = False) -> click.Command:
         name,
         callback=callback,
         surer=None if final else lambda: train_model(name, ask=True),
-        help=f"{registry.names()[name]}\n\n{whose}Prints the folder of the run on stdout.",
+        help=f"{registry.names()[name]}\n\n{whose}What isn't typed is as the images suggest, and "
+        "is printed with its reason; the defaults below are those of recipes. Prints the folder of the run on stdout.",
         sections={
             "Model": [each for each in own if each.name not in TRAINING_FIELDS],
             "Training": [each for each in own if each.name in TRAINING_FIELDS],
@@ -243,7 +244,7 @@ def train_model(name: str, ask: bool = False) -> click.Command:
                 click.Option(
                     ["--dry-run", "-n"],
                     is_flag=True,
-                    help="Print every setting and where it comes from, and do nothing.",
+                    help="Print every setting, where it comes from and why, and train nothing.",
                 ),
                 json_flag(),
             ],
@@ -337,18 +338,14 @@ def new_settings(context: click.Context, name: str) -> Config:
 
 
 def as_images_say(settings: Config) -> Config:
-    """The configuration with what the images suggest, where they are packed already: nothing is fetched or written."""
+    """The configuration with what the images suggest, where they are on this machine: nothing is fetched."""
     from genkit import data
     from genkit.run.preparation import fitted_to
 
-    images = data.packed_for_training(settings.data)
+    images = data.at_hand_for_training(settings.data)
     if images is not None:
         return fitted_to(images, settings, by_images=True)
-    logger.info(
-        "what %s suggest isn't shown: a run packs them first, and so does genkit data info %s",
-        settings.data.in_words(),
-        settings.data.dataset,
-    )
+    logger.info("what the images of %s suggest isn't shown: they aren't on this machine yet", settings.data.in_words())
     return settings
 
 

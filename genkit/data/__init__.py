@@ -235,24 +235,16 @@ def load_for_training(options: DataOptions) -> Dataset:
     return replace(dataset, beside=beside)
 
 
-def packed_for_training(options: DataOptions) -> Dataset | None:
-    """The same where all of it lies here, packed already; else None. Nothing is fetched or written.
+def at_hand_for_training(options: DataOptions) -> Dataset | None:
+    """The same where all of it lies on this machine; else None. Nothing is fetched.
 
     Raises:
         DataError, UsageError: as `load_for_training`.
     """
-    from genkit.data import pack
-
     second = second_of(options)
     if missing(options) is not None or (second is not None and missing(second) is not None):
         return None
-    before = pack.may_write.set(False)
-    try:
-        return load_for_training(options)
-    except pack.NotPackedError:
-        return None
-    finally:
-        pack.may_write.reset(before)
+    return load_for_training(options)
 
 
 def second_of(options: DataOptions) -> DataOptions | None:

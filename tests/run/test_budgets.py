@@ -177,6 +177,27 @@ def test_an_option_of_a_models_own_may_not_be_called_as_a_budget() -> None:
     assert Fine().total_steps(7) == 100
 
 
+# -- what isn't typed --------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_shows_what_images_suggest_that_are_here(genkit: Genkit, images: Path, tmp_path: Path) -> None:
+    dry = ["train", "ae", "--dataset", images, "--hidden", 8, "--out", tmp_path / "runs", "-n"]
+    known = genkit(*dry)
+    (line,) = [line for line in known.out.splitlines() if line.startswith("batch-size ")]
+    assert line.split(None, 2) == ["batch-size", "16", "data: 40 training images"]
+    assert genkit(*dry, "--json").json["reasons"]["batch_size"] == "40 training images"
+    assert "batch_size" not in genkit(*dry, "--batch-size", 5, "--json").json["reasons"]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_fetches_nothing(genkit: Genkit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENKIT_DATA", str(tmp_path))
+    outcome = genkit("train", "ae", "--dataset", "svhn", "-n", "--json")
+    assert outcome.code == 0
+    assert outcome.err == "what the images of svhn suggest isn't shown: they aren't on this machine yet\n"
+    assert outcome.json["reasons"] == {}
+
+
 # -- minutes -----------------------------------------------------------------------------------------------------------
 
 OPEN = (None, None, None)
