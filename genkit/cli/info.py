@@ -12,7 +12,7 @@ from genkit.cli.command import Command
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import checkpoint_option, in_words, loading, looked_up
 from genkit.errors import CheckpointError, GenkitError, GoneError
-from genkit.wording import counted
+from genkit.wording import OF_A_DENSITY, counted
 
 if TYPE_CHECKING:
     from genkit.keep.description import Description
@@ -62,6 +62,7 @@ def info(run: str | None, as_json: bool) -> int:
         f"images      {ImageShape(**about.image.model_dump())}, from {about.data.in_words()}",
         f"trained     {counted(about.step, 'step')}, {counted(about.epoch, 'epoch')}, {about.seconds:.0f} s",
         *(f"{name:11} {value:.6g}" for name, value in about.metrics.items()),
+        *([f"note        {OF_A_DENSITY}"] if about.density and min(about.metrics.values(), default=0) < 0 else []),
         f"options     {as_text(said(about))}",
     ]
     lines += [f"damaged     {problem}" for problem in damaged.values()]

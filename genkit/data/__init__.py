@@ -235,6 +235,26 @@ def load_for_training(options: DataOptions) -> Dataset:
     return replace(dataset, beside=beside)
 
 
+def packed_for_training(options: DataOptions) -> Dataset | None:
+    """The same where all of it lies here, packed already; else None. Nothing is fetched or written.
+
+    Raises:
+        DataError, UsageError: as `load_for_training`.
+    """
+    from genkit.data import pack
+
+    second = second_of(options)
+    if missing(options) is not None or (second is not None and missing(second) is not None):
+        return None
+    before = pack.may_write.set(False)
+    try:
+        return load_for_training(options)
+    except pack.NotPackedError:
+        return None
+    finally:
+        pack.may_write.reset(before)
+
+
 def second_of(options: DataOptions) -> DataOptions | None:
     """The options by which the second set is loaded, in its own form but for --image-size; None where there is none.
 

@@ -25,6 +25,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -60,6 +61,14 @@ LEFT_OUT = len(PARTS)
 DAMAGED = (OSError, ValueError, EOFError)
 
 log = logging.getLogger("genkit")
+
+
+#: False where a pack that isn't there isn't to be written.
+may_write: ContextVar[bool] = ContextVar("may_write", default=True)
+
+
+class NotPackedError(DataError):
+    """The images aren't packed yet, and weren't to be."""
 
 
 class BeginAgainError(Exception):
@@ -234,11 +243,13 @@ def open_or_write(key: Key, make: Callable[[], Contents]) -> Pack:
     A pack of the same source in another state, or from an earlier version, is removed.
 
     Raises:
-        DataError: when the images can't be packed. Nothing is left behind.
+        DataError: when the images can't be packed, or (`NotPackedError`) aren't to be. Nothing is left behind.
     """
     found = find(key)
     if found is not None:
         return found
+    if not may_write.get():
+        raise NotPackedError(f"{key.name}: isn't packed yet")
     packed = store.writable_root() / "packed"
     with _disk_errors(packed):
         packed.mkdir(exist_ok=True)

@@ -84,7 +84,9 @@ class Codes(NamedTuple):
 
 
 def takes_prior(model: Model | type[Model]) -> bool:
-    """Whether there is something to fit: codes of images, and images of codes."""
+    """Whether there is something to fit: codes of images, and images of codes, that aren't the noise already."""
+    if ability.codes_are_noise(model):
+        return False
     return ability.generates(model) and ability.encodes(model) and not ability.has(model, ability.SECOND_SET)
 
 
@@ -96,7 +98,8 @@ def require_encoder(config: Config) -> None:
     """
     kind = config.run.prior
     if kind in ("gaussian", "gmm", "flow") and not takes_prior(registry.find(config.model)):
-        raise UsageError(f"--prior {kind} is fitted to codes of images, and {config.model} has none; leave it out")
+        has = "codes that are N(0, I) already" if ability.codes_are_noise(registry.find(config.model)) else "none"
+        raise UsageError(f"--prior {kind} is fitted to codes of images, and {config.model} has {has}; leave it out")
 
 
 @torch.no_grad()
