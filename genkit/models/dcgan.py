@@ -298,7 +298,7 @@ class DCGAN(GenerativeModel):
         Its samples are handed to the discriminator's phase, which would else have to make others.
         """
         told = self.rows(self.condition_of(batch), batch.images)
-        samples = self.generator(torch.cat([self.draw(batch), *told], 1))
+        samples = self.generator(self.with_told(self.draw(batch), *told))
         on_fake = self.judged(samples, *told)
         if self.options.loss == "hinge":
             loss = -on_fake.mean()
@@ -382,7 +382,17 @@ class DCGAN(GenerativeModel):
         return (condition.to(like.dtype),)
 
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        return self.generator(torch.cat([z, *self.rows(condition, z)], 1))
+        return self.generator(self.with_told(z, *self.rows(condition, z)))
+
+    def with_told(self, z: Tensor, *told: Tensor) -> Tensor:
+        """Codes (B, latent_dim) with what the generator is told (B, size) beside them, as loud as the whole code is.
+
+        A class is one number of many, which among a hundred normal ones would hardly be heard at first.
+        """
+        if self.condition is None:
+            return z
+        ones = 1 if self.condition.kind == "class" else self.condition.size
+        return torch.cat([z, *(math.sqrt(z.shape[1] / ones) * each for each in told)], 1)
 
     def prior(self, noise: Tensor, condition: Tensor | None = None) -> Tensor:
         # erf(x / √2) is the normal's cumulative distribution stretched to (-1, 1), so it makes normal noise uniform.
@@ -476,7 +486,8 @@ class Critic(nn.Module):
     def forward(self, images: Tensor, *told: Tensor) -> Tensor:
         features = self.features(images)
         if self.sees_spread:
-            spread = features.std(0, unbiased=False)
+            # Of one image alone, too, a gradient's gradient is a number.
+            spread = features.std(0, unbiased=False) if len(features) > 1 else torch.zeros_like(features)
             logits = self.head(torch.cat([features, spread.expand_as(features)], 1)).flatten()
         else:
             logits = self.head(features).flatten()

@@ -28,11 +28,9 @@ MOST_NUMBERS = 1 << 22
 #: Least variance of a component, in overall variances of the codes' own numbers.
 FLOOR = 1e-4
 #: Steps of Lloyd's and of the EM algorithm at most, and the gain in nats a code at which the latter ends.
-LLOYD_STEPS, EM_STEPS, GAIN = 8, 20, 5e-3
+LLOYD_STEPS, EM_STEPS, GAIN = 8, 12, 2e-2
 #: Codes among which the first centres are sought, and codes a component, at least.
 SEEDED, LEAST = 4000, 16
-#: Components that are sought among all codes together; more are sought in clusters, so many in each.
-TOGETHER, IN_CLUSTER = 32, 10
 #: Of coupling layers: how many there are, and their units; steps, codes in each, learning rate, and the steps from one
 #: look at held-out codes to the next.
 FLOW_LAYERS, FLOW_WIDTH = 8, 128
@@ -440,7 +438,7 @@ def fitted_mixture(
 
     By the EM algorithm from k-means, of each class by itself. A component's covariance is drawn towards the mean one of
     all components, as if that had been seen in as many codes as these have numbers: the mode of an inverse Wishart
-    prior, so that a few codes have a covariance, too. Without classes, many components are those of several clusters.
+    prior, so that a few codes have a covariance, too.
 
     Args:
         labels: int64 (N,), the codes' classes, of `classes`; None where there are none.
@@ -453,9 +451,6 @@ def fitted_mixture(
     spread = spread.clamp(min=max(1e-3 * float(spread.max()), 1e-12))
     codes = (codes - centre) / spread
     groups = torch.zeros(len(codes), dtype=torch.int64) if labels is None else labels.cpu()
-    if labels is None and components > TOGETHER:
-        several = math.ceil(components / IN_CLUSTER)
-        groups, components = clusters(codes, several, generator), math.ceil(components / several)
     group_rows = {number: (groups == number).nonzero()[:, 0] for number in groups.unique().tolist()}
     counts = {number: min(components, max(1, len(rows) // LEAST)) for number, rows in group_rows.items()}
     begun = {number: clusters(codes[rows], counts[number], generator) for number, rows in group_rows.items()}

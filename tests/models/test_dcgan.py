@@ -232,6 +232,16 @@ def test_r1_of_a_linear_discriminator_is_the_norm_of_its_weights() -> None:
 
 
 @pytest.mark.parametrize("net", ["conv", "residual"])
+def test_a_batch_of_one_image_has_a_penalty(net: str) -> None:
+    """Whose spread is 0, where a root has no gradient."""
+    torch.manual_seed(0)
+    model = DCGAN(SMALL, DCGAN.Options(net=net, width=2, latent_dim=3, r1=1.0))
+    state = TrainingState(model, 3, 3)
+    list(train(state, [Batch(torch.rand(1, *SMALL), None, torch.tensor(0.0))] * 3))
+    assert all(each.isfinite().all() for each in model.parameters())
+
+
+@pytest.mark.parametrize("net", ["conv", "residual"])
 def test_both_nets_are_told_the_class(net: str) -> None:
     model = DCGAN(SMALL, DCGAN.Options(net=net, width=4, latent_dim=3, condition="label", classes=3)).eval()
     z, labels = torch.randn(1, 3).expand(3, 3), torch.tensor([0, 1, 1])
