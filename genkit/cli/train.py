@@ -13,7 +13,7 @@ from genkit import registry
 from genkit.cli.command import Command, PathType
 from genkit.cli.output import emit, json_flag
 from genkit.cli.shared import loading
-from genkit.errors import ModelError, UsageError
+from genkit.errors import DataError, ModelError, UsageError
 from genkit.files import expanded
 
 if TYPE_CHECKING:
@@ -338,14 +338,21 @@ def new_settings(context: click.Context, name: str) -> Config:
 
 
 def as_images_say(settings: Config) -> Config:
-    """The configuration with what the images suggest, where they are on this machine: nothing is fetched."""
+    """The configuration with what the images suggest, where they are on this machine: nothing is fetched.
+
+    Where they can't be used, that is said, and all else shown.
+    """
     from genkit import data
     from genkit.run.preparation import fitted_to
 
-    images = data.at_hand_for_training(settings.data)
-    if images is not None:
-        return fitted_to(images, settings, by_images=True)
-    logger.info("what the images of %s suggest isn't shown: they aren't on this machine yet", settings.data.in_words())
+    why = "they aren't on this machine yet"
+    try:
+        images = data.at_hand_for_training(settings.data)
+        if images is not None:
+            return fitted_to(images, settings, by_images=True)
+    except (DataError, UsageError) as error:
+        why = str(error)
+    logger.warning("what the images of %s suggest isn't shown: %s", settings.data.in_words(), why)
     return settings
 
 

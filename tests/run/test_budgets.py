@@ -194,8 +194,13 @@ def test_a_dry_run_fetches_nothing(genkit: Genkit, tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("GENKIT_DATA", str(tmp_path))
     outcome = genkit("train", "ae", "--dataset", "svhn", "-n", "--json")
     assert outcome.code == 0
-    assert outcome.err == "what the images of svhn suggest isn't shown: they aren't on this machine yet\n"
+    assert outcome.err == "warning: what the images of svhn suggest isn't shown: they aren't on this machine yet\n"
     assert outcome.json["reasons"] == {}
+    empty = tmp_path / "none"
+    empty.mkdir()
+    outcome = genkit("train", "ae", "--dataset", empty, "-n", "--json")
+    assert outcome.code == 0
+    assert outcome.err.startswith(f"warning: what the images of {empty} suggest isn't shown: {empty}: ")
 
 
 # -- minutes -----------------------------------------------------------------------------------------------------------
