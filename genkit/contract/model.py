@@ -126,6 +126,13 @@ class Model(nn.Module, ABC):
         """
         self.begin_at(images.mean())
 
+    def begin_on(self, batches: Iterable[Batch]) -> None:
+        """Measure on training images what the first step needs, as the spread of the codes that it standardises.
+
+        Called once, before the first step, on up to 10,000 of them, in evaluation mode; by default nothing. What is
+        measured belongs in buffers. A run that begins with another's weights has them already.
+        """
+
     @classmethod
     def condition_for(cls, options: Any) -> Condition | None:
         """What a model of these options takes besides codes and images; by default nothing."""
@@ -203,6 +210,9 @@ class GenerativeModel(Model):
     #: odds that it is 1, learned from grey values (`odds`) or from images whose pixels were drawn as 0 or 1 with their
     #: grey values' odds (`bits`).
     pixels: Literal["value", "levels", "odds", "bits"] = "value"
+    #: Whether a code is the noise itself, N(0, I), that the image is made of by a way that is gone back. All of it lies
+    #: on a shell, to which the sampler brings sums and means of codes back; and no number of it is without use.
+    codes_are_noise: ClassVar[bool] = False
 
     fitted: FittedPrior | None = None
 

@@ -83,7 +83,7 @@ def decomposed(z: Tensor, mean: Tensor, log_variance: Tensor, images: int) -> Pa
     """The three terms of E KL(q(z|x) ‖ N(0, I)), estimated from a batch.
 
     q(z) is the mixture of all training images' posteriors. Its density at a code is estimated from those of the batch
-    by minibatch stratified sampling (appendix C.2 of the paper), of which no weight is negative.
+    by stratified sampling, after appendix C of the paper.
 
     Args:
         z: (B, D), a sample of each image's posterior.
@@ -107,17 +107,15 @@ def decomposed(z: Tensor, mean: Tensor, log_variance: Tensor, images: int) -> Pa
 def stratified(count: int, images: int, device: torch.device | None = None) -> Tensor:
     """The weights (B, B) of the posteriors of a batch in the density of q(z) at each of its codes; rows sum to 1.
 
-    That of the code's own image counts 1 / N, what it is among all N; one other stands for all that aren't in the
-    batch, and the rest share what is left. A batch of a single image has nothing but its own.
+    That of the code's own image counts 1 / N, what it is among all N, and the others, a fair draw of those that are
+    left, share the rest equally: so the estimated density is right on average, and exact where the batch has all
+    images. (The paper gives one of the others another weight, which is neither in that case.) A batch of a single image
+    has nothing but its own.
     """
     if count == 1:
         return torch.ones(1, 1, device=device)
-    others = count - 1
-    weights = torch.full((count, count), 1 / others, device=device)
-    rows = torch.arange(count, device=device)
-    weights[rows, rows] = 1 / images
-    weights[rows, (rows + 1) % count] = (images - others) / (images * others)
-    return weights
+    weights = torch.full((count, count), (images - 1) / (images * (count - 1)), device=device)
+    return weights.fill_diagonal_(1 / images)
 
 
 def log_density(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
 """Blocks that models share: plain.py the first and plainest nets, residual.py nets of residual blocks,
-shortcut.py a linear way beside a net, priors.py what is fitted to codes.
+shortcut.py a linear way beside a net, priors.py what is fitted to codes, unet.py nets that are told a noise level.
 """
 
 from genkit.nets.plain import (
@@ -38,6 +38,7 @@ from genkit.nets.residual import (
     levels_for,
 )
 from genkit.nets.shortcut import GAIN, LinearShortcut, as_log_odds, last_layer, silence
+from genkit.nets.unet import MOST_SIDE, ResidualMLP, UNet, patch_for
 
 __all__ = [
     "ACTIVATIONS",
@@ -45,6 +46,7 @@ __all__ = [
     "GAIN",
     "LEAST_ODDS",
     "MOST_INPUTS",
+    "MOST_SIDE",
     "WIDTHS_HELP",
     "Activation",
     "ConvDecoder",
@@ -57,8 +59,10 @@ __all__ = [
     "ResidualBlock",
     "ResidualDecoder",
     "ResidualEncoder",
+    "ResidualMLP",
     "ScaledLinear",
     "Shortcut",
+    "UNet",
     "Widths",
     "as_log_odds",
     "begun_at_zero",
@@ -71,6 +75,7 @@ __all__ = [
     "linear",
     "make_at_first",
     "mlp",
+    "patch_for",
     "pooled_layers",
     "pyramid",
     "scale_for",

@@ -1,4 +1,4 @@
-"""What a model may know of its training images before its first step: their mean, and their principal axes."""
+"""What a model may know of its training images before its first step: their mean, axes, or what it measures itself."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import torch
 from torch import Tensor
 
 from genkit import device
+from genkit.contract import Model
 from genkit.contract.images import PrincipalAxes
+from genkit.data.batches import in_order
 from genkit.data.dataset import Split
+from genkit.step.passes import evaluation_batch
 
 #: Images that are looked at, and numbers that they may be: fewer where they are large.
 IMAGES, NUMBERS = 10_000, 2**25
@@ -72,3 +75,21 @@ class Beginning:
             largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
             axes *= largest.sign()
         return PrincipalAxes(mean.view(shape), axes.view(count, *shape), variances, rest)
+
+
+@torch.no_grad()
+def measure(model: Model, train: Split, where: torch.device, seed: int, beside: Split | None = None) -> None:
+    """Let a model measure what it begins with, where it does; training's random generators stay as they were.
+
+    Args:
+        train: the training images.
+        where: the model's device.
+        seed: of what is drawn.
+        beside: training images of the second set, where there is one.
+    """
+    if type(model).begin_on is Model.begin_on:
+        return
+    chosen = train.take(train.spread(IMAGES))
+    model.eval()
+    with device.seeded(seed, where):
+        model.begin_on(in_order(chosen, evaluation_batch(model.image), where, beside))

@@ -42,6 +42,20 @@ def test_a_warm_up_keeps_its_share_of_the_run() -> None:
     assert {name: each.value for name, each in found.items()} == {"epochs": 5, "lr_warmup": 0.125}
     held = defaults.training(TrainingOptions(lr_warmup=2), Facts(10**6, ImageShape(1, 8, 8)), 5_000, 40_000)
     assert held.keys() == {"epochs"}
+    by_steps = defaults.training(TrainingOptions(steps=1000), Facts(1000, ImageShape(1, 8, 8)))
+    assert {name: each.value for name, each in by_steps.items()} == {"lr_warmup": 3.571}  # 2.5 % of 143 passes
+
+
+def test_a_set_of_which_one_pass_is_too_long_gets_steps() -> None:
+    found = defaults.training(TrainingOptions(lr_warmup=0), Facts(10**7, ImageShape(1, 8, 8)), 5_000, 40_000)
+    assert {name: each.value for name, each in found.items()} == {"steps": 40_000}
+    assert found["steps"].reason == "10,000,000 images make 78,125 steps a pass, and a run takes 40,000 at most"
+
+
+@pytest.mark.parametrize("given", [{"epochs": 3}, {"steps": 7}, {"minutes": 2.0}])
+def test_how_long_to_train_is_left_to_whoever_says_it(given: dict[str, Any]) -> None:
+    found = defaults.training(TrainingOptions(**given, lr_warmup=0), Facts(48, ImageShape(1, 8, 8)))
+    assert found.keys() == {"batch_size"}
 
 
 def suggested(model: str, facts: Facts) -> Mapping[str, Resolved]:
@@ -84,6 +98,15 @@ def test_a_gan_of_other_images_is_residual(facts: Facts, expected: dict[str, Any
     steps = options["epochs"] * (facts.count // options["batch_size"])
     assert 10_000 <= steps <= 40_000
     assert bool(options["augment"]) == (facts.count < 5_000)
+
+
+def test_what_has_a_side_is_not_mirrored() -> None:
+    """Sprites, which mostly face one way, and images whose attributes may say which."""
+    faces = Facts(16_000, ImageShape(3, 32, 32), attributes=4, extremes=0.04)
+    assert of_gan(faces)["flips"]
+    assert of_gan(faces, condition="label")["flips"]
+    assert not of_gan(faces, condition="attributes")["flips"]
+    assert not of_gan(replace(faces, extremes=0.8))["flips"]
 
 
 def test_what_is_given_of_a_gan_stays() -> None:
