@@ -144,6 +144,11 @@ def tells_likelihood(model: object) -> TypeIs[Likelihood]:
     return has(model, LIKELIHOOD)
 
 
+def tells_density(model: object) -> bool:
+    """Whether a model's losses are of a density of grey values, as a Gaussian likelihood's are."""
+    return tells_likelihood(model) and getattr(model, "pixels", "value") == "value"
+
+
 def has_density(model: object) -> TypeIs[Density]:
     return has(model, DENSITY)
 

@@ -36,7 +36,7 @@ def figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]:
     model = subject.model
     assert ability.encodes(model)
     assert ability.generates(model)
-    odds = model.pixels != "value"
+    odds = model.pixels in ("odds", "bits")
     values: dict[str, list[Tensor]] = {}
     images = subject.images
     if ability.codes_are_noise(model):
