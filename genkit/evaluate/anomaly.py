@@ -126,7 +126,8 @@ def names(model: Model) -> list[str]:
 
 
 def gives_back(model: Model) -> bool:
-    return ability.encodes(model) and ability.generates(model)
+    """Whether what it gives back of an image tells anything of it: of a code that is the noise, any image is."""
+    return ability.encodes(model) and ability.generates(model) and not ability.codes_are_noise(model)
 
 
 @torch.no_grad()
