@@ -1,4 +1,4 @@
-"""What is fitted to codes: the component that noise chooses, densities in closed form, and what a file may say of it."""
+"""What is fitted to codes: the place that noise chooses, densities in closed form, and what a file may say of it."""
 
 from __future__ import annotations
 
