@@ -20,11 +20,11 @@ from genkit.device import seeded
 from genkit.keep import checkpoint
 from genkit.keep.config import Config
 from genkit.latent import images
-from genkit.nets.priors import FLOW_STEPS, fitted_flow, fitted_mixture
+from genkit.nets.priors import FLOW_STEPS, LEAST, fitted_flow, fitted_mixture
 from genkit.run import baseline
 from genkit.run.gallery import pictures_of
 from genkit.run.preparation import VALIDATIONS
-from genkit.run.prior import FITTED, Codes, Kind, PriorFit, codes_of, known_classes, numbers_to_try, takes_prior
+from genkit.run.prior import FITTED, OF_A_CLASS, OF_ALL, Kind, PriorFit, codes_of, known_classes, takes_prior
 from genkit.run.rehearsal import rehearse
 from genkit.run.setup import Setup
 from genkit.run.validation import validate
@@ -228,8 +228,8 @@ class Clock:
             steps = FLOW_STEPS // FLOW_TIMED
             fit = lambda: fitted_flow(some.codes, some.codes, labels, labels, classes, steps=steps)  # noqa: E731
             return encoding + FLOW_TIMED * self.seconds(fit)
-        shaped = Codes(some.codes[:1].expand(images, -1), None)
-        most = 1 if kind == "gaussian" else min(numbers_to_try(shaped, classes)[-1], max(1, count // 16))
+        tried = [each for each in (OF_A_CLASS if classes else OF_ALL) if LEAST * each * max(1, classes) <= count]
+        most = 1 if kind == "gaussian" else max(tried, default=1)
         fitting = self.seconds(lambda: fitted_mixture(some.codes, most, labels, classes))
         return encoding + fitting * images / count * (1 if kind == "gaussian" else TRIED)
 
