@@ -295,10 +295,10 @@ def targets(factors: Sequence[Factor]) -> tuple[Tensor, Tensor]:
 def lasso(inputs: Tensor, answers: Tensor) -> Tensor:
     """The weights (D, T) of the inputs (N, D) that a Lasso chooses for each answer (N, T), all of variance about 1.
 
-    Its penalty is 2 √(ln DT / N), √2 times the universal threshold of Donoho and Johnstone (Biometrika, 1994). That noise
-    passes it, in any of DT correlations, has odds below 1 / DT; it passes the threshold itself one time in five. So a
-    code that says nothing has no weights, and not some few that would be all the more concentrated. What is chosen gets
-    the weights of least squares (the relaxed Lasso of Meinshausen, 2007).
+    Its penalty is 2 √(ln DT / N), √2 times the universal threshold of Donoho and Johnstone (Biometrika, 1994). The odds
+    that noise passes it, in any of DT correlations, are below 1 / DT; it passes the threshold itself one time in five.
+    So a code that says nothing has no weights, and not some few that would be all the more concentrated. What is chosen
+    gets the weights of least squares (the relaxed Lasso of Meinshausen, 2007).
 
     Solved by FISTA: Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm" (SIAM Journal on Imaging
     Sciences, 2009). It needs the covariances alone, whatever the number of images.
