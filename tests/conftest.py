@@ -83,6 +83,7 @@ collect_ignore = ["plugin"]
 
 SMALL = {
     "ae": ["--hidden", "64", "--latent-dim", "8"],
+    "beta-tc": ["--hidden", "64", "--latent-dim", "2"],
     "classifier": ["--width", "4"],
     "conv-ae": ["--width", "4", "--latent-dim", "8"],
     "dcgan": ["--width", "4", "--latent-dim", "8"],

@@ -44,6 +44,7 @@ def of_dcgan(image: ImageShape) -> Classifier:
 
 
 CASES = {name: lambda image, name=name: small_model(name, image, width=4, hidden=(32,)) for name in registry.names()}
+CASES["dcgan"] = lambda image: DCGAN(image, DCGAN.Options(net="residual", width=4, latent_dim=8))
 CASES["classifier on dcgan"] = of_dcgan
 CASES["dcgan of the paper"] = lambda image: DCGAN(image, DCGAN.Options(recipe="paper", width=4, latent_dim=8))
 

@@ -330,7 +330,8 @@ class Space:
         """
         meant = [self.exemplars(term, condition) for term in terms]
         exemplars = [each for each, _ in meant]
-        code = arithmetic.combine(exemplars, lambda term: term.code.cpu())
+        code = arithmetic.combine(exemplars, lambda term: sampling.on_shell(self.model, term.code.cpu()))
+        code = sampling.on_shell(self.model, code)
         control = arithmetic.combine(exemplars, lambda term: term.images.mean(0))  # clipped below
         pixels, near = self.decode(code[None], condition)[0], self.near(code, condition)
         return Sum(code, pixels, as_pixels(control[None])[0], near, [points for _, points in meant])

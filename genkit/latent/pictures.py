@@ -209,15 +209,15 @@ def arithmetic(
     if model.condition is not None and condition is None:
         condition = condition_of(model.condition, terms)
     _, spread = sampling.prior_moments(model, condition)
-    result = combine(terms, lambda term: term.code)
-    around = sampling.neighbours(result, spread, jitter)
+    result = sampling.on_shell(model, combine(terms, lambda term: sampling.on_shell(model, term.code)))
+    around = sampling.on_shell(model, sampling.neighbours(result, spread, jitter))
     codes = torch.cat([around[:4], result[None], around[4:]])
     told = sampling.repeated(condition, len(codes))
     decoded = sampling.decode(model, codes, told)
     means_told = None
     if model.condition is not None:
         means_told = torch.cat([condition_of(model.condition, [unsigned(term)]) for term in terms])
-    means = sampling.decode(model, torch.stack([term.code for term in terms]), means_told)
+    means = sampling.decode(model, torch.stack([sampling.on_shell(model, term.code) for term in terms]), means_told)
     on_pixels = combine(terms, lambda term: term.images.mean(0)).clamp(0, 1)
 
     block = images.grid(decoded, columns=3)
