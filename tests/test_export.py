@@ -52,7 +52,10 @@ CASES["dcgan of the paper"] = lambda image: DCGAN(image, DCGAN.Options(recipe="p
 def opened(tmp_path: Path, case: str, image: ImageShape = ODD) -> Checkpoint:
     torch.manual_seed(0)
     model = CASES[case](image)
-    return checkpoint.read(saved_checkpoint(tmp_path / "checkpoint", model))
+    read = checkpoint.read(saved_checkpoint(tmp_path / "checkpoint", model))
+    if case == "flow":  # its file has every step of its solver one after the other
+        read.model.sampling = read.model.Sampling(steps=3)  # type: ignore[operator]
+    return read
 
 
 def answers(file: Path, *inputs: Tensor) -> list[list[Tensor]]:

@@ -311,7 +311,7 @@ class Flow(GenerativeModel):
         """
         if self.condition is None or condition is not None:
             return condition
-        return torch.full((len(x),), self.condition.size, device=x.device)
+        return torch.full((x.shape[0],), self.condition.size, device=x.device)
 
     @staticmethod
     def gaussian(x: Tensor, t: Tensor, size: Tensor) -> Tensor:
@@ -326,7 +326,7 @@ class Flow(GenerativeModel):
     def field(self, x: Tensor, time: float, condition: Tensor | None, guidance: float | None = None) -> Tensor:
         """The velocity (B, …) at one time, with classifier-free guidance (Ho and Salimans, 2022)."""
         strength = self.sampling.guidance if guidance is None else guidance  # type: ignore[attr-defined]
-        times = torch.full((len(x),), time, dtype=x.dtype, device=x.device)
+        times = x.new_full((x.shape[0],), time)
         if condition is None or strength == 0:
             return self.velocity(x, times)
         told = self.velocity(x, times, condition)
@@ -409,7 +409,7 @@ class Flow(GenerativeModel):
         _, centres = self.bins()
         size = math.sqrt(t * t + (1 - t) ** 2)
         distances = [3 * torch.tanh((x - (1 - t) * centre) / (3 * t)) for centre in centres]
-        level = torch.full((len(x),), math.log(FEATURES_SIGMA), device=x.device)
+        level = x.new_full((x.shape[0],), math.log(FEATURES_SIGMA))
         return self.net.features(torch.cat([x / size, *distances], 1), level, self.told(x, None))  # type: ignore[operator]
 
     def keep_features(self) -> None:

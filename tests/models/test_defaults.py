@@ -154,3 +154,13 @@ def test_what_is_given_of_a_vae_stays() -> None:
     assert of_vae(colour, hidden=(64,))["net"] == "mlp"
     assert of_vae(colour, binarize="dynamic")["likelihood"] == "bernoulli"
     assert of_vae(colour, "beta-tc")["shortcut"] == "none"
+
+
+@pytest.mark.parametrize("count", [48, 320, 9_000, 54_000, 1_000_000])
+@pytest.mark.parametrize("model", ["ae", "conv-ae", "vae", "dcgan"])
+def test_sets_of_all_sizes_get_steps_enough_and_not_too_many(model: str, count: int) -> None:
+    for shape in (ImageShape(1, 64, 64), ImageShape(3, 32, 32)):
+        found = suggested(model, Facts(count, shape, extremes=0.05))
+        values = {**registry.find(model).Options().model_dump(), **{name: each.value for name, each in found.items()}}
+        a_pass = max(1, count // values["batch_size"])
+        assert 4_000 <= (values["steps"] or values["epochs"] * a_pass) <= 40_000
