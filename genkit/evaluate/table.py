@@ -26,6 +26,8 @@ WORDS = {
     "svm": "SVM",
     "knn": "k-NN",
     "frechet": "Fréchet distance",
+    "inception": "Inception",
+    "onnx": "ONNX",
     "kernel": "kernel distance",
     "wasserstein": "Wasserstein distance",
 }
