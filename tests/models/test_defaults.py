@@ -163,4 +163,4 @@ def test_sets_of_all_sizes_get_steps_enough_and_not_too_many(model: str, count: 
         found = suggested(model, Facts(count, shape, extremes=0.05))
         values = {**registry.find(model).Options().model_dump(), **{name: each.value for name, each in found.items()}}
         a_pass = max(1, count // values["batch_size"])
-        assert 4_000 <= (values["steps"] or values["epochs"] * a_pass) <= 40_000
+        assert 2_500 <= (values["steps"] or values["epochs"] * a_pass) <= 40_000
