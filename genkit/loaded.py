@@ -168,24 +168,22 @@ class LoadedModel:
             UsageError: when the model makes no images, or there are no such seeds.
         """
         with self._set(settings) as model:
-            seeds = self._seeds(n, seed)
-            return sampling.seed_codes(model, seeds, self._told_of_seeds(condition, seeds)).cpu()
+            return self._drawn(model, self._seeds(n, seed), condition)[0].cpu()
 
     def sample(self, n: int, seed: int = 0, condition: Any = None, **settings: Any) -> Tensor:
         """New images (n, C, H, W) in [0, 1]: the same as `genkit sample --seeds` gives of `seed` to `seed` + n − 1.
 
         Args:
             condition: what they are to be of, where the model has `conditions`; by default each seed's own: of k
-                classes, seed s has number s mod k. Attributes that aren't named are the seed's own, too.
+                classes, seed s has number s mod k. Attributes that aren't named are the seed's own, too. Of a model
+                that takes none, a class whose codes are drawn, where the prior fitted to them knows classes.
             settings: as in `decode`.
 
         Raises:
             UsageError: as `draw`.
         """
         with self._set(settings) as model:
-            seeds = self._seeds(n, seed)
-            told = self._told_of_seeds(condition, seeds)
-            return sampling.decode(model, sampling.seed_codes(model, seeds, told), told)
+            return sampling.decode(model, *self._drawn(model, self._seeds(n, seed), condition))
 
     def reconstruct(self, images: Array, condition: Any = None, **settings: Any) -> Array:
         """The images as the model gives them back: encoded, or `invert`ed where there is no encoder, and decoded.
@@ -331,6 +329,17 @@ class LoadedModel:
             names = f", of {self._conditions.listed()}" if self.conditions else ""
             raise UsageError(f"this {self.description.model} has to be told the {kind} of an image{names}: condition=…")
         return own
+
+    def _drawn(self, model: GenerativeModel, seeds: range, condition: Any) -> tuple[Tensor, Tensor | None]:
+        """The codes of seeds, and what the decoder is told besides."""
+        known = Conditions.drawn_by(model, self.classes)
+        if condition is None or known is None:
+            told = self._told_of_seeds(condition, seeds)
+            return sampling.seed_codes(model, seeds, told), told
+        wanted = known.read(condition, len(seeds))
+        for each in wanted.unique().tolist():
+            sampling.require_class(model, each, known.names[each])
+        return sampling.seed_codes(model, seeds, None, wanted), None
 
     def _told_of_seeds(self, condition: Any, seeds: range) -> Tensor | None:
         model = self._generator()

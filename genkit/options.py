@@ -12,7 +12,7 @@ from __future__ import annotations
 import stat
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -130,7 +130,8 @@ def described(name: str, field: FieldInfo) -> Described:
     elif annotation is float:
         about = {"kind": "number", "metavar": "X", **bounds_of(field)}
     elif get_origin(field.annotation) is tuple:
-        about = {"kind": "text", "metavar": "N,N,…"}
+        named = get_origin(get_args(field.annotation)[0]) is Literal
+        about = {"kind": "text", "metavar": "NAME,NAME,…" if named else "N,N,…"}
     return Described(
         name=name,
         help=field.description and " ".join(field.description.split()),
@@ -193,6 +194,25 @@ def sources(context: click.Context) -> dict[str, str]:
     words = {"COMMANDLINE": "flag", "ENVIRONMENT": "variable", "DEFAULT_MAP": "config file"}
     found = {name: context.get_parameter_source(name) for name in context.params}
     return {name: words.get(source.name, "default") if source else "default" for name, source in found.items()}
+
+
+def strongest(names: Sequence[str], sources: Mapping[str, str]) -> list[str]:
+    """Of options that say the same, those that go before the others: of none or one of them.
+
+    Args:
+        sources: of every option, as `sources` has them.
+
+    Raises:
+        UsageError: where two are given in one way.
+    """
+    for way in ("flag", "variable", "config file"):
+        given = [name for name in names if sources.get(name) == way]
+        if len(given) > 1:
+            flags = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UsageError(f"{flags} say the same in different ways; give one of them")
+        if given:
+            return given
+    return []
 
 
 def default_as_text(field: FieldInfo, value: object) -> str:

@@ -15,6 +15,7 @@ is skipped with that line. What a model can't do, by `contract.ability`, is not 
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor
 
 from genkit import registry
-from genkit.contract import Batch, ImageShape, Model, Phase, ability, weightless
+from genkit.contract import Batch, Facts, ImageShape, Model, Phase, ability, weightless
 from genkit.contract.condition import given
 from genkit.data import DataOptions
 from genkit.data.batches import in_order
@@ -37,6 +38,7 @@ from genkit.keep import checkpoint
 from genkit.keep.config import Config, RunOptions
 from genkit.keep.rundir import RunDirectory
 from genkit.latent import sampling
+from genkit.options import is_flag
 from genkit.run import trainer
 from genkit.run.validation import SAMPLE_METRICS, validate
 from genkit.step import passes
@@ -245,6 +247,19 @@ class Contract:
         changed = [name for name, each in model.state_dict().items() if not torch.equal(each, weights[name])]
         assert not changed, f"a validation changes {', '.join(changed)}"
         assert all(each.grad is None for each in model.parameters()), "a validation leaves gradients"
+
+    def test_what_it_suggests_for_few_images_and_many_is_what_its_options_take(self) -> None:
+        _, kind = self.found()
+        asked = kind.Options(**self.options)
+        for count, extremes in itertools.product((1, 48, 320, 9_000, 54_000, 1_000_000), (0.05, 0.9)):
+            facts = Facts(count, self.image, len(CLASSES), len(ATTRIBUTES), extremes)
+            found = kind.defaults_for(asked, facts)
+            assert found == kind.defaults_for(asked, facts), "it suggests something else each time that it is asked"
+            unknown = found.keys() - {name for name, field in kind.Options.model_fields.items() if is_flag(field)}
+            assert not unknown, f"it suggests {', '.join(sorted(unknown))}, which nobody can set"
+            assert all(each.reason for each in found.values()), "it gives no reason"
+            set_ = {name: each.value for name, each in found.items() if name not in asked.model_fields_set}
+            kind.Options.model_validate({**self.options, **set_})
 
     def test_a_run_stopped_after_every_step_comes_to_the_same_bits(self, tmp_path: Path, monkeypatch: Any) -> None:
         """By its own checkpoints, through the bounds of its phases, as `genkit train --resume` goes on."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
+#: Of losses that are minus the logarithm of a density, for whoever sees one below 0.
+OF_A_DENSITY = "nats of a density; can be negative"
+
 
 def counted(count: float, what: str) -> str:
     """`1 image`, `2 images`, `1,000 classes`, `0.5 epochs`."""

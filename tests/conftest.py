@@ -83,9 +83,11 @@ collect_ignore = ["plugin"]
 
 SMALL = {
     "ae": ["--hidden", "64", "--latent-dim", "8"],
+    "beta-tc": ["--hidden", "64", "--latent-dim", "2"],
     "classifier": ["--width", "4"],
     "conv-ae": ["--width", "4", "--latent-dim", "8"],
     "dcgan": ["--width", "4", "--latent-dim", "8"],
+    "flow": ["--width", "4", "--blocks", "1", "--patch", "4"],
     "vae": ["--hidden", "64", "--latent-dim", "2"],
 }
 

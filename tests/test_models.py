@@ -113,8 +113,11 @@ def test_what_is_black_in_every_image_has_finite_odds() -> None:
 
 
 #: Of each model of ours, the options that make it small.
-SMALL = {"width": 8, "hidden": (32,), "latent_dim": 16}
+SMALL = {"width": 8, "hidden": (32,), "latent_dim": 16, "blocks": 1, "patch": 4}
 
 for _name in registry.names():
     _small = {option: value for option, value in SMALL.items() if option in registry.find(_name).Options.model_fields}
     globals()[f"Test_{_name.replace('-', '_')}"] = contract(_name, **_small)
+
+#: And with the nets that colour and small sets are given.
+Test_vae_residual = contract("vae", net="residual", likelihood="logistic", shortcut="linear", width=4, latent_dim=8)

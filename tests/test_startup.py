@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from conftest import Genkit, saved_checkpoint, small_model
+from fresh import Ended, Forks
 
 from genkit import cli, registry
 from genkit.contract import ImageShape
@@ -22,48 +20,27 @@ from genkit.keep.rundir import RunDirectory
 FIXTURES = Path(__file__).parent / "fixtures" / "0.1.0"
 #: Long enough ago that a file counts as settled.
 LONG_AGO = 1_500_000_000
-CODE = """
-import sys
-from genkit.cli import main
-try:
-    main(sys.argv[1:])
-except SystemExit as ended:
-    print("torch" in sys.modules, "numpy" in sys.modules, file=sys.stderr)
-    sys.exit(ended.code)
-"""
 every_model = pytest.mark.parametrize("name", list(registry.names()))
-
-
-class Ended(NamedTuple):
-    """What a command in a process of its own came to, and whether it imported torch."""
-
-    code: int
-    out: str
-    err: str
-    torch: bool
 
 
 Fresh = Callable[..., Ended]
 
 
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    forks = Forks()
+    yield forks
+    forks.close()
+
+
 @pytest.fixture
-def fresh(tmp_path: Path) -> Fresh:
-    """Run a command in a fresh process, whose cache is the test's own."""
+def fresh(forks: Forks, tmp_path: Path) -> Fresh:
+    """Run a command in a process that has imported nothing yet, whose cache is the test's own."""
     (tmp_path / "here").mkdir()
 
     def run(*arguments: object, cwd: Path = tmp_path / "here", **variables: str) -> Ended:
         given = os.environ | {"GENKIT_DATA": str(tmp_path / "cache"), "XDG_CACHE_HOME": str(tmp_path / "home")}
-        done = subprocess.run(
-            [sys.executable, "-c", CODE, *map(str, arguments)],
-            cwd=cwd,
-            env=given | variables,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        *err, loaded = done.stderr.splitlines()
-        assert loaded in ("True True", "False False"), done.stderr
-        return Ended(done.returncode, done.stdout, "\n".join(err), loaded == "True True")
+        return forks.run([str(each) for each in arguments], cwd, given | variables)
 
     return run
 

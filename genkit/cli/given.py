@@ -136,8 +136,11 @@ class Told:
         wanted: what the person gave; None where they gave nothing.
     """
 
-    def __init__(self, opened: Opened, class_name: str | None, condition: str | None):
+    def __init__(self, opened: Opened, class_name: str | None, condition: str | None, prior: str | None = None):
         """
+        Args:
+            prior: that codes are drawn by, as the person named it.
+
         Raises:
             UsageError: when the model takes no such thing, or there is no such class or attribute.
         """
@@ -150,6 +153,7 @@ class Told:
         self.wanted: Wanted | None = None
         self.said = False  # what is taken for granted of files
         self.drawn: int | None = None
+        self.by_own = prior == "own"
         if class_name is not None and self.conditions is None:
             self.drawn = self.drawable("--class").class_of(class_name)
             sampling.require_class(opened.generator, self.drawn, class_name)
@@ -178,15 +182,17 @@ class Told:
         Raises:
             UsageError: when there are none.
         """
-        from genkit.contract import Condition, ability
+        from genkit.contract import ability
         from genkit.latent.condition import Conditions
 
         about, model = self.opened.checkpoint.description, self.opened.model
-        fitted = getattr(model, "fitted", None)
-        if fitted is not None and fitted.classes:
-            return Conditions(Condition("class", fitted.classes), about.classes)
+        found = Conditions.drawn_by(model, about.classes)
+        if found is not None:
+            return found
         where = f"{flag}: {self.opened.name} is a {about.model} that takes no condition, and"
-        if fitted is None and about.classes and ability.encodes(model):
+        if self.by_own and about.classes:
+            raise UsageError(f"{where} its own prior knows no classes; leave --prior own out")
+        if getattr(model, "fitted", None) is None and about.classes and ability.encodes(model):
             raise UsageError(f"{where} no prior is fitted to its codes; genkit fit-prior {self.opened.place} fits one")
         raise UsageError(f"{where} its codes aren't known by class; leave {flag} out")
 

@@ -12,7 +12,7 @@ from genkit.cli.command import Command
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import checkpoint_option, in_words, loading, looked_up
 from genkit.errors import CheckpointError, GenkitError, GoneError
-from genkit.wording import counted
+from genkit.wording import OF_A_DENSITY, counted
 
 if TYPE_CHECKING:
     from genkit.keep.description import Description
@@ -29,7 +29,7 @@ def info(run: str | None, as_json: bool) -> int:
     run, the checkpoint is described that other commands open: the best by validation, or the last of a GAN.
     """
     from genkit.contract import ImageShape
-    from genkit.keep import description
+    from genkit.keep import config, description
     from genkit.options import as_text
 
     found = looked_up(run)
@@ -44,6 +44,7 @@ def info(run: str | None, as_json: bool) -> int:
         except CheckpointError as error:
             damaged[path] = error
     weights = weights_of(opened) if about.weights is None else about.weights
+    chosen = config.reasons(found.run.path) if found.run else {}
     result = {
         "run": found.run.path if found.run else None,
         "checkpoint": opened,
@@ -52,6 +53,7 @@ def info(run: str | None, as_json: bool) -> int:
         "damaged": [path.name for path in damaged],
         **about.as_json(),
         "weights": weights,
+        "chosen": chosen,
     }
     of = "" if about.provider is None or about.provider.is_genkit else f" of {about.provider}"
     lines = [
@@ -62,7 +64,9 @@ def info(run: str | None, as_json: bool) -> int:
         f"images      {ImageShape(**about.image.model_dump())}, from {about.data.in_words()}",
         f"trained     {counted(about.step, 'step')}, {counted(about.epoch, 'epoch')}, {about.seconds:.0f} s",
         *(f"{name:11} {value:.6g}" for name, value in about.metrics.items()),
+        *([f"note        {OF_A_DENSITY}"] if about.density and min(about.metrics.values(), default=0) < 0 else []),
         f"options     {as_text(said(about))}",
+        *(f"chosen      {name.replace('_', '-')} {why}" for name, why in chosen.items()),
     ]
     lines += [f"damaged     {problem}" for problem in damaged.values()]
     emit(result, lines, as_json)

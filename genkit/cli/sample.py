@@ -201,7 +201,7 @@ def sample(
     asked["typed"] = {name for name in asked if typed(context, name)}
     opened = load_run(looked_up(run, asked["dataset"]), device)
     apply_prior(opened, prior)
-    told = asked["told"] = Told(opened, asked.pop("class"), condition)
+    told = asked["told"] = Told(opened, asked.pop("class"), condition, prior)
     apply_settings(opened, settings)
     picture = MAKERS[kind](opened, asked)
     for note in picture.notes:

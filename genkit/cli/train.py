@@ -187,6 +187,8 @@ def train_model(name: str, ask: bool = False) -> click.Command:
 
         settings = new_settings(context, name) if directory is None else settings_of(directory, context, name)
         if dry_run:
+            if directory is None and distributed.leads():
+                settings = as_images_say(settings)
             described = settings.as_json()
             if distributed.leads():
                 emit(described, described_lines(described), as_json)
@@ -217,7 +219,8 @@ def train_model(name: str, ask: bool = False) -> click.Command:
         name,
         callback=callback,
         surer=None if final else lambda: train_model(name, ask=True),
-        help=f"{registry.names()[name]}\n\n{whose}Prints the folder of the run on stdout.",
+        help=f"{registry.names()[name]}\n\n{whose}What isn't typed is as the images suggest, and "
+        "is printed with its reason; the defaults below are those of recipes. Prints the folder of the run on stdout.",
         sections={
             "Model": [each for each in own if each.name not in TRAINING_FIELDS],
             "Training": [each for each in own if each.name in TRAINING_FIELDS],
@@ -241,7 +244,7 @@ def train_model(name: str, ask: bool = False) -> click.Command:
                 click.Option(
                     ["--dry-run", "-n"],
                     is_flag=True,
-                    help="Print every setting and where it comes from, and do nothing.",
+                    help="Print every setting, where it comes from and why, and train nothing.",
                 ),
                 json_flag(),
             ],
@@ -250,11 +253,20 @@ def train_model(name: str, ask: bool = False) -> click.Command:
 
 
 def given_by_a_person(context: click.Context) -> dict[str, Any]:
-    """The options that somebody has set: by a flag, a variable or a recipe."""
+    """The options that somebody has set: by a flag, a variable or a recipe.
+
+    How long to train, which several say, is said by the first of these that says it.
+
+    Raises:
+        UsageError: where it says so by two options.
+    """
     from genkit import options
+    from genkit.contract.options import BUDGETS
 
     sources = options.sources(context)
-    return {key: value for key, value in context.params.items() if sources[key] != "default"}
+    given = {key: value for key, value in context.params.items() if sources[key] != "default"}
+    weaker = set(BUDGETS) - set(options.strongest(BUDGETS, sources))
+    return {key: value for key, value in given.items() if key not in weaker}
 
 
 def refuse(context: click.Context, name: str, flags: Flags) -> None:
@@ -325,6 +337,18 @@ def new_settings(context: click.Context, name: str) -> Config:
     return settings
 
 
+def as_images_say(settings: Config) -> Config:
+    """The configuration with what the images suggest, where they are on this machine: nothing is fetched."""
+    from genkit import data
+    from genkit.run.preparation import fitted_to
+
+    images = data.at_hand_for_training(settings.data)
+    if images is not None:
+        return fitted_to(images, settings, by_images=True)
+    logger.info("what the images of %s suggest isn't shown: they aren't on this machine yet", settings.data.in_words())
+    return settings
+
+
 def images_of(theirs: DataOptions, given: Mapping[str, Any], two_sets: bool) -> dict[str, Any]:
     """What of another run's images a new run takes over that begins with its weights.
 
@@ -375,7 +399,7 @@ def load_config(context: click.Context, _parameter: click.Parameter, path: Path 
 
 
 def described_lines(described: dict[str, Any]) -> list[str]:
-    """A resolved configuration as a table: option, value, where it came from."""
+    """A resolved configuration as a table: option, value, where it came from and why."""
     from genkit.options import as_text, default_as_text, is_flag
 
     fields = registry.find(described["model"]).Options.model_fields
@@ -386,5 +410,6 @@ def described_lines(described: dict[str, Any]) -> list[str]:
             source, text = described["sources"][option], as_text(value)
             if source == "default" and option in fields:
                 text = "as the images say" if not is_flag(fields[option]) else default_as_text(fields[option], value)
-            rows.append((option.replace("_", "-"), text, source))
+            reason = described["reasons"].get(option)
+            rows.append((option.replace("_", "-"), text, f"{source}: {reason}" if reason else source))
     return [f"{option:20} {value:24} {source}".rstrip() for option, value, source in rows]

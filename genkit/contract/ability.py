@@ -36,6 +36,7 @@ class Ability(NamedTuple):
 ENCODES = Ability("encodes", "has no encoder", ("encode",))
 GENERATES = Ability("generates", "makes no images", ("decode", "prior"))
 LIKELIHOOD = Ability("likelihood", "doesn't say how likely an image is", ("posterior", "log_likelihood"))
+DENSITY = Ability("density", "has no density of images", ("log_density",))
 CLASSIFIES = Ability("classifies", "gives no answers that could be wrong", ("probabilities",))
 FEATURES = Ability(
     "features", "neither encodes images nor defines features", any_of=("encode", "features", "representation")
@@ -45,7 +46,7 @@ SECOND_SET = Ability("second set", "is trained on one set of images", declared="
 CONDITION = Ability("takes a condition", "takes no condition", ("condition_for",))
 
 #: In the order in which they are shown.
-ABILITIES = (ENCODES, GENERATES, LIKELIHOOD, CLASSIFIES, FEATURES, CONDITION, SECOND_SET)
+ABILITIES = (ENCODES, GENERATES, LIKELIHOOD, DENSITY, CLASSIFIES, FEATURES, CONDITION, SECOND_SET)
 
 
 class Encodes(Protocol):
@@ -88,6 +89,22 @@ class Likelihood(Protocol):
         ...
 
 
+class Density(Protocol):
+    """A model that maps images to noise and back, and so has a density of images itself: a flow."""
+
+    def log_density(self, pixels: Tensor, probes: Tensor, steps: int, *condition: Any, **_: Any) -> Tensor:
+        """ln p(x) in nats of dequantised grey values x (B, C, H, W) from 0 to 256: (B,) float64.
+
+        Args:
+            probes: of ±1, (P, B, C, H, W), by which a trace is estimated.
+            steps: of a solver.
+
+        Raises:
+            UsageError: of a model that has none after all, as its options say.
+        """
+        ...
+
+
 def of(model: Model | type[Model]) -> tuple[Ability, ...]:
     """All that a model, or every model of a class, can do."""
     return tuple(each for each in ABILITIES if has(model, each))
@@ -118,8 +135,22 @@ def generates(model: object) -> TypeIs[GenerativeModel]:
     return has(model, GENERATES)
 
 
+def codes_are_noise(model: object) -> bool:
+    """Whether the codes of a model, or of a class, are the noise itself (`GenerativeModel.codes_are_noise`)."""
+    return bool(getattr(model, "codes_are_noise", False))
+
+
 def tells_likelihood(model: object) -> TypeIs[Likelihood]:
     return has(model, LIKELIHOOD)
+
+
+def tells_density(model: object) -> bool:
+    """Whether a model's losses are of a density of grey values, as a Gaussian likelihood's are."""
+    return tells_likelihood(model) and getattr(model, "pixels", "value") == "value"
+
+
+def has_density(model: object) -> TypeIs[Density]:
+    return has(model, DENSITY)
 
 
 def classifies(model: object) -> TypeIs[Classifies]:

@@ -91,29 +91,32 @@ def budget(
 ) -> dict[str, Resolved]:
     """Epochs by which a run has at least `fewest` steps, and at most `most`; none where the default epochs do.
 
-    A warm-up of the learning rate keeps its share of the run.
+    A set of which one pass has more than that gets steps, by which the pass is cut short. A warm-up of the learning
+    rate keeps its share of the run.
 
     Args:
         options: with what has been given in `model_fields_set`; nothing is resolved where that says how long to train.
         batch_size: that the run will have; by default that of `options`.
     """
-    if "epochs" in options.model_fields_set:
-        return {}
     a_pass = steps_a_pass(images.count, options.batch_size if batch_size is None else batch_size)
     steps = options.epochs * a_pass
-    if fewest <= steps <= most:
-        return {}
-    if steps < fewest:
-        epochs = min(MAX_EPOCHS, math.ceil(fewest / a_pass))
-        bound = f"at least {fewest:,}"
-    else:
-        epochs = max(1, most // a_pass)
-        bound = f"about {most:,} at most"
     each = f"{counted(images.count, 'image')} make {counted(a_pass, 'step')} a pass"
-    found = {"epochs": Resolved(epochs, f"{each}, and a run takes {bound}")}
+    found: dict[str, Resolved] = {}
+    if options.steps is not None:
+        passes = options.steps / a_pass
+    elif options.minutes is not None or "epochs" in options.model_fields_set or fewest <= steps <= most:
+        return {}
+    elif most < a_pass:
+        passes = most / a_pass
+        found["steps"] = Resolved(most, f"{each}, and a run takes {most:,} at most")
+    else:
+        enough = min(MAX_EPOCHS, math.ceil(fewest / a_pass))
+        passes = enough if steps < fewest else most // a_pass
+        bound = f"at least {fewest:,}" if steps < fewest else f"{most:,} at most"
+        found["epochs"] = Resolved(passes, f"{each}, and a run takes {bound}")
     if options.lr_warmup and "lr_warmup" not in options.model_fields_set:
-        warmup = round(options.lr_warmup * epochs / options.epochs, 3)
-        found["lr_warmup"] = Resolved(warmup, f"{options.lr_warmup / options.epochs:.1%} of the run")
+        share = options.lr_warmup / type(options).model_fields["epochs"].default
+        found["lr_warmup"] = Resolved(float(f"{share * passes:.4g}"), f"{share:.1%} of the run")
     return found
 
 

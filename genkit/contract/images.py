@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -55,3 +55,31 @@ class TrainingImages(Protocol):
 
     @property
     def beside(self) -> TrainingImages | None: ...
+
+
+class PrincipalAxes(NamedTuple):
+    """Principal component analysis of training images, whose pixels are numbers in [0, 1].
+
+    Attributes:
+        mean: of the images that were looked at, (C, H, W).
+        axes: orthonormal, (K, C, H, W), by descending variance.
+        variances: of the images along each axis, (K,).
+        rest: their mean variance along a direction that is orthogonal to all axes: the noise of probabilistic PCA.
+    """
+
+    mean: Tensor
+    axes: Tensor
+    variances: Tensor
+    rest: float
+
+
+class TrainingStart(Protocol):
+    """What can be read off training images before the first step. Each is computed when it is asked for."""
+
+    def mean(self) -> Tensor:
+        """Of the images, (C, H, W), in [0, 1]."""
+        ...
+
+    def principal_axes(self, count: int) -> PrincipalAxes:
+        """The first `count` axes, or as many as are defined: fewer than there are images, at most 1,024."""
+        ...

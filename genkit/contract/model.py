@@ -12,7 +12,7 @@ from genkit.contract.batch import Batch
 from genkit.contract.condition import Condition
 from genkit.contract.defaults import Facts, Resolved
 from genkit.contract.fault import Fault
-from genkit.contract.images import TrainingImages
+from genkit.contract.images import TrainingImages, TrainingStart
 from genkit.contract.options import TRAINING_FIELDS, Options, SamplingOptions, TrainingOptions
 from genkit.contract.phase import Phase
 from genkit.contract.shape import ImageShape, require_axes
@@ -119,6 +119,20 @@ class Model(nn.Module, ABC):
         may make the mean one from the start, and so needn't first learn it.
         """
 
+    def begin_with(self, images: TrainingStart) -> None:
+        """The same, for a model that begins with more than the mean; by default `begin_at` is given the mean.
+
+        A model with as many linear numbers may begin at the images' principal axes, and so with what those reach.
+        """
+        self.begin_at(images.mean())
+
+    def begin_on(self, batches: Iterable[Batch]) -> None:
+        """Measure on training images what the first step needs, as the spread of the codes that it standardises.
+
+        Called once, before the first step, on up to 10,000 of them, in evaluation mode; by default nothing. What is
+        measured belongs in buffers. A run that begins with another's weights has them already.
+        """
+
     @classmethod
     def condition_for(cls, options: Any) -> Condition | None:
         """What a model of these options takes besides codes and images; by default nothing."""
@@ -192,9 +206,13 @@ class GenerativeModel(Model):
 
     Options: ClassVar[type[TrainingOptions]] = Options
     Sampling: ClassVar[type[SamplingOptions]] = SamplingOptions
-    #: What `decode` says of a pixel: its value; the odds that it is 1, learned from grey values (`odds`) or from images
-    #: whose pixels were drawn as 0 or 1 with their grey values' odds (`bits`).
-    pixels: Literal["value", "odds", "bits"] = "value"
+    #: What `decode` says of a pixel: its value; the mean of what its 256 grey values are likely to be (`levels`); the
+    #: odds that it is 1, learned from grey values (`odds`) or from images whose pixels were drawn as 0 or 1 with their
+    #: grey values' odds (`bits`).
+    pixels: Literal["value", "levels", "odds", "bits"] = "value"
+    #: Whether a code is the noise itself, N(0, I), that the image is made of by a way that is gone back. All of it lies
+    #: on a shell, to which the sampler brings sums and means of codes back; and no number of it is without use.
+    codes_are_noise: ClassVar[bool] = False
 
     fitted: FittedPrior | None = None
 

@@ -5,15 +5,42 @@ Nothing here imports torch, for a flag that is refused needs none.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import Self
+
+from genkit.errors import UsageError
+from genkit.wording import counted
+
+#: The options that say how long a run is, of which one is given.
+BUDGETS = ("epochs", "steps", "minutes")
 
 #: Passes over the training images that a run has at most.
 MAX_EPOCHS = 100_000
 
 LatentDim = Annotated[int, Field(ge=1, le=65536, description="Numbers in a latent code.")]
 Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS, description="Passes over the training images.")]
+Steps = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        le=10**9,
+        description="Steps in all, in place of --epochs; the last pass over the images may be cut short.",
+        json_schema_extra={"none": "as many as --epochs make"},
+    ),
+]
+Minutes = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        le=100_000,
+        description="About how long the run takes from when its images are loaded, in place of --epochs: some steps "
+        "are timed first, and so many are taken as fit.",
+        json_schema_extra={"none": "as long as --epochs take"},
+    ),
+]
 BatchSize = Annotated[int, Field(ge=1, le=65536, description="Images a training step.")]
 LearningRate = Annotated[float, Field(gt=0, le=10, description="Peak learning rate.")]
 Beta1 = Annotated[float, Field(ge=0, lt=1, description="AdamW's decay of the gradient's running mean.")]
@@ -38,7 +65,7 @@ Flips = Annotated[
     bool,
     Field(
         description="Mirror each training image left to right with odds of one half, afresh every epoch: twice as many "
-        "images, where both ways round are as likely."
+        "images, where both ways round are as likely. Labels and attributes stay."
     ),
 ]
 
@@ -57,6 +84,9 @@ class TrainingOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     epochs: Epochs = 20
+    steps: Steps = None
+    minutes: Minutes = None
+    passes: Annotated[float | None, filled_in("Passes over the training images that --steps make.")] = None
     batch_size: BatchSize = 128
     lr: LearningRate = 1e-3
     schedule: Schedule = "cosine"
@@ -68,9 +98,46 @@ class TrainingOptions(BaseModel):
     ema: Ema = 0.0
     flips: Flips = False
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Refuse a model whose own option has the name of another: what it means would decide how long a run is.
+
+        Raises:
+            TypeError
+        """
+        for name in ("epochs", "steps", "minutes", "passes"):
+            ours, theirs = TrainingOptions.model_fields[name], cls.model_fields[name]
+            if ours.annotation != theirs.annotation:
+                raise TypeError(f"an option of its own is called {name}, as one that says how long to train; rename it")
+
     def share(self, epochs: float) -> float:
         """How much of the run so many epochs are, for a `Phase` that begins or ends after them: in [0, 1]."""
-        return min(1.0, max(0.0, epochs / self.epochs))
+        return min(1.0, max(0.0, epochs / (self.passes or self.epochs)))
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Steps of the whole run."""
+        return self.epochs * steps_per_epoch if self.steps is None else self.steps
+
+    def counted_in_epochs(self, steps_per_epoch: int) -> Self:
+        """The same; where a run is planned in steps, with the passes and (begun) epochs that these make.
+
+        Raises:
+            UsageError: where they are more than a run can have.
+        """
+        if self.steps is None:
+            return self
+        passes = self.steps / steps_per_epoch
+        if passes > MAX_EPOCHS:
+            raise UsageError(
+                f"--steps {self.steps}: a pass over the training images has {counted(steps_per_epoch, 'step')}, and a "
+                f"run at most {MAX_EPOCHS:,} passes; give fewer --steps, or a smaller --batch-size"
+            )
+        return self.model_copy(update={"passes": passes, "epochs": math.ceil(passes)})
+
+    @property
+    def length(self) -> tuple[str, int]:
+        """The option that says how long a run is, and its value."""
+        return ("epochs", self.epochs) if self.steps is None else ("steps", self.steps)
 
     def optimizer(self) -> dict[str, Any]:
         """These options as the arguments of AdamW, for a `Phase`."""

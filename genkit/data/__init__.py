@@ -235,6 +235,18 @@ def load_for_training(options: DataOptions) -> Dataset:
     return replace(dataset, beside=beside)
 
 
+def at_hand_for_training(options: DataOptions) -> Dataset | None:
+    """The same where all of it lies on this machine; else None. Nothing is fetched.
+
+    Raises:
+        DataError, UsageError: as `load_for_training`.
+    """
+    second = second_of(options)
+    if missing(options) is not None or (second is not None and missing(second) is not None):
+        return None
+    return load_for_training(options)
+
+
 def second_of(options: DataOptions) -> DataOptions | None:
     """The options by which the second set is loaded, in its own form but for --image-size; None where there is none.
 

@@ -141,13 +141,14 @@ def figures(
         noise_seed = (seed * draws + draw) * NEIGHBOURS
         last = [chosen[added[-1]]]
         for found, found_told, some, code in (
-            (in_latent, told, chosen, combine(chosen, lambda each: each.code)),
+            (in_latent, told, chosen, combine(chosen, lambda each: sampling.on_shell(model, each.code))),
             (alone, told_alone, last, last[0].code),
         ):
             condition = None if model.condition is None else condition_of(model.condition, some)
             found_told += [] if condition is None else [condition] * (1 + NEIGHBOURS)
             _, spread = moments(condition)
-            around = sampling.neighbours(code, spread, JITTER, NEIGHBOURS, noise_seed)
+            code = sampling.on_shell(model, code)
+            around = sampling.on_shell(model, sampling.neighbours(code, spread, JITTER, NEIGHBOURS, noise_seed))
             found.append(torch.cat([code[None], around]))
         in_pixels.append(combine(chosen, lambda each: each.images.mean(0)).clamp(0, 1))
 

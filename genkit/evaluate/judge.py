@@ -53,6 +53,8 @@ SEEN_AT = 64
 #: are no better on val. Fewer would be too few: while the learning rate is high, the error goes up and down. Of 1,000
 #: drawn shapes it was 51 % after the 1st epoch, 81 % after the 4th, and 9 % after the 12th.
 SMALL, PATIENCE = 2_000, 6
+#: Options that its recipe doesn't set, and that a judge of an earlier version hadn't got.
+UNSET = {"steps", "minutes", "passes"}
 #: Images a step of a small set, of which the usual 128 would make a few dozen steps in all.
 BATCH = 32
 
@@ -162,7 +164,12 @@ def recipe(options: DataOptions, dataset: Dataset, target: str) -> config.Config
 
 def folder_name(settings: config.Config, dataset: Dataset) -> str:
     """Where the judge lies: another one for other images, another shape of them, or another recipe."""
-    key = [RECIPE_VERSION, dataset.digest(), list(dataset.shape), settings.options.model_dump(mode="json")]
+    key = [
+        RECIPE_VERSION,
+        dataset.digest(),
+        list(dataset.shape),
+        settings.options.model_dump(mode="json", exclude=UNSET),
+    ]
     return judge_store.folder_name(dataset.name, key)
 
 

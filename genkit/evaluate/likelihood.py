@@ -23,7 +23,7 @@ from genkit.contract.ability import Likelihood
 from genkit.contract.condition import given
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
-from genkit.distributions import gaussian_kl
+from genkit.distributions import bits_per_dimension, gaussian_kl
 from genkit.evaluate.figure import Figure, LeftOut, mean
 from genkit.evaluate.reconstruction import ROUNDING, entropy, not_below
 from genkit.evaluate.subject import Asked, Subject, progress
@@ -36,7 +36,9 @@ PIECE = 1000
 #: Numbers that a decoder may return at once: what keeps all cores, or all of a GPU, busy.
 CPU_NUMBERS, GPU_NUMBERS = 1 << 21, 1 << 26
 #: What an image's random numbers are for: the codes of the likelihood, the one of the bound, its pixels.
-CODES, ELBO, BITS = 0, 1, 2
+CODES, ELBO, BITS, LEVELS = 0, 1, 2, 3
+#: Of an image's numbers, from 0 to 1, so many steps apart.
+STEPS = 255
 #: Codes in each of the blocks in which the aggregated posterior is held against the prior.
 BLOCK = 250
 
@@ -187,17 +189,38 @@ def figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]:
     codes = {**subject.conditions, **subject.given, "n": len(bound.kl), "latent_dim": model.options.latent_dim}
     return [
         not_below(neg_elbo, float(entropies.mean()), "the pixels' own entropy"),
+        *bits(subject, neg_elbo),
         mean("likelihood/reconstruction", bound.reconstruction, "nats an image", **sampled),
         mean("likelihood/kl", bound.kl, "nats an image", **sampled),
         # The −ELBO above is of all images, and these may be easier or harder: their NLL is below this one.
         mean("likelihood/neg_elbo_of_nll_images", found.neg_elbo, "nats an image", **weighted),
         not_below(nll, float(pixel_entropies(subject, chosen).mean()), "the pixels' own entropy"),
+        *bits(subject, nll),
         gap,
         mean("likelihood/effective_codes", found.effective, f"of {asked.k:,}", **weighted),
         counted(bound.means, codes),
         Figure("likelihood/aggregate_kl", aggregate_kl(bound.means, bound.variances), None, "nats", codes),
         aggregate_mmd(bound.codes, asked.seed, codes),
     ]
+
+
+def bits(subject: Subject, figure: Figure) -> list[Figure]:
+    """A figure in nats an image in bits a number, too, where it is of grey values of 8 bits; else none.
+
+    A density is one of grey values to which noise as wide as a step was added, and its mean logarithm is then below
+    that of the grey values' probability: by either likelihood it is a bound from above, and never below 0.
+    """
+    if subject.model.pixels not in ("value", "levels"):
+        return []
+    numbers, steps = subject.model.image.numbers, STEPS if subject.model.pixels == "value" else 1
+    found = dataclasses.replace(
+        figure,
+        name=f"{figure.name}_bits",
+        value=bits_per_dimension(figure.value, numbers, steps),
+        error=None if figure.error is None else bits_per_dimension(figure.error, numbers),
+        unit="bits a number, of 256 grey values",
+    )
+    return [not_below(found, 0.0, "any probability")]
 
 
 def counted(means: Tensor, codes: Mapping[str, str | int | float]) -> Figure | LeftOut:
@@ -241,6 +264,8 @@ def observed(subject: Subject, split: Split, asked: Asked) -> Iterator[tuple[Ten
     where the model takes them, batch by batch.
 
     Where it is of binary pixels, each is drawn once, with its grey value's odds, by the seed and the image's place.
+    Where it is a density of grey values, each gets uniform noise as wide as a step, likewise: a density has no bound at
+    values that are always the same, and this one's can't rise above their probability's.
     """
     size = evaluation_batch(subject.model.image)
     for batch, places in zip(in_order(split, size, subject.device), split.rows.split(size), strict=True):
@@ -249,16 +274,21 @@ def observed(subject: Subject, split: Split, asked: Asked) -> Iterator[tuple[Ten
             generators = [image_generator(asked.seed, int(place), BITS) for place in places]
             draws = torch.stack([torch.rand(*subject.model.image, generator=each) for each in generators])
             images = (draws.to(images) < images).to(images.dtype)
+        if subject.model.pixels == "value":
+            generators = [image_generator(asked.seed, int(place), LEVELS) for place in places]
+            draws = torch.stack([torch.rand(*subject.model.image, generator=each) for each in generators])
+            images = images + (draws.to(images) - 0.5) / STEPS
         yield images, places, subject.model.condition_of(batch)
 
 
 def pixel_entropies(subject: Subject, split: Split) -> Tensor:
     """Of each image, the nats below which its −ln p(x|z) can't be, whatever the code: (N,) float64.
 
-    Binary pixels have none; of a density there is no such bound.
+    Binary pixels and grey values with a probability each have none; of a density there is no such bound.
     """
     if subject.model.pixels != "odds":
-        return torch.full((len(split),), 0.0 if subject.model.pixels == "bits" else -math.inf, dtype=torch.float64)
+        least = -math.inf if subject.model.pixels == "value" else 0.0
+        return torch.full((len(split),), least, dtype=torch.float64)
     batches = in_order(split, evaluation_batch(subject.model.image), subject.device)
     return torch.cat([entropy(batch.images).cpu().double() for batch in batches])
 
@@ -273,7 +303,9 @@ def targets_in_words(subject: Subject, entropies: Tensor, seed: int) -> str:
     if subject.model.pixels == "bits":
         return f"pixels drawn as 0 or 1, once, with seed {seed}"
     if subject.model.pixels == "value":
-        return "grey values as a density: no likelihood of discrete data"
+        return f"grey values with uniform noise, drawn once, with seed {seed}, as a density"
+    if subject.model.pixels == "levels":
+        return "grey values of 8 bits, each with its probability"
     return "grey values as odds: no likelihood of discrete data" if entropies.any() else "binary images"
 
 

@@ -30,16 +30,18 @@ class Topic(NamedTuple):
     Attributes:
         file: its name in this folder.
         needs: the names of the abilities that a model must have: "encodes".
+        otherwise: what measures the same topic of a model that lacks them.
     """
 
     file: str
     needs: tuple[str, ...] = ()
+    otherwise: Topic | None = None
 
 
 #: In the order in which they are shown.
 TOPICS = {
     "reconstruction": Topic("reconstruction", needs=("encodes", "generates")),
-    "likelihood": Topic("likelihood", needs=("likelihood",)),
+    "likelihood": Topic("likelihood", needs=("likelihood",), otherwise=Topic("density", needs=("density",))),
     "classification": Topic("classification", needs=("classifies",)),
     "samples": Topic("samples", needs=("generates",)),
     "representation": Topic("representation"),
@@ -70,7 +72,25 @@ def lacking(model: Model | type[Model], topic: str) -> Ability | None:
     from genkit.contract import ability
 
     known = {each.name: each for each in ability.ABILITIES}
-    return next((known[need] for need in TOPICS[topic].needs if not ability.has(model, known[need])), None)
+    chosen = means(model, topic)
+    return next((known[need] for need in chosen.needs if not ability.has(model, known[need])), None)
+
+
+def means(model: Model | type[Model], topic: str) -> Topic:
+    """What measures a topic of a model, or of every model of a class: the topic's own file, or the other one.
+
+    Where it allows neither, the own.
+    """
+    from genkit.contract import ability
+
+    known = {each.name: each for each in ability.ABILITIES}
+    own = TOPICS[topic]
+    each: Topic | None = own
+    while each is not None:
+        if all(ability.has(model, known[need]) for need in each.needs):
+            return each
+        each = each.otherwise
+    return own
 
 
 def measure(subject: Subject, asked: Asked, topics: Iterable[str]) -> list[Found]:
@@ -83,7 +103,7 @@ def measure(subject: Subject, asked: Asked, topics: Iterable[str]) -> list[Found
             found.append(LeftOut(topic, f"{subject.kind} {lacks.lacks}"))
             continue
         try:
-            found += import_module(f"genkit.evaluate.{TOPICS[topic].file}").figures(subject, asked)
+            found += import_module(f"genkit.evaluate.{means(subject.model, topic).file}").figures(subject, asked)
         except UsageError as error:  # what other topics have measured is kept
             found.append(LeftOut(topic, str(error)))
     return [warned(each) for each in found]

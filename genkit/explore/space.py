@@ -137,10 +137,12 @@ class Space:
         self.mean, self.spread = (each.cpu() for each in sampling.prior_moments(model, always))
         if ability.encodes(model):
             rows = self.dataset().splits()[split]
-            chosen = rows.spread(limit)
+            noise = ability.codes_are_noise(model)
+            chosen = rows.spread(min(limit, SEEDS) if noise else limit)
             self.split, self.positions = rows.take(chosen), chosen if len(chosen) < len(rows) else None
             self.all_codes = encode_split(model, self.split, self.device).float()
-            self.traits = self.all_codes
+            # Codes that are the noise say nothing of what an image is like.
+            self.traits = self.features() if noise and self.conditions is None else self.all_codes
         else:
             count = min(SEEDS, limit)
             own = sampling.seed_conditions(model, range(count)) if always is None else None
@@ -330,7 +332,8 @@ class Space:
         """
         meant = [self.exemplars(term, condition) for term in terms]
         exemplars = [each for each, _ in meant]
-        code = arithmetic.combine(exemplars, lambda term: term.code.cpu())
+        code = arithmetic.combine(exemplars, lambda term: sampling.on_shell(self.model, term.code.cpu()))
+        code = sampling.on_shell(self.model, code)
         control = arithmetic.combine(exemplars, lambda term: term.images.mean(0))  # clipped below
         pixels, near = self.decode(code[None], condition)[0], self.near(code, condition)
         return Sum(code, pixels, as_pixels(control[None])[0], near, [points for _, points in meant])

@@ -119,6 +119,7 @@ def snapshot(
         step=state.step,
         processes=1 + len(others),
         weights=count(state.model),
+        density=ability.tells_density(state.model),
         **about,
     )
     files = {

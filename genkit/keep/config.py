@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 
 from genkit import data, options, registry
 from genkit.contract import TrainingOptions
+from genkit.contract.options import BUDGETS
 from genkit.data import DataOptions
 from genkit.errors import CheckpointError, GenkitError, ModelError, UsageError, in_one_line
 from genkit.files import expanded, from_json, read_plain, to_json, write_file
@@ -35,6 +36,7 @@ Interval = Annotated[
     BeforeValidator(_interval),
     Field(
         description="Epochs from one checkpoint to the next, or minutes (`10min`), also within an epoch.",
+        json_schema_extra={"default": "1, or as --validate-every"},
     ),
 ]
 
@@ -69,7 +71,22 @@ class RunOptions(BaseModel):
         Field(description="Compile the losses with torch.compile; auto: on CUDA, in runs long enough to gain by it."),
     ] = "auto"
     log_every: Annotated[int, Field(ge=1, description="Steps from one logged training loss to the next.")] = 50
-    picture_every: Annotated[int, Field(ge=1, description="Epochs from one drawn picture to the next.")] = 1
+    validate_every: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Epochs from one validation to the next; the last epoch has one.",
+            json_schema_extra={"default": "1, of more than 100 epochs so many that there are about 100 validations"},
+        ),
+    ] = 1
+    picture_every: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Epochs from one drawn picture to the next.",
+            json_schema_extra={"default": "1, or as --validate-every"},
+        ),
+    ] = 1
     checkpoint_every: Interval = "1"
     keep_every: Annotated[
         int | None,
@@ -95,7 +112,7 @@ class RunOptions(BaseModel):
             description="What new codes are drawn by, of a model with an encoder: its own prior; or what is fitted to "
             "its codes at the end, one Gaussian, or as many as held-out codes speak for, or coupling layers, of each "
             "class where there are labels.",
-            json_schema_extra={"none": "gmm of a model with an encoder"},
+            json_schema_extra={"none": "gmm of a model with an encoder, in a recipe of a result its own"},
         ),
     ] = None
 
@@ -153,6 +170,11 @@ class Config(NamedTuple):
             name: value for part in (self.data, self.options, self.run) for name, value in part.model_dump().items()
         }
 
+    def source_in_words(self, name: str) -> str:
+        """Where an option's value came from, and why where that is known: "data: 48 training images"."""
+        reason = self.reasons.get(name)
+        return f"{self.sources[name]}: {reason}" if reason else self.sources[name]
+
     def located(self) -> Config:
         """The same with absolute paths of images and initial weights, so that it can be resumed from anywhere."""
         init_from = self.run.init_from and str(Path(self.run.init_from).resolve())
@@ -162,6 +184,23 @@ class Config(NamedTuple):
     def save(self, run: Path) -> None:
         """Write or replace a run's config.json."""
         write_file(run / NAME, to_json(self.as_json()), parents=False)
+
+
+def reasons(run: Path) -> dict[str, str]:
+    """Why options of a run have the values that its images suggested, by the options' names; {} where nothing says so.
+
+    Without its model's import, so that a run can be shown whose model isn't here.
+    """
+    try:
+        said = TypeAdapter(dict[str, Any]).validate_python(from_json(read_plain(run / NAME, MAX_SIZE)))
+        found = TypeAdapter(dict[str, str]).validate_python(said.get("reasons", {}))
+        values = {**said["run"], **said["options"]}
+        return {
+            name: f"{options.as_text(values[name])}: {in_one_line(ValueError(reason))}"
+            for name, reason in found.items()
+        }
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, GenkitError):
+        return {}
 
 
 def read(run: Path) -> Config:
@@ -202,9 +241,9 @@ def continued(config: Config, given: Mapping[str, Any], run: Path) -> Config:
 
     Args:
         config: the run's own.
-        given: options that somebody gave together with --resume. They may repeat what the run has; only `epochs` may be
-            more than it was, and `patience` another, and the images may lie elsewhere: whether they are the same is
-            seen when they are loaded.
+        given: options that somebody gave together with --resume. They may repeat what the run has; only `epochs`, or
+            the `steps` of a run that was planned in steps, may be more than they were, and `patience` another, and the
+            images may lie elsewhere: whether they are the same is seen when they are loaded.
 
     Raises:
         UsageError: with each option that disagrees.
@@ -213,31 +252,40 @@ def continued(config: Config, given: Mapping[str, Any], run: Path) -> Config:
     def updated(part: BaseModel) -> Any:
         return options.validate(type(part), {**part.model_dump(), **given})
 
+    length, value = config.options.length
     wanted = config._replace(data=updated(config.data), options=updated(config.options), run=updated(config.run))
     ours, theirs = config.located().values(), wanted.located().values()
     if Path(ours["out"]).resolve() == Path(theirs["out"]).resolve():
         theirs["out"] = ours["out"]
     if ours["init_from"] and Path(theirs["init_from"]) / "checkpoints" == Path(ours["init_from"]).parent:
         theirs["init_from"] = ours["init_from"]  # the run, of which that is a checkpoint
+    others = [name for name in BUDGETS if name != length and theirs[name] != ours[name]]
+    if others:
+        raise UsageError(
+            f"{run} is planned in {length}, and can't go on with --{others[0]}: give --{length} N, more than {value:,}"
+        )
     differences = [
         f"--{name.replace('_', '-')} {options.as_text(theirs[name])} (the run has {options.as_text(ours[name])})"
         for name in ours
         if theirs[name] != ours[name]
         and name != "patience"
-        and not (name == "epochs" and theirs[name] > ours[name])
+        and not (name == length and theirs[name] is not None and theirs[name] > value)
         and not (name in PLACES and theirs[name] is not None and ours[name] is not None)
     ]
     if differences:
         raise UsageError(
-            f"{run} can't go on with {', '.join(differences)}: only --epochs may be raised, --patience changed, and "
+            f"{run} can't go on with {', '.join(differences)}: only --{length} may be raised, --patience changed, and "
             f"--dataset may name another place of the same images; "
             f"for a new run with its weights, give --init-from {run}"
         )
-    changed = [name for name in ("epochs", "patience", *PLACES) if theirs[name] != ours[name]]
+    changed = [name for name in (length, "patience", *PLACES) if theirs[name] != ours[name]]
     if not changed:
         return config
+    options_, passes = wanted.options, config.options.passes
+    if options_.steps is not None and passes:
+        options_ = options_.counted_in_epochs(round(value / passes))
     return config._replace(
-        options=wanted.options,
+        options=options_,
         data=config.data.model_copy(update={name: theirs[name] for name in PLACES}),
         run=config.run.model_copy(update={"patience": wanted.run.patience}),
         sources={**config.sources, **dict.fromkeys(changed, "resume")},

@@ -71,6 +71,7 @@ class Description(BaseModel):
         processes: that trained together; the state of each one's random generators is kept.
         exported: that this is an exported one, which can be used but not trained on.
         weights: how many numbers training moves; None where a version wrote it that didn't count them.
+        density: whether the model's losses are of a density of grey values, and so can be negative.
         seed: of the run; None where a version wrote it that didn't record it.
     """
 
@@ -98,6 +99,7 @@ class Description(BaseModel):
     processes: Annotated[int, Field(ge=1)] = 1
     exported: bool = False
     weights: Annotated[int, Field(ge=0)] | None = None
+    density: bool = False
     seed: Annotated[int, Field(ge=0)] | None = None
 
     @property

@@ -49,6 +49,14 @@ class Conditions:
             return None
         return cls(model.condition, {"class": classes, "attributes": attributes, "image": ()}[model.condition.kind])
 
+    @classmethod
+    def drawn_by(cls, model: Model, classes: Sequence[str]) -> Conditions | None:
+        """The classes whose codes can be drawn of a model that takes no condition; None where none are known."""
+        fitted = getattr(model, "fitted", None)
+        if model.condition is not None or fitted is None or not fitted.classes:
+            return None
+        return cls(Condition("class", fitted.classes), classes)
+
     # -- from words ----------------------------------------------------------------------------------------------------
 
     def class_of(self, name: str, flag: str = "--class") -> int:

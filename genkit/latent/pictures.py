@@ -11,7 +11,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from genkit.contract import Condition, GenerativeModel
+from genkit.contract import Condition, GenerativeModel, ability
 from genkit.latent import images, sampling
 from genkit.latent.arithmetic import Exemplars, combine
 from genkit.latent.bounds import require_room
@@ -209,15 +209,15 @@ def arithmetic(
     if model.condition is not None and condition is None:
         condition = condition_of(model.condition, terms)
     _, spread = sampling.prior_moments(model, condition)
-    result = combine(terms, lambda term: term.code)
-    around = sampling.neighbours(result, spread, jitter)
+    result = sampling.on_shell(model, combine(terms, lambda term: sampling.on_shell(model, term.code)))
+    around = sampling.on_shell(model, sampling.neighbours(result, spread, jitter))
     codes = torch.cat([around[:4], result[None], around[4:]])
     told = sampling.repeated(condition, len(codes))
     decoded = sampling.decode(model, codes, told)
     means_told = None
     if model.condition is not None:
         means_told = torch.cat([condition_of(model.condition, [unsigned(term)]) for term in terms])
-    means = sampling.decode(model, torch.stack([term.code for term in terms]), means_told)
+    means = sampling.decode(model, torch.stack([sampling.on_shell(model, term.code) for term in terms]), means_told)
     on_pixels = combine(terms, lambda term: term.images.mean(0)).clamp(0, 1)
 
     block = images.grid(decoded, columns=3)
@@ -298,6 +298,8 @@ def require_traversal(model: GenerativeModel, dims: Sequence[int] | None, steps:
 
 def strongest(model: GenerativeModel, z: Tensor, reach: float, steps: int, condition: Tensor | None) -> list[int]:
     """All dimensions, those first whose sweeps, as those of `traversal`, change the image most."""
+    if ability.codes_are_noise(model):  # none of them is of more weight than another, and each is a pixel's at first
+        return list(range(len(z)))
     effects = []
     # Some at a time: all their sweeps would take as many times an image's memory as there are dimensions.
     for dims in torch.arange(len(z)).split(max(1, SWEPT_AT_ONCE // (steps * max(model.image.numbers, len(z))))):

@@ -282,6 +282,9 @@ def prior_moments(model: GenerativeModel, condition: Tensor | None = None) -> tu
     Args:
         condition: one, (1, …); by default those of the first seeds, all together.
     """
+    if ability.codes_are_noise(model):
+        zeros = torch.zeros(model.options.latent_dim, device=device_of(model))
+        return zeros, torch.ones_like(zeros)
     draws = torch.randn(MOMENT_DRAWS, model.options.latent_dim, generator=torch.Generator().manual_seed(0))
     if condition is None:
         rows = seed_conditions(model, range(MOMENT_DRAWS))
@@ -290,6 +293,18 @@ def prior_moments(model: GenerativeModel, condition: Tensor | None = None) -> tu
         rows = repeated(condition.to(device_of(model)), 2 * MOMENT_DRAWS)  # an image isn't copied as often
     codes = model.prior(torch.cat([draws, -draws]).to(device_of(model)), *given(rows))
     return codes.mean(0), codes.std(0)
+
+
+def on_shell(model: GenerativeModel, codes: Tensor) -> Tensor:
+    """Codes (..., latent_dim) brought to the length √latent_dim, of a model whose codes are the noise itself; else as
+    they are.
+
+    Nearly all of N(0, I) has this length in many dimensions. The sum of three such codes is √3 times as long, the mean
+    of six 1/√6 times, and what a decoder makes of either it has never learned. A code of length 0 stays.
+    """
+    if not ability.codes_are_noise(model):
+        return codes
+    return codes * (codes.shape[-1] ** 0.5 / codes.norm(dim=-1, keepdim=True).clamp(min=1e-12))
 
 
 class PriorMoments:

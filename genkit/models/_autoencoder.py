@@ -13,7 +13,11 @@ from torch import Tensor, nn
 
 from genkit import contract, nets
 from genkit.contract import Batch, Facts, GenerativeModel, ImageShape, Phase, Resolved, defaults
-from genkit.contract.images import TrainingImages
+from genkit.contract.images import TrainingImages, TrainingStart
+from genkit.models import _pictures
+
+#: Of codes along axes that training images don't tell apart by more: those aren't made larger than others by it.
+LEAST_VARIANCE = 1e-6
 
 Loss = Annotated[
     Literal["mse", "cross-entropy"],
@@ -31,6 +35,7 @@ class Autoencoder(GenerativeModel):
         latent_dim: contract.LatentDim = 30
         activation: nets.Activation = "gelu"
         loss: Loss = "mse"
+        shortcut: nets.Shortcut = "none"
         input_scale: nets.InputScale = 1.0
 
     monitor = "squared_error"
@@ -39,6 +44,7 @@ class Autoencoder(GenerativeModel):
         super().__init__(image, options)
         self.pixels = "odds" if options.loss == "cross-entropy" else "value"
         self.encoder, self.decoder = self.build()
+        self.shortcut = nets.LinearShortcut(image, options.latent_dim) if options.shortcut == "linear" else None
         self.codes = nets.FittedGaussian(options.latent_dim)
 
     @classmethod
@@ -48,7 +54,10 @@ class Autoencoder(GenerativeModel):
 
     @classmethod
     def defaults_for(cls, options: Any, images: Facts) -> Mapping[str, Resolved]:
-        return defaults.training(options, images, fewest=4_000)
+        """Of digits and the like what the class has; else nets that begin at PCA, residual where they can be."""
+        if _pictures.digits(images):
+            return defaults.training(options, images, fewest=4_000)
+        return _pictures.suggested(options, images)
 
     @classmethod
     def options_for(cls, options: Any, dataset: TrainingImages) -> Any:
@@ -65,7 +74,7 @@ class Autoencoder(GenerativeModel):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The loss, and the squared error of the pixels, both summed over an image and averaged over the batch."""
-        output = self.decoder(self.encoder(batch.images))
+        output = self.output(self.encode(batch.images))
         with torch.no_grad():
             error = F.mse_loss(self.to_pixels(output), batch.images, reduction="sum")
         if self.options.loss == "mse":
@@ -77,6 +86,17 @@ class Autoencoder(GenerativeModel):
     def begin_at(self, mean: Tensor) -> None:
         nets.make_at_first(self.decoder, mean, logits=self.options.loss == "cross-entropy")
 
+    def begin_with(self, images: TrainingStart) -> None:
+        """At PCA: codes are of variance 1 then."""
+        if self.shortcut is None:
+            return super().begin_with(images)
+        principal = images.principal_axes(self.options.latent_dim)
+        back = principal.variances.clamp(min=LEAST_VARIANCE).sqrt()
+        self.shortcut.begin(principal, 1 / back, back)
+        nets.silence(self.encoder)
+        nets.silence(self.decoder)
+        return None
+
     def keep_features(self) -> None:
         del self.decoder, self.codes
 
@@ -84,11 +104,18 @@ class Autoencoder(GenerativeModel):
         """The decoder's output as images in [0, 1]: clipped under squared error, by a sigmoid under cross-entropy."""
         return output.clamp(0, 1) if self.options.loss == "mse" else output.sigmoid()
 
+    def output(self, z: Tensor) -> Tensor:
+        """The images of codes before `to_pixels`."""
+        if self.shortcut is None:
+            return self.decoder(z)
+        return self.shortcut.added_to(self.decoder, z, z, self.options.loss == "cross-entropy")
+
     def encode(self, images: Tensor) -> Tensor:
-        return self.encoder(images)
+        code = self.encoder(images)
+        return code if self.shortcut is None else self.shortcut.encode(images) + nets.GAIN * code
 
     def decode(self, z: Tensor) -> Tensor:
-        return self.to_pixels(self.decoder(z))
+        return self.to_pixels(self.output(z))
 
     def prior(self, noise: Tensor) -> Tensor:
         return self.codes(noise)

@@ -10,6 +10,7 @@ the code says of the image.) With `--beta 1` it is the VAE.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from genkit import contract
-from genkit.contract import Batch
+from genkit.contract import Batch, Facts, Resolved, defaults
 from genkit.contract.images import TrainingImages
 from genkit.distributions import gaussian_kl
 from genkit.models.vae import VAE
@@ -33,6 +34,11 @@ class BetaTCVAE(VAE):
         training_images: Annotated[int, contract.filled_in("How many images it is trained on.")] = 0
 
     @classmethod
+    def defaults_for(cls, options: Any, images: Facts) -> Mapping[str, Resolved]:
+        """How long it is trained alone: axes of PCA, which a VAE begins with, aren't what varies independently."""
+        return defaults.training(options, images)
+
+    @classmethod
     def options_for(cls, options: Any, dataset: TrainingImages) -> Any:
         return super().options_for(options, dataset).model_copy(update={"training_images": len(dataset.train)})
 
@@ -46,7 +52,7 @@ class BetaTCVAE(VAE):
         condition = self.condition_of(batch)
         mean, log_variance = self.posterior(images, condition)
         z = torch.addcmul(mean, (log_variance / 2).exp(), torch.randn_like(mean))
-        output = self.decoder(self.told(z, condition)).to(images.dtype)
+        output = self.output(z, condition).to(images.dtype)
         reconstruction = self.negative_log_likelihood(output, images).sum() / len(images)
         kl = gaussian_kl(mean, log_variance).sum() / len(images)
         parts = decomposed(z, mean, log_variance, self.options.training_images)
@@ -56,6 +62,7 @@ class BetaTCVAE(VAE):
             "neg_elbo": reconstruction + kl,
             "reconstruction": reconstruction,
             "kl": kl,
+            **self.in_bits(reconstruction + kl),
             **parts._asdict(),
         }
 
@@ -76,7 +83,7 @@ def decomposed(z: Tensor, mean: Tensor, log_variance: Tensor, images: int) -> Pa
     """The three terms of E KL(q(z|x) ‖ N(0, I)), estimated from a batch.
 
     q(z) is the mixture of all training images' posteriors. Its density at a code is estimated from those of the batch
-    by minibatch stratified sampling (appendix C.2 of the paper), of which no weight is negative.
+    by stratified sampling, after appendix C of the paper.
 
     Args:
         z: (B, D), a sample of each image's posterior.
@@ -100,17 +107,15 @@ def decomposed(z: Tensor, mean: Tensor, log_variance: Tensor, images: int) -> Pa
 def stratified(count: int, images: int, device: torch.device | None = None) -> Tensor:
     """The weights (B, B) of the posteriors of a batch in the density of q(z) at each of its codes; rows sum to 1.
 
-    That of the code's own image counts 1 / N, what it is among all N; one other stands for all that aren't in the
-    batch, and the rest share what is left. A batch of a single image has nothing but its own.
+    That of the code's own image counts 1 / N, what it is among all N, and the others, a fair draw of those that are
+    left, share the rest equally: so the estimated density is right on average, and exact where the batch has all
+    images. (The paper gives one of the others another weight, which is neither in that case.) A batch of a single image
+    has nothing but its own.
     """
     if count == 1:
         return torch.ones(1, 1, device=device)
-    others = count - 1
-    weights = torch.full((count, count), 1 / others, device=device)
-    rows = torch.arange(count, device=device)
-    weights[rows, rows] = 1 / images
-    weights[rows, (rows + 1) % count] = (images - others) / (images * others)
-    return weights
+    weights = torch.full((count, count), (images - 1) / (images * (count - 1)), device=device)
+    return weights.fill_diagonal_(1 / images)
 
 
 def log_density(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ RESIDUAL: dict[str, Any] = {
     "lr": 5e-4,
     "beta1": 0.0,
     "beta2": 0.99,
-    "ema": 0.998,
+    "ema": 0.999,
 }
 #: Its widths at 32 pixels a side: the generator's at the images' own size, the discriminator's at half of it. Twice the
 #: side has half of the width.
@@ -106,7 +106,10 @@ class DCGAN(GenerativeModel):
         ] = "normal"
         net: Annotated[
             Literal["conv", "residual"],
-            Field(description="Generator and discriminator: the paper's strided convolutions, or residual blocks."),
+            Field(
+                description="Generator and discriminator: the paper's strided convolutions, or residual blocks.",
+                json_schema_extra={"default": "conv for digits, residual for others"},
+            ),
         ] = "conv"
         width: nets.ConvWidth = 32
         critic_width: Annotated[
@@ -120,13 +123,17 @@ class DCGAN(GenerativeModel):
         ] = None
         critic_norm: Annotated[
             Literal["spectral", "batch", "none"],
-            Field(description="What keeps the discriminator in bounds; `none` leaves it to --r1."),
+            Field(
+                description="What keeps the discriminator in bounds; `none` leaves it to --r1.",
+                json_schema_extra={"default": "spectral, none with residual nets"},
+            ),
         ] = "spectral"
         loss: Annotated[
             Literal["bce", "hinge", "relativistic"],
             Field(
                 description="Cross-entropy of real against fake; hinge; or cross-entropy of which of a real image and "
-                "a sample is real."
+                "a sample is real.",
+                json_schema_extra={"default": "bce, relativistic with residual nets"},
             ),
         ] = "bce"
         r1: Annotated[
@@ -135,6 +142,7 @@ class DCGAN(GenerativeModel):
                 ge=0,
                 le=1e6,
                 description="Weight of the penalty on the discriminator's gradient at real images; 0: none.",
+                json_schema_extra={"default": "0, 0.1 with residual nets"},
             ),
         ] = 0.0
         r2: Annotated[float, Field(ge=0, le=1e6, description="The same at samples.")] = 0.0
@@ -229,11 +237,11 @@ class DCGAN(GenerativeModel):
                 found[name] = Resolved(narrower, f"residual nets for images of {images.shape}")
             found.update({name: Resolved(value, "residual nets") for name, value in RESIDUAL.items()})
         how_many = f"only {counted(images.count, 'training image')}"
-        if images.count < AUGMENTED_BELOW:
+        if images.few or (images.count < AUGMENTED_BELOW and not digits):
             kinds = ("translation", "cutout") if digits else ("colour", "translation", "cutout")
             found["augment"] = Resolved(kinds, how_many)
-        if images.count < FLIPPED_BELOW and not digits:
-            found["flips"] = Resolved(True, f"{how_many}, which aren't digits or line drawings")
+        if images.count < FLIPPED_BELOW and not images.two_valued and options.condition != "attributes":
+            found["flips"] = Resolved(True, f"{how_many}, neither drawings nor writing by their greys")
         return {**found, **defaults.training(options, images, STEPS if net == "residual" else defaults.FEWEST_STEPS)}
 
     @classmethod
@@ -290,7 +298,7 @@ class DCGAN(GenerativeModel):
         Its samples are handed to the discriminator's phase, which would else have to make others.
         """
         told = self.rows(self.condition_of(batch), batch.images)
-        samples = self.generator(torch.cat([self.draw(batch), *told], 1))
+        samples = self.generator(self.with_told(self.draw(batch), *told))
         on_fake = self.judged(samples, *told)
         if self.options.loss == "hinge":
             loss = -on_fake.mean()
@@ -374,7 +382,17 @@ class DCGAN(GenerativeModel):
         return (condition.to(like.dtype),)
 
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        return self.generator(torch.cat([z, *self.rows(condition, z)], 1))
+        return self.generator(self.with_told(z, *self.rows(condition, z)))
+
+    def with_told(self, z: Tensor, *told: Tensor) -> Tensor:
+        """Codes (B, latent_dim) with what the generator is told (B, size) beside them, as loud as the whole code is.
+
+        A class is one number of many, which among a hundred normal ones would hardly be heard at first.
+        """
+        if self.condition is None:
+            return z
+        ones = 1 if self.condition.kind == "class" else self.condition.size
+        return torch.cat([z, *(math.sqrt(z.shape[1] / ones) * each for each in told)], 1)
 
     def prior(self, noise: Tensor, condition: Tensor | None = None) -> Tensor:
         # erf(x / √2) is the normal's cumulative distribution stretched to (-1, 1), so it makes normal noise uniform.
@@ -468,7 +486,8 @@ class Critic(nn.Module):
     def forward(self, images: Tensor, *told: Tensor) -> Tensor:
         features = self.features(images)
         if self.sees_spread:
-            spread = features.std(0, unbiased=False)
+            # Of one image alone, too, a gradient's gradient is a number.
+            spread = features.std(0, unbiased=False) if len(features) > 1 else torch.zeros_like(features)
             logits = self.head(torch.cat([features, spread.expand_as(features)], 1)).flatten()
         else:
             logits = self.head(features).flatten()

@@ -1,8 +1,11 @@
-"""Variational autoencoder, fully connected or convolutional, with a Bernoulli or Gaussian decoder.
+"""Variational autoencoder: fully connected, convolutional or residual; Bernoulli, Gaussian or discretised logistic.
 
 After Kingma and Welling, "Auto-encoding variational Bayes" (ICLR 2014): a diagonal Gaussian posterior, sampled by
 reparameterisation. The objective is summed over pixels and averaged over images, in nats, and is the same function in
 training and evaluation.
+
+With `shortcut` it begins as probabilistic PCA of the training images (Tipping and Bishop, 1999), whose encoder and
+decoder are linear and known in closed form, and to which its nets add what isn't linear.
 
 With `condition` it is the conditional one of Sohn, Lee and Yan, "Learning structured output representation using deep
 conditional generative models" (NeurIPS 2015): encoder and decoder are told an image's label or its attributes, and the
@@ -23,9 +26,16 @@ from torch import Tensor, nn
 from genkit import contract, nets
 from genkit.contract import Batch, Condition, Facts, Fault, GenerativeModel, ImageShape, Phase, Resolved, defaults
 from genkit.contract.condition import given
-from genkit.contract.images import TrainingImages
-from genkit.distributions import bernoulli_log_likelihood, bounded_log_variance, gaussian_kl
+from genkit.contract.images import TrainingImages, TrainingStart
+from genkit.distributions import (
+    bernoulli_log_likelihood,
+    bounded_log_variance,
+    gaussian_kl,
+    logistic_log_likelihood,
+    logistic_scale,
+)
 from genkit.errors import UsageError
+from genkit.models import _pictures
 
 #: Numbers that the decoder gives at once in a validation with several codes an image: 128 MiB.
 NUMBERS_AT_ONCE = 1 << 25
@@ -37,22 +47,27 @@ class VAE(GenerativeModel):
         lr: contract.LearningRate = 4e-3
         beta2: contract.Beta2 = 0.99
         net: Annotated[
-            Literal["mlp", "conv"], Field(description="Encoder and decoder: fully connected or convolutional.")
+            Literal["mlp", "conv", "residual"],
+            Field(description="Encoder and decoder: fully connected, plain convolutions, or residual blocks of them."),
         ] = "mlp"
         hidden: Annotated[nets.Widths, Field(description=f"Of --net mlp. {nets.WIDTHS_HELP}")] = (512, 256)
-        width: Annotated[nets.ConvWidth, Field(description=f"Of --net conv. {nets.CONV_WIDTH_HELP}")] = 16
+        width: Annotated[nets.ConvWidth, Field(description=f"Not of --net mlp. {nets.CONV_WIDTH_HELP}")] = 16
         activation: nets.Activation = "gelu"
+        shortcut: nets.Shortcut = "none"
         likelihood: Annotated[
-            Literal["bernoulli", "gaussian"],
-            Field(description="Of a pixel given the code; grey values are taken as Bernoulli probabilities."),
+            Literal["bernoulli", "gaussian", "logistic"],
+            Field(
+                description="Of a pixel given the code: its grey value as a Bernoulli probability; a Gaussian density; "
+                "or the probabilities of its 256 grey values, by a logistic whose scale each channel learns."
+            ),
         ] = "bernoulli"
         sigma: Annotated[
             float | None,
             Field(
                 gt=0,
                 le=1,
-                description="Standard deviation of the Gaussian likelihood.",
-                json_schema_extra={"none": "learned, one for all pixels"},
+                description="Standard deviation of the Gaussian or logistic likelihood.",
+                json_schema_extra={"none": "learned"},
             ),
         ] = None
         binarize: Annotated[
@@ -90,6 +105,8 @@ class VAE(GenerativeModel):
 
     LEVELS = 3
     monitor = "neg_elbo"
+    log_sigma: Tensor
+    log_scale: Tensor
 
     def __init__(self, image: ImageShape, options: Options):
         super().__init__(image, options)
@@ -97,6 +114,8 @@ class VAE(GenerativeModel):
         told = 0 if self.condition is None else self.condition.size
         if options.likelihood == "bernoulli":
             self.pixels = "bits" if options.binarize == "dynamic" else "odds"
+        elif options.likelihood == "logistic":
+            self.pixels = "levels"
         if options.objective == "iwae" and options.k > 1:
             self.monitor = "iwae"
         self.encoder: nn.Module
@@ -109,15 +128,31 @@ class VAE(GenerativeModel):
             self.decoder = nn.Sequential(out, nn.Unflatten(1, tuple(image)))
         else:
             seen = image._replace(channels=image.channels + told)
-            shape = (options.width, 2 * latent, self.LEVELS, activation)
-            self.encoder = nets.ConvEncoder(seen, *shape, options.input_scale)
-            self.decoder = nets.ConvDecoder(image, options.width, latent + told, self.LEVELS, activation)
-        if options.likelihood == "gaussian":
-            log_sigma = torch.tensor(math.log(options.sigma or 0.1))
-            if options.sigma is None:
-                self.log_sigma = nn.Parameter(log_sigma)
+            if options.net == "conv":
+                shape = (options.width, 2 * latent, self.LEVELS, activation)
+                self.encoder = nets.ConvEncoder(seen, *shape, options.input_scale)
+                self.decoder = nets.ConvDecoder(image, options.width, latent + told, self.LEVELS, activation)
             else:
-                self.register_buffer("log_sigma", log_sigma)
+                self.encoder = nets.ResidualEncoder(
+                    seen, options.width, 2 * latent, activation=activation, scale=options.input_scale
+                )
+                drafts = options.shortcut == "linear"
+                self.decoder = nets.ResidualDecoder(
+                    image, options.width, latent + told, activation=activation, drafts=drafts
+                )
+        self.shortcut = nets.LinearShortcut(image, latent) if options.shortcut == "linear" else None
+        deviation = options.sigma or 0.1
+        if options.likelihood == "gaussian":
+            self.own("log_sigma", torch.tensor(math.log(deviation)))
+        if options.likelihood == "logistic":
+            self.own("log_scale", torch.full((image.channels, 1, 1), math.log(logistic_scale(deviation))))
+
+    def own(self, name: str, value: Tensor) -> None:
+        """Keep a number of the likelihood's width: learned, unless `sigma` says it."""
+        if self.options.sigma is None:
+            self.register_parameter(name, nn.Parameter(value))
+        else:
+            self.register_buffer(name, value)
 
     @classmethod
     def condition_for(cls, options: Any) -> Condition | None:
@@ -129,7 +164,13 @@ class VAE(GenerativeModel):
 
     @classmethod
     def defaults_for(cls, options: Any, images: Facts) -> Mapping[str, Resolved]:
-        return defaults.training(options, images)
+        """Of digits and the like what the class has; else residual nets begun at PCA, and grey values of 8 bits."""
+        if _pictures.digits(images):
+            return defaults.training(options, images)
+        found = _pictures.suggested(options, images)
+        if options.binarize == "none":
+            found["likelihood"] = Resolved("logistic", "grey values, each with its probability")
+        return found
 
     @classmethod
     def options_for(cls, options: Any, dataset: TrainingImages) -> Any:
@@ -147,9 +188,13 @@ class VAE(GenerativeModel):
             attributes = {name: round(share, 4) for name, share in zip(dataset.attributes, shares, strict=True)}
         found = {"classes": classes, "attributes": attributes}
         if "input_scale" not in options.model_fields_set:
-            image = dataset.shape
-            conv = nets.ConvEncoder.features(image, options.width, cls.LEVELS)
-            found["input_scale"] = nets.scale_for(image.numbers if options.net == "mlp" else conv)
+            image, width = dataset.shape, options.width
+            widest = {
+                "mlp": image.numbers,
+                "conv": nets.ConvEncoder.features(image, width, cls.LEVELS),
+                "residual": nets.ResidualEncoder.features(image, width),
+            }
+            found["input_scale"] = nets.scale_for(widest[options.net])
         return options.model_copy(update=found)
 
     def phases(self) -> list[Phase]:
@@ -168,7 +213,7 @@ class VAE(GenerativeModel):
             return self.losses_of_several(images, condition, mean, log_variance, batch.epoch)
         z = torch.addcmul(mean, (log_variance / 2).exp(), torch.randn_like(mean))
         # Summed at once: a sum over each image's pixels and a mean of those take longer, and longer still backwards.
-        output = self.decoder(self.told(z, condition)).to(images.dtype)
+        output = self.output(z, condition).to(images.dtype)
         reconstruction = self.negative_log_likelihood(output, images).sum() / len(images)
         kl = gaussian_kl(mean, log_variance).sum() / len(images)
         return {
@@ -176,7 +221,14 @@ class VAE(GenerativeModel):
             "neg_elbo": reconstruction + kl,
             "reconstruction": reconstruction,
             "kl": kl,
+            **self.in_bits(reconstruction + kl),
         }
+
+    def in_bits(self, nats: Tensor) -> dict[str, Tensor]:
+        """A bound on −ln p(x) in bits a number of the image, of a likelihood of its 256 grey values."""
+        if self.options.likelihood != "logistic":
+            return {}
+        return {"bits_per_dim": nats / (self.image.numbers * math.log(2))}
 
     def losses_of_several(
         self, images: Tensor, condition: Tensor | None, mean: Tensor, log_variance: Tensor, epoch: Tensor
@@ -194,15 +246,40 @@ class VAE(GenerativeModel):
         kl = gaussian_kl(mean, log_variance).sum() / len(images)
         terms = {"neg_elbo": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
         if self.options.objective == "elbo":
-            return {"loss": reconstruction + self.kl_weight(epoch) * kl, **terms}
+            return {"loss": reconstruction + self.kl_weight(epoch) * kl, **terms, **self.in_bits(terms["neg_elbo"])}
         # The normalising constants of prior and posterior are the same but for σ.
         prior_to_posterior = 0.5 * (noise.square() - z.square()).sum(2) + 0.5 * log_variance.sum(1, keepdim=True)
         log_weights = log_likelihood + prior_to_posterior
         bound = math.log(self.options.k) - log_weights.logsumexp(1).mean()
-        return {"loss": bound, **terms, "iwae": bound}
+        return {"loss": bound, **terms, "iwae": bound, **self.in_bits(bound)}
 
     def begin_at(self, mean: Tensor) -> None:
         nets.make_at_first(self.decoder, mean, logits=self.options.likelihood == "bernoulli")
+
+    def begin_with(self, images: TrainingStart) -> None:
+        """At probabilistic PCA, by the maximum of its likelihood in closed form.
+
+        With the variances λ along the principal axes U and the noise σ² of what they leave, x = Wz + μ + ε has
+        W = U (Λ − σ²)^½; the posterior of z, of independent numbers, has the mean Λ⁻¹ Wᵀ (x − μ) and variances σ² / λ.
+        """
+        if self.shortcut is None:
+            return super().begin_with(images)
+        principal, sigma = images.principal_axes(self.options.latent_dim), self.options.sigma
+        noise = principal.rest if sigma is None else sigma**2
+        variances = principal.variances.clamp(min=noise)
+        back = (variances - noise).sqrt()
+        self.shortcut.begin(principal, back / variances, back)
+        nets.silence(self.encoder)
+        nets.silence(self.decoder)
+        with torch.no_grad():
+            bias = nets.last_layer(self.encoder).bias
+            assert bias is not None
+            bias[self.options.latent_dim :][: len(variances)] = (noise / variances).log() / nets.GAIN
+            if sigma is None and self.options.likelihood == "gaussian":
+                self.log_sigma.fill_(math.log(noise) / 2)
+            if sigma is None and self.options.likelihood == "logistic":
+                self.log_scale.fill_(math.log(logistic_scale(math.sqrt(noise))))
+        return None
 
     def kl_weight(self, epoch: Tensor) -> Tensor | float:
         """`beta`, reached linearly after `kl_warmup` epochs."""
@@ -253,12 +330,23 @@ class VAE(GenerativeModel):
     def encoded(self, images: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         """What the encoder says of the posterior: its mean, and its log variance before it is bounded."""
         mean, raw = self.encoder(self.told(images, condition)).to(images.dtype).chunk(2, 1)
-        return mean, raw
+        if self.shortcut is None:
+            return mean, raw
+        return self.shortcut.encode(images) + nets.GAIN * mean, nets.GAIN * raw
+
+    def output(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Of codes (B, latent_dim), what the likelihood is given: (B, C, H, W), log-odds of a Bernoulli's pixels."""
+        told = self.told(z, condition)
+        if self.shortcut is None:
+            return self.decoder(told)
+        return self.shortcut.added_to(self.decoder, z, told, self.options.likelihood == "bernoulli")
 
     def negative_log_likelihood(self, output: Tensor, images: Tensor) -> Tensor:
-        """−ln p(x|z) of each pixel, in nats: (B, C, H, W). `output` is the decoder's, before its sigmoid."""
+        """−ln p(x|z) of each pixel, in nats: (B, C, H, W). `output` is that of codes, before its sigmoid."""
         if self.options.likelihood == "bernoulli":
             return F.binary_cross_entropy_with_logits(output, images, reduction="none")
+        if self.options.likelihood == "logistic":
+            return -logistic_log_likelihood(output, self.log_scale, images)
         standardised = (images - output) * (-self.log_sigma).exp()
         return 0.5 * standardised.square() + self.log_sigma + 0.5 * math.log(2 * math.pi)
 
@@ -269,8 +357,11 @@ class VAE(GenerativeModel):
         """
         if condition is not None:
             condition = condition.repeat_interleave(z.shape[1], 0)
-        output = self.decoder(self.told(z.flatten(0, 1), condition)).to(images.dtype).reshape(*z.shape[:2], -1)
-        pixels = images.flatten(1)
+        output = self.output(z.flatten(0, 1), condition).to(images.dtype)
+        if self.options.likelihood == "logistic":
+            each = logistic_log_likelihood(output.unflatten(0, z.shape[:2]), self.log_scale, images.unsqueeze(1))
+            return each.flatten(2).sum(2)
+        output, pixels = output.reshape(*z.shape[:2], -1), images.flatten(1)
         if self.options.likelihood == "bernoulli":
             return bernoulli_log_likelihood(output, pixels)
         squares = (output - pixels.unsqueeze(1)).square().sum(2) * (-2 * self.log_sigma).exp()
@@ -289,11 +380,11 @@ class VAE(GenerativeModel):
 
     def keep_features(self) -> None:
         del self.decoder
-        if self.options.likelihood == "gaussian":
-            del self.log_sigma
+        for width in {"log_sigma", "log_scale"} & {name for name, _ in self.named_parameters(recurse=False)}:
+            delattr(self, width)
 
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        output = self.decoder(self.told(z, condition))
+        output = self.output(z, condition)
         return output.sigmoid() if self.options.likelihood == "bernoulli" else output.clamp(0, 1)
 
     def prior(self, noise: Tensor, condition: Tensor | None = None) -> Tensor:

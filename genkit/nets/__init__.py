@@ -1,5 +1,5 @@
-"""Blocks that models share: plain.py the first and plainest nets, residual.py nets of residual blocks, priors.py what
-is fitted to codes.
+"""Blocks that models share: plain.py the first and plainest nets, residual.py nets of residual blocks,
+shortcut.py a linear way beside a net, priors.py what is fitted to codes, unet.py nets that are told a noise level.
 """
 
 from genkit.nets.plain import (
@@ -14,6 +14,7 @@ from genkit.nets.plain import (
     ConvWidth,
     InputScale,
     ScaledLinear,
+    Shortcut,
     Widths,
     double,
     halve,
@@ -36,12 +37,16 @@ from genkit.nets.residual import (
     group_norm,
     levels_for,
 )
+from genkit.nets.shortcut import GAIN, LinearShortcut, as_log_odds, last_layer, silence
+from genkit.nets.unet import MOST_SIDE, ResidualMLP, UNet, patch_for
 
 __all__ = [
     "ACTIVATIONS",
     "CONV_WIDTH_HELP",
+    "GAIN",
     "LEAST_ODDS",
     "MOST_INPUTS",
+    "MOST_SIDE",
     "WIDTHS_HELP",
     "Activation",
     "ConvDecoder",
@@ -50,22 +55,30 @@ __all__ = [
     "Enlarge",
     "FittedGaussian",
     "InputScale",
+    "LinearShortcut",
     "ResidualBlock",
     "ResidualDecoder",
     "ResidualEncoder",
+    "ResidualMLP",
     "ScaledLinear",
+    "Shortcut",
+    "UNet",
     "Widths",
+    "as_log_odds",
     "begun_at_zero",
     "double",
     "group_norm",
     "halve",
     "he_initialised",
+    "last_layer",
     "levels_for",
     "linear",
     "make_at_first",
     "mlp",
+    "patch_for",
     "pooled_layers",
     "pyramid",
     "scale_for",
+    "silence",
     "widths",
 ]

@@ -150,7 +150,8 @@ class Modulated(nn.Module):
 
     def forward(self, hidden: Tensor, code: Tensor) -> Tensor:
         scale, shift = self.linear(code)[:, :, None, None].chunk(2, 1)
-        return F.leaky_relu(torch.addcmul(shift, F.group_norm(hidden, self.groups), scale + 1), SLOPE)
+        loud = torch.addcmul(shift, F.group_norm(hidden, self.groups), scale + 1)
+        return F.leaky_relu(loud, SLOPE, inplace=True)
 
 
 class Projection(nn.Module):

@@ -29,6 +29,7 @@ Augmentations = Annotated[
         max_length=3,
         description="What is changed at random of all that the discriminator sees, as `colour,translation,cutout`, or "
         "`none`: images and samples alike, for sets so small that it would learn them by heart.",
+        json_schema_extra={"default": "none, all of few images"},
     ),
 ]
 

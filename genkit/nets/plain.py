@@ -48,6 +48,14 @@ Widths = Annotated[
     Field(max_length=64, description=WIDTHS_HELP),
 ]
 ConvWidth = Annotated[int, Field(ge=1, le=1024, description=CONV_WIDTH_HELP)]
+#: See nets/shortcut.py.
+Shortcut = Annotated[
+    Literal["none", "linear"],
+    Field(
+        description="What encoder and decoder add their outputs to: nothing, or a linear way each, which is PCA of the "
+        "training images when a run begins, so that it begins where PCA ends."
+    ),
+]
 #: An option that is filled in, by `scale_for`, and is 1 in runs that were made without it.
 InputScale = Annotated[
     float,

@@ -28,15 +28,15 @@ MOST_NUMBERS = 1 << 22
 #: Least variance of a component, in overall variances of the codes' own numbers.
 FLOOR = 1e-4
 #: Steps of Lloyd's and of the EM algorithm at most, and the gain in nats a code at which the latter ends.
-LLOYD_STEPS, EM_STEPS, GAIN = 8, 20, 5e-3
+LLOYD_STEPS, EM_STEPS, GAIN = 8, 12, 2e-2
 #: Codes among which the first centres are sought, and codes a component, at least.
 SEEDED, LEAST = 4000, 16
-#: Components that are sought among all codes together; more are sought in clusters, so many in each.
-TOGETHER, IN_CLUSTER = 32, 10
 #: Of coupling layers: how many there are, and their units; steps, codes in each, learning rate, and the steps from one
 #: look at held-out codes to the next.
 FLOW_LAYERS, FLOW_WIDTH = 8, 128
 FLOW_STEPS, FLOW_BATCH, FLOW_RATE, FLOW_MEASURED = 1500, 512, 1e-3, 50
+#: Units, layers, classes and numbers of a code that coupling layers in a file may be of.
+MOST_SIDE = 1 << 16
 #: Numbers that are held at once, in float32.
 AT_ONCE = 1 << 23
 #: Beyond this a normal number isn't told apart: once in 10¹¹.
@@ -438,7 +438,7 @@ def fitted_mixture(
 
     By the EM algorithm from k-means, of each class by itself. A component's covariance is drawn towards the mean one of
     all components, as if that had been seen in as many codes as these have numbers: the mode of an inverse Wishart
-    prior, so that a few codes have a covariance, too. Without classes, many components are those of several clusters.
+    prior, so that a few codes have a covariance, too.
 
     Args:
         labels: int64 (N,), the codes' classes, of `classes`; None where there are none.
@@ -451,9 +451,6 @@ def fitted_mixture(
     spread = spread.clamp(min=max(1e-3 * float(spread.max()), 1e-12))
     codes = (codes - centre) / spread
     groups = torch.zeros(len(codes), dtype=torch.int64) if labels is None else labels.cpu()
-    if labels is None and components > TOGETHER:
-        several = math.ceil(components / IN_CLUSTER)
-        groups, components = clusters(codes, several, generator), math.ceil(components / several)
     group_rows = {number: (groups == number).nonzero()[:, 0] for number in groups.unique().tolist()}
     counts = {number: min(components, max(1, len(rows) // LEAST)) for number, rows in group_rows.items()}
     begun = {number: clusters(codes[rows], counts[number], generator) for number, rows in group_rows.items()}
@@ -530,6 +527,7 @@ def fitted_flow(
     held_labels: Tensor | None = None,
     classes: int = 0,
     seed: int = 0,
+    steps: int = FLOW_STEPS,
 ) -> CouplingFlow:
     """Coupling layers with the greatest likelihood of the codes (N, dim), as far as that of held-out ones rises, too.
 
@@ -537,6 +535,7 @@ def fitted_flow(
         held: other codes (N', dim), by which it is seen when to stop; with `held_labels`.
         labels, classes: as `fitted_mixture` has them.
         seed: of the first weights, and of the order of the codes.
+        steps: of the optimiser, at most.
     """
     with torch.random.fork_rng([]), torch.enable_grad():
         torch.manual_seed(seed)
@@ -548,10 +547,10 @@ def fitted_flow(
         flow = CouplingFlow(codes.shape[1], shares, FLOW_LAYERS, FLOW_WIDTH)
         flow.begin_with(codes)
         optimizer = torch.optim.Adam(flow.parameters(), FLOW_RATE)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, FLOW_STEPS)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         best, highest = {name: each.clone() for name, each in flow.state_dict().items()}, -math.inf
-        for step in range(FLOW_STEPS):
-            if step % FLOW_MEASURED == 0:
+        for step in range(steps):
+            if step % FLOW_MEASURED == 0 or step == steps - 1:
                 with torch.no_grad():
                     reached = float(flow.log_density(held, held_labels).mean())
                 if reached > highest:
@@ -583,6 +582,8 @@ def from_tensors(tensors: Mapping[str, Tensor]) -> CodePrior:
     if not widths or tensors.keys() < {"shares", "mean", "scale", "unscale"} or tensors["mean"].ndim != 1:
         raise ValueError("the fitted prior is none that this version knows")
     shape = (len(tensors["mean"]), len(widths), widths[0][0])
+    if max(*shape, tensors["shares"].numel()) > MOST_SIDE:
+        raise ValueError("the fitted prior's layers are wider than any")
     with without_memory():
         meant = CouplingFlow(shape[0], torch.zeros(tensors["shares"].shape, dtype=torch.float64), *shape[1:])
         expected = {name: each.shape for name, each in meant.state_dict().items()}

@@ -140,6 +140,11 @@ class ResidualDecoder(nn.Module):
     """Codes (B, inputs) to images (B, C, H, W), unbounded: the mirror of `ResidualEncoder`, with the same arguments.
 
     A level's blocks come before it is made larger, so that at the full size there is one convolution, and the last.
+
+    Args:
+        drafts: whether it is given, beside the code, a draft of the image (B, C, H, W). Then it sees it at every level,
+            as a U-Net does (Ronneberger et al., MICCAI 2015), and what it learns of edges and texture holds anywhere in
+            the image, where a code says what is where.
     """
 
     def __init__(
@@ -151,17 +156,32 @@ class ResidualDecoder(nn.Module):
         blocks: int = 1,
         activation: str = "silu",
         norm: bool = True,
+        drafts: bool = False,
     ):
         super().__init__()
         levels = levels or levels_for(image)
         sizes, channels = pyramid(image, levels), widths(width, levels, 8 * width)
-        shape = (channels[-1], *sizes[-1])
-        layers: list[nn.Module] = [nn.Linear(inputs, ImageShape(*shape).numbers), nn.Unflatten(1, shape)]
+        shape, outermost = (channels[-1], *sizes[-1]), max(8, width // 2)
+        self.first = nn.Sequential(nn.Linear(inputs, ImageShape(*shape).numbers), nn.Unflatten(1, shape))
+        down = [image.channels, *channels]
+        self.halved = nn.ModuleList(
+            halve(down[level], down[level + 1], sizes[level]) for level in range(levels * drafts)
+        )
+        self.levels = nn.ModuleList()
         for level in reversed(range(levels)):
-            layers += [ResidualBlock(channels[level], None, activation, norm) for _ in range(blocks)]
-            layers.append(Enlarge(channels[level], channels[level - 1] if level else max(8, width // 2), sizes[level]))
-        self.body = nn.Sequential(*layers, ACTIVATIONS[activation]())
-        self.last = nn.Conv2d(max(8, width // 2), image.channels, 3, padding=1)
+            layers: list[nn.Module] = [ResidualBlock(channels[level], None, activation, norm) for _ in range(blocks)]
+            layers.append(Enlarge(channels[level], channels[level - 1] if level else outermost, sizes[level]))
+            self.levels.append(nn.Sequential(*layers))
+        self.drafts = drafts
+        self.activation = ACTIVATIONS[activation]()
+        self.last = nn.Conv2d(outermost, image.channels, 3, padding=1)
 
-    def forward(self, z: Tensor) -> Tensor:
-        return self.last(self.body(z))
+    def forward(self, z: Tensor, draft: Tensor | None = None) -> Tensor:
+        maps, seen = self.first(z), []
+        if draft is not None:
+            for layer in self.halved:
+                draft = layer(draft)
+                seen.append(draft)
+        for level in self.levels:
+            maps = level(maps + seen.pop() if seen else maps)
+        return self.last(self.activation(maps))

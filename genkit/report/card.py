@@ -18,7 +18,7 @@ from genkit.options import as_text, is_flag
 from genkit.report.account import Account
 from genkit.report.blocks import Block, Cell, Code, Missing, Table, last_part
 from genkit.report.evaluations import RECOGNISED
-from genkit.wording import counted
+from genkit.wording import OF_A_DENSITY, counted
 
 #: The figures that say most about a model, the first ones of which there are stand in the sentence below the title.
 TELLING = tuple(map(Name, ("likelihood/nll", "likelihood/neg_elbo", "reconstruction/squared_error", "samples/frechet")))
@@ -63,12 +63,13 @@ def told(account: Account) -> str:
         which = f"{on.images:,} of its" if every is not None and on.images < len(every) else "its"
         return f": {said}, measured on {which} {choice.of_split(on.split)}images"
     monitor, history = account.description.monitor, account.history
+    value, which = account.description.metrics.get(f"val/{monitor}"), "validation"
     if not isinstance(history, Missing) and monitor in history.test and history.tested_step == account.description.step:
-        return f": {words.in_words(monitor.rpartition('/')[2])} {history.test[monitor]:.4g} on its test images"
-    value = account.description.metrics.get(f"val/{monitor}")
-    return (
-        "" if value is None else f": {words.in_words(monitor.rpartition('/')[2])} {value:.4g} on its validation images"
-    )
+        value, which = history.test[monitor], "test"
+    if value is None:
+        return ""
+    note = f" ({OF_A_DENSITY})" if account.description.density and value < 0 else ""
+    return f": {words.in_words(monitor.rpartition('/')[2])} {value:.4g}{note} on its {which} images"
 
 
 def in_a_sentence(figure: Figure, images: int) -> str:
@@ -243,7 +244,8 @@ def values_of(account: Account) -> dict[str, tuple[str, str]]:
         values: dict[str, Any] = {**about.data.model_dump(), **about.options}
         sources = dict.fromkeys(values, "")
     else:
-        values, sources = config.values(), config.sources
+        values = config.values()
+        sources = {name: config.source_in_words(name) for name in values}
     filled_in = {name for name, field in type(account.model.options).model_fields.items() if not is_flag(field)}
     return {name: (valued(name, value), sources[name]) for name, value in values.items() if name not in filled_in}
 
@@ -273,8 +275,8 @@ def uses(account: Account) -> list[Block]:
             *commands,
         ]
     if account.opened.run is not None:
-        run, epochs = shlex.quote(located(account.opened.run.path)), 2 * account.model.options.epochs
-        commands.append(f"genkit train --resume {run} --epochs {epochs}")
+        run, (length, value) = shlex.quote(located(account.opened.run.path)), account.model.options.length
+        commands.append(f"genkit train --resume {run} --{length} {2 * value}")
     blocks: list[Block] = [Code(commands, "At the command line")]
     return [Code(load, "In Python"), *blocks] if len(load) > 2 else blocks
 

@@ -10,7 +10,7 @@ from genkit.report.account import Account
 from genkit.report.blocks import Block, Cell, Charts, Missing, Table, Text, printable
 from genkit.report.chart import Line, Mark
 from genkit.report.history import History, Point
-from genkit.wording import counted
+from genkit.wording import OF_A_DENSITY, counted
 
 #: Charts of a run; what else was logged is in metrics.jsonl.
 MOST_CHARTS = 9
@@ -72,6 +72,8 @@ def column(account: Account, others: Sequence[Account]) -> list[Block]:
         blocks.append(Charts(drawn))
     if len(names) > MOST_CHARTS:
         blocks.append(Text(f"Not drawn: {', '.join(map(titled, names[MOST_CHARTS:]))}; metrics.jsonl has them.", True))
+    if account.description.density:
+        blocks.append(Text(f"The losses are {OF_A_DENSITY}.", quiet=True))
     if history.damaged:
         blocks.append(Text(f"{counted(history.damaged, 'line')} of metrics.jsonl can't be read.", quiet=True))
     if not history.val:

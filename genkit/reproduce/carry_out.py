@@ -166,14 +166,14 @@ class Shelf:
         return self.known[path]
 
     def is_complete(self, directory: RunDirectory) -> bool:
-        """Whether a run has its last checkpoint, as many epochs as it was to take by its own configuration."""
+        """Whether a run has its last checkpoint, of as many steps as it was to take by its own configuration."""
         settings = self.configured(directory.path)
         try:
-            return (
-                settings is not None
-                and bool(directory.checkpoints)
-                and (description.describe(directory.checkpoints[-1]).epoch >= settings.options.epochs)
-            )
+            if settings is None or not directory.checkpoints:
+                return False
+            last = description.describe(directory.checkpoints[-1])
+            by_steps, steps = settings.options.steps is not None, settings.options.steps or 0
+            return last.step >= steps if by_steps else last.epoch >= settings.options.epochs
         except CheckpointError:
             return False
 

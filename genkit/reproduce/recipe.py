@@ -48,6 +48,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from genkit import data, options, registry
+from genkit.contract.options import BUDGETS
 from genkit.errors import GenkitError, UsageError, in_one_line, plainly
 from genkit.files import expanded, read_plain
 from genkit.wording import nearest
@@ -225,8 +226,12 @@ def resolved(path: Path, contents: Contents, shared: Mapping[str, Any], quick: b
     overrides = contents.quick if quick else {}
     for name, own in contents.runs.items():
         # Options of all runs first, then the run's own; a quick run's shared ones go before both.
-        given = {**shared, **own, **{key: value for key, value in overrides.items() if key != "runs"}}
-        given |= overrides.get("runs", {}).get(name, {})
+        shorter = {key: value for key, value in overrides.items() if key != "runs"}
+        given: dict[str, Any] = {}
+        for layer in (shared, own, shorter, overrides.get("runs", {}).get(name, {})):
+            if not layer.keys().isdisjoint(BUDGETS):  # one says anew how long to train
+                given = {key: value for key, value in given.items() if key not in BUDGETS}
+            given |= layer
         for label, varied in swept(f"{path}: the run {name}", given):
             run = f"{name}/{label}" if label else name
             config = configure(f"{path}: the {'quick ' if quick else ''}run {run}", varied)
@@ -354,6 +359,10 @@ def configure(where: str, given: Mapping[str, Any]) -> Config:
     known = [field for part in parts for field in part.model_fields]
     try:
         options.check_config_keys(values, known, Path(where))
+        if len(budgets := [name for name in BUDGETS if name in values]) > 1:
+            raise UsageError(f"{' and '.join(budgets)} both say how long to train; keep one")
+        if "minutes" in values:
+            raise UsageError("minutes are other steps on another machine; give epochs or steps")
         model, images, run = (options.validate(part, values) for part in parts)
     except UsageError as error:
         said = str(error).removeprefix("--")  # here an option is no flag

@@ -19,6 +19,8 @@ from genkit.wording import counted
 
 #: Images that are given back, images that PCA is fitted to, and numbers that either may be: fewer where they are large.
 TEST_IMAGES, TRAIN_IMAGES, NUMBERS = 1000, 5000, 2**25
+#: Images that a model gives back whose codes are the noise, which asks its net as often as its solver has steps.
+FEW_IMAGES = 64
 #: Images × numbers × components that PCA takes: some seconds.
 PRODUCTS = 2**30
 #: Components beyond those that are wanted, by which the randomised algorithm finds these well.
@@ -34,7 +36,7 @@ class Baseline(NamedTuple):
         model: of the images that it gives back.
         mean: where the training images' mean is given for each.
         pca: by as many components of the training images as the code has numbers; None where that wasn't measured.
-        components: how many those are.
+        components: how many those are: fewer, where there are hardly as many training images.
     """
 
     model: float
@@ -64,16 +66,17 @@ class Baseline(NamedTuple):
 def measure(model: Model, dataset: Dataset, where: torch.device, seed: int) -> Baseline | None:
     """Hold a model in evaluation mode against both; None of one that doesn't give images back.
 
-    PCA is left out where it would take as many components as there are images, or too long.
+    PCA is left out of a code with as many numbers as an image has, or where it would take too long.
     """
     if not (ability.encodes(model) and ability.generates(model)):
         return None
     numbers = model.image.numbers
-    test = dataset.test.take(dataset.test.spread(min(TEST_IMAGES, max(1, NUMBERS // numbers))))
+    most = FEW_IMAGES if ability.codes_are_noise(model) else TEST_IMAGES
+    test = dataset.test.take(dataset.test.spread(min(most, max(1, NUMBERS // numbers))))
     mean = dataset.train.mean().flatten()
     errors = {"model": 0.0, "mean": 0.0, "pca": 0.0}
-    components = model.options.latent_dim
-    axes = principal_axes(dataset.train, mean, components, seed)
+    axes = principal_axes(dataset.train, mean, model.options.latent_dim, seed)
+    components = model.options.latent_dim if axes is None else axes.shape[1]
     for batch in in_order(test, evaluation_batch(model.image), where):
         also = told(model, batch)
         output = model.decode(model.encode(batch.images, *also), *also)  # type: ignore[operator]  # a module, for mypy
@@ -87,14 +90,19 @@ def measure(model: Model, dataset: Dataset, where: torch.device, seed: int) -> B
 
 
 def principal_axes(train: Split, mean: Tensor, components: int, seed: int) -> Tensor | None:
-    """The first principal axes (P, components) of training images, where there are enough for so many.
+    """The first principal axes (P, components) of training images, or all that they have; None of as many as pixels.
 
-    By the randomised algorithm of Halko, Martinsson and Tropp (SIAM Review, 2011), from evenly spaced images.
+    By the randomised algorithm of Halko, Martinsson and Tropp (SIAM Review, 2011), from evenly spaced images; of few
+    images, exactly.
     """
     numbers, width = len(mean), components + OVERSAMPLED
     chosen = train.spread(max(1, min(TRAIN_IMAGES, NUMBERS // numbers, PRODUCTS // (numbers * width))))
-    if width >= min(len(chosen), numbers):
+    few = width >= min(len(chosen), numbers)
+    if components >= numbers or len(chosen) < 2 or (few and len(chosen) < min(len(train), components)):
         return None
     pixels = torch.cat([train.images(part).flatten(1) for part in chosen.split(500)]).float() / 255
+    if few:
+        axes = torch.linalg.svd(pixels - mean, full_matrices=False)[2]
+        return axes[: min(components, len(chosen) - 1)].T
     with device.seeded(seed, torch.device("cpu")):
         return torch.svd_lowrank(pixels - mean, width)[2][:, :components]

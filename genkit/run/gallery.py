@@ -39,23 +39,12 @@ class Gallery:
         val = self.dataset.val
         self.show("reals", images.grid(val.images(val.spread(COUNT))), self.directory.path / "reals.png", 0)
 
-    @torch.no_grad()
     def draw(self, model: Model, step: int) -> None:
         """Samples from fixed noise, and fixed validation images with their reconstructions below them.
 
         Nothing of a model that makes no images.
         """
-        model.eval()
-        if not ability.generates(model):
-            return
-        val, where = self.dataset.val, sampling.device_of(model)
-        pictures = {"samples": images.grid(samples(model, val, COUNT))}
-        if ability.encodes(model):
-            some = val.take(val.spread(COUNT // 2))
-            originals, own = images.to_float(some.images()), passes.conditions_of(model, some, where)
-            pairs = zip(originals.split(8), sampling.reconstruct(model, originals, own).split(8), strict=True)
-            pictures["reconstructions"] = images.grid(torch.cat([row for pair in pairs for row in pair]), columns=8)
-        for name, picture in pictures.items():
+        for name, picture in pictures_of(model, self.dataset.val).items():
             self.show(name, picture, self.directory.path / f"{name}-{step:06d}.png", step)
 
     def show(self, name: str, picture: Tensor, path: Path, step: int) -> None:
@@ -69,6 +58,24 @@ class Gallery:
         """The files that no checkpoint vouches for yet, for the one that now will."""
         handed, self.unsaved = self.unsaved, []
         return handed
+
+
+@torch.no_grad()
+def pictures_of(model: Model, val: Split) -> dict[str, Tensor]:
+    """Grids (C, H, W) of samples from fixed noise, and of fixed validation images with their reconstructions below.
+
+    Nothing of a model that makes no images.
+    """
+    model.eval()
+    if not ability.generates(model):
+        return {}
+    pictures = {"samples": images.grid(samples(model, val, COUNT))}
+    if ability.encodes(model):
+        some = val.take(val.spread(COUNT // 2))
+        originals, own = images.to_float(some.images()), passes.conditions_of(model, some, sampling.device_of(model))
+        pairs = zip(originals.split(8), sampling.reconstruct(model, originals, own).split(8), strict=True)
+        pictures["reconstructions"] = images.grid(torch.cat([row for pair in pairs for row in pair]), columns=8)
+    return pictures
 
 
 def samples(model: GenerativeModel, val: Split, count: int) -> Tensor:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from genkit import registry
-from genkit.contract import TRAINING_FIELDS, Facts, ImageShape, Model, Resolved, ability
+from genkit.contract import TRAINING_FIELDS, Facts, ImageShape, Model, Resolved, TrainingOptions, ability
 from genkit.contract.weightless import without_memory
 from genkit.data.dataset import Dataset
 from genkit.device import free_memory
@@ -25,11 +26,13 @@ from genkit.errors import CheckpointError, GenkitError, ModelError, UnreadableEr
 from genkit.files import to_json
 from genkit.keep import checkpoint, description
 from genkit.keep.config import MAX_SIZE as MAX_CONFIG
-from genkit.keep.config import Config
+from genkit.keep.config import Config, RunOptions
 from genkit.keep.rundir import RunDirectory
 from genkit.options import as_text, is_flag
 from genkit.run.keeper import KEPT
+from genkit.run.prior import prior_for
 from genkit.step.training import TrainingState, windows
+from genkit.wording import counted
 
 #: From so many weights on, it is said where they come from images that are larger than LARGE on a side.
 MANY_WEIGHTS = 50_000_000
@@ -42,18 +45,22 @@ LOOKED_AT, NUMBERS_LOOKED_AT = 1000, 2**24
 #: The brightest level of 8 bits that is within 1/32 of black.
 DARK = 7
 
+#: Validations of a run at most, where nobody says how many, and of the epochs that somebody waits for a better one.
+VALIDATIONS, VALIDATIONS_WAITED = 100, 5
+
 #: What a run needs on disk besides its checkpoints: curves, pictures, logs.
 OTHER_FILES = 64 << 20
 
 logger = logging.getLogger("genkit")
 
 
-def fitted_to(dataset: Dataset, config: Config, by_images: bool = False) -> Config:
+def fitted_to(dataset: Dataset, config: Config, by_images: bool = False, rarest: int = 1) -> Config:
     """The configuration with what only the images can say of the model's options.
 
     Args:
         by_images: whether what nobody has given is resolved as they suggest (`Model.defaults_for`); else it is what the
             model's class has, as in a recipe of a published result.
+        rarest: epochs from one validation to the next at least, where nobody says how many.
 
     Raises:
         DataError, UsageError: where the model can't be trained on them.
@@ -63,11 +70,47 @@ def fitted_to(dataset: Dataset, config: Config, by_images: bool = False) -> Conf
     suggested = suggestions(kind, dataset, config) if by_images else {}
     options = kind.options_for(with_suggested(config, suggested), dataset)
     filled_in = {name for name, value in options if value != getattr(config.options, name)}
+    options = counted_in_epochs(options, dataset)
+    rare = {**cadence(options, config.run, rarest), **prior_for(kind, config.run)} if by_images else {}
+    by_steps = ("epochs", "passes") if options.steps is not None else ()
     return config._replace(
         options=options,
-        sources={**config.sources, **dict.fromkeys([*filled_in, *suggested], "data")},
-        reasons={**config.reasons, **{name: each.reason for name, each in suggested.items()}},
+        run=config.run.model_copy(update={name: each.value for name, each in rare.items()}),
+        sources={
+            **config.sources,
+            **dict.fromkeys([*filled_in, *suggested, *rare], "data"),
+            **dict.fromkeys(by_steps, "steps"),
+        },
+        reasons={**config.reasons, **{name: each.reason for name, each in {**suggested, **rare}.items()}},
     )
+
+
+def counted_in_epochs(options: Any, dataset: Dataset) -> Any:
+    """A model's options; where the run is planned in steps, with the epochs that these make of its images."""
+    count = len(dataset.train)
+    return options.counted_in_epochs(count // min(options.batch_size, count))
+
+
+def cadence(options: TrainingOptions, run: RunOptions, rarest: int = 1) -> dict[str, Resolved]:
+    """How rarely a run of many epochs is validated, drawn and kept, as far as nobody has said it.
+
+    An epoch of 60 images is a few steps, and 1,500 validations would take most of the run. Somebody who waits for a few
+    epochs that are no better (`patience`) has them measured several times meanwhile.
+    """
+    every = max(rarest, math.ceil(options.epochs / VALIDATIONS))
+    if run.patience is not None:
+        every = min(every, max(1, run.patience // VALIDATIONS_WAITED))
+    if "validate_every" in run.model_fields_set:
+        every = run.validate_every
+    if every == 1:
+        return {}
+    times = counted(math.ceil(options.epochs / every), "validation")
+    found = {
+        "validate_every": Resolved(every, f"{counted(options.epochs, 'epoch')} with {times}"),
+        "picture_every": Resolved(every, "as --validate-every"),
+        "checkpoint_every": Resolved(str(every), "as --validate-every"),
+    }
+    return {name: each for name, each in found.items() if name not in run.model_fields_set}
 
 
 def suggestions(kind: type[Model], dataset: Dataset, config: Config) -> dict[str, Resolved]:
@@ -314,8 +357,9 @@ def require_unedited(config: Config, path: Path, directory: RunDirectory) -> Non
     except (CheckpointError, ValueError):
         return
     ours = config.options.model_dump()
-    if ours["epochs"] > recorded["epochs"]:
-        recorded["epochs"] = ours["epochs"]  # raised on resuming
+    length, value = config.options.length
+    if recorded[length] is not None and value > recorded[length]:  # raised on resuming
+        recorded |= {name: ours[name] for name in ("epochs", "steps", "passes")}
     if about.seed is not None:
         ours["seed"], recorded["seed"] = config.run.seed, about.seed
     differences = [
@@ -336,7 +380,7 @@ def require_unedited(config: Config, path: Path, directory: RunDirectory) -> Non
 
 
 def require_same_past(before: Config, state: TrainingState, directory: RunDirectory) -> None:
-    """Refuse more epochs where a phase that is over, or hadn't begun, would by them have trained at another time.
+    """Refuse a longer run where a phase that is over, or hadn't begun, would in it have trained at another time.
 
     Args:
         before: the configuration that the run had.
@@ -345,16 +389,18 @@ def require_same_past(before: Config, state: TrainingState, directory: RunDirect
     Raises:
         UsageError
     """
-    if before.options.epochs == state.model.options.epochs:
+    total_steps = before.options.total_steps(state.steps_per_epoch)
+    if total_steps == state.total_steps:
         return
     with without_memory():
         phases = type(state.model)(state.model.image, before.options).phases()
-    earlier = windows(phases, before.options.epochs * state.steps_per_epoch)
+    earlier = windows(phases, total_steps)
     for phase, was, now in zip(phases, earlier, state.windows, strict=True):
         if was[: max(0, state.step - was.start)] != now[: max(0, state.step - now.start)]:
             raise UsageError(
                 f"{directory.path}: its phase '{phase.name}' had steps {was.start:,} to {was.stop:,}, a share of a run "
-                f"that with more --epochs would be another; start a new run with --init-from {directory.path}"
+                f"that with more --{before.options.length[0]} would be another; start a new run with --init-from "
+                f"{directory.path}"
             )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -17,12 +16,13 @@ from torch import Tensor
 
 from genkit import device, registry
 from genkit.contract import Model, ability
+from genkit.contract.defaults import Resolved
 from genkit.data.batches import in_order
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import UsageError
-from genkit.keep.config import Config
-from genkit.nets.priors import CodePrior, fitted_flow, fitted_mixture
-from genkit.step.passes import evaluation_batch, told
+from genkit.keep.config import Config, RunOptions
+from genkit.nets.priors import LEAST, CodePrior, fitted_flow, fitted_mixture
+from genkit.step.passes import encode_split, evaluation_batch
 from genkit.wording import counted
 
 logger = logging.getLogger("genkit")
@@ -34,9 +34,10 @@ IMAGES = 10_000
 #: Training images, and validation images, whose codes a prior is fitted to and chosen by; and numbers of their codes.
 FITTED, CHOSEN_BY, NUMBERS = 60_000, 10_000, 1 << 25
 #: Gaussians of a mixture that are tried: of each class, or of all together.
-OF_A_CLASS, OF_ALL = (1, 2, 4, 8, 16, 32), (1, 3, 10, 30, 100, 300)
-#: Codes × Gaussians of one group × squared numbers of a code, above which no more Gaussians are tried: some seconds.
-PRODUCTS = 1 << 31
+OF_A_CLASS, OF_ALL = (1, 3, 10, 30, 60), (1, 3, 10, 30, 100, 300)
+#: Codes × Gaussians of a class × squared numbers of a code that a fit may take, some seconds: of more codes some are
+#: left out, and where `LEAST` for each Gaussian don't remain, so many aren't tried.
+PRODUCTS = 1 << 30
 #: Held-out codes by which the number is chosen, at least; where there are fewer, every fifth training code is held out.
 HELD_OUT = 100
 #: Images of a class, on average, without which codes aren't told by class.
@@ -84,8 +85,17 @@ class Codes(NamedTuple):
 
 
 def takes_prior(model: Model | type[Model]) -> bool:
-    """Whether there is something to fit: codes of images, and images of codes."""
+    """Whether there is something to fit: codes of images, and images of codes, that aren't the noise already."""
+    if ability.codes_are_noise(model):
+        return False
     return ability.generates(model) and ability.encodes(model) and not ability.has(model, ability.SECOND_SET)
+
+
+def prior_for(kind: type[Model], options: RunOptions) -> dict[str, Resolved]:
+    """What new codes of a run's model are to be drawn by, where nobody says it and there is something to fit."""
+    if options.prior is not None or not takes_prior(kind):
+        return {}
+    return {"prior": Resolved("gmm", "samples are far nearer to images than by the model's own prior")}
 
 
 def require_encoder(config: Config) -> None:
@@ -96,7 +106,8 @@ def require_encoder(config: Config) -> None:
     """
     kind = config.run.prior
     if kind in ("gaussian", "gmm", "flow") and not takes_prior(registry.find(config.model)):
-        raise UsageError(f"--prior {kind} is fitted to codes of images, and {config.model} has none; leave it out")
+        has = "codes that are N(0, I) already" if ability.codes_are_noise(registry.find(config.model)) else "none"
+        raise UsageError(f"--prior {kind} is fitted to codes of images, and {config.model} has {has}; leave it out")
 
 
 @torch.no_grad()
@@ -116,9 +127,8 @@ def fitted(model: Model, dataset: Dataset, where: torch.device, seed: int, kind:
         return None
     began = time.monotonic()
     most = max(2, NUMBERS // model.options.latent_dim)  # type: ignore[attr-defined]
-    with device.seeded(seed, where):
-        train = codes_of(model, dataset.train.take(dataset.train.spread(min(FITTED, most))), where)
-        held = codes_of(model, dataset.val.take(dataset.val.spread(min(CHOSEN_BY, most))), where)
+    train = codes_of(model, dataset.train.take(dataset.train.spread(min(FITTED, most))), where)
+    held = codes_of(model, dataset.val.take(dataset.val.spread(min(CHOSEN_BY, most))), where)
     classes = known_classes(model, dataset)
     if not classes:
         train, held = train._replace(labels=None), held._replace(labels=None)
@@ -155,17 +165,11 @@ def known_classes(model: Model, dataset: Dataset) -> int:
 
 
 def codes_of(model: Model, split: Split, where: torch.device) -> Codes:
-    """Codes of images as the decoder has learned them: of a distribution over codes (a VAE's), one that is drawn."""
-    found = []
-    for batch in in_order(split, evaluation_batch(model.image), where):
-        also = told(model, batch)
-        if ability.tells_likelihood(model):
-            mean, log_variance = model.posterior(batch.images, *also)
-            codes = mean + (log_variance / 2).exp() * torch.randn_like(mean)
-        else:
-            codes = model.encode(batch.images, *also)  # type: ignore[operator]  # a module, for mypy
-        found.append(codes.float().cpu())
-    return Codes(torch.cat(found) if found else torch.empty(0, model.options.latent_dim), split.labels)
+    """Codes of images, as the encoder has them: of a distribution over codes (a VAE's) its mean.
+
+    What a VAE's decoder makes of the mean is what it makes of a real image; and means of classes overlap less.
+    """
+    return Codes(encode_split(model, split, where).float(), split.labels)
 
 
 def fit_kind(kind: Kind, train: Codes, held: Codes, classes: int, seed: int) -> CodePrior:
@@ -175,16 +179,18 @@ def fit_kind(kind: Kind, train: Codes, held: Codes, classes: int, seed: int) -> 
     part, apart = (train, held) if len(held.codes) >= HELD_OUT else divided(train, held)
     if kind == "flow":
         return fitted_flow(part.codes, apart.codes, part.labels, apart.labels, classes, seed)
-    best = chosen = None
-    highest = -float("inf")
-    for components in numbers_to_try(train, classes):
-        tried = fitted_mixture(part.codes, components, part.labels, classes, seed)
+    best, chosen, highest = None, 1, -float("inf")
+    for components in OF_A_CLASS if classes else OF_ALL:
+        some = affordable(part, components)
+        if components > 1 and len(some.codes) < LEAST * components * max(1, classes):
+            break
+        tried = fitted_mixture(some.codes, components, some.labels, classes, seed)
         reached = float(tried.log_density(apart.codes, apart.labels).double().mean())
         if not reached > highest:
             break
         best, chosen, highest = tried, components, reached
-    if best is None or chosen is None or part is not train:
-        return fitted_mixture(train.codes, chosen or 1, train.labels, classes, seed)
+    if best is None or part is not train:
+        return fitted_mixture(train.codes, chosen, train.labels, classes, seed)
     return best
 
 
@@ -198,11 +204,13 @@ def divided(train: Codes, held: Codes) -> tuple[Codes, Codes]:
     return kept, Codes(torch.cat([apart.codes, held.codes]), labels)
 
 
-def numbers_to_try(train: Codes, classes: int) -> Sequence[int]:
-    """How many Gaussians a mixture may have, of each class or of all: not more than can be fitted in some seconds."""
+def affordable(train: Codes, components: int) -> Codes:
+    """Codes that so many Gaussians can be fitted to in some seconds, evenly spaced."""
     count, dim = train.codes.shape
-    numbers = OF_A_CLASS if classes else OF_ALL
-    return [each for each in numbers if each == 1 or count * min(each, OF_A_CLASS[-1]) * dim * dim <= PRODUCTS]
+    most = max(1, PRODUCTS // (components * dim * dim))
+    if components == 1 or count <= most:
+        return train
+    return train.take(torch.linspace(0, count - 1, most, dtype=torch.float64).round().long())
 
 
 def nearness(prior: CodePrior, train: Codes, held: Codes, seed: int) -> float | None:

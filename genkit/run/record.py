@@ -19,7 +19,7 @@ from genkit.options import as_text, is_flag
 from genkit.run.process import load_average
 from genkit.run.result import Result
 from genkit.version import __version__
-from genkit.wording import counted
+from genkit.wording import OF_A_DENSITY, counted
 
 ENVIRONMENT = "environment.json"
 #: What the bits of a result depend on, besides the configuration.
@@ -103,11 +103,13 @@ def card(config: Config, dataset: Dataset, result: Result) -> str:
     # What neither a person nor the images have said is no setting: how many classes, of a model that is told none.
     unfilled = {name for name, each in fields if not is_flag(each) and config.sources[name] == "default"}
     options = "\n".join(
-        f"| {name.replace('_', '-')} | {as_text(value)} | {config.sources[name]} |"
+        f"| {name.replace('_', '-')} | {as_text(value)} | {config.source_in_words(name)} |"
         for name, value in config.values().items()
         if name not in unfilled
     )
     metrics = "\n".join(f"| {name} | {value:.6g} |" for name, value in result.metrics.items())
+    if result.density:
+        metrics += f"\n\nThe losses are {OF_A_DENSITY}."
     beside = f"\n{result.beside[0].upper()}{result.beside[1:]}.\n" if result.beside else ""
     measured = (
         f"## Measured on the test split\n\n| metric | value |\n|---|---|\n{metrics}\n{beside}"

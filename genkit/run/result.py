@@ -18,6 +18,7 @@ class Result(NamedTuple):
         stopped: the signal that ended it early, or None.
         which: what that checkpoint is among the run's: `best`, `last`, or both.
         beside: what its reconstructions are held against, in words; empty where that wasn't measured.
+        density: whether the losses are of a density of grey values.
     """
 
     run: Path
@@ -28,3 +29,4 @@ class Result(NamedTuple):
     stopped: int | None
     which: Sequence[str] = ()
     beside: str = ""
+    density: bool = False

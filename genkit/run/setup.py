@@ -15,6 +15,7 @@ from genkit.errors import CheckpointError, UnreadableError
 from genkit.keep import checkpoint
 from genkit.keep.config import Config
 from genkit.keep.rundir import RunDirectory
+from genkit.run.beginning import Beginning, measure
 from genkit.run.ledger import Ledger
 from genkit.run.preparation import build, load_weights, require_equal_shares, require_unedited
 from genkit.step.accelerate import accelerated
@@ -62,7 +63,7 @@ class Setup:
             dataset.train, options.batch_size, seed, self.where, team.rank, team.size, beside, options.flips
         )
         team.seed_noise(seed)
-        self.total_steps = options.epochs * len(self.batches)
+        self.total_steps = options.total_steps(len(self.batches))
         self.state = TrainingState(model, self.total_steps, len(self.batches))
         self.state.phases = accelerated(self.state.phases, self.where, config.run, self.total_steps)
         self.ledger = Ledger(team, config.run.log_every, len(self.batches))
@@ -73,7 +74,7 @@ class Setup:
         self.begun_with = 0
 
     def take_initial_weights(self) -> None:
-        """Those of `init_from`, if that is given; else what the training images' mean says of them.
+        """Those of `init_from`, if that is given; else what a look at the training images says of them.
 
         Raises:
             CheckpointError: when they are gone or damaged.
@@ -83,7 +84,9 @@ class Setup:
             source = checkpoint.read(Path(self.config.run.init_from))
             self.begun_with = load_weights(self.state.model, source)
         else:
-            self.state.model.begin_at(self.dataset.train.mean())
+            self.state.model.begin_with(Beginning(self.dataset.train, self.config.run.seed, self.config.options.flips))
+        beside = self.dataset.beside_split("train")
+        measure(self.state.model, self.dataset.train, self.where, self.config.run.seed, beside)
         if self.state.averaged is not None:
             self.state.averaged.load_state_dict(self.state.model.state_dict())
 

@@ -12,12 +12,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from genkit import data, device
 from genkit.contract import Model, ability
 from genkit.contract.fault import any_of
+from genkit.data.dataset import Dataset
 from genkit.errors import CheckpointError, DivergedError, GenkitError
 from genkit.files import remedy, to_json, write_file
 from genkit.keep import checkpoint, rundir, state
@@ -25,7 +27,7 @@ from genkit.keep import config as configuration
 from genkit.keep.config import Config, continued
 from genkit.keep.rundir import RunDirectory
 from genkit.options import as_text
-from genkit.run import baseline, record
+from genkit.run import baseline, record, timing
 from genkit.run.curves import Curves
 from genkit.run.gallery import Gallery
 from genkit.run.keeper import Keeper, begin_anew
@@ -50,7 +52,7 @@ from genkit.run.watch import Watch, more_steps, steadier
 from genkit.step.accelerate import described
 from genkit.step.distributed import Team, lost_process
 from genkit.step.training import train
-from genkit.wording import counted
+from genkit.wording import OF_A_DENSITY, counted
 
 logger = logging.getLogger("genkit")
 
@@ -72,10 +74,13 @@ def start(config: Config, team: Team | None = None, resumable: bool = True, by_i
     require_encoder(config)
     config, team = config.located(), team or Team(device.pick(config.run.device))
     dataset = team.one_a_machine_first(lambda: data.load_for_training(config.data))
-    config = fitted_to(dataset, config, by_images)
+    asked, config = config, fitted_to(dataset, config, by_images)
     require_room_for_weights(config, dataset, team.device)
     require_room(config, dataset)
     require_short_names(dataset, config)
+    if config.options.minutes is not None and config.options.steps is None:
+        config = planned_in_steps(asked, config, dataset, team, by_images)
+        require_room(config, dataset)
     setup = Setup(config, dataset, team)
     setup.take_initial_weights()
     if not team.leads:
@@ -89,6 +94,22 @@ def start(config: Config, team: Team | None = None, resumable: bool = True, by_i
     )
     with disk_errors(directory.path), directory.locked(), log_file(directory.path / "log.txt"):
         return Leader(setup, directory, resumable, untrained).carry_out()
+
+
+def planned_in_steps(asked: Config, fitted: Config, dataset: Dataset, team: Team, by_images: bool) -> Config:
+    """The configuration of a run whose minutes are made steps. All call it.
+
+    Args:
+        asked: before it was fitted to the images.
+        fitted: to them, without steps.
+    """
+    found = timing.plan(fitted, dataset, team, by_images)
+    asked = asked._replace(
+        options=asked.options.model_copy(update={"steps": found.steps}),
+        sources={**asked.sources, "steps": "minutes"},
+        reasons={**asked.reasons, "steps": found.reason},
+    )
+    return fitted_to(dataset, asked, by_images, found.every)
 
 
 def resume(directory: RunDirectory, given: Mapping[str, Any], team: Team | None = None) -> Result:
@@ -174,12 +195,13 @@ class Trainer:
             _, over = self.team.agree([], self.gains_no_more)
             while state.step < self.total_steps and not stop and not over:
                 epoch, done = divmod(state.step, batches)
-                for metrics in train(state, self.batches.epoch(epoch, done)):
+                ahead = islice(self.batches.epoch(epoch, done), self.total_steps - state.step)
+                for metrics in train(state, ahead):
                     self.ledger.add(metrics)
                     bar.update(bar_size)
                     self.seconds = time.monotonic() - started
-                    ended = state.step % batches == 0
-                    if self.ledger.full or ended or state.stage_ends:
+                    ended = self.ends_epoch
+                    if self.ledger.full or (ended and self.validates(epoch + 1)) or state.stage_ends:
                         means = self.log()
                         bar.set_postfix_str(" ".join(f"{name} {value:.4g}" for name, value in list(means.items())[:3]))
                     stop, due = self.team.agree(received, self.checkpoint_is_due)
@@ -187,8 +209,8 @@ class Trainer:
                         break
                     if due and not ended:
                         self.save({})
-                if state.step % batches == 0:
-                    values, due = self.end_epoch(state.step // batches)
+                if self.ends_epoch:
+                    values, due = self.end_epoch(epoch + 1)
                     if self.team.agree([], due)[1]:
                         self.save(values)
                     self.seconds = time.monotonic() - started
@@ -197,6 +219,15 @@ class Trainer:
         if stop and missing:
             self.save({})
         return stop[0] if stop else None
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the last step was the last of a pass over the images, or of the run."""
+        return self.state.step % len(self.batches) == 0 or self.state.step == self.total_steps
+
+    def validates(self, epoch: int) -> bool:
+        """Whether the model is validated at the end of an epoch, counted from 1."""
+        return epoch % self.config.run.validate_every == 0 or self.state.step == self.total_steps
 
     def log(self) -> dict[str, float]:
         """The means of the metrics since the last time. All call it."""
@@ -292,6 +323,8 @@ class Leader(Trainer):
             logger.info("beside   %s: %s", self.dataset.beside.name, what)
         weights = sum(each.numel() for each in self.state.model.parameters())
         logger.info("model    %s: %s weights", config.model, f"{weights:,}")
+        if ability.tells_density(self.state.model):
+            logger.info("loss     %s", OF_A_DENSITY)
         if setup.restored_step is None:
             for name, reason in config.reasons.items():
                 value = as_text(config.values()[name])
@@ -326,33 +359,41 @@ class Leader(Trainer):
 
     def end_epoch(self, epoch: int) -> tuple[dict[str, float], bool]:
         """Validate, draw, and see whether to save, in this order: a checkpoint vouches for all that came before it."""
-        epochs, every = self.config.options.epochs, self.config.run.checkpoint_epochs
-        kept = self.config.run.keep_every is not None and epoch % self.config.run.keep_every == 0
+        every, keep_every = self.config.run.checkpoint_epochs, self.config.run.keep_every
         step, model = self.state.step, self.state.best_model
-        values = self.measured(model, "val", step)
-        self.count_stale(values.get(self.state.model.monitor))
-        last = epoch == epochs or self.gains_no_more
-        self.ledger.enter("val", values, step)
-        shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
-        logger.info("epoch %*d/%d  val  %s", len(str(epochs)), epoch, epochs, shown)
-        self.watch.look(values, last)
-        if self.gains_no_more and epoch < epochs:
-            self.tell_gains_no_more(epoch)
+        whole = step % len(self.batches) == 0
+        kept = keep_every is not None and whole and epoch % keep_every == 0
+        values = self.validate(epoch) if self.validates(epoch) else {}
+        last = step == self.total_steps or self.gains_no_more
         if last or epoch % self.config.run.picture_every == 0:
             self.prior.fit(model, step)
             self.gallery.draw(model, step)
         # With patience, a run is to come to its best epoch, however rare its checkpoints are.
-        kept = kept or (self.config.run.patience is not None and self.stale == 0)
+        kept = kept or (bool(values) and self.config.run.patience is not None and self.stale == 0)
         if every:
             return values, last or kept or epoch % every == 0
         return values, last or kept or self.keeper.due or self.keeper.is_best(values.get(self.state.model.monitor))
 
-    def count_stale(self, value: float | None) -> None:
+    def validate(self, epoch: int) -> dict[str, float]:
+        """Measure the model on the validation images, and say what it came to and what is wrong with it."""
+        epochs, step = self.config.options.epochs, self.state.step
+        values = self.measured(self.state.best_model, "val", step)
+        self.count_stale(values.get(self.state.model.monitor), epoch)
+        self.ledger.enter("val", values, step)
+        shown = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
+        logger.info("epoch %*d/%d  val  %s", len(str(epochs)), epoch, epochs, shown)
+        self.watch.look(values, step == self.total_steps or self.gains_no_more)
+        if self.gains_no_more and step < self.total_steps:
+            self.tell_gains_no_more(epoch)
+        return values
+
+    def count_stale(self, value: float | None, epoch: int) -> None:
         """Enter what an epoch came to by the metric that the run is monitored by."""
         if value is None:
             return  # a stage that doesn't measure it
         if self.lowest is not None and value >= self.lowest:
-            self.stale += 1
+            every = self.config.run.validate_every
+            self.stale += epoch - (epoch - 1) // every * every  # epochs since the validation before
         else:
             self.lowest, self.stale = value, 0
 
@@ -420,8 +461,10 @@ class Leader(Trainer):
             if lacking and ability.classifies(model) and not model.options.attributes:
                 logger.warning("no test image is of the class %s: the test error says nothing of it", lacking)
             beside = self.hold_against_baselines(model)
-        which = self.directory.called(path)
-        result = Result(self.directory.path, path, self.state.step, self.seconds, metrics, stopped, which, beside)
+        which, density = self.directory.called(path), ability.tells_density(self.state.model)
+        result = Result(
+            self.directory.path, path, self.state.step, self.seconds, metrics, stopped, which, beside, density
+        )
         write_file(self.directory.path / "README.md", record.card(self.config, self.dataset, result).encode(), False)
         return result
 
@@ -433,7 +476,7 @@ class Leader(Trainer):
         """
         if getattr(model, "fitted", None) is not None:
             return
-        found = fitted(model, self.dataset, self.setup.where, self.config.run.seed, self.config.run.prior or "gmm")
+        found = fitted(model, self.dataset, self.setup.where, self.config.run.seed, self.config.run.prior or "own")
         if found is not None:
             checkpoint.add_prior(path, found)
             model.draw_by(found)  # type: ignore[operator]  # a module, for mypy
@@ -448,10 +491,11 @@ class Leader(Trainer):
         said = str(found)
         if found.beaten_by:
             options = self.config.options
+            length, value = options.length
             longer = (
                 f"more --patience (it is {self.config.run.patience})"
                 if self.gains_no_more
-                else f"more --epochs (they are {options.epochs})"
+                else f"more --{length} (they are {value})"
             )
             helps = any_of([longer, f"another --lr (it is {options.lr:g})"])
             more = "" if self.gains_no_more else more_steps(self.state)

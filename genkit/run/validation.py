@@ -61,7 +61,7 @@ def validate(
                     collected.setdefault(prefix + name, []).append(value.detach())
         shares = torch.tensor(counts, dtype=torch.float64) / len(split)
         metrics = {name: float(torch.stack(values).cpu().double() @ shares) for name, values in collected.items()}
-        if ability.encodes(model) and len(split) > 1:
+        if ability.encodes(model) and not ability.codes_are_noise(model) and len(split) > 1:
             metrics["active_units"] = active_units(encode_split(model, split.take(split.spread(ENCODED)), device))
         if ability.generates(model) and model.monitor in SAMPLE_METRICS:
             size = evaluation_batch(model.image)

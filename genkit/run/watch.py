@@ -92,7 +92,8 @@ def more_steps(state: TrainingState) -> str:
     if state.total_steps >= FEW_STEPS:
         return ""
     epochs = 10 * math.ceil(FEW_STEPS / state.steps_per_epoch / 10)
-    return f"the run has only {counted(state.total_steps, 'step')}, and what usually helps is more: --epochs {epochs}"
+    more = f"--epochs {epochs}" if state.model.options.steps is None else f"--steps {FEW_STEPS}"
+    return f"the run has only {counted(state.total_steps, 'step')}, and what usually helps is more: {more}"
 
 
 def steadier(options: TrainingOptions, steps_per_epoch: int) -> list[str]:

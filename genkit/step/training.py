@@ -202,7 +202,7 @@ def windows(phases: Sequence[Phase], total_steps: int) -> list[range]:
         if not window and phase.ends > 0:  # one that ends where the run begins is left out on purpose
             raise UsageError(
                 f"the run has {counted(total_steps, 'step')}, and none is left for the model's phase '{phase.name}'; "
-                "give more --epochs, or a smaller --batch-size"
+                "give more --epochs (or --steps), or a smaller --batch-size"
             )
     edges = [0, *(window.stop for window in found if window.stop < total_steps)]
     if idle := [edge for edge in edges if not active(found, edge)]:

@@ -185,10 +185,12 @@ def test_a_flipped_bit_is_seen(tmp_path, pictures, ending):
 
 @pytest.mark.parametrize("ending", [".bz2", ".xz"])
 def test_what_was_made_too_small_is_refused(tmp_path, ending):
-    path = tmp_path / "some"
-    path.write_bytes(COMPRESSIONS[ending](idx(np.zeros((5000, 100, 100), np.uint8))))
+    """In streams of a megabyte, each of which is compressed once."""
+    path, compress = tmp_path / "some", COMPRESSIONS[ending]
+    header = idx(np.zeros((5000, 100, 100), np.uint8))[:16]
+    path.write_bytes(compress(header) + 50 * compress(bytes(1_000_000)))
     assert "can't be decompressed" in refusal(path)
-    path.write_bytes(COMPRESSIONS[ending](b"label," + b"0," * 30_000_000))
+    path.write_bytes(compress(b"label,") + 60 * compress(b"0," * 500_000))
     assert "1,032 times" in refusal(path)
 
 

@@ -333,6 +333,8 @@ def test_a_topic_asks_for_no_more_and_no_less_than_its_abilities(topic: str, dig
     every = {name for each in ability.ABILITIES for name in each.methods}
     for need in topics.TOPICS[topic].needs:
         methods = every - set(known[need].methods)
+        other = topics.TOPICS[topic].otherwise
+        methods -= {name for each in (other.needs if other else ()) for name in known[each].methods}
         kind = type("Made", (Teller,), {"probabilities": None, **{name: lambda self, *_: None for name in methods}})
         assert topics.lacking(kind, topic) == known[need]
         found = topics.measure(subject_of(kind(classes=3), digits, model="made"), Asked(), [topic])

@@ -10,13 +10,16 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from genkit import nets
-from genkit.contract import Batch, ImageShape
+from genkit.contract import Batch, ImageShape, Phase
+from genkit.keep.config import RunOptions
 from genkit.models.dcgan import DCGAN
+from genkit.step.accelerate import accelerated, leave_uncompiled
 from genkit.step.training import TrainingState, train
 from genkit.testing import contract
 
 IMAGE = ImageShape(3, 64, 64)
 SMALL = ImageShape(3, 8, 8)
+CPU = torch.device("cpu")
 RESIDUAL = {"net": "residual", "width": 4, "latent_dim": 6, "critic_norm": "none", "loss": "relativistic", "r1": 1.0}
 
 TestResidual = contract("dcgan", **RESIDUAL, augment="colour,translation,cutout", condition="label", flips=True)
@@ -229,6 +232,16 @@ def test_r1_of_a_linear_discriminator_is_the_norm_of_its_weights() -> None:
 
 
 @pytest.mark.parametrize("net", ["conv", "residual"])
+def test_a_batch_of_one_image_has_a_penalty(net: str) -> None:
+    """Whose spread is 0, where a root has no gradient."""
+    torch.manual_seed(0)
+    model = DCGAN(SMALL, DCGAN.Options(net=net, width=2, latent_dim=3, r1=1.0))
+    state = TrainingState(model, 3, 3)
+    list(train(state, [Batch(torch.rand(1, *SMALL), None, torch.tensor(0.0))] * 3))
+    assert all(each.isfinite().all() for each in model.parameters())
+
+
+@pytest.mark.parametrize("net", ["conv", "residual"])
 def test_both_nets_are_told_the_class(net: str) -> None:
     model = DCGAN(SMALL, DCGAN.Options(net=net, width=4, latent_dim=3, condition="label", classes=3)).eval()
     z, labels = torch.randn(1, 3).expand(3, 3), torch.tensor([0, 1, 1])
@@ -294,3 +307,32 @@ def test_a_discriminator_that_tells_every_pair_is_saturated() -> None:
     assert "of a real image and a sample" in fault.shows
     assert "--augment colour,translation,cutout" in fault.helps
     assert "a larger --r1 (it is 1)" in fault.helps
+
+
+def gradients(phases: list[Phase], batch: Batch) -> tuple[dict[str, float], Tensor]:
+    """What both phases log, and the gradients of the discriminator's weights."""
+    torch.manual_seed(3)
+    generator, critic = phases
+    losses = critic.losses(batch.after(generator.losses(batch)))
+    found = torch.autograd.grad(losses["loss"], list(critic.module.parameters()))
+    return {name: float(each.detach()) for name, each in losses.items()}, torch.cat([each.flatten() for each in found])
+
+
+def test_a_penalty_in_mixed_precision_is_in_full() -> None:
+    torch.manual_seed(0)
+    model = DCGAN(SMALL, DCGAN.Options(**RESIDUAL, r2=1.0))
+    batch = Batch(torch.rand(8, *SMALL), None, torch.tensor(0.0))
+    expected, slope = gradients(model.phases(), batch)
+    found, ours = gradients(accelerated(model.phases(), CPU, RunOptions(amp="bf16"), 10), batch)
+    assert found == pytest.approx(expected, rel=0.05, abs=0.05)
+    assert found["r1"] == pytest.approx(expected["r1"], rel=1e-5)
+    assert (ours - slope).norm() <= 0.05 * slope.norm()
+
+
+def test_a_penalty_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch can't compile a gradient's gradient: it refuses, at the first backward pass."""
+    left: list[object] = []
+    monkeypatch.setattr(torch.compiler, "disable", lambda method: left.append(method) or method)
+    model = DCGAN(SMALL, DCGAN.Options(**RESIDUAL))
+    leave_uncompiled(model.critic_losses)
+    assert left == [DCGAN.penalty.__get__(model)]

@@ -9,7 +9,13 @@ import torch
 import torch.nn.functional as F
 
 from genkit.contract import Batch, ImageShape
-from genkit.distributions import MOST_LOG_VARIANCE, bernoulli_log_likelihood, bounded_log_variance, gaussian_kl
+from genkit.distributions import (
+    MOST_LOG_VARIANCE,
+    bernoulli_log_likelihood,
+    bounded_log_variance,
+    gaussian_kl,
+    logistic_log_likelihood,
+)
 from genkit.models import vae
 from genkit.models.vae import VAE
 from genkit.step.training import TrainingState, train
@@ -272,3 +278,45 @@ def test_a_validation_decodes_its_codes_in_pieces(monkeypatch: pytest.MonkeyPatc
     decoded.clear()
     assert losses() == pytest.approx(whole, rel=1e-6)
     assert decoded == [7 * 20] * 7 + [20]
+
+
+@pytest.mark.parametrize("scale", [1e-4, 0.003, 0.07, 2.0, 100.0])
+def test_a_logistics_256_probabilities_sum_to_1(scale: float) -> None:
+    levels = (torch.arange(256) / 255).double()[:, None]
+    means = torch.tensor([-3.0, -0.01, 0.0, 0.2, 0.5003, 1.0, 1.4]).double()
+    log_scale = torch.tensor(scale).double().log()
+    sums = logistic_log_likelihood(means, log_scale, levels).exp().sum(0)
+    torch.testing.assert_close(sums, torch.ones(7).double(), rtol=0, atol=1e-9)
+
+
+def test_a_logistic_is_the_difference_of_two_sigmoids() -> None:
+    levels, mean, scale = (torch.arange(256) / 255).double(), 0.41, 0.03
+    upper = ((levels + 0.5 / 255 - mean) / scale).sigmoid()
+    lower = ((levels - 0.5 / 255 - mean) / scale).sigmoid()
+    upper[-1], lower[0] = 1, 0
+    found = logistic_log_likelihood(torch.tensor(mean), torch.tensor(scale).log(), levels)
+    torch.testing.assert_close(found, (upper - lower).log(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("log_scale", [-20.0, -5.0, 5.0])
+def test_a_logistic_is_finite_far_from_its_mean(log_scale: float) -> None:
+    mean, scale = torch.tensor([-50.0, 0.5, 70.0], requires_grad=True), torch.tensor(log_scale, requires_grad=True)
+    found = logistic_log_likelihood(mean, scale, torch.tensor([[0.0], [0.5], [1.0]]))
+    found.sum().backward()
+    for each in (found, mean.grad, scale.grad):
+        assert each.isfinite().all()
+
+
+def test_logistic_likelihood_is_in_nats_and_bits_and_the_same_of_several_codes() -> None:
+    image = ImageShape(3, 6, 5)
+    model = VAE(image, VAE.Options(hidden=(4,), latent_dim=3, likelihood="logistic"))
+    assert model.log_scale.shape == (3, 1, 1)
+    assert model.pixels == "levels"
+    model.log_scale.data = torch.tensor([-3.0, -2.0, -1.0]).view(3, 1, 1)
+    images, z = torch.rand(5, *image), torch.randn(5, 6, 3)
+    output = model.output(z.flatten(0, 1))
+    expected = -model.negative_log_likelihood(output, images.repeat_interleave(6, 0)).flatten(1).sum(1)
+    torch.testing.assert_close(model.log_likelihood(z, images).flatten(), expected)
+    losses = model.losses(batch(images))
+    assert losses["bits_per_dim"].item() == pytest.approx(losses["neg_elbo"].item() / 90 / math.log(2))
+    torch.testing.assert_close(model.decode(z[0]), output[:6].clamp(0, 1))

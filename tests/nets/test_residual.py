@@ -19,6 +19,16 @@ def test_nets_of_any_size_take_a_single_image(image: ImageShape) -> None:
     assert decoder(codes).shape == (1, *image)
 
 
+def test_a_decoder_sees_its_draft_at_every_level() -> None:
+    image = ImageShape(3, 21, 16)
+    decoder, draft = nets.ResidualDecoder(image, 4, 6, drafts=True), torch.rand(2, *image, requires_grad=True)
+    output = decoder(torch.zeros(2, 6), draft)
+    assert output.shape == (2, *image)
+    output.square().sum().backward()
+    assert draft.grad is not None
+    assert all(each.weight.grad.any() for each in decoder.halved)
+
+
 def test_what_an_image_becomes_does_not_depend_on_its_batch() -> None:
     image = ImageShape(3, 9, 8)
     net = torch.nn.Sequential(nets.ResidualEncoder(image, 8, 6), nets.ResidualDecoder(image, 8, 6)).train()

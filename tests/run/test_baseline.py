@@ -41,12 +41,23 @@ def test_it_leaves_training_noise_as_it_was(digits: Dataset) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_with_few_images_there_is_no_pca_of_many_components(digits: Dataset) -> None:
+def test_few_images_have_one_component_less_than_they_are(digits: Dataset) -> None:
     few = dataclasses.replace(digits, train=digits.train.take(slice(30)))
-    for latent_dim, there in ((21, True), (22, False)):
-        found = baseline.measure(AE(digits.shape, AE.Options(hidden=(8,), latent_dim=latent_dim)).eval(), few, CPU, 0)
+    for latent_dim, components in ((21, 21), (22, 22), (29, 29), (40, 29)):
+        model = AE(digits.shape, AE.Options(hidden=(8,), latent_dim=latent_dim)).eval()
+        found = baseline.measure(model, few, CPU, 0)
         assert found is not None
-        assert (found.pca is not None) is there
+        assert found.components == components
+        exact = float(pca.fit(few.train, components).squared_error(digits.test).mean())
+        assert found.pca == pytest.approx(exact, rel=0.02)
+
+
+def test_a_code_of_as_many_numbers_as_pixels_is_held_against_the_mean_alone(digits: Dataset) -> None:
+    model = AE(digits.shape, AE.Options(hidden=(8,), latent_dim=28 * 28)).eval()
+    found = baseline.measure(model, digits, CPU, 0)
+    assert found is not None
+    assert found.pca is None
+    assert 0 < found.mean < found.model
 
 
 def test_a_gan_and_a_classifier_give_no_images_back(digits: Dataset) -> None:
@@ -71,7 +82,7 @@ def test_a_model_that_has_learned_nothing_is_told_so_in_one_line_and_in_its_card
 ) -> None:
     outcome = genkit(
         *("train", "conv-ae", "--dataset", "mnist5k", "--image-size", 8, "--labels-per-class", 20, "--epochs", 2),
-        *("--width", 4, "--latent-dim", 8, "--device", "cpu", "--out", tmp_path, "--json"),
+        *("--batch-size", 128, "--width", 4, "--latent-dim", 8, "--device", "cpu", "--out", tmp_path, "--json"),
     )
     assert outcome.code == 0, outcome.err
     (said,) = [line for line in outcome.err.splitlines() if "given back" in line]

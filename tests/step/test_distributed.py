@@ -91,11 +91,19 @@ def test_two_processes_at_half_the_batch_are_one(genkit: Genkit, team: Team, ima
     assert sorted(path.name for path in together.iterdir()) == sorted(path.name for path in alone.iterdir())
 
 
-def test_a_gan_with_batchnorm_stays_in_step(team: Team, images: Path, tmp_path: Path) -> None:
-    """Its critic runs twice before one backward, and each process's batchnorm sees its own share."""
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--critic-norm", "batch"],
+        ["--net", "residual", "--critic-norm", "none", "--loss", "relativistic", "--r1", "1", "--augment", "cutout"],
+    ],
+    ids=["batchnorm", "penalty"],
+)
+def test_a_gan_stays_in_step(team: Team, images: Path, tmp_path: Path, options: list[str]) -> None:
+    """Its critic runs twice before one backward, and each process's batchnorm, or penalty, sees its own share."""
     files = [tmp_path / "0.safetensors", tmp_path / "1.safetensors"]
     leader, follower = team(
-        *("train", "dcgan", "--dataset", images, "--width", "4", "--latent-dim", "3", "--critic-norm", "batch"),
+        *("train", "dcgan", "--dataset", images, "--width", "4", "--latent-dim", "3", *options),
         *(*COMMON, "--epochs", "2", "--out", tmp_path / "runs"),
         faults={rank: {"keep_weights_at": [str(file), 7]} for rank, file in enumerate(files)},
     )

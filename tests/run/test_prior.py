@@ -1,0 +1,286 @@
+"""What is fitted to a run's codes at its end: kept with its weights, by class, the same after a kill; and watched."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Genkit, saved_checkpoint, small_model
+from torch import Tensor
+
+import genkit as package
+from genkit import cli, registry
+from genkit.contract import ImageShape
+from genkit.data.dataset import Dataset, Split
+from genkit.errors import CheckpointError, GenkitError, UsageError
+from genkit.keep import checkpoint
+from genkit.keep.description import MANIFEST, PRIOR, verify
+from genkit.latent import sampling
+from genkit.nets.priors import Mixture, fitted_mixture
+from genkit.run import prior
+from genkit.run.prior import Codes
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An autoencoder of real digits, of some seconds."""
+    out = tmp_path_factory.mktemp("runs")
+    more = ["--hidden", "128", "--latent-dim", "6", "--epochs", "3", "--lr", "3e-3", "--device", "cpu", "--out"]
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(["train", "ae", "--dataset", "mnist5k", *more, str(out)])
+    assert not exit_info.value.code
+    return max(out.glob("[0-9]*"))
+
+
+@pytest.fixture
+def copied(run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run, tmp_path / "runs" / run.name))
+
+
+def opened_of(run: Path) -> Path:
+    """The checkpoint that a run opens with, which has its prior."""
+    (found,) = [path.parent for path in run.glob(f"checkpoints/*/{PRIOR}")]
+    return found
+
+
+def without_prior(folder: Path) -> None:
+    """The checkpoint as it was before its prior was fitted."""
+    (folder / PRIOR).unlink()
+    named = json.loads((folder / MANIFEST).read_text())
+    del named[PRIOR]
+    (folder / MANIFEST).write_bytes(checkpoint.to_json(named))
+
+
+def arrays_of(genkit: Genkit, *arguments: object) -> dict[str, np.ndarray]:
+    outcome = genkit("sample", *arguments, "--npz", "--device", "cpu", "--json")
+    assert outcome.code == 0, outcome.err
+    with np.load(outcome.json["files"]["npz"]) as arrays:
+        return dict(arrays)
+
+
+def nearest_mean(dataset: Dataset, images: np.ndarray) -> Tensor:
+    """The class whose mean training image is nearest to each image (N, C, H, W), uint8."""
+    labels = dataset.train.labels
+    assert labels is not None
+    pixels = dataset.train.images().flatten(1).float()
+    means = torch.stack([pixels[labels == label].mean(0) for label in range(10)])
+    return torch.cdist(torch.from_numpy(images).flatten(1).float(), means).argmin(1)
+
+
+# -- what a run keeps --------------------------------------------------------------------------------------------------
+
+
+def test_a_run_opens_with_a_prior_of_its_codes_whose_samples_depend_on_their_seeds_alone(
+    genkit: Genkit, run: Path, tmp_path: Path
+) -> None:
+    some = arrays_of(genkit, run, "--seeds", "0-9", "--out", tmp_path)
+    again = arrays_of(genkit, run, "--seeds", "9,3", "--out", tmp_path)
+    assert np.array_equal(some["images"][[9, 3]], again["images"])
+    own = arrays_of(genkit, run, "--seeds", "0-9", "--prior", "own", "--out", tmp_path)
+    assert not np.allclose(own["codes"], some["codes"], atol=0.1)
+    model = checkpoint.read(opened_of(run)).model
+    assert np.allclose(own["codes"], model.prior(sampling.noise(range(10), 6)).numpy(), atol=1e-5)
+    assert "fitted" not in " ".join(model.state_dict())
+
+
+def test_each_class_has_a_row_of_its_own(genkit: Genkit, run: Path, digits: Dataset, tmp_path: Path) -> None:
+    rows = arrays_of(genkit, run, "--classes", "0-9", "--seeds", "0-19", "--out", tmp_path)
+    assert rows["classes"].tolist() == [label for label in range(10) for _ in range(20)]
+    right = nearest_mean(digits, rows["images"]) == torch.from_numpy(rows["classes"])
+    assert float(right.double().mean()) > 0.55  # of real digits it is 0.8
+    sevens = arrays_of(genkit, run, "--class", "7", "--seeds", "0-19", "--out", tmp_path)
+    assert np.array_equal(sevens["images"], rows["images"][140:160])
+    walk = genkit(
+        "sample", run, "--interpolate", "--seeds", "1,2", "--class", "7", "--out", tmp_path, "--npz", "--json"
+    )
+    with np.load(walk.json["files"]["npz"]) as arrays:
+        assert np.allclose(arrays["codes"][[0, -1]], sevens["codes"][[1, 2]], atol=1e-5)
+    loaded = package.load(run, device="cpu")
+    assert np.array_equal((loaded.sample(20, condition="7") * 255).round().byte().numpy(), sevens["images"])
+    assert torch.equal(loaded.draw(2, condition=[7, 3])[0], torch.from_numpy(sevens["codes"][0]))
+
+
+def test_a_run_killed_before_its_prior_was_kept_comes_to_the_same(genkit: Genkit, copied: Path) -> None:
+    folder = opened_of(copied)
+    expected = {name: (folder / name).read_bytes() for name in (PRIOR, MANIFEST)}
+    without_prior(folder)
+    assert checkpoint.read(folder).model.fitted is None
+    assert genkit("train", "--resume", copied).code == 0
+    assert {name: (folder / name).read_bytes() for name in expected} == expected
+    (folder / PRIOR).write_bytes(b"left half-written by a process that was killed")
+    without = json.loads((folder / MANIFEST).read_text())
+    del without[PRIOR]
+    (folder / MANIFEST).write_bytes(checkpoint.to_json(without))
+    assert genkit("train", "--resume", copied).code == 0
+    assert {name: (folder / name).read_bytes() for name in expected} == expected
+
+
+def test_the_checkpoint_is_whole_wherever_the_disk_fails(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = opened_of(copied)
+    found, weights = checkpoint.read(folder).model.fitted, (folder / "model.safetensors").read_bytes()
+    for failing in range(3):
+        calls = iter(range(10))
+
+        def full(path: Path, content: bytes, parents: bool, calls=calls, failing=failing, real=checkpoint.write_file):
+            if next(calls) == failing:
+                raise GenkitError("no room")
+            real(path, content, parents)
+
+        monkeypatch.setattr(checkpoint, "write_file", full)
+        with pytest.raises(GenkitError, match="no room"):
+            checkpoint.add_prior(folder, found)
+        monkeypatch.undo()
+        verify(folder)
+        checkpoint.add_prior(folder, found)
+    assert checkpoint.read(folder).model.fitted is not None
+    assert (folder / "model.safetensors").read_bytes() == weights
+
+
+def test_a_prior_that_is_damaged_or_of_other_codes_is_refused(copied: Path) -> None:
+    folder = opened_of(copied)
+    content = bytearray((folder / PRIOR).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / PRIOR).write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        checkpoint.read(folder)
+    without_prior(folder)
+    checkpoint.add_prior(folder, fitted_mixture(torch.randn(50, 4), 1))
+    with pytest.raises(CheckpointError, match="the fitted prior is of codes of 4 numbers"):
+        checkpoint.read(folder)
+
+
+def test_exported_weights_keep_it(genkit: Genkit, run: Path, tmp_path: Path) -> None:
+    folder = genkit("export", run, "--out", tmp_path, "--json").json["folder"]
+    ours, theirs = package.load(folder, device="cpu"), package.load(run, device="cpu")
+    assert torch.equal(ours.sample(4, condition=3), theirs.sample(4, condition=3))
+
+
+# -- what is refused, in a line ----------------------------------------------------------------------------------------
+
+
+def test_what_has_no_such_prior_says_so(genkit: Genkit, run: Path, copied: Path, tmp_path: Path) -> None:
+    without_prior(opened_of(copied))
+    gan = small_model("dcgan", ImageShape(1, 8, 8), width=4, latent_dim=5)
+    gan = saved_checkpoint(tmp_path / "gan", gan)
+    for arguments, why in (
+        (["sample", copied, "--class", "7"], f"no prior is fitted to its codes; genkit fit-prior {copied}"),
+        (["sample", copied, "--prior", "fitted"], "--prior fitted: none is kept with"),
+        (["sample", run, "--prior", "own", "--class", "7"], "leave --prior own out"),
+        (["sample", run, "--class", "cat"], "--class: there is no class 'cat'; there are 0, 1"),
+        (
+            ["sample", run, "--reconstruct", "--class", "7"],
+            "a class is of codes that are drawn, of seeds; leave it out",
+        ),
+        (["sample", gan, "--class", "7"], "its codes aren't known by class; leave --class out"),
+        (["sample", gan, "--classes", "0-9"], "its codes aren't known by class; leave --classes out"),
+        (["fit-prior", gan], "has no codes of images to fit a prior to"),
+        (["train", "dcgan", "--dataset", "mnist5k", "--prior", "gmm", "--dry-run"], "dcgan has none; leave it out"),
+    ):
+        outcome = genkit(*arguments)
+        assert outcome.code == 2, arguments
+        assert why in outcome.err
+
+
+def test_an_earlier_run_gets_one_and_another_takes_its_place(genkit: Genkit, copied: Path) -> None:
+    folder = opened_of(copied)
+    without_prior(folder)
+    weights = (folder / "model.safetensors").read_bytes()
+    assert genkit("fit-prior", copied, "--json").json["classes"] == 10
+    assert len(checkpoint.read(folder).model.fitted.weights) > 10
+    assert genkit("fit-prior", copied, "--prior", "gaussian").code == 0
+    assert len(checkpoint.read(folder).model.fitted.weights) == 10
+    assert (folder / "model.safetensors").read_bytes() == weights
+    assert genkit("info", copied, "--json").json["damaged"] == []
+
+
+# -- how it is fitted --------------------------------------------------------------------------------------------------
+
+
+def images_of(count: int, labels: Tensor | None) -> Split:
+    torch.manual_seed(count)
+    pixels = torch.randint(0, 256, (count, 1, 8, 8), dtype=torch.uint8)
+    return Split(pixels, torch.arange(count), labels)
+
+
+def fitted_to(
+    count: int, kind: prior.Kind, labelled: Callable[[int], Tensor | None] = lambda _: None, **options: object
+) -> Mixture:
+    classes = ("a", "b") if labelled(1) is not None else ()
+    train, val = (images_of(each, labelled(each)) for each in (count, max(2, count // 10)))
+    dataset = Dataset("noise", train, val, val, classes, ())
+    torch.manual_seed(0)
+    model = small_model("vae", ImageShape(1, 8, 8), **{"latent_dim": 3, "hidden": (8,), "classes": 2, **options})
+    found = prior.fitted(model.eval(), dataset, CPU, 0, kind)
+    assert isinstance(found, Mixture)
+    return found
+
+
+def halves(count: int) -> Tensor:
+    return torch.arange(count) % 2
+
+
+def test_sixty_images_have_three_gaussians_at_most() -> None:
+    assert len(fitted_to(60, "gmm").weights) <= 3
+    assert len(fitted_to(2, "gmm").weights) == 1
+    assert len(fitted_to(60, "gaussian", halves).weights) == 2
+
+
+def test_classes_of_few_images_are_not_told_apart() -> None:
+    assert fitted_to(20, "gmm", halves).classes == 2
+    assert fitted_to(19, "gmm", halves).classes == 0
+
+
+def test_a_model_that_is_told_the_class_draws_codes_of_that_class() -> None:
+    torch.manual_seed(0)
+    model = small_model("vae", ImageShape(1, 8, 8), latent_dim=2, hidden=(8,), condition="label", classes=2).eval()
+    apart = torch.tensor([[-50.0, 0.0], [50.0, 0.0]])
+    model.draw_by(Mixture(torch.ones(2), apart, torch.eye(2).repeat(2, 1, 1), torch.tensor([0, 1]), 2))
+    codes = sampling.seed_codes(model, range(8))
+    assert (codes[:, 0] > 0).tolist() == [seed % 2 == 1 for seed in range(8)]
+
+
+def test_of_other_conditions_no_class_is_known() -> None:
+    model = small_model("vae", ImageShape(1, 8, 8), latent_dim=2, hidden=(8,), condition="attributes")
+    labels = halves(100)
+    dataset = Dataset("noise", images_of(100, labels), images_of(10, labels[:10]), images_of(4, None), ("a", "b"), ())
+    assert prior.known_classes(model, dataset) == 0
+    assert prior.known_classes(small_model("ae", ImageShape(1, 8, 8)), dataset) == 2
+
+
+def test_held_out_codes_choose_as_many_gaussians_as_there_are() -> None:
+    torch.manual_seed(0)
+    centres = torch.tensor([[-8.0, 0.0], [0.0, 8.0], [8.0, 0.0]])
+    codes = centres[torch.arange(1200) % 3] + torch.randn(1200, 2)
+    found = prior.fit_kind("gmm", Codes(codes[:900], None), Codes(codes[900:], None), 0, 0)
+    assert len(found.weights) == 3  # type: ignore[arg-type]
+
+
+def test_a_prior_that_repeats_its_training_images_is_seen() -> None:
+    torch.manual_seed(1)
+    train, held = Codes(torch.randn(300, 5), None), Codes(torch.randn(100, 5), None)
+    good = prior.fit_kind("gmm", train, held, 0, 0)
+    copies = Mixture(torch.ones(300), train.codes, 0.05 * torch.eye(5).repeat(300, 1, 1), torch.zeros(300).long())
+    assert prior.nearness(good, train, held, 0) == pytest.approx(1, abs=0.15)
+    assert prior.nearness(copies, train, held, 0) < prior.TOO_NEAR / 2  # type: ignore[operator]
+
+
+def test_a_class_without_images_is_refused() -> None:
+    model = small_model("ae", ImageShape(1, 8, 8), latent_dim=2, hidden=(8,))
+    with pytest.raises(UsageError, match="no prior by class"):
+        sampling.require_class(model, 0, "a")
+    model.draw_by(fitted_mixture(torch.randn(50, 2), 1, torch.zeros(50).long(), 2))
+    sampling.require_class(model, 0, "a")
+    with pytest.raises(UsageError, match="no training image was of the class b"):
+        sampling.require_class(model, 1, "b")
+
+
+def test_which_models_take_one() -> None:
+    takes = {name: prior.takes_prior(registry.find(name)) for name in ("ae", "conv-ae", "vae", "dcgan", "classifier")}
+    assert takes == {"ae": True, "conv-ae": True, "vae": True, "dcgan": False, "classifier": False}
