@@ -17,7 +17,7 @@ from torch import Tensor
 from genkit.contract import ImageShape
 from genkit.errors import UsageError
 from genkit.evaluate import judge_file
-from genkit.nets.inception import InceptionV3
+from genkit.nets.inception import InceptionV3, maximum, mean_with_border
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -182,18 +182,16 @@ def test_weights_that_do_not_fit_are_one_line(
     tmp_path: Path, weights: dict[str, Tensor], change: dict[str, Tensor | None], says: str
 ) -> None:
     found = {name: each for name, each in {**weights, **change}.items() if each is not None}
-    wanted = InceptionV3().state_dict()
     with pytest.raises(UsageError) as caught:
-        judge_file.is_of_fid(tmp_path, found)
-        judge_file.fitting(tmp_path, wanted, found)
+        judge_file.built(tmp_path, found)
     assert says in str(caught.value)
 
 
 def test_torchvisions_variant_is_told_by_its_classes(weights: dict[str, Tensor], tmp_path: Path) -> None:
-    assert judge_file.is_of_fid(tmp_path, weights)
     theirs = {**weights, "fc.weight": torch.zeros(1000, 2048), "AuxLogits.fc.bias": torch.zeros(1000)}
-    assert not judge_file.is_of_fid(tmp_path, theirs)
-    judge_file.fitting(tmp_path, InceptionV3(False).state_dict(), theirs)
+    for given, name, last in ((weights, "FID", maximum), (theirs, "torchvision", mean_with_border)):
+        net, variant = judge_file.built(tmp_path, given)
+        assert (variant, net.Mixed_7c.pool) == (name, last)
 
 
 @pytest.mark.parametrize("cut", [9, 100, -1])

@@ -1,4 +1,4 @@
-"""Inception-v3 against what its layers come to by hand: on maps that are the same everywhere, it is a net of vectors."""
+"""Inception-v3 against what its layers come to by hand: on maps that are equal everywhere, it is a net of vectors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def net() -> InceptionV3:
 
 
 def by_hand(net: nn.Module, colour: np.ndarray) -> np.ndarray:
-    """Its features of an image of one colour, in double precision: ReLU(γ (Wx − μ) / √(σ² + 0.001) + β) at each layer."""
+    """Its features of an image of one colour, in double precision: a layer is ReLU(γ (Wx − μ) / √(σ² + 0.001) + β)."""
     weights = {name: each.double().numpy() for name, each in net.state_dict().items()}
 
     def layer(name: str, x: np.ndarray) -> np.ndarray:
