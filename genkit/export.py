@@ -209,6 +209,7 @@ def plain_copy(model: Model) -> Model:
     plain = type(model)(model.image, model.options)
     plain.load_state_dict(model.state_dict())
     if ability.generates(model) and ability.generates(plain):
+        plain.sampling = model.sampling
         plain.draw_by(model.fitted)
     for module in list(plain.eval().requires_grad_(False).modules()):
         if parametrize.is_parametrized(module):

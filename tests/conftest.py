@@ -87,6 +87,7 @@ SMALL = {
     "classifier": ["--width", "4"],
     "conv-ae": ["--width", "4", "--latent-dim", "8"],
     "dcgan": ["--width", "4", "--latent-dim", "8"],
+    "flow": ["--width", "4", "--blocks", "1", "--patch", "4"],
     "vae": ["--hidden", "64", "--latent-dim", "2"],
 }
 

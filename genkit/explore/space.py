@@ -137,10 +137,12 @@ class Space:
         self.mean, self.spread = (each.cpu() for each in sampling.prior_moments(model, always))
         if ability.encodes(model):
             rows = self.dataset().splits()[split]
-            chosen = rows.spread(limit)
+            noise = ability.codes_are_noise(model)
+            chosen = rows.spread(min(limit, SEEDS) if noise else limit)
             self.split, self.positions = rows.take(chosen), chosen if len(chosen) < len(rows) else None
             self.all_codes = encode_split(model, self.split, self.device).float()
-            self.traits = self.all_codes
+            # Codes that are the noise say nothing of what an image is like.
+            self.traits = self.features() if noise and self.conditions is None else self.all_codes
         else:
             count = min(SEEDS, limit)
             own = sampling.seed_conditions(model, range(count)) if always is None else None

@@ -11,7 +11,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from genkit.contract import Condition, GenerativeModel
+from genkit.contract import Condition, GenerativeModel, ability
 from genkit.latent import images, sampling
 from genkit.latent.arithmetic import Exemplars, combine
 from genkit.latent.bounds import require_room
@@ -298,6 +298,8 @@ def require_traversal(model: GenerativeModel, dims: Sequence[int] | None, steps:
 
 def strongest(model: GenerativeModel, z: Tensor, reach: float, steps: int, condition: Tensor | None) -> list[int]:
     """All dimensions, those first whose sweeps, as those of `traversal`, change the image most."""
+    if ability.codes_are_noise(model):  # none of them is of more weight than another, and each is a pixel's at first
+        return list(range(len(z)))
     effects = []
     # Some at a time: all their sweeps would take as many times an image's memory as there are dimensions.
     for dims in torch.arange(len(z)).split(max(1, SWEPT_AT_ONCE // (steps * max(model.image.numbers, len(z))))):
