@@ -188,15 +188,25 @@ class Inception(FileJudge):
             weights = load(content)
         except (SafetensorError, ValueError, TypeError, KeyError, OverflowError) as error:
             raise refused(path, f"it is no whole safetensors file ({in_one_line(error)}); write it anew") from error
-        self.fid = is_of_fid(path, weights)
-        self.what = f"Inception-v3 ({'FID' if self.fid else 'torchvision'}’s variant)".replace("’", "'")
-        self.net = InceptionV3(self.fid)
-        self.net.load_state_dict(fitting(path, self.net.state_dict(), weights))
+        self.net, variant = built(path, weights)
+        self.what = f"Inception-v3 ({variant}'s variant)"
         self.net.eval().requires_grad_(False).to(device)
         self.device = device
 
     def of(self, images: Tensor) -> Tensor:
         return self.net(images.to(self.device))
+
+
+def built(path: Path, weights: Mapping[str, Tensor]) -> tuple[InceptionV3, str]:
+    """The net of a file's weights, and whose variant it is: "FID" or "torchvision".
+
+    Raises:
+        UsageError: when they don't fit.
+    """
+    fid = is_of_fid(path, weights)
+    net = InceptionV3(fid)
+    net.load_state_dict(fitting(path, net.state_dict(), weights))
+    return net, "FID" if fid else "torchvision"
 
 
 def is_of_fid(path: Path, weights: Mapping[str, Tensor]) -> bool:
