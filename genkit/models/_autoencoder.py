@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from genkit import contract, nets
-from genkit.contract import Batch, Facts, GenerativeModel, ImageShape, Phase, Resolved, defaults
+from genkit.contract import Batch, Facts, GenerativeModel, ImageShape, Phase, Resolved
 from genkit.contract.images import TrainingImages, TrainingStart
 from genkit.models import _pictures
 
@@ -56,7 +56,7 @@ class Autoencoder(GenerativeModel):
     def defaults_for(cls, options: Any, images: Facts) -> Mapping[str, Resolved]:
         """Of digits and the like what the class has; else nets that begin at PCA, residual where they can be."""
         if _pictures.digits(images):
-            return defaults.training(options, images, fewest=4_000)
+            return _pictures.for_digits(options, images, fewest=4_000)
         return _pictures.suggested(options, images)
 
     @classmethod

@@ -6,6 +6,7 @@ from typing import Any
 
 from genkit.contract import Facts, ImageShape, Resolved, defaults
 from genkit.nets.residual import levels_for
+from genkit.wording import counted
 
 #: The longer side up to which what is nearly two-valued is taken for a digit or a letter.
 DIGIT = 32
@@ -27,6 +28,14 @@ def digits(images: Facts) -> bool:
     return images.two_valued and not images.in_colour and max(images.shape.height, images.shape.width) <= DIGIT
 
 
+def for_digits(options: Any, images: Facts, fewest: int = defaults.FEWEST_STEPS) -> dict[str, Resolved]:
+    """Of digits, how long they are trained on; few begin at PCA, which so few don't teach a net by themselves."""
+    found = dict(defaults.training(options, images, fewest))
+    if images.few:
+        found["shortcut"] = Resolved("linear", f"{counted(images.count, 'training image')}: no worse than PCA, then")
+    return found
+
+
 def latent_dim_for(images: Facts) -> int:
     """Numbers in a code: more for more images, of which a few don't say what is typical of a direction."""
     most = min(MOST, images.shape.numbers // NUMBERS_A_NUMBER)
@@ -42,7 +51,7 @@ def suggested(options: Any, images: Facts) -> dict[str, Resolved]:
     """Net, code, shortcut and training for images that aren't digits; only fields that the model's options have."""
     given, fields = options.model_fields_set, type(options).model_fields
     what = f"{'images in colour' if images.in_colour else 'grey images'} of {images.shape}"
-    how_many = f"{images.count:,} training images"
+    how_many = counted(images.count, "training image")
     found = {
         "shortcut": Resolved("linear", "no worse than PCA, then"),
         "latent_dim": Resolved(latent_dim_for(images), f"{how_many} of {images.shape}"),

@@ -24,7 +24,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from genkit import contract, nets
-from genkit.contract import Batch, Condition, Facts, Fault, GenerativeModel, ImageShape, Phase, Resolved, defaults
+from genkit.contract import Batch, Condition, Facts, Fault, GenerativeModel, ImageShape, Phase, Resolved
 from genkit.contract.condition import given
 from genkit.contract.images import TrainingImages, TrainingStart
 from genkit.distributions import (
@@ -166,7 +166,7 @@ class VAE(GenerativeModel):
     def defaults_for(cls, options: Any, images: Facts) -> Mapping[str, Resolved]:
         """Of digits and the like what the class has; else residual nets begun at PCA, and grey values of 8 bits."""
         if _pictures.digits(images):
-            return defaults.training(options, images)
+            return _pictures.for_digits(options, images)
         found = _pictures.suggested(options, images)
         if options.binarize == "none":
             found["likelihood"] = Resolved("logistic", "grey values, each with its probability")

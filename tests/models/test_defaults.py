@@ -147,6 +147,15 @@ def test_what_is_no_digit_begins_at_pca(model: str, facts: Facts, expected: dict
     assert model != "vae" or options["likelihood"] == "logistic"
 
 
+@pytest.mark.parametrize("model", ["vae", "ae", "conv-ae"])
+def test_few_digits_begin_at_pca(model: str) -> None:
+    few = of_vae(replace(DIGITS, count=500), model)
+    plain = registry.find(model).Options().model_dump()
+    changed = {name for name in plain if few[name] != plain[name]}
+    assert few["shortcut"] == "linear"
+    assert changed <= {"shortcut", "batch_size", "epochs", "lr_warmup"}
+
+
 def test_what_is_given_of_a_vae_stays() -> None:
     colour = Facts(9_000, ImageShape(3, 32, 32))
     plain = of_vae(colour, net="conv", likelihood="gaussian", latent_dim=20)
