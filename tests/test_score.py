@@ -130,6 +130,15 @@ def test_every_model_has_scores_or_a_reason(genkit: Genkit, runs: Path) -> None:
         assert "combined" in found[0] or found[0]["score"] == found[0]["neighbours"]
 
 
+def test_the_bound_is_that_of_evaluate(genkit: Genkit, runs: Path, tmp_path: Path) -> None:
+    run = run_of(runs, "vae")
+    found = [float(row["neg_elbo"]) for row in rows(genkit("score", run, "--limit", 60, "--seed", 3))]
+    quick = ("--limit", 60, "--seed", 3, "--k", 2, "--nll-images", 2, "--out", tmp_path)
+    figures = genkit("evaluate", run, "--only", "likelihood", *quick, "--json").json["runs"][0]["figures"]
+    expected = next(each["value"] for each in figures if each["name"] == "likelihood/neg_elbo")
+    assert sum(found) / len(found) == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

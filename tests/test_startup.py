@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import Genkit, saved_checkpoint, small_model
 from fresh import Ended, Forks
 
@@ -16,6 +17,7 @@ from genkit import cli, registry
 from genkit.contract import ImageShape
 from genkit.keep import checkpoint, description
 from genkit.keep.rundir import RunDirectory
+from genkit.nets.priors import fitted_mixture
 
 FIXTURES = Path(__file__).parent / "fixtures" / "0.1.0"
 #: Long enough ago that a file counts as settled.
@@ -120,7 +122,7 @@ def test_the_weights_of_an_older_checkpoint_are_counted_by_building_it(genkit: G
 def test_info_checks_every_byte(genkit: Genkit, tmp_path: Path, name: str) -> None:
     run = RunDirectory(tmp_path / "00000-vae-few")
     for step in (1, 2):
-        saved_checkpoint_of(run, step)
+        checkpoint.add_prior(saved_checkpoint_of(run, step), fitted_mixture(torch.randn(9, 2), 1))
     file = run.checkpoint_path(2) / name
     content = bytearray(file.read_bytes())
     content[-2] ^= 1

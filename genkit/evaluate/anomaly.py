@@ -17,7 +17,7 @@ only of a model that doesn't give images back is it `neighbours`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,6 +26,7 @@ from torch import Tensor
 from genkit.contract import Model, ability
 from genkit.data.batches import in_order
 from genkit.data.dataset import Dataset, Split
+from genkit.distributions import gaussian_kl
 from genkit.errors import DataError, UsageError
 from genkit.evaluate import likelihood, pca
 from genkit.evaluate.neighbours import nearest
@@ -183,10 +184,8 @@ def columns(model: Model, codes: Codes | None, split: Split, device: torch.devic
                 found["squared_error"] = squared_error(output, batch.images)
                 found["dissimilarity"] = 1 - ssim(output, batch.images)
             if ability.tells_likelihood(model):
-                places = split.rows[start : start + len(batch.images)]
-                found["neg_elbo"] = likelihood.estimate(
-                    model, batch.images, places, 1, seed, condition=also[0] if also else None
-                ).neg_elbo
+                places = split.rows[start : start + len(batch.images)].tolist()
+                found["neg_elbo"] = neg_elbo(model, batch.images, places, seed, *also)
             for name, values in found.items():
                 parts.setdefault(name, []).append(values.cpu().double())
             if codes is not None:
@@ -197,6 +196,17 @@ def columns(model: Model, codes: Codes | None, split: Split, device: torch.devic
     if codes is not None:
         found |= codes.distances(finite(torch.cat(points), "codes"))
     return {name: finite(values, "scores") for name, values in found.items()}
+
+
+def neg_elbo(model: ability.Likelihood, images: Tensor, places: Sequence[int], seed: int, *condition: Tensor) -> Tensor:
+    """−ELBO of images (B, C, H, W) in nats, (B,), from the codes that the topic likelihood draws for their places."""
+    mean, log_variance = model.posterior(images, *condition)
+    draws = [
+        torch.randn(mean.shape[1], generator=likelihood.image_generator(seed, place, likelihood.ELBO))
+        for place in places
+    ]
+    z = torch.addcmul(mean, (log_variance / 2).exp(), torch.stack(draws).to(mean))
+    return gaussian_kl(mean, log_variance).sum(1) - model.log_likelihood(z.unsqueeze(1), images, *condition)[:, 0]
 
 
 def combined(found: Mapping[str, Tensor], usual: Mapping[str, Tensor]) -> Scores:

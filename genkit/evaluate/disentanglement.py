@@ -76,8 +76,8 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
     }
     results: list[Found] = []
     for name, value in found.items():
-        also = {**CONDITIONS[name], **({"seed": asked.seed} if name == "factor_vae" else {})}
-        error = error_of_share(value, VOTES) if name == "factor_vae" else errors[name]
+        also = {**CONDITIONS[name], **({"seed": asked.seed} if name == "factorvae" else {})}
+        error = error_of_share(value, VOTES) if name == "factorvae" else errors[name]
         results.append(Figure(Name.of("disentanglement", name, "code"), value, error, UNITS[name], {**about, **also}))
         floor = torch.tensor([each[name] for each in floors], dtype=torch.float64)
         spread = float(floor.std() / len(floor) ** 0.5)
@@ -90,7 +90,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
 UNITS = {
     "mig": "of a factor's entropy",
     "sap": "gap",
-    "factor_vae": "accuracy",
+    "factorvae": "accuracy",
     "dci_disentanglement": "",
     "dci_completeness": "",
     "dci_informativeness": "of a factor's variance",
@@ -98,7 +98,7 @@ UNITS = {
 CONDITIONS: dict[str, dict[str, str | int | float]] = {
     "mig": {"bins": f"{CODE_BINS} of a code's number, {FACTOR_BINS} of a factor's"},
     "sap": {"by": "R² of numbers, a threshold's balanced accuracy of two levels, the correlation ratio of more"},
-    "factor_vae": {"votes": VOTES, "images a vote": ALIKE, "bins of a number": FACTOR_BINS},
+    "factorvae": {"votes": VOTES, "images a vote": ALIKE, "bins of a number": FACTOR_BINS},
     "dci_disentanglement": {"importances": "weights of a Lasso"},
     "dci_completeness": {"importances": "weights of a Lasso"},
     "dci_informativeness": {"by": "a Lasso, of images that it hasn't seen"},
@@ -114,7 +114,7 @@ def scores(codes: Tensor, factors: Sequence[Factor], generator: torch.Generator 
     dci = dci_scores(codes, factors)
     found = {"mig": mutual_information_gap(codes, factors), "sap": separated_attributes(codes, factors)}
     if generator is not None:
-        found["factor_vae"] = factor_vae_score(codes, factors, generator)
+        found["factorvae"] = factor_vae_score(codes, factors, generator)
     return {**found, **{f"dci_{name}": value for name, value in dci._asdict().items()}}
 
 
@@ -295,15 +295,16 @@ def targets(factors: Sequence[Factor]) -> tuple[Tensor, Tensor]:
 def lasso(inputs: Tensor, answers: Tensor) -> Tensor:
     """The weights (D, T) of the inputs (N, D) that a Lasso chooses for each answer (N, T), all of variance about 1.
 
-    Its penalty is the universal threshold √(2 ln DT / N) of Donoho and Johnstone (Biometrika, 1994), which noise hardly
-    ever passes; so a code that says nothing has no weights, where a smaller penalty leaves it some that are all the
-    more concentrated. What is chosen gets the weights of least squares (the relaxed Lasso of Meinshausen, 2007).
+    Its penalty is 2 √(ln DT / N), √2 times the universal threshold of Donoho and Johnstone (Biometrika, 1994). The odds
+    that noise passes it, in any of DT correlations, are below 1 / DT; it passes the threshold itself one time in five.
+    So a code that says nothing has no weights, and not some few that would be all the more concentrated. What is chosen
+    gets the weights of least squares (the relaxed Lasso of Meinshausen, 2007).
 
     Solved by FISTA: Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm" (SIAM Journal on Imaging
     Sciences, 2009). It needs the covariances alone, whatever the number of images.
     """
     covariance, goal = inputs.T @ inputs / len(inputs), inputs.T @ answers / len(inputs)
-    penalty = math.sqrt(2 * math.log(max(2, goal.numel())) / len(inputs))
+    penalty = 2 * math.sqrt(math.log(max(2, goal.numel())) / len(inputs))
     step = 1 / max(float(torch.linalg.eigvalsh(covariance)[-1]), 1e-12)
     weights = ahead = torch.zeros_like(goal)
     momentum = 1.0

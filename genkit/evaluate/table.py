@@ -25,7 +25,13 @@ WORDS = {
     "pca": "PCA",
     "svm": "SVM",
     "knn": "k-NN",
+    "mig": "MIG",
+    "sap": "SAP",
+    "dci": "DCI",
+    "factorvae": "FactorVAE",
     "frechet": "Fréchet distance",
+    "inception": "Inception",
+    "onnx": "ONNX",
     "kernel": "kernel distance",
     "wasserstein": "Wasserstein distance",
 }

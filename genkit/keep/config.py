@@ -112,7 +112,7 @@ class RunOptions(BaseModel):
             description="What new codes are drawn by, of a model with an encoder: its own prior; or what is fitted to "
             "its codes at the end, one Gaussian, or as many as held-out codes speak for, or coupling layers, of each "
             "class where there are labels.",
-            json_schema_extra={"none": "gmm of a model with an encoder"},
+            json_schema_extra={"none": "gmm of a model with an encoder, in a recipe of a result its own"},
         ),
     ] = None
 

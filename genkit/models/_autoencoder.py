@@ -111,7 +111,8 @@ class Autoencoder(GenerativeModel):
         return self.shortcut.added_to(self.decoder, z, z, self.options.loss == "cross-entropy")
 
     def encode(self, images: Tensor) -> Tensor:
-        return self.encoder(images) if self.shortcut is None else self.encoder(images) + self.shortcut.encode(images)
+        code = self.encoder(images)
+        return code if self.shortcut is None else self.shortcut.encode(images) + nets.GAIN * code
 
     def decode(self, z: Tensor) -> Tensor:
         return self.to_pixels(self.output(z))

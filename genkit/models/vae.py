@@ -274,7 +274,7 @@ class VAE(GenerativeModel):
         with torch.no_grad():
             bias = nets.last_layer(self.encoder).bias
             assert bias is not None
-            bias[self.options.latent_dim :][: len(variances)] = (noise / variances).log()
+            bias[self.options.latent_dim :][: len(variances)] = (noise / variances).log() / nets.GAIN
             if sigma is None and self.options.likelihood == "gaussian":
                 self.log_sigma.fill_(math.log(noise) / 2)
             if sigma is None and self.options.likelihood == "logistic":
@@ -330,9 +330,9 @@ class VAE(GenerativeModel):
     def encoded(self, images: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         """What the encoder says of the posterior: its mean, and its log variance before it is bounded."""
         mean, raw = self.encoder(self.told(images, condition)).to(images.dtype).chunk(2, 1)
-        if self.shortcut is not None:
-            mean = mean + self.shortcut.encode(images)
-        return mean, raw
+        if self.shortcut is None:
+            return mean, raw
+        return self.shortcut.encode(images) + nets.GAIN * mean, nets.GAIN * raw
 
     def output(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Of codes (B, latent_dim), what the likelihood is given: (B, C, H, W), log-odds of a Bernoulli's pixels."""

@@ -37,12 +37,13 @@ from genkit.nets.residual import (
     group_norm,
     levels_for,
 )
-from genkit.nets.shortcut import LinearShortcut, as_log_odds, last_layer, silence
+from genkit.nets.shortcut import GAIN, LinearShortcut, as_log_odds, last_layer, silence
 from genkit.nets.unet import MOST_SIDE, ResidualMLP, UNet, patch_for
 
 __all__ = [
     "ACTIVATIONS",
     "CONV_WIDTH_HELP",
+    "GAIN",
     "LEAST_ODDS",
     "MOST_INPUTS",
     "MOST_SIDE",

@@ -10,13 +10,17 @@ from genkit.contract.images import PrincipalAxes
 from genkit.nets.plain import LEAST_ODDS
 from genkit.nets.residual import begun_at_zero
 
+#: By what a net's output is multiplied before it is added. An optimiser like Adam moves every weight of its last layer
+#: by the learning rate, and so an output by hundreds of times that in its first steps: more than is left to improve.
+GAIN = 0.3
+
 
 class LinearShortcut(nn.Module):
     """Projection of images on principal axes, and the way back: what encoder and decoder add their own outputs to.
 
-    Codes (x − mean)·axisₖ·intoₖ of images, and images mean + Σ zₖ·backₖ·axisₖ of codes. All of it is fixed when
-    training begins, and kept with the weights: an optimiser's first steps, which move every weight alike, would undo
-    it. Until `begin` is called it gives 0 both ways.
+    Codes (x − mean)·axisₖ·intoₖ of images, and images mean + Σ zₖ·backₖ·axisₖ of codes, to which `GAIN` times what the
+    nets say is added. All of it is fixed when training begins, and kept with the weights: an optimiser's first steps,
+    which move every weight alike, would undo it. Until `begin` is called it gives 0 both ways.
 
     Args:
         image: the shape of the images.
@@ -55,7 +59,7 @@ class LinearShortcut(nn.Module):
             return torch.addmm(self.mean, z.to(self.mean.dtype) * self.back, self.axes).unflatten(1, self.shape)
 
     def added_to(self, decoder: nn.Module, z: Tensor, told: Tensor, odds: bool) -> Tensor:
-        """The linear image of codes (B, dim) and what a decoder adds to it, for which it is given `told`: (B, C, H, W).
+        """The linear image of codes (B, dim) and `GAIN` times what a decoder makes of `told`: (B, C, H, W).
 
         A `ResidualDecoder` that takes drafts is given the linear image, too.
 
@@ -64,7 +68,7 @@ class LinearShortcut(nn.Module):
         """
         linear = self.decode(z)
         added = decoder(told, linear - 0.5) if getattr(decoder, "drafts", False) else decoder(told)
-        return added + (as_log_odds(linear) if odds else linear)
+        return GAIN * added + (as_log_odds(linear) if odds else linear)
 
 
 def as_log_odds(pixels: Tensor) -> Tensor:

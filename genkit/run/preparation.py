@@ -30,6 +30,7 @@ from genkit.keep.config import Config, RunOptions
 from genkit.keep.rundir import RunDirectory
 from genkit.options import as_text, is_flag
 from genkit.run.keeper import KEPT
+from genkit.run.prior import prior_for
 from genkit.step.training import TrainingState, windows
 from genkit.wording import counted
 
@@ -70,7 +71,7 @@ def fitted_to(dataset: Dataset, config: Config, by_images: bool = False, rarest:
     options = kind.options_for(with_suggested(config, suggested), dataset)
     filled_in = {name for name, value in options if value != getattr(config.options, name)}
     options = counted_in_epochs(options, dataset)
-    rare = cadence(options, config.run, rarest) if by_images else {}
+    rare = {**cadence(options, config.run, rarest), **prior_for(kind, config.run)} if by_images else {}
     by_steps = ("epochs", "passes") if options.steps is not None else ()
     return config._replace(
         options=options,

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from genkit import device, registry
 from genkit.contract import Model, ability
+from genkit.contract.defaults import Resolved
 from genkit.data.batches import in_order
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import UsageError
-from genkit.keep.config import Config
+from genkit.keep.config import Config, RunOptions
 from genkit.nets.priors import LEAST, CodePrior, fitted_flow, fitted_mixture
 from genkit.step.passes import encode_split, evaluation_batch
 from genkit.wording import counted
@@ -88,6 +89,13 @@ def takes_prior(model: Model | type[Model]) -> bool:
     if ability.codes_are_noise(model):
         return False
     return ability.generates(model) and ability.encodes(model) and not ability.has(model, ability.SECOND_SET)
+
+
+def prior_for(kind: type[Model], options: RunOptions) -> dict[str, Resolved]:
+    """What new codes of a run's model are to be drawn by, where nobody says it and there is something to fit."""
+    if options.prior is not None or not takes_prior(kind):
+        return {}
+    return {"prior": Resolved("gmm", "samples are far nearer to images than by the model's own prior")}
 
 
 def require_encoder(config: Config) -> None:

@@ -187,7 +187,7 @@ def measured(config: Config, dataset: Dataset, alone: Team, processes: int, seco
     end = preparing + validation * len(dataset.test) / len(dataset.val)
     if dataset.beside is None:
         end += clock.seconds(lambda: baseline.measure(model.eval(), dataset, alone.device, 0))
-    end += clock.seconds_of_prior(model.eval(), dataset, config.run.prior or "gmm")
+    end += clock.seconds_of_prior(model.eval(), dataset, config.run.prior or "own")
     return Costs(step, validation, drawing, size / WRITTEN, end + size / WRITTEN)
 
 

@@ -476,7 +476,7 @@ class Leader(Trainer):
         """
         if getattr(model, "fitted", None) is not None:
             return
-        found = fitted(model, self.dataset, self.setup.where, self.config.run.seed, self.config.run.prior or "gmm")
+        found = fitted(model, self.dataset, self.setup.where, self.config.run.seed, self.config.run.prior or "own")
         if found is not None:
             checkpoint.add_prior(path, found)
             model.draw_by(found)  # type: ignore[operator]  # a module, for mypy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -21,10 +22,11 @@ def batch(images: Tensor, epoch: float = math.inf) -> Batch:
     return Batch(images, None, torch.tensor(epoch))
 
 
-def both(**options: object) -> tuple[VAE, BetaTCVAE]:
-    """A VAE and a β-TCVAE with the same weights."""
-    plain = VAE(IMAGE, VAE.Options(hidden=(16,), latent_dim=3))
-    other = BetaTCVAE(IMAGE, BetaTCVAE.Options(hidden=(16,), latent_dim=3, training_images=500, **options))
+def both(shared: dict[str, Any] | None = None, **options: object) -> tuple[VAE, BetaTCVAE]:
+    """A VAE and a β-TCVAE with the same weights; the VAE has the shared options alone."""
+    common = {"hidden": (16,), "latent_dim": 3, **(shared or {})}
+    plain = VAE(IMAGE, VAE.Options(**common))
+    other = BetaTCVAE(IMAGE, BetaTCVAE.Options(**common, training_images=500, **options))
     other.load_state_dict(plain.state_dict())
     return plain, other
 
@@ -34,9 +36,17 @@ def losses(model: VAE, images: Tensor, epoch: float = math.inf) -> dict[str, Ten
     return {name: value.detach() for name, value in model.losses(batch(images, epoch)).items()}
 
 
-def test_at_a_weight_of_1_it_is_the_vae_to_the_bit() -> None:
+@pytest.mark.parametrize(
+    "shared",
+    [{}, {"likelihood": "logistic"}, {"shortcut": "linear"}, {"likelihood": "gaussian"}, {"binarize": "dynamic"}],
+    ids=str,
+)
+def test_at_a_weight_of_1_it_is_the_vae_to_the_bit(shared: dict[str, Any]) -> None:
     images = torch.rand(20, *IMAGE)
-    plain, other = both(beta=1)
+    plain, other = both(shared, beta=1)
+    for parameter in plain.parameters():  # none is 0, as some begin
+        torch.nn.init.normal_(parameter, std=0.1)
+    other.load_state_dict(plain.state_dict())
     theirs, ours = losses(plain, images), losses(other, images)
     assert {name: float(value) for name, value in ours.items() if name in theirs} == {
         name: float(value) for name, value in theirs.items()

@@ -130,7 +130,7 @@ def of_vae(facts: Facts, model: str = "vae", **given: Any) -> dict[str, Any]:
     ("facts", "expected"),
     [
         (Facts(48, ImageShape(3, 64, 64)), {"latent_dim": 8, "width": 16, "batch_size": 16, "flips": True}),
-        (Facts(320, ImageShape(1, 64, 64)), {"latent_dim": 40, "width": 16, "batch_size": 64}),
+        (Facts(320, ImageShape(1, 64, 64)), {"latent_dim": 40, "width": 16, "batch_size": 32}),
         (Facts(9_000, ImageShape(3, 32, 32)), {"latent_dim": 128, "width": 32, "batch_size": 64}),
         (Facts(10**6, ImageShape(3, 32, 32)), {"latent_dim": 128, "flips": False}),
         (Facts(1, ImageShape(1, 1, 1)), {"latent_dim": 1}),
@@ -154,3 +154,13 @@ def test_what_is_given_of_a_vae_stays() -> None:
     assert of_vae(colour, hidden=(64,))["net"] == "mlp"
     assert of_vae(colour, binarize="dynamic")["likelihood"] == "bernoulli"
     assert of_vae(colour, "beta-tc")["shortcut"] == "none"
+
+
+@pytest.mark.parametrize("count", [48, 320, 9_000, 54_000, 1_000_000])
+@pytest.mark.parametrize("model", ["ae", "conv-ae", "vae", "dcgan"])
+def test_sets_of_all_sizes_get_steps_enough_and_not_too_many(model: str, count: int) -> None:
+    for shape in (ImageShape(1, 64, 64), ImageShape(3, 32, 32)):
+        found = suggested(model, Facts(count, shape, extremes=0.05))
+        values = {**registry.find(model).Options().model_dump(), **{name: each.value for name, each in found.items()}}
+        a_pass = max(1, count // values["batch_size"])
+        assert 2_500 <= (values["steps"] or values["epochs"] * a_pass) <= 40_000

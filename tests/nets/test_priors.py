@@ -1,4 +1,4 @@
-"""What is fitted to codes: which component noise chooses, densities in closed form, what a file may hold of it."""
+"""What is fitted to codes: the place that noise chooses, densities in closed form, and what a file may say of it."""
 
 from __future__ import annotations
 
