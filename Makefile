@@ -2,13 +2,15 @@
 # make endurance: what a run survives, counted in full; takes a quarter of an hour and writes docs/endurance.md.
 # make bench: how fast it is beside others, with MNIST in GENKIT_DATA; takes an hour on an idle machine and writes
 # docs/speed.md.
+# make pictures: what its pictures look like beside others', with CIFAR-10 and MNIST in GENKIT_DATA; takes about seven
+# hours on an idle machine, can be stopped and called again, and writes docs/pictures.md.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 GENKIT := $(BIN)/genkit
 DEMO := demo
 
-.PHONY: install demo test endurance bench lint format clean
+.PHONY: install demo test endurance bench pictures lint format clean
 
 install: $(VENV)/installed
 
@@ -35,6 +37,13 @@ endurance: install
 bench: install
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/speed.py $(if $(ROWS),--rows $(ROWS))
+
+# ROWS=cifar,faces measures these alone; EXAMPLE=…/examples/dcgan/main.py lets that one take part,
+# SCALE=0.05 tries everything out.
+pictures: install
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[pictures]'
+	$(BIN)/python benchmarks/pictures/make.py $(if $(ROWS),--rows $(ROWS)) $(if $(EXAMPLE),--example $(EXAMPLE)) \
+		$(if $(SCALE),--minutes-scale $(SCALE))
 
 lint: install
 	$(BIN)/ruff check .

@@ -21,6 +21,7 @@ import genkit as package
 from genkit import export, registry
 from genkit.contract import ImageShape
 from genkit.errors import GenkitError
+from genkit.evaluate import judge_file
 from genkit.keep import checkpoint
 from genkit.keep.checkpoint import Checkpoint
 from genkit.models.classifier import Classifier
@@ -107,6 +108,9 @@ def test_every_file_answers_as_the_model_does(case: str, kind: Any, tmp_path: Pa
             for ours, theirs in zip(functions[name](given), found, strict=True):
                 torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
         assert f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}" in readme
+        if kind == "onnx" and name in ("encoder", "classifier"):  # `genkit evaluate --judge`
+            features = judge_file.opened(file, torch.device("cpu")).features(inputs[2])
+            torch.testing.assert_close(features, functions[name](inputs[2])[0], atol=1e-5, rtol=1e-5)
 
     monkeypatch.chdir(made.folder)
     (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import click
 
@@ -31,12 +31,16 @@ if TYPE_CHECKING:
     from genkit.data import DataOptions
     from genkit.data.dataset import Dataset
     from genkit.evaluate.figure import Found, Picture
+    from genkit.evaluate.judge_file import FileJudge
     from genkit.evaluate.subject import Subject
     from genkit.evaluate.table import Evaluation
     from genkit.keep.opened import Opened
 
 logger = logging.getLogger("genkit")
 
+#: What pixels of an ONNX judge are.
+Range = Literal["0..1", "-1..1", "imagenet"]
+RANGES = get_args(Range)
 #: The topic that a number is of, without which it says nothing.
 OF_TOPICS = {"k": "likelihood", "nll_images": "likelihood", "samples": "samples"}
 
@@ -82,6 +86,18 @@ OF_TOPICS = {"k": "likelihood", "nll_images": "likelihood", "samples": "samples"
     "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Of all noise."
 )
 @click.option("--dataset", metavar="NAME|PATH", help="Other images than those that the run was trained on.")
+@click.option(
+    "--judge",
+    type=PathType(),
+    metavar="FILE",
+    help="Compare samples by a net of your own: an ONNX file, or an Inception-v3's weights as safetensors.  "
+    "[default: a net that is trained on the images once]",
+)
+@click.option(
+    "--judge-range",
+    type=click.Choice(RANGES),
+    help="Pixels as the ONNX file takes them; imagenet: less ImageNet's mean, by its deviation.  [default: 0..1]",
+)
 @click.option("--device", default="auto", show_default=True, envvar="GENKIT_DEVICE", help=DEVICE_HELP)
 @click.option(
     "--out",
@@ -103,6 +119,8 @@ def evaluate(
     expressions: tuple[str, ...],
     seed: int,
     dataset: str | None,
+    judge: Path | None,
+    judge_range: Range | None,
     device: str,
     out: Path | None,
     as_json: bool,
@@ -116,7 +134,8 @@ def evaluate(
     further command replaces only what it measures anew, and its samples beside their nearest training images in
     evaluation/nearest.png.
 
-    Samples are judged by a classifier of their data set, which is trained the first time: some minutes.
+    Samples are judged by a classifier of their data set, or, where that has no labels, by a self-supervised net; it is
+    trained the first time: some minutes. --judge takes another one.
     """
     require_folder(out, "evaluation.json, and pictures in a folder of its own")
     chosen = topics.chosen(only)
@@ -125,6 +144,10 @@ def evaluate(
     for option, topic in OF_TOPICS.items():
         if topic not in chosen and typed(context, option):
             logger.warning("--%s is of the topic %s, which --only leaves out", option.replace("_", "-"), topic)
+    if judge is None and judge_range is not None:
+        raise UsageError("--judge-range says what the file of --judge takes; give that, too")
+    if judge is not None and "samples" not in chosen:
+        logger.warning("--judge is of the topic samples, which --only leaves out")
     sought = [looked_up(run, dataset) for run in runs or (None,)]
     with loading():
         from genkit import device as devices
@@ -137,8 +160,9 @@ def evaluate(
     prepared: list[Prepared] = []
     opened = [load_run(each, device) for each in sought]
     require_ability(opened, chosen)
+    judges = given_judges(judge, judge_range, opened)
     for each in opened:
-        prepared.append(prepare(each, out, len(runs) > 1, dataset, split, limit, expressions, loaded))
+        prepared.append(prepare(each, out, len(runs) > 1, dataset, split, limit, expressions, loaded, judges))
         require_other_names(prepared)
     if samples is not None and samples > min(len(each.subject.images) for each in prepared):
         fewest = min(len(each.subject.images) for each in prepared)
@@ -173,6 +197,25 @@ def require_ability(opened: Sequence[Opened], chosen: Sequence[str]) -> None:
         raise GenkitError(f"nothing was measured: {'; '.join(reasons)}")
 
 
+def given_judges(path: Path | None, scale: Range | None, opened: Sequence[Opened]) -> dict[str, FileJudge]:
+    """The judge that lies in a file, for the runs on each device, by that; none where no file is given.
+
+    Raises:
+        UsageError: when it can't be used, or not for the images of these runs.
+    """
+    if path is None:
+        return {}
+    from genkit.evaluate import judge_file
+
+    found: dict[str, FileJudge] = {}
+    for each in opened:
+        key = str(each.device)
+        if key not in found:
+            found[key] = judge_file.opened(path, each.device, scale)
+        found[key].require_channels(each.model.image)
+    return found
+
+
 class Prepared(NamedTuple):
     """A run that is about to be measured.
 
@@ -205,11 +248,13 @@ def prepare(
     limit: int | None,
     expressions: Sequence[str],
     loaded: dict[DataOptions, Dataset],
+    judges: Mapping[str, FileJudge],
 ) -> Prepared:
     """An opened run with the images to measure it by, once all has been checked that can be.
 
     Args:
         loaded: the images that other runs are measured by, and then this one's too.
+        judges: what was given to compare images by, by the device.
 
     Raises:
         GenkitError
@@ -225,7 +270,7 @@ def prepare(
             opened.require_own(loaded[options])
     else:
         loaded[options] = opened.dataset(dataset)
-    subject = subject_of(opened, options, loaded[options], split, limit)
+    subject = subject_of(opened, options, loaded[options], split, limit, judges.get(str(opened.device)))
     for expression in expressions:
         arithmetic.check(expression, subject.dataset)
     result = Prepared(subject, file, out, f"{opened.name}-" if shared else "")
@@ -245,7 +290,14 @@ def require_other_names(prepared: Sequence[Prepared]) -> None:
             raise UsageError(f"two of the runs are called {last.opened.name}; give each its own --out, one by one")
 
 
-def subject_of(opened: Opened, options: DataOptions, images: Dataset, split: str, limit: int | None) -> Subject:
+def subject_of(
+    opened: Opened,
+    options: DataOptions,
+    images: Dataset,
+    split: str,
+    limit: int | None,
+    judge_file: FileJudge | None = None,
+) -> Subject:
     """The model of an opened run, and the images to measure it by.
 
     Raises:
@@ -256,7 +308,7 @@ def subject_of(opened: Opened, options: DataOptions, images: Dataset, split: str
 
     everything = choice.taken(images, split)
     rows = everything if limit is None else everything.take(everything.spread(limit))
-    return Subject(opened=opened, data=options, dataset=images, split=split, images=rows)
+    return Subject(opened=opened, data=options, dataset=images, split=split, images=rows, judge_file=judge_file)
 
 
 def about(prepared: Prepared) -> dict[str, Any]:

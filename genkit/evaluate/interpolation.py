@@ -23,7 +23,7 @@ PATHS, POINTS = 100, 17
 def figures(subject: Subject, asked: Asked) -> list[Found]:
     model = subject.model
     assert ability.generates(model)
-    judge = subject.extractor()
+    judge = subject.classifier()
     seeds = [(asked.seed * 2 * PATHS + index) % 2**63 for index in range(2 * PATHS)]
     # A path is of one class, and the paths are as often of each as the images.
     chosen = subject.images.take(torch.arange(PATHS) * len(subject.images) // PATHS)
@@ -38,7 +38,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
         "features": judge.name if isinstance(judge, Judge) else "pixels",
         **subject.given,
     }
-    by = f"of features by the classifier {judge.digest[:8]}" if isinstance(judge, Judge) else "of pixels"
+    by = f"of features by {judge.by}" if isinstance(judge, Judge) else "of pixels"
     unit = f"largest step over the mean, {by}"
     found: list[Found] = []
     for path in get_args(sampling.Path):

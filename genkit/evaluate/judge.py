@@ -1,36 +1,35 @@
 """The classifier that judges samples: trained once on a labelled data set, kept, and verified whenever it is used.
 
 It is the model `classifier` with a fixed recipe and seed. It lies as a checkpoint in the folder `judges` of
-GENKIT_DATA, or of the user's cache where that can't be written; `.NAME-KEY.lock` beside it sees to it that one process
-trains it. This is the one file of evaluation that imports a model: whatever is measured, this very class judges it, and
-its options, its features and its last layer are used.
+GENKIT_DATA, or of the user's cache where that can't be written (`judge_store.py`); `.NAME-KEY.lock` beside it sees to
+it that one process trains it. Images without labels are judged by `self_supervised.py`. This is the one file of
+evaluation that imports a model: whatever is measured, this very class judges it, and its options, its features and its
+last layer are used.
 Training anew on the same machine gives the same bits. On another it may not: a figure names the judge with its hash.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import re
-import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from genkit import data
 from genkit.contract import Model, ability
 from genkit.contract.ability import Classifies
-from genkit.data import DataOptions, store
+from genkit.data import DataOptions
 from genkit.data.dataset import Dataset
 from genkit.device import seeded
-from genkit.errors import CheckpointError, DataError, DivergedError, GenkitError, in_one_line
+from genkit.errors import CheckpointError, DivergedError, GenkitError, in_one_line
+from genkit.evaluate import judge_store
+from genkit.evaluate.extractor import Extractor
 from genkit.evaluate.figure import LeftOut
-from genkit.files import remedy, remove_folder, scratch_folder, sha256_of
+from genkit.evaluate.judge_store import found_or_trained, make_room, unwritable
+from genkit.files import scratch_folder, sha256_of
 from genkit.keep import checkpoint, config, description
 from genkit.keep.checkpoint import Checkpoint
 from genkit.models.classifier import ALL_ATTRIBUTES, Classifier
@@ -60,7 +59,7 @@ UNSET = {"steps", "minutes", "passes"}
 BATCH = 32
 
 
-class Judge:
+class Judge(Extractor):
     """A trained classifier of one data set.
 
     Attributes:
@@ -89,6 +88,10 @@ class Judge:
     def name(self) -> str:
         """For a figure's conditions: `classifier of mnist 3f2a9c1d (test accuracy 99.3 %)`."""
         return f"classifier of {self.dataset} {self.digest[:8]} (test accuracy {self.accuracy:.1%})".replace("%", " %")
+
+    @property
+    def by(self) -> str:
+        return f"the classifier {self.digest[:8]}"
 
     def features(self, images: Tensor) -> Tensor:
         """What the last layer sees of images (N, C, H, W) in [0, 1]: (N, F) float32 on the CPU."""
@@ -136,19 +139,7 @@ def of(options: DataOptions, device: torch.device, target: str = "classes") -> J
     settings = recipe(options, dataset, target)
     name = folder_name(settings, dataset)
     with seeded(settings.run.seed, device):  # initial weights are drawn even where a model is only read
-        found = find(name, settings)
-        if found is None:
-            judges = store.writable_root() / "judges"
-            try:
-                judges.mkdir(exist_ok=True)
-                lock = FileLock(judges / f".{name}.lock")
-                lock.acquire()
-            except OSError as error:
-                raise unwritable(judges, error) from error
-            try:
-                found = find(name, settings) or train(settings, judges / name, device)
-            finally:
-                lock.release()
+        found = found_or_trained(name, lambda: find(name, settings), lambda folder: train(settings, folder, device))
     return Judge(found, Path(dataset.name).name, device)
 
 
@@ -179,21 +170,12 @@ def folder_name(settings: config.Config, dataset: Dataset) -> str:
         list(dataset.shape),
         settings.options.model_dump(mode="json", exclude=UNSET),
     ]
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", Path(dataset.name).name).strip("-")[:40] or "images"
-    return f"{slug}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}"
-
-
-def unwritable(path: Path, error: OSError) -> DataError:
-    return DataError(
-        f"{path}: can't be written ({error.strerror or error}); "
-        f"{remedy(error, 'or', 'set GENKIT_DATA to another folder')}"
-    )
+    return judge_store.folder_name(dataset.name, key)
 
 
 def find(name: str, settings: config.Config) -> Checkpoint | None:
     """The judge, if it has been trained and every byte of it is as it was written."""
-    for root in store.roots():
-        folder = root / "judges" / name
+    for folder in judge_store.folders(name):
         try:
             if not folder.is_dir():
                 continue
@@ -215,11 +197,7 @@ def train(settings: config.Config, folder: Path, device: torch.device) -> Checkp
     what = "attributes" if settings.options.model_dump()["attributes"] else "classes"
     logger.info("training the judge of %s (its %s) once, some minutes", settings.data.dataset, what)
     try:
-        if folder.is_dir():
-            remove_folder(folder)
-        # Beside its place: what is left of a killed training goes with the next.
-        for left in folder.parent.glob(f".{folder.name}.*.part"):
-            shutil.rmtree(left, ignore_errors=True)
+        make_room(folder)
         with scratch_folder(folder.parent, f".{folder.name}.") as out:
             settings = settings._replace(
                 run=settings.run.model_copy(update={"out": str(out)}),

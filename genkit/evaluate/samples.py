@@ -1,7 +1,8 @@
 """How far are a model's samples from real images, what do they miss, and are they copies of the training images?
 
-Distances are of features, and the features are those of the data set's own judge (`judge.py`): no figure here is "the"
-FID. Beside each stands what other real images come to at the same number, which is what a perfect model would have.
+Distances are of features, and the features are those of the data set's own judge (`judge.py`, `self_supervised.py`), or
+of a net that somebody gives (`judge_file.py`): only an Inception-v3 of FID's makes a figure comparable with published
+ones. Beside each stands what other real images come to at the same number, which is what a perfect model would have.
 What needs no features is measured on pixels.
 """
 
@@ -32,6 +33,7 @@ from genkit.evaluate.distances import (
     precision_recall,
 )
 from genkit.evaluate.estimate import WILSON, Estimate
+from genkit.evaluate.extractor import Extractor
 from genkit.evaluate.figure import Figure, Found, LeftOut, Name, Picture
 from genkit.evaluate.judge import Judge
 from genkit.evaluate.neighbours import Neighbours, nearest
@@ -118,7 +120,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
 
 
 def draw(
-    model: GenerativeModel, seeds: Sequence[int], judge: Judge | LeftOut, condition: Tensor | None = None
+    model: GenerativeModel, seeds: Sequence[int], judge: Extractor | LeftOut, condition: Tensor | None = None
 ) -> Seen | None:
     """The samples that the seeds give, as `genkit sample` gives them; None where some aren't finite.
 
@@ -137,13 +139,13 @@ def draw(
                 return None
             made = to_uint8(made)
             pixels.append(made[: max(0, keep - start * size)])
-            if isinstance(judge, Judge):
+            if isinstance(judge, Extractor):
                 features.append(judge.features(to_float(made)))
             bar.update(len(part))
     return Seen(torch.cat(pixels), torch.cat(features) if features else None)
 
 
-def look_at(split: Split, subject: Subject, judge: Judge | LeftOut) -> Seen:
+def look_at(split: Split, subject: Subject, judge: Extractor | LeftOut) -> Seen:
     """Real images, with the judge's features; their pixels are read where they are needed."""
     none = torch.empty(0, *subject.model.image, dtype=torch.uint8)
     if isinstance(judge, LeftOut):
@@ -162,17 +164,20 @@ def look_at(split: Split, subject: Subject, judge: Judge | LeftOut) -> Seen:
 
 
 def judged(
-    ours: Tensor, everything: Tensor, order: Tensor, count: int, judge: Judge, conditions: dict, seed: int
+    ours: Tensor, everything: Tensor, order: Tensor, count: int, judge: Extractor, conditions: dict, seed: int
 ) -> list[Found]:
-    """Distances, overlap and classes of features (N, F), each beside what real images come to."""
+    """Distances, overlap and classes of features (N, F), each beside what real images come to.
+
+    All but the classifier's figures are called after what made the features: nobody takes them for one another.
+    """
     real = everything[order[:count]]
     conditions = {**conditions, "features": judge.name}
-    by = f"by the classifier {judge.digest[:8]}"
+    by, before = f"by {judge.by}", judge.prefix
     share = f"a share, {by}"
     measures: list[tuple[Mapping[str, str], Callable[[Tensor, Tensor], Any], dict]] = [
-        ({"frechet": f"squared, of features {by}"}, frechet_distance, {}),
-        ({"kernel": f"squared MMD, of features {by}"}, partial(kernel_distance, seed=seed), {}),
-        ({name: f"{unit}, {by}" for name, unit in OVERLAP.items()}, precision_recall, NEIGHBOURHOODS),
+        ({f"{before}frechet": f"squared, of features {by}"}, frechet_distance, {}),
+        ({f"{before}kernel": f"squared MMD, of features {by}"}, partial(kernel_distance, seed=seed), {}),
+        ({f"{before}{name}": f"{unit}, {by}" for name, unit in OVERLAP.items()}, precision_recall, NEIGHBOURHOODS),
     ]
     found: list[Found] = []
     two_sets = len(everything) >= 2 * count
@@ -188,7 +193,8 @@ def judged(
             bar.update()
     found = [warned_if_few(each, count, ours.shape[1]) for each in found]
     if not judge.classes:
-        reason = "the images have attributes and no classes"
+        attributes = isinstance(judge, Judge)
+        reason = "the images have attributes and no classes" if attributes else f"{judge.by} tells no classes"
         return [*found, *(LeftOut(f"samples/{name}", reason) for name in OF_CLASSES)]
     histograms = [class_histogram(judge.labels_of(each), len(judge.classes)) for each in (ours, real)]
     for name, unit in (("smallest_share", share), ("class_entropy", f"nats, {by}"), ("effective_classes", by)):
@@ -218,7 +224,7 @@ def as_figures(units: Mapping[str, str], result: float | Estimate | tuple, condi
 
 def warned_if_few(found: Found, count: int, features: int) -> Found:
     """A Fréchet distance with a warning where so few images have no covariance of so many features."""
-    if not isinstance(found, Figure) or found.name != "samples/frechet" or count > features:
+    if not isinstance(found, Figure) or not found.name.endswith("frechet") or count > features:
         return found
     reason = (
         f"{count:,} images leave the covariance of {features:,} features singular, and the distance far too large; "

@@ -16,7 +16,9 @@ from genkit.evaluate.figure import LeftOut
 from genkit.keep.opened import Opened
 
 if TYPE_CHECKING:
+    from genkit.evaluate.extractor import Extractor
     from genkit.evaluate.judge import Judge
+    from genkit.evaluate.judge_file import FileJudge
 
 
 #: What a model that takes a condition is told of every image that it is measured by.
@@ -33,6 +35,7 @@ class Subject:
         dataset: all splits, of the model's own shape; a measurement may fit something to `dataset.train`.
         split: the name of the split that `images` are of.
         images: those to measure by, at least one.
+        judge_file: what images are compared by, where somebody gave a net of their own.
     """
 
     opened: Opened
@@ -40,6 +43,7 @@ class Subject:
     dataset: Dataset
     split: str
     images: Split
+    judge_file: FileJudge | None = None
 
     @property
     def model(self) -> Model:
@@ -89,12 +93,26 @@ class Subject:
 
         return judge.of(self.data, self.device, target)
 
-    def extractor(self) -> Judge | LeftOut:
-        """The judge whose features images are compared by: of classes, or else of attributes; or why there is none."""
+    def classifier(self) -> Judge | LeftOut:
+        """The judge of classes, or else of attributes; or why there is none."""
         found = self.judge() if len(self.dataset.classes) > 1 else self.judge("attributes")
         if isinstance(found, LeftOut):
             return LeftOut("judge", f"{self.dataset.name} has neither classes nor attributes for a classifier to learn")
         return found
+
+    def extractor(self) -> Extractor | LeftOut:
+        """What images are compared by; or why there is nothing.
+
+        The net that was given; or else the classifier; or, of images without labels, the self-supervised net, which is
+        trained first if there is none yet.
+        """
+        if self.judge_file is not None:
+            return self.judge_file
+        if len(self.dataset.classes) > 1 or self.dataset.attributes:
+            return self.classifier()
+        from genkit.evaluate import self_supervised
+
+        return self_supervised.of(self.data, self.device)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ WORDS = {
     "dci": "DCI",
     "factorvae": "FactorVAE",
     "frechet": "Fréchet distance",
+    "inception": "Inception",
+    "onnx": "ONNX",
     "kernel": "kernel distance",
     "wasserstein": "Wasserstein distance",
 }

@@ -10,7 +10,7 @@ from conftest import subject_of
 from torch import Tensor
 
 from genkit.contract import ImageShape
-from genkit.data.dataset import Dataset
+from genkit.data.dataset import Dataset, Split
 from genkit.distributions import bernoulli_log_likelihood, gaussian_kl
 from genkit.evaluate import likelihood, table, topics
 from genkit.evaluate.figure import Figure, LeftOut
@@ -188,6 +188,30 @@ def test_the_bound_samples_its_codes(digits: Dataset) -> None:
     expected = (images.square().sum(1).mean() + weights) / (2 * 0.25) + 784 * math.log(0.5 * math.sqrt(2 * math.pi))
     assert float(bound.reconstruction.mean()) == pytest.approx(float(expected), abs=0.1 * float(weights) / 0.5)
     assert float(bound.kl.abs().max()) == 0
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "logistic"])
+@pytest.mark.parametrize("sigma", [1e-5, 0.0011, 0.02])
+def test_bits_of_pixels_that_are_always_the_same_are_not_below_0(likelihood: str, sigma: float) -> None:
+    """There, a density rises without bound as its deviation falls; of a step's noise it is best at that noise's."""
+    image, rows = ImageShape(3, 4, 4), torch.arange(20)
+    split = Split(torch.full((20, *image), 77, dtype=torch.uint8), rows)
+    options = VAE.Options(hidden=(), latent_dim=2, likelihood=likelihood, sigma=sigma)
+    model = VAE(image, options).eval()
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.nn.init.constant_(model.decoder[0][0].bias, 77 / 255)
+    found = topics.measure(subject_of(model, Dataset("grey", split, split, split)), Asked(k=3), ["likelihood"])
+    figures = {each.name: each for each in found if isinstance(each, Figure)}
+    for name in ("likelihood/neg_elbo", "likelihood/nll"):
+        bits, nats = figures[f"{name}_bits"], figures[name]
+        assert bits.warning is None
+        assert bits.value >= -1e-6
+        steps = math.log2(255) if likelihood == "gaussian" else 0
+        assert bits.value == pytest.approx(nats.value / (48 * math.log(2)) + steps)
+    # The deviation of uniform noise as wide as a step is 0.0011: ½ ln(2πe / 12) nats are lost to the Gaussian's shape.
+    if likelihood == "gaussian" and sigma == 0.0011:
+        assert figures["likelihood/nll_bits"].value == pytest.approx(0.5 * math.log2(math.tau * math.e / 12), abs=0.05)
 
 
 def test_figures_of_a_model_that_is_no_longer_finite_are_warned_of(digits: Dataset) -> None:

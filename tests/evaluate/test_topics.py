@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,16 @@ from genkit.data import DataOptions
 from genkit.data.dataset import Dataset, Split
 from genkit.device import seeded
 from genkit.errors import UsageError
-from genkit.evaluate import arithmetic, classification, interpolation, representation, samples, table, topics
+from genkit.evaluate import (
+    arithmetic,
+    classification,
+    interpolation,
+    representation,
+    samples,
+    self_supervised,
+    table,
+    topics,
+)
 from genkit.evaluate.figure import Figure, Found, LeftOut, Picture
 from genkit.evaluate.neighbours import nearest
 from genkit.evaluate.samples import frechet_distance, kernel_distance, precision_recall
@@ -88,6 +98,7 @@ class Stub:
     """A judge whose features are handed to it, and which sees the class in the first of them."""
 
     name, digest, dataset = "classifier of stub 12345678 (test accuracy 99.0 %)", "1234567890", "stub"
+    by, prefix = "the classifier 12345678", ""
     classes: tuple[str, ...] = ("low", "high")
     attributes = ("male", "glasses")
 
@@ -173,13 +184,24 @@ class TestSamples:
         assert torch.equal(seen.pixels, expected)
         assert len(expected.flatten(1).unique(dim=0)) == 560
 
-    def test_unlabelled_images_have_what_needs_no_judge(self, unlabelled: tuple[Dataset, DataOptions]) -> None:
+    def test_unlabelled_images_have_what_needs_no_classes(
+        self, unlabelled: tuple[Dataset, DataOptions], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(self_supervised, "STEPS", 2)
+        monkeypatch.setenv("GENKIT_DATA", str(tmp_path))
         dataset, options = unlabelled
         subject = subject_of(small_model("vae", dataset.shape), dataset, data=options)
         subject = dataclasses.replace(subject, images=dataset.test.take(slice(0, 100)))
         found = samples.figures(subject, Asked(seed=3))
-        assert "neither classes nor attributes" in reasons(found)["samples/frechet"]
         figures = by_name(found)
+        assert not {"samples/frechet", "samples/kernel"} & set(figures), "those are of a classifier's features"
+        for name in samples.DISTANCES:
+            each = figures[f"samples/self_supervised_{name}"]
+            assert re.search(r"by the self-supervised net [0-9a-f]{8}$", each.unit)
+            assert "self-supervised net of bare.npy" in str(each.conditions["features"])
+            assert f"samples/self_supervised_{name}_floor" in figures
+        assert figures["samples/self_supervised_frechet"].warning, "50 samples, and 128 features"
+        assert reasons(found)["samples/class_entropy"].endswith("tells no classes")
         assert figures["samples/sliced_wasserstein"].value > 3 * figures["samples/sliced_wasserstein_floor"].value
         assert figures["samples/sliced_wasserstein"].conditions["features"] == "pixels"
         assert figures["samples/sliced_wasserstein"].conditions["seeds"] == "150-199", "another seed draws others"

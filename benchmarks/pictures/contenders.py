@@ -1,0 +1,272 @@
+"""Who races: genkit by its defaults, genkit as it was, and two well-known programs; each for the same minutes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from genkit import data
+from genkit.data import DataOptions
+from genkit.latent.images import save_pngs
+
+REPOSITORY = Path(__file__).parents[2]
+RIVALS = Path(__file__).parent / "rivals"
+#: genkit before issue 17, whose defaults know nothing of the images.
+EARLIER = "9e9c066"
+#: Samples of each contender at most; fewer where there are fewer test images to hold them against.
+SAMPLES = 5000
+
+
+class Images(NamedTuple):
+    """The images of a row: what `--dataset` names, the flags beside it, and what the page calls them."""
+
+    dataset: str
+    flags: tuple[str, ...]
+    text: str
+
+    @property
+    def options(self) -> DataOptions:
+        size = dict(zip(self.flags[::2], self.flags[1::2], strict=True)).get("--image-size")
+        return DataOptions(dataset=self.dataset, image_size=None if size is None else int(size))
+
+
+class Asked(NamedTuple):
+    """What a contender is asked for: images, minutes of training, a folder that is its own, one that all share.
+
+    Attributes:
+        short: whether this only tries it out, so that what is limited by no minutes trains for one epoch.
+        example: main.py of the DCGAN example.
+    """
+
+    images: Images
+    minutes: float
+    short: bool
+    folder: Path
+    shared: Path
+    example: Path | None
+
+
+class Contender(NamedTuple):
+    """One line of a row.
+
+    Attributes:
+        kind: "genkit", "earlier", "diffusion" or "example".
+        model, flags: of genkit's.
+        sample: flags of `genkit sample`; () for plain samples, None where nothing is drawn.
+        measures: "reconstruction", "likelihood", "walk".
+        limited: whether it trains for the row's minutes, and not as long as its defaults say.
+    """
+
+    kind: str
+    model: str = ""
+    flags: tuple[str, ...] = ()
+    sample: tuple[str, ...] | None = ()
+    measures: tuple[str, ...] = ()
+    limited: bool = True
+
+
+class Failed(Exception):
+    """A contender's process ended otherwise than it should; the message has the end of what it said."""
+
+
+class Spent(NamedTuple):
+    """What a process came to: its output, its seconds, and those of processors, its children's too."""
+
+    out: str
+    wall: float
+    cpu: float
+
+
+def run(command: Sequence[str | Path], folder: Path, root: Path = REPOSITORY) -> Spent:
+    """Run a program in a folder, with the genkit that lies in `root`.
+
+    Raises:
+        Failed
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(root), "GENKIT_OFFLINE": "1"}
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    with (folder / "stderr.txt").open("ab+") as err:
+        done = subprocess.run(
+            [str(each) for each in command],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=err,
+            check=False,
+        )
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if done.returncode:
+        said = (folder / "stderr.txt").read_text(errors="replace")[-3000:]
+        raise Failed(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{said}")
+    return Spent(done.stdout.decode(), wall, cpu)
+
+
+def carried_out(contender: Contender, asked: Asked) -> dict[str, Any]:
+    """Train, draw, and measure: values by name, and all that is to be known of how.
+
+    Raises:
+        Failed
+    """
+    about: dict[str, Any]
+    if contender.kind in ("genkit", "earlier"):
+        about, samples = of_genkit(contender, asked)
+    else:
+        about, samples = of_rival(contender, asked)
+    values = about.pop("values", {})
+    if samples is not None:
+        flags = ["--dataset", asked.images.dataset, *asked.images.flags]
+        scored = run([sys.executable, Path(__file__).with_name("score.py"), samples, *flags], asked.folder)
+        values |= json.loads(scored.out)
+        about["file"] = str(samples)
+    return {**about, "values": values}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# genkit
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def of_genkit(contender: Contender, asked: Asked) -> tuple[dict[str, Any], Path | None]:
+    root = REPOSITORY if contender.kind == "genkit" else earlier(asked.shared)
+    command = [sys.executable, "-m", "genkit", "train", contender.model, "--dataset", asked.images.dataset]
+    command += [*asked.images.flags, *contender.flags, "--device", "cpu", "--json"]
+    if contender.limited and contender.kind == "genkit":
+        command += ["--minutes", f"{asked.minutes:g}"]
+    elif contender.limited:
+        command += ["--epochs", str(epochs_in(command, root, asked))]
+    elif asked.short:
+        command += ["--epochs", "1"]
+    spent = run([*command, "--out", asked.folder / "runs"], asked.folder, root)
+    trained = json.loads(spent.out)
+    place = trained["run"]
+    settings = json.loads((Path(place) / "config.json").read_text())
+    sources = settings.get("sources", {})
+    about = {
+        "command": shown(command),
+        "steps": trained["steps"],
+        "seconds": round(spent.wall, 1),
+        "cpu_seconds": round(spent.cpu, 1),
+        "from_data": {key: settings["options"].get(key) for key, source in sources.items() if source == "data"},
+        "values": dict(trained["metrics"]),
+        "settings": " ".join(contender.flags) or "defaults",
+        "version": EARLIER if contender.kind == "earlier" else "this revision",
+    }
+    warned = "the model loses to" in (asked.folder / "stderr.txt").read_text(errors="replace")
+    about["values"]["told"] = float(warned)
+    topics = [each for each in contender.measures if each in ("reconstruction", "likelihood")]
+    if topics:
+        evaluate = [sys.executable, "-m", "genkit", "evaluate", place, "--only", ",".join(topics), "--json"]
+        for figure in json.loads(run(evaluate, asked.folder, root).out)["runs"][0]["figures"]:
+            about["values"][figure["name"]] = figure["value"]
+        values = about["values"]
+        if "reconstruction/pca_squared_error" in values:
+            ratio = values["reconstruction/squared_error"] / values["reconstruction/pca_squared_error"]
+            values["against_pca"] = ratio
+        values["against_mean"] = error_of_mean(asked.images, values)
+    if "walk" in contender.measures:
+        solver = ["--set", "steps=25"] if contender.model == "flow" else []
+        walked = json.loads(
+            run([sys.executable, Path(__file__).with_name("walk.py"), place, *solver], asked.folder).out
+        )
+        about["values"] |= walked
+        if "confidence" in walked:
+            about["values"]["clearer"] = walked["confidence"] - walked["confidence_of_averages"]
+    if contender.sample is None:
+        return about, None
+    count = samples_for(asked.images)
+    seeds = f"0-{count // 10 - 1 if '--classes' in contender.sample else count - 1}"
+    draw = [sys.executable, "-m", "genkit", "sample", place, "--seeds", seeds, *contender.sample, "--npz", "--json"]
+    drawn = run([*draw, "--out", asked.folder / "samples"], asked.folder, root)
+    about["seconds_of_samples"] = round(drawn.wall, 1)
+    return about, Path(json.loads(drawn.out)["files"]["npz"])
+
+
+def shown(command: Sequence[str]) -> str:
+    """A command as a person would type it, without where anything lies on this machine."""
+    words = ["genkit", *command[3:]]
+    return " ".join(Path(each).name if each.startswith("/") else each for each in words if each != "--json")
+
+
+def samples_for(images: Images) -> int:
+    return max(64, min(SAMPLES, len(data.load(images.options).test)))
+
+
+def error_of_mean(images: Images, values: dict[str, float]) -> float | None:
+    """The reconstructions' squared error over that of the mean training image."""
+    dataset = data.load(images.options)
+    mean = dataset.train.mean().flatten()
+    errors = [
+        float((dataset.test.images(rows).flatten(1).float() / 255 - mean).square().sum())
+        for rows in dataset.test.spread(len(dataset.test)).split(1000)
+    ]
+    return values["reconstruction/squared_error"] * len(dataset.test) / sum(errors) if sum(errors) else None
+
+
+def earlier(shared: Path) -> Path:
+    """genkit at the revision EARLIER, from the repository's history.
+
+    Raises:
+        Failed: in a copy without that history.
+    """
+    folder = shared / EARLIER
+    if not (folder / "genkit").is_dir():
+        archive = ["git", "-C", str(REPOSITORY), "archive", EARLIER, "genkit"]
+        done = subprocess.run(archive, capture_output=True, check=False)
+        if done.returncode:
+            raise Failed(f"{' '.join(archive)}: {done.stderr.decode().strip()}")
+        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
+            tar.extractall(folder, filter="data")
+    return folder
+
+
+def epochs_in(command: Sequence[str], root: Path, asked: Asked) -> int:
+    """As many epochs as that genkit gets through in the minutes, start and end included, by a run of one and of two."""
+    trial = [*command, "--out", asked.folder / "trial", "--epochs"]
+    took = [run([*trial, str(count)], asked.folder, root).wall for count in (1, 2)]
+    epoch = max(0.05, took[1] - took[0])
+    return max(1, int((60 * asked.minutes - (took[0] - epoch)) / epoch))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Others
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def of_rival(contender: Contender, asked: Asked) -> tuple[dict[str, Any], Path]:
+    images = data.load(asked.images.options)
+    program = "diffusion" if contender.kind == "diffusion" else "dcgan_example"
+    out = asked.folder / "samples.npz"
+    command = [sys.executable, RIVALS / f"{program}.py", "--images", pngs(asked), "--size", images.shape.height]
+    command += ["--minutes", f"{asked.minutes:g}", "--count", samples_for(asked.images), "--out", out]
+    if contender.kind == "example":
+        if asked.example is None:
+            raise Failed("the example's main.py isn't named: --example, or the variable DCGAN_EXAMPLE")
+        command += ["--example", asked.example.resolve()]
+    spent = run([str(each) for each in command], asked.folder)
+    said = json.loads(spent.out.splitlines()[-1])
+    return {**said, "cpu_seconds": round(spent.cpu, 1), "command": f"rivals/{program}.py"}, out
+
+
+def pngs(asked: Asked) -> Path:
+    """A folder with a folder of PNG files, of the images that genkit trains on and validates with."""
+    folder = asked.shared / "png" / Path(asked.images.dataset).stem
+    if not folder.exists():
+        dataset = data.load(asked.images.options)
+        begun = folder.with_name(f".{folder.name}")
+        begun.mkdir(parents=True, exist_ok=True)
+        save_pngs(begun / "all", torch.cat([dataset.train.images(), dataset.val.images()]))
+        begun.rename(folder)
+    return folder

@@ -1,0 +1,184 @@
+"""Are its pictures worth showing? `make pictures` writes docs/pictures.md and pictures.json.
+
+    GENKIT_DATA=~/data python benchmarks/pictures/make.py [--rows cifar,faces] [--example …/dcgan/main.py]
+
+Each contender of a row is trained for the row's minutes, draws samples, and is scored (score.py). What it came to is
+kept in pictures.json as soon as it is known, so that a command that was stopped goes on where it was; a contender whose
+settings are the same isn't trained again but with --again. `--minutes-scale 0.05` tries everything out in a twentieth
+of the time, and writes to a folder of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from contenders import REPOSITORY, Asked, Contender, Failed, carried_out
+from page import page, table
+from rows import ROWS, Missing, Row
+from score import read
+
+from genkit import data
+from genkit.errors import GenkitError
+from genkit.files import whole_file
+from genkit.latent.images import grid, save_png
+
+#: Rows whose samples the page shows, and how many of each contender's.
+SHOWN, COUNT, COLUMNS = ("cifar", "olivetti", "faces", "mnist"), 48, 12
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what a contender is measured."""
+    described = ["git", "describe", "--always", "--dirty"]
+    revision = subprocess.run(described, capture_output=True, text=True, cwd=REPOSITORY, check=False).stdout.strip()
+    try:
+        names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        names = []
+    return {
+        "day": str(date.today()),
+        "revision": revision or "unknown",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+    }
+
+
+class Store:
+    """pictures.json and the page, in a folder; written anew whenever something is known."""
+
+    def __init__(self, out: Path, smoke: bool):
+        self.out, self.smoke, self.file = out, smoke, out / "pictures.json"
+        known = json.loads(self.file.read_text(encoding="utf-8")) if self.file.exists() else {}
+        self.results: dict[str, dict[str, Any]] = {name: known[name] for name in ROWS if name in known}
+
+    def has(self, row: str, contender: str, settings: dict[str, Any]) -> bool:
+        """Whether it has been measured with these settings, and has not failed."""
+        found = self.results.get(row, {}).get("contenders", {}).get(contender)
+        return found is not None and "failed" not in found and found["asked"] == settings
+
+    def enter(self, name: str, about: dict[str, Any], contender: str, found: dict[str, Any]) -> None:
+        row = self.results.setdefault(name, {"contenders": {}})
+        row |= about
+        row["contenders"][contender] = found
+        row["contenders"] = {
+            each: row["contenders"][each] for each in ROWS[name].contenders if each in row["contenders"]
+        }
+        self.results = {each: self.results[each] for each in ROWS if each in self.results}
+        self.write()
+
+    def write(self) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        for file, text in (
+            (self.file, json.dumps(self.results, indent=1, ensure_ascii=False) + "\n"),
+            (self.out / "pictures.md", page(self.results, self.smoke)),
+        ):
+            with whole_file(file) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+
+def settings_of(contender: Contender, minutes: float, images: str) -> dict[str, Any]:
+    """All of a contender that decides what it comes to, but the machine and the programs' versions."""
+    found = {**contender._asdict(), "minutes": minutes, "images": images}
+    return json.loads(json.dumps(found))
+
+
+def measure(name: str, row: Row, store: Store, given: argparse.Namespace) -> None:
+    """One row, contender after contender."""
+    shared = given.work / "shared"
+    shared.mkdir(parents=True, exist_ok=True)
+    minutes = row.minutes * given.minutes_scale
+    for contender_name, contender in row.contenders.items():
+        images = row.images(shared, contender_name)
+        settings = settings_of(contender, minutes, images.text)
+        if store.has(name, contender_name, settings) and not given.again:
+            print(f"{name}: {contender_name} is there", file=sys.stderr)
+            continue
+        if contender.kind == "example" and given.example is None:
+            print(f"{name}: {contender_name} is left out; name its main.py with --example", file=sys.stderr)
+            continue
+        print(f"{name}: {contender_name} …", file=sys.stderr, flush=True)
+        folder = given.work / ("smoke" if store.smoke else "full") / name / slug(contender_name)
+        shutil.rmtree(folder, ignore_errors=True)
+        environment = {**machine(), "load": round(os.getloadavg()[0], 1)}
+        try:
+            found = carried_out(contender, Asked(images, minutes, store.smoke, folder, shared, given.example))
+        except Failed as failure:
+            print(f"{name}: {contender_name} failed: {failure}", file=sys.stderr)
+            found = {"failed": str(failure).splitlines()[-1][:200]}
+        else:
+            if file := found.pop("file", None):
+                found["picture"] = sheet(name, contender_name, Path(file), store.out, folder, images.options)
+        about = {"title": row.title, "minutes": row.minutes, "images": images.text}
+        store.enter(name, about, contender_name, {"asked": settings, **found, "environment": environment})
+
+
+def sheet(row: str, contender: str, file: Path, out: Path, folder: Path, options: data.DataOptions) -> str | None:
+    """Draw the first samples; on the page's folder, under the name that is returned, where the page shows them."""
+    shape = data.load(options).shape
+    images, _ = read(file, shape.channels, (shape.height, shape.width))
+    drawn = grid(images[:COUNT], columns=COLUMNS, side=64)
+    save_png(folder / "sheet.png", drawn)
+    if row not in SHOWN:
+        return None
+    (out / "pictures").mkdir(parents=True, exist_ok=True)
+    name = f"samples-{row}-{slug(contender)}.png"
+    shutil.copy(folder / "sheet.png", out / "pictures" / name)
+    return name
+
+
+def slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--minutes-scale", type=float, default=1.0, help="of the rows' minutes; below 1 a smoke run")
+    parser.add_argument("--again", action="store_true", help="measure anew what is there")
+    parser.add_argument(
+        "--example",
+        type=Path,
+        default=Path(os.environ["DCGAN_EXAMPLE"]) if os.environ.get("DCGAN_EXAMPLE") else None,
+        help="dcgan/main.py in a clone of PyTorch's examples",
+    )
+    parser.add_argument("--out", type=Path, help="where pictures.md and pictures.json go  [default: docs]")
+    parser.add_argument(
+        "--work", type=Path, default=REPOSITORY / "build" / "pictures", help="where runs and samples go"
+    )
+    given = parser.parse_args()
+    rows = [name for name in given.rows.split(",") if name]
+    if unknown := set(rows) - ROWS.keys():
+        parser.error(f"no row is called {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    if not 0 < given.minutes_scale <= 1:
+        parser.error("--minutes-scale is above 0, and 1 at most")
+    if given.example is not None and not given.example.is_file():
+        parser.error(f"--example: there is no file {given.example}")
+    given.work = given.work.resolve()
+    smoke = given.minutes_scale != 1
+    if smoke and given.out is not None and given.out.resolve() == (REPOSITORY / "docs").resolve():
+        parser.error("--minutes-scale: a smoke run's numbers don't go to docs; leave --out out")
+    store = Store(given.out or (given.work / "smoke" if smoke else REPOSITORY / "docs"), smoke)
+    for name in rows:
+        try:
+            measure(name, ROWS[name], store, given)
+        except (Missing, GenkitError) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+    store.write()
+    print(table(store.results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,333 @@
+"""docs/pictures.md, from what each contender came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+#: What one contender came to: `values` by name, and how.
+Found = dict[str, Any]
+#: Of each row: `title`, `minutes`, `images`, and `contenders` by name.
+Results = dict[str, dict[str, Any]]
+
+GENKIT = ("genkit dcgan", "genkit flow", "genkit vae")
+EARLIER = ("earlier dcgan", "earlier vae")
+
+
+class Figure(NamedTuple):
+    """A line of the table.
+
+    Attributes:
+        value: of the contenders' values, the one it is about.
+        ours, theirs: contenders, of which the best counts; theirs, if any, are what ours is held against.
+        how: "value", "ratio" to theirs, "excess": the ratio of what is above the floor, "difference" from theirs.
+        bar, reach: what is asked for, and what is aimed at.
+        most: whether more is better.
+        other: their value's name, if it isn't ours.
+    """
+
+    row: str
+    text: str
+    value: str
+    ours: tuple[str, ...]
+    theirs: tuple[str, ...] = ()
+    how: str = "value"
+    bar: float | None = None
+    reach: float | None = None
+    most: bool = False
+    other: str = ""
+
+
+VAE, FLOW = ("genkit vae",), ("genkit flow",)
+CIFAR = "CIFAR-10, 20 minutes: kernel distance of genkit's best over that of"
+FIGURES = [
+    Figure("cifar", f"{CIFAR} genkit's before", "kernel", GENKIT, EARLIER, "ratio", 0.5, 0.3),
+    Figure(
+        "cifar",
+        f"{CIFAR} denoising-diffusion-pytorch",
+        "kernel",
+        GENKIT,
+        ("denoising-diffusion-pytorch",),
+        "ratio",
+        0.7,
+        0.5,
+    ),
+    Figure("cifar", f"{CIFAR} the DCGAN example", "kernel", GENKIT, ("DCGAN example",), "ratio", 0.5, 0.3),
+    Figure(
+        "cifar-vae",
+        "CIFAR-10, default VAE, 10 minutes: squared error of reconstructions over PCA's with as many numbers",
+        "against_pca",
+        VAE,
+        bar=1.0,
+        reach=0.85,
+    ),
+    Figure(
+        "olivetti",
+        "400 faces of 64×64, 5 minutes: squared error of the default VAE's reconstructions over PCA's",
+        "against_pca",
+        VAE,
+        bar=1.0,
+        reach=0.8,
+    ),
+    Figure(
+        "olivetti",
+        "400 faces of 64×64, 5 minutes: distance of samples to the nearest other one over that of real images",
+        "diversity",
+        ("genkit dcgan", "genkit vae"),
+        bar=0.7,
+        reach=0.9,
+        most=True,
+    ),
+    Figure(
+        "faces",
+        "`faces` at 32×32, 15 minutes: kernel distance above its floor over that of the dcgan before",
+        "kernel",
+        ("genkit dcgan", "genkit flow"),
+        ("earlier dcgan",),
+        "excess",
+        0.5,
+        0.0,
+    ),
+    Figure("mnist", "MNIST, 5 minutes: kernel distance of genkit's best", "kernel", GENKIT, bar=0.03, reach=0.015),
+    Figure("flow", "flow on MNIST, 20 minutes: kernel distance", "kernel", FLOW, bar=0.03, reach=0.015),
+    Figure(
+        "flow",
+        "flow on MNIST: mean squared error of a number of a pixel after 25 steps there and back",
+        "round_trip",
+        FLOW,
+        bar=0.001,
+    ),
+    Figure(
+        "flow",
+        "flow on MNIST: the judge's confidence in a walk's midpoints above that in pixel averages",
+        "clearer",
+        FLOW,
+        bar=0.05,
+        most=True,
+    ),
+    Figure(
+        "flow",
+        "flow on MNIST: bits a number by the ODE less the bound of a VAE of the same grey values",
+        "likelihood/ode_nll_bits",
+        FLOW,
+        ("genkit vae of grey values",),
+        "difference",
+        0.0,
+        other="likelihood/neg_elbo_bits",
+    ),
+    Figure(
+        "classes",
+        "MNIST, samples of a class: share in which the judge sees it",
+        "agreement",
+        ("genkit vae, a prior a class", "genkit vae", "genkit dcgan", "genkit flow"),
+        bar=0.97,
+        reach=0.99,
+        most=True,
+    ),
+    Figure(
+        "elbo",
+        "MNIST, −ELBO of the default VAE less that before",
+        "test/neg_elbo",
+        VAE,
+        ("earlier vae",),
+        "difference",
+        0.0,
+    ),
+]
+#: Above these shares of the mean image's error, and PCA's, a model is worse than that: as `genkit train` counts.
+WORSE_THAN_MEAN, WORSE_THAN_PCA = 1.0, 1.1
+NOT_YET = "not measured yet"
+HEADINGS = (
+    "contender",
+    "settings",
+    "steps",
+    "training",
+    "CPU",
+    "samples",
+    "kernel distance",
+    "diversity",
+    "more",
+)
+#: Values that have no column of their own, as far as the page has them.
+NAMES = {
+    "against_pca": "error over PCA's",
+    "against_mean": "error over the mean image's",
+    "agreement": "agreement",
+    "round_trip": "round trip",
+    "confidence": "confidence of midpoints",
+    "confidence_of_averages": "of pixel averages",
+    "likelihood/ode_nll_bits": "bits a number",
+    "likelihood/neg_elbo_bits": "bound in bits a number",
+    "test/neg_elbo": "−ELBO",
+    "frechet": "Fréchet distance",
+    "coverage": "coverage",
+    "smallest_share": "smallest class",
+}
+
+
+def measured(results: Results, row: str, names: tuple[str, ...], value: str) -> dict[str, float]:
+    """Of those contenders that were measured, this value, by name."""
+    found = results.get(row, {}).get("contenders", {})
+    values = {name: found[name].get("values", {}).get(value) for name in names if name in found}
+    return {name: each for name, each in values.items() if each is not None}
+
+
+def number_of(figure: Figure, results: Results) -> tuple[float, str] | None:
+    """A figure's number, and which contender it is of; None where something isn't measured yet."""
+    best = max if figure.most else min
+    ours = measured(results, figure.row, figure.ours, figure.value)
+    if not ours:
+        return None
+    name = best(ours, key=ours.__getitem__)
+    if figure.how == "value":
+        return ours[name], name
+    theirs = measured(results, figure.row, figure.theirs, figure.other or figure.value)
+    if not theirs:
+        return None
+    rival = best(theirs.values())
+    if figure.how == "difference":
+        return ours[name] - rival, name
+    under = 0.0
+    if figure.how == "excess":
+        under = measured(results, figure.row, (name,), "kernel_floor").get(name, 0.0)
+    return max(0.0, ours[name] - under) / max(1e-9, rival - under), name
+
+
+def shown(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
+
+
+def table(results: Results) -> str:
+    """Figure, bar, reach, what was measured, and of which contender."""
+    lines = ["| figure | bar | reach | measured | of |", "|---|---|---|---|---|"]
+    for figure in FIGURES:
+        sign = "≥" if figure.most else "≤"
+        asked = ["" if each is None else f"{sign} {each:g}" for each in (figure.bar, figure.reach)]
+        found = number_of(figure, results)
+        if found is None:
+            lines.append(f"| {figure.text} | {asked[0]} | {asked[1]} | {NOT_YET} | |")
+            continue
+        number, name = found
+        met = figure.bar is not None and (number >= figure.bar if figure.most else number <= figure.bar)
+        text = f"**{shown(number)}**" if met else shown(number)
+        lines.append(f"| {figure.text} | {asked[0]} | {asked[1]} | {text} | {name if len(figure.ours) > 1 else ''} |")
+    untold = untold_of(results)
+    text = NOT_YET if untold is None else f"**{untold}**" if untold == 0 else str(untold)
+    lines.append(
+        "| sets of 60 to 60,000 images, defaults: how many models are worse than the mean image, or PCA, without a "
+        f"warning | ≤ 0 | | {text} | |"
+    )
+    return "\n".join(lines)
+
+
+def untold_of(results: Results) -> int | None:
+    """How many of the sets' models are worse than the mean image or PCA without being told so."""
+    found = results.get("sets", {}).get("contenders", {})
+    if not found:
+        return None
+    count = 0
+    for each in found.values():
+        values = each.get("values", {})
+        worse = (values.get("against_mean") or 0) > WORSE_THAN_MEAN or (values.get("against_pca") or 0) > WORSE_THAN_PCA
+        count += worse and not values.get("told")
+    return count
+
+
+def contenders(row: dict[str, Any]) -> str:
+    """What each contender of a row came to."""
+    lines = [f"| {' | '.join(HEADINGS)} |", "|" + "---|" * len(HEADINGS)]
+    for name, found in row["contenders"].items():
+        if failed := found.get("failed"):
+            lines.append(f"| {name} | failed: {failed} |" + " |" * (len(HEADINGS) - 2))
+            continue
+        values = found["values"]
+        kernel = ""
+        if values.get("kernel") is not None:
+            kernel = f"{values['kernel']:.4f} ± {values['kernel_error']:.4f}"
+        more = [f"{text} {shown(values[key])}" for key, text in NAMES.items() if values.get(key) is not None]
+        cells = [
+            name,
+            ", ".join(filter(None, [found.get("settings"), found.get("version")])),
+            f"{found.get('steps', 0):,}",
+            f"{found['seconds']:,.0f} s",
+            f"{found['cpu_seconds']:,.0f} s",
+            f"{values['samples']:,}" if "samples" in values else "",
+            kernel,
+            shown(values["diversity"]) if "diversity" in values else "",
+            "; ".join(more),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def from_data(row: dict[str, Any]) -> Iterator[str]:
+    """What genkit's defaults were resolved to by the images."""
+    for name, found in row["contenders"].items():
+        if options := found.get("from_data"):
+            yield f"- *{name}*: {', '.join(f'{key} {value}' for key, value in options.items())}"
+
+
+def section(name: str, row: dict[str, Any]) -> str:
+    minutes = f", {row['minutes']:g} minutes each" if row["minutes"] else ", as long as the defaults say"
+    judge, floor = common(row, "judge"), common(row, "kernel_floor")
+    lines = [f"## {row['title']}", "", f"`ROWS={name}`: {row['images']}{minutes}."]
+    if judge is not None:
+        lines[-1] += f" The judge is the {judge}; between real images the kernel distance is {floor:.4f}."
+    lines += ["", contenders(row)]
+    if options := list(from_data(row)):
+        lines += ["", "What the images suggested:", "", *options]
+    for contender, found in row["contenders"].items():
+        if picture := found.get("picture"):
+            lines += ["", f"![samples of {contender}](pictures/{picture})", "", f"*{contender}*"]
+    return "\n".join(lines)
+
+
+def common(row: dict[str, Any], value: str) -> Any:
+    """A value that all contenders of a row have in common, of the first that has it."""
+    return next(
+        (v for each in row["contenders"].values() if (v := each.get("values", {}).get(value)) is not None), None
+    )
+
+
+def environments(results: Results) -> str:
+    """Where and when all that was measured."""
+    found: dict[str, list[str]] = {}
+    for name, row in results.items():
+        for contender, each in row["contenders"].items():
+            if about := each.get("environment"):
+                text = (
+                    f"{about['day']} at revision {about['revision']}, {about['cpu']} with {about['cores']} cores, "
+                    f"{about['system']}, Python {about['python']}, torch {about['torch']}"
+                )
+                found.setdefault(text, []).append(f"{name}/{contender} ({about['load']})")
+    return "\n".join(f"- {text}; with the load before each: {', '.join(those)}" for text, those in found.items())
+
+
+def page(results: Results, smoke: bool = False) -> str:
+    sections = "\n\n".join(section(name, row) for name, row in results.items() if row["contenders"])
+    where = environments(results)
+    return f"""# Pictures{" (a smoke run: these numbers mean nothing)" if smoke else ""}
+
+What genkit draws by its defaults, beside others that were given the same minutes on the same machine, as measured by
+`make pictures`, which writes this page and [pictures.json](pictures.json). `make pictures ROWS=cifar,faces` measures
+these rows alone; what is measured already stays. GENKIT_DATA says where CIFAR-10 and MNIST lie.
+
+{table(results)}
+
+Bold is what reaches its bar.
+
+{sections}{chr(10) * 2 if sections else ""}## How it is measured
+
+Every contender is a process of its own, one after the other, on all cores. Its minutes count from its start, with all
+that it imports and reads; drawing samples isn't counted. *genkit* is `genkit train MODEL --dataset … --minutes M`, with
+no other option than a row names. *earlier* is genkit at revision 9e9c066, with its default dcgan and vae, for as many
+epochs as fit, by a trial before. The *DCGAN example* is `dcgan/main.py` of PyTorch's examples, as it lies in somebody's
+clone (`make pictures EXAMPLE=…/examples/dcgan/main.py`), at its own settings, which enlarge images to 64×64; its
+samples are made smaller again. *denoising-diffusion-pytorch* is used as its README shows, at the images' size; it draws
+for as long as it trained, which gives fewer samples than the others.
+
+All samples are scored by one program, `benchmarks/pictures/score.py`: the unbiased kernel distance (Bińkowski et al.,
+ICLR 2018) in the features of the set's own judge, as in [`genkit evaluate`](evaluate.md), against all test images, at
+most 10,000. *Diversity* is the distance, in pixels, of a sample to its nearest other sample over the same among
+training images. Of several models of genkit's, the one that does best counts, and is named.
+{f"{chr(10)}Measured on{chr(10)}{chr(10)}{where}{chr(10)}" if where else ""}"""
