@@ -143,6 +143,21 @@ def test_few_codes_have_a_covariance_and_a_dead_number_stays_dead() -> None:
     assert found.log_density(codes).isfinite().all()
 
 
+def test_a_class_of_few_codes_has_the_common_covariance_but_for_what_they_say() -> None:
+    """The mode of an inverse Wishart prior: (S + D · common) / (n + D), of codes in units of their own spread."""
+    torch.manual_seed(0)
+    labels = torch.tensor([0] * 300 + [1] * 5)
+    codes = torch.randn(305, 3) @ torch.randn(3, 3) + 4.0 * labels[:, None]
+    found = fitted_mixture(codes, 1, labels, 2)
+    spread = codes.std(0, unbiased=False)
+    apart = [codes[labels == label] / spread for label in (0, 1)]
+    scatters = [(each - each.mean(0)).T @ (each - each.mean(0)) for each in apart]
+    common = sum(scatters) / 305 + priors.FLOOR * torch.eye(3)
+    for scatter, count, covariance in zip(scatters, (300, 5), covariances(found), strict=True):
+        expected = (scatter + 3 * common) / (count + 3) + priors.FLOOR * torch.eye(3)
+        torch.testing.assert_close(covariance, expected * spread * spread[:, None], atol=1e-3, rtol=1e-3)
+
+
 def test_many_numbers_have_variances_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(priors, "MOST_NUMBERS", 5)
     codes, labels = two_gaussians()
