@@ -47,6 +47,7 @@ class Asked(NamedTuple):
     Attributes:
         short: whether this only tries it out, so that what is limited by no minutes trains for one epoch.
         example: main.py of the DCGAN example.
+        rivals: the Python that has what the others' programs import.
     """
 
     images: Images
@@ -55,6 +56,7 @@ class Asked(NamedTuple):
     folder: Path
     shared: Path
     example: Path | None
+    rivals: Path
 
 
 class Contender(NamedTuple):
@@ -249,7 +251,7 @@ def of_rival(contender: Contender, asked: Asked) -> tuple[dict[str, Any], Path]:
     images = data.load(asked.images.options)
     program = "diffusion" if contender.kind == "diffusion" else "dcgan_example"
     out = asked.folder / "samples.npz"
-    command = [sys.executable, RIVALS / f"{program}.py", "--images", pngs(asked), "--size", images.shape.height]
+    command = [asked.rivals, RIVALS / f"{program}.py", "--images", pngs(asked), "--size", images.shape.height]
     command += ["--minutes", f"{asked.minutes:g}", "--count", samples_for(asked.images), "--out", out]
     if contender.kind == "example":
         if asked.example is None:
