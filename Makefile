@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 GENKIT := $(BIN)/genkit
 DEMO := demo
+RIVALS := build/rivals
 
 .PHONY: install demo test endurance bench pictures lint format clean
 
@@ -40,10 +41,16 @@ bench: install
 
 # ROWS=cifar,faces measures these alone; EXAMPLE=…/examples/dcgan/main.py lets that one take part,
 # SCALE=0.05 tries everything out.
-pictures: install
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[pictures]'
-	$(BIN)/python benchmarks/pictures/make.py $(if $(ROWS),--rows $(ROWS)) $(if $(EXAMPLE),--example $(EXAMPLE)) \
-		$(if $(SCALE),--minutes-scale $(SCALE))
+pictures: install $(RIVALS)/installed
+	$(BIN)/python benchmarks/pictures/make.py --rivals $(RIVALS)/bin/python $(if $(ROWS),--rows $(ROWS)) \
+		$(if $(EXAMPLE),--example $(EXAMPLE)) $(if $(SCALE),--minutes-scale $(SCALE))
+
+# An environment of their own: beside the CPU build of torch, torchvision of the package index can't be imported as it
+# is, which would break whatever imports it if it is there.
+$(RIVALS)/installed: constraints.txt
+	$(PYTHON) -m venv $(RIVALS)
+	$(RIVALS)/bin/pip install --quiet --constraint constraints.txt denoising-diffusion-pytorch torchvision
+	touch $@
 
 lint: install
 	$(BIN)/ruff check .

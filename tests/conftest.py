@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from filelock import FileLock
 
 from genkit import cli, data, registry
 from genkit.contract import Batch, ImageShape, Model, ability
@@ -100,11 +102,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
+def of_all(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """A place that all processes of this session share, in which xdist may have divided the tests."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Packed images go to a folder of the test's own; `GENKIT_DATA` stays, where the full MNIST may lie."""
+    """Packed images and judges go to a folder of the tests' own; `GENKIT_DATA` stays, where the full MNIST may lie."""
     os.environ["GENKIT_FULL_DATA"] = os.environ.get("GENKIT_DATA", "")
-    os.environ["GENKIT_DATA"] = str(tmp_path_factory.mktemp("data"))
+    cache = of_all(tmp_path_factory, "data-of-all")
+    cache.mkdir(exist_ok=True)
+    os.environ["GENKIT_DATA"] = str(cache)
     os.environ["GENKIT_OFFLINE"] = "1"
     for name in ("GENKIT_OUT", "GENKIT_DEVICE", "GENKIT_DATASET"):
         os.environ.pop(name, None)
@@ -150,8 +160,16 @@ def _seeded() -> None:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a short run of each model, trained by the command."""
-    out = tmp_path_factory.mktemp("runs")
+    """A folder with a short run of each model, trained by the command: once, and copied for each process."""
+    trained, own = of_all(tmp_path_factory, "runs-of-all"), tmp_path_factory.mktemp("runs")
+    with FileLock(f"{trained}.lock"):
+        if not trained.exists():
+            train_runs(tmp_path_factory.mktemp("training")).rename(trained)
+    shutil.copytree(trained, own, dirs_exist_ok=True)
+    return own
+
+
+def train_runs(out: Path) -> Path:
     for name in registry.names():
         arguments = ["train", name, "--dataset", "mnist5k", "--epochs", "2", "--batch-size", "256", "--out", str(out)]
         with pytest.raises(SystemExit) as exit_info:

@@ -19,6 +19,7 @@ import torch
 from genkit import data
 from genkit.data import DataOptions
 from genkit.latent.images import save_pngs
+from genkit.run import baseline
 
 REPOSITORY = Path(__file__).parents[2]
 RIVALS = Path(__file__).parent / "rivals"
@@ -47,6 +48,7 @@ class Asked(NamedTuple):
     Attributes:
         short: whether this only tries it out, so that what is limited by no minutes trains for one epoch.
         example: main.py of the DCGAN example.
+        rivals: the Python that has what the others' programs import.
     """
 
     images: Images
@@ -55,6 +57,7 @@ class Asked(NamedTuple):
     folder: Path
     shared: Path
     example: Path | None
+    rivals: Path
 
 
 class Contender(NamedTuple):
@@ -171,11 +174,8 @@ def of_genkit(contender: Contender, asked: Asked) -> tuple[dict[str, Any], Path 
         evaluate = [sys.executable, "-m", "genkit", "evaluate", place, "--only", ",".join(topics), "--json"]
         for figure in json.loads(run(evaluate, asked.folder, root).out)["runs"][0]["figures"]:
             about["values"][figure["name"]] = figure["value"]
-        values = about["values"]
-        if "reconstruction/pca_squared_error" in values:
-            ratio = values["reconstruction/squared_error"] / values["reconstruction/pca_squared_error"]
-            values["against_pca"] = ratio
-        values["against_mean"] = error_of_mean(asked.images, values)
+        if "reconstruction" in topics:
+            about["values"] |= beside_baselines(asked.images, about["values"], settings["options"]["latent_dim"])
     if "walk" in contender.measures:
         solver = ["--set", "steps=25"] if contender.model == "flow" else []
         walked = json.loads(
@@ -204,15 +204,19 @@ def samples_for(images: Images) -> int:
     return max(64, min(SAMPLES, len(data.load(images.options).test)))
 
 
-def error_of_mean(images: Images, values: dict[str, float]) -> float | None:
-    """The reconstructions' squared error over that of the mean training image."""
+def beside_baselines(images: Images, values: dict[str, float], components: int) -> dict[str, float]:
+    """The reconstructions' squared error over that of the mean training image, and of PCA with as many numbers.
+
+    PCA's is that of `genkit evaluate`; of images too large for it, that which `genkit train` ends with.
+    """
     dataset = data.load(images.options)
-    mean = dataset.train.mean().flatten()
-    errors = [
-        float((dataset.test.images(rows).flatten(1).float() / 255 - mean).square().sum())
-        for rows in dataset.test.spread(len(dataset.test)).split(1000)
-    ]
-    return values["reconstruction/squared_error"] * len(dataset.test) / sum(errors) if sum(errors) else None
+    mean, ours = dataset.train.mean().flatten(), values["reconstruction/squared_error"]
+    centred = dataset.test.images().flatten(1).float() / 255 - mean
+    found = {"against_mean": ours / float(centred.square().sum(1).mean())}
+    error = values.get("reconstruction/pca_squared_error")
+    if error is None and (axes := baseline.principal_axes(dataset.train, mean, components, 0)) is not None:
+        error = float((centred - centred @ axes @ axes.T).square().sum(1).mean())
+    return found if error is None else {**found, "against_pca": ours / error}
 
 
 def earlier(shared: Path) -> Path:
@@ -249,7 +253,7 @@ def of_rival(contender: Contender, asked: Asked) -> tuple[dict[str, Any], Path]:
     images = data.load(asked.images.options)
     program = "diffusion" if contender.kind == "diffusion" else "dcgan_example"
     out = asked.folder / "samples.npz"
-    command = [sys.executable, RIVALS / f"{program}.py", "--images", pngs(asked), "--size", images.shape.height]
+    command = [asked.rivals, RIVALS / f"{program}.py", "--images", pngs(asked), "--size", images.shape.height]
     command += ["--minutes", f"{asked.minutes:g}", "--count", samples_for(asked.images), "--out", out]
     if contender.kind == "example":
         if asked.example is None:

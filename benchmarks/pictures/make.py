@@ -106,15 +106,17 @@ def measure(name: str, row: Row, store: Store, given: argparse.Namespace) -> Non
         if store.has(name, contender_name, settings) and not given.again:
             print(f"{name}: {contender_name} is there", file=sys.stderr)
             continue
-        if contender.kind == "example" and given.example is None:
-            print(f"{name}: {contender_name} is left out; name its main.py with --example", file=sys.stderr)
+        if lacks := lacking(contender, given):
+            print(f"{name}: {contender_name} is left out; {lacks}", file=sys.stderr)
             continue
         print(f"{name}: {contender_name} …", file=sys.stderr, flush=True)
         folder = given.work / ("smoke" if store.smoke else "full") / name / slug(contender_name)
         shutil.rmtree(folder, ignore_errors=True)
         environment = {**machine(), "load": round(os.getloadavg()[0], 1)}
         try:
-            found = carried_out(contender, Asked(images, minutes, store.smoke, folder, shared, given.example))
+            found = carried_out(
+                contender, Asked(images, minutes, store.smoke, folder, shared, given.example, given.rivals)
+            )
         except Failed as failure:
             print(f"{name}: {contender_name} failed: {failure}", file=sys.stderr)
             found = {"failed": str(failure).splitlines()[-1][:200]}
@@ -123,6 +125,15 @@ def measure(name: str, row: Row, store: Store, given: argparse.Namespace) -> Non
                 found["picture"] = sheet(name, contender_name, Path(file), store.out, folder, images.options)
         about = {"title": row.title, "minutes": row.minutes, "images": images.text}
         store.enter(name, about, contender_name, {"asked": settings, **found, "environment": environment})
+
+
+def lacking(contender: Contender, given: argparse.Namespace) -> str | None:
+    """What to give for a contender that can't take part as it is."""
+    if contender.kind == "example" and given.example is None:
+        return "name its main.py with --example"
+    if contender.kind in ("diffusion", "example") and given.rivals is None:
+        return "name with --rivals a Python that has denoising-diffusion-pytorch and torchvision"
+    return None
 
 
 def sheet(row: str, contender: str, file: Path, out: Path, folder: Path, options: data.DataOptions) -> str | None:
@@ -154,6 +165,9 @@ def main() -> None:
         default=Path(os.environ["DCGAN_EXAMPLE"]) if os.environ.get("DCGAN_EXAMPLE") else None,
         help="dcgan/main.py in a clone of PyTorch's examples",
     )
+    parser.add_argument(
+        "--rivals", type=Path, help="the Python of an environment with denoising-diffusion-pytorch and torchvision"
+    )
     parser.add_argument("--out", type=Path, help="where pictures.md and pictures.json go  [default: docs]")
     parser.add_argument(
         "--work", type=Path, default=REPOSITORY / "build" / "pictures", help="where runs and samples go"
@@ -167,6 +181,7 @@ def main() -> None:
     if given.example is not None and not given.example.is_file():
         parser.error(f"--example: there is no file {given.example}")
     given.work = given.work.resolve()
+    given.rivals = given.rivals and given.rivals.absolute()  # a venv's python is a link, which says where it is
     smoke = given.minutes_scale != 1
     if smoke and given.out is not None and given.out.resolve() == (REPOSITORY / "docs").resolve():
         parser.error("--minutes-scale: a smoke run's numbers don't go to docs; leave --out out")

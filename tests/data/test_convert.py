@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-import resource
+import json
+import os
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from conftest import Genkit
+from endurance.harness import Zygote
 from PIL import Image
 
 from genkit.data import DataOptions, convert, load
@@ -44,6 +46,13 @@ def assert_same(dataset: Dataset, other: Dataset) -> None:
     assert other.classes == dataset.classes
     assert other.attributes == dataset.attributes
     assert described(other) == described(dataset)
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    zygote = Zygote()
+    yield zygote
+    zygote.close()
 
 
 @pytest.fixture
@@ -320,21 +329,14 @@ def test_a_damaged_picture_leaves_nothing_or_is_left_out(
 
 
 @each_target
-def test_a_full_disk_is_one_line_and_leaves_nothing(source: Path, tmp_path: Path, target: str) -> None:
+def test_a_full_disk_is_one_line_and_leaves_nothing(zygote: Zygote, source: Path, tmp_path: Path, target: str) -> None:
     """A limit for each file, which is as good as a disk without room: an attribute table, or an array, won't fit."""
     out = tmp_path / "out"
     out.mkdir()
-    code = (
-        "import resource, sys; from genkit.cli import program; import genkit.data.convert; "
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({LIMITS[target]}, {LIMITS[target]})); "
-        f"sys.argv[1:] = ['data', 'convert', {str(source)!r}, {str(out / target)!r}]; program()"
-    )
-    assert resource.RLIMIT_FSIZE is not None
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    (line,) = [line for line in process.stderr.splitlines() if line.startswith("genkit: ")]
-    assert process.returncode == 1, process.stderr
+    ended = zygote.run(["data", "convert", str(source), str(out / target)], file_limit=LIMITS[target])
+    (line,) = [line for line in ended.printed.splitlines() if line.startswith("genkit: ")]
+    assert ended.status == 1, ended.printed
     assert "can't be written (File too large); make room, or name another place" in line
-    assert "Traceback" not in process.stderr
     assert list(out.iterdir()) == []
 
 
@@ -356,19 +358,18 @@ def test_nothing_to_write(tmp_path: Path) -> None:
 
 
 @each_target
-def test_a_signal_leaves_nothing(tmp_path: Path, target: str) -> None:
+def test_a_signal_leaves_nothing(zygote: Zygote, tmp_path: Path, target: str) -> None:
     """As soon as something half-written lies there."""
     out = tmp_path / "out"
     out.mkdir()
-    command = [sys.executable, "-m", "genkit", "data", "convert", "mnist5k", str(out / target), "--image-size", "200"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        while not any(file.is_file() for file in out.rglob("*")) and process.poll() is None:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 143, err
-    assert err.splitlines()[-1] == "genkit: terminated"
+    command = ["data", "convert", "mnist5k", str(out / target), "--image-size", "200"]
+    zygote.ask([{"arguments": command, "fault": {}}])
+    pid = json.loads(zygote.answer())["pid"]
+    until = time.monotonic() + 60
+    while not any(file.is_file() for file in out.rglob("*")) and time.monotonic() < until:
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGTERM)
+    ended = zygote.ended()
+    assert ended.status == 143, ended.printed
+    assert ended.printed.splitlines()[-1] == "genkit: terminated"
     assert list(out.iterdir()) == []

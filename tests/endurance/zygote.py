@@ -129,6 +129,11 @@ def file_limit_at(value: list[int]) -> None:
     at_step(step, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
 
 
+def file_limit(size: int) -> None:
+    """No file can grow beyond that many bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
 def fill_at(value: list[Any]) -> None:
     """[file, bytes, step]: then the file takes all room of its file system but that many bytes."""
     file, left, step = value
@@ -209,6 +214,7 @@ FAULTS = {
     "signal_at": signal_at,
     "kill_at_operation": kill_at_operation,
     "file_limit_at": file_limit_at,
+    "file_limit": file_limit,
     "fill_at": fill_at,
     "not_finite_at": not_finite_at,
 }
