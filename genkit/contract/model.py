@@ -66,6 +66,9 @@ class Model(nn.Module, ABC):
     axes: ClassVar[tuple[str, ...]] = ImageShape._fields
     #: Whether it is trained on two sets of images: `Batch.beside` then holds those of the second one (`--beside`).
     needs_beside: ClassVar[bool] = False
+    #: Whether what it begins with is already a model, as PCA is: it is validated before the first step then, and may
+    #: stay the best checkpoint.
+    begins_trained: bool = False
 
     def __init__(self, image: ImageShape, options: Any):
         super().__init__()

@@ -45,6 +45,7 @@ class Autoencoder(GenerativeModel):
         self.pixels = "odds" if options.loss == "cross-entropy" else "value"
         self.encoder, self.decoder = self.build()
         self.shortcut = nets.LinearShortcut(image, options.latent_dim) if options.shortcut == "linear" else None
+        self.begins_trained = self.shortcut is not None
         self.codes = nets.FittedGaussian(options.latent_dim)
 
     @classmethod

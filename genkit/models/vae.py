@@ -141,6 +141,7 @@ class VAE(GenerativeModel):
                     image, options.width, latent + told, activation=activation, drafts=drafts
                 )
         self.shortcut = nets.LinearShortcut(image, latent) if options.shortcut == "linear" else None
+        self.begins_trained = self.shortcut is not None
         deviation = options.sigma or 0.1
         if options.likelihood == "gaussian":
             self.own("log_sigma", torch.tensor(math.log(deviation)))

@@ -193,6 +193,8 @@ class Trainer:
             stop, _ = self.team.agree(received, False)
             started = time.monotonic() - self.seconds
             _, over = self.team.agree([], self.gains_no_more)
+            if state.step == 0 and state.model.begins_trained and self.setup.restored_step is None:
+                self.keep_beginning()
             while state.step < self.total_steps and not stop and not over:
                 epoch, done = divmod(state.step, batches)
                 ahead = islice(self.batches.epoch(epoch, done), self.total_steps - state.step)
@@ -219,6 +221,12 @@ class Trainer:
         if stop and missing:
             self.save({})
         return stop[0] if stop else None
+
+    def keep_beginning(self) -> None:
+        """Validate and save what a model begins with, which may be better than what it learns. All call it."""
+        values, due = self.end_epoch(0)
+        if self.team.agree([], due)[1]:
+            self.save(values)
 
     @property
     def ends_epoch(self) -> bool:
