@@ -41,9 +41,9 @@ WARM_UP, SHARE, STEPS = 3, 0.03, (4, 400)
 VALIDATED = 500
 #: Largest share of the run's time that validations, pictures and checkpoints take, where nobody says how many.
 LOOKS = 0.2
-#: Codes by which it is seen what fitting a prior takes; as which multiple of the finest mixture's time that of all
-#: that are tried is taken; and of a flow's steps, into how many parts, of which one is timed.
-CODES, TRIED, FLOW_TIMED = 3000, 2.0, 30
+#: Codes by which it is seen what fitting a prior takes; into how many parts a flow's steps are divided, of which one is
+#: timed.
+CODES, FLOW_TIMED = 3000, 30
 #: Bytes of a checkpoint that are hashed and written in a second, by a thread beside the training.
 WRITTEN = 3e8
 
@@ -228,10 +228,12 @@ class Clock:
             steps = FLOW_STEPS // FLOW_TIMED
             fit = lambda: fitted_flow(some.codes, some.codes, labels, labels, classes, steps=steps)  # noqa: E731
             return encoding + FLOW_TIMED * self.seconds(fit)
-        tried = [each for each in (OF_A_CLASS if classes else OF_ALL) if LEAST * each * max(1, classes) <= count]
-        most = 1 if kind == "gaussian" else max(tried, default=1)
+        numbers = (1,) if kind == "gaussian" else OF_A_CLASS if classes else OF_ALL
+        most = max([each for each in numbers if LEAST * each * max(1, classes) <= count], default=1)
         fitting = self.seconds(lambda: fitted_mixture(some.codes, most, labels, classes))
-        return encoding + fitting * images / count * (1 if kind == "gaussian" else TRIED)
+        # As if all numbers were tried that the run's codes are enough for: the time grows with their sum.
+        tried = sum(each for each in numbers if LEAST * each * max(1, classes) <= images) or 1
+        return encoding + fitting * images / count * tried / most
 
     def step(self, setup: Setup, seconds: float) -> float:
         """Seconds of a training step: of each stage, weighed by how long it is."""
