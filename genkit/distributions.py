@@ -11,6 +11,8 @@ from torch import Tensor
 #: Of a posterior whose variance is of the prior's order, as all are that training hasn't thrown far off: the deviation
 #: is e there.
 MOST_LOG_VARIANCE = 2.0
+#: Of a logistic distribution of grey values: at this scale all of it lies in one grey value, many times over.
+LEAST_LOG_SCALE = -12.0
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -62,11 +64,11 @@ def logistic_log_likelihood(mean: Tensor, log_scale: Tensor, pixels: Tensor) -> 
 
     Args:
         mean: of the logistic, in grey values of [0, 1].
-        log_scale: ln s, likewise; its standard deviation is s·π / √3.
+        log_scale: ln s, likewise; its standard deviation is s·π / √3. Below `LEAST_LOG_SCALE` taken as that.
         pixels: grey values in [0, 1], taken as the nearest of the 256 levels.
     """
     levels = (pixels * 255).round()
-    precision = (-log_scale).exp()
+    precision = (-log_scale.clamp(min=LEAST_LOG_SCALE)).exp()
     centred, half = (levels / 255 - mean) * precision, precision * (0.5 / 255)
     above_all_below = -F.softplus(-(centred + half))  # ln F(a), of all values up to x
     below_all_above = -F.softplus(centred - half)  # ln F(−b), of all values from x on

@@ -199,7 +199,11 @@ def columns(model: Model, codes: Codes | None, split: Split, device: torch.devic
 
 
 def neg_elbo(model: ability.Likelihood, images: Tensor, places: Sequence[int], seed: int, *condition: Tensor) -> Tensor:
-    """−ELBO of images (B, C, H, W) in nats, (B,), from the codes that the topic likelihood draws for their places."""
+    """−ELBO of images (B, C, H, W) in nats, (B,), from the codes that the topic likelihood draws for their places.
+
+    Of the pixels as they are. The topic draws those of a model of binary pixels as 0 or 1, and spreads those of a
+    density over their steps: noise that would blur the score of a single image.
+    """
     mean, log_variance = model.posterior(images, *condition)
     draws = [
         torch.randn(mean.shape[1], generator=likelihood.image_generator(seed, place, likelihood.ELBO))
@@ -310,7 +314,7 @@ def _linear(mean: Tensor, axes: Tensor, split: Split) -> dict[str, Tensor]:
     for rows in torch.arange(len(split)).split(size):
         pixels = split.images(rows).float() / 255
         centred = pixels.flatten(1) - mean
-        output = mean + (centred @ axes) @ axes.T
+        output = (mean + (centred @ axes) @ axes.T).clamp(0, 1)  # as every model's are
         errors.append((output - pixels.flatten(1)).square().sum(1).double())
-        unlike.append(1 - ssim(output.clamp(0, 1).reshape(-1, *shape), pixels).double())
+        unlike.append(1 - ssim(output.reshape(-1, *shape), pixels).double())
     return {"squared_error": torch.cat(errors), "dissimilarity": torch.cat(unlike)}

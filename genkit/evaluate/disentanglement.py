@@ -25,6 +25,7 @@ from genkit.evaluate.estimate import error_of_share
 from genkit.evaluate.figure import Figure, Found, LeftOut, Name
 from genkit.evaluate.subject import Asked, Subject, progress
 from genkit.step.passes import encode_split
+from genkit.wording import one_line
 
 #: Images at most, evenly spaced, and at least; numbers of a code at most.
 IMAGES, FEWEST, NUMBERS = 10_000, 100, 512
@@ -50,6 +51,10 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
         return [LeftOut("disentanglement", f"{subject.dataset.name} has {what} that a code could stand for")]
     if len(images) < FEWEST:
         return [LeftOut("disentanglement", f"it needs {FEWEST} images, and there are {len(images)}")]
+    rare = [each.name for each in factors if not varies(each)]
+    factors = [each for each in factors if varies(each)]
+    if not factors:
+        return [LeftOut("disentanglement", f"too few images differ in {one_line(', '.join(rare), 100)}")]
     assert ability.encodes(subject.model)
     codes = encode_split(subject.model, images, subject.device).flatten(1).double()
     if codes.shape[1] > NUMBERS:
@@ -73,6 +78,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
         "n": len(images),
         "factors": f"{len(factors)} ({numbers} numbers, {len(factors) - numbers} of levels)",
         "numbers of a code": codes.shape[1],
+        **({"left out": f"{one_line(', '.join(rare), 100)}, in which too few images differ"} if rare else {}),
     }
     results: list[Found] = []
     for name, value in found.items():
@@ -129,6 +135,12 @@ def jackknife(codes: Tensor, factors: Sequence[Factor], each: Callable[[], objec
     columns = {name: torch.tensor([part[name] for part in parts], dtype=torch.float64) for name in parts[0]}
     scale = (GROUPS - 1) / GROUPS
     return {name: math.sqrt(scale * float((some - some.mean()).square().sum())) for name, some in columns.items()}
+
+
+def varies(factor: Factor) -> bool:
+    """Whether images differ in a factor whichever group of the jackknife is left out, as every score needs."""
+    group = torch.arange(len(factor.values)) % GROUPS
+    return all(len(factor.values[group != left].unique()) > 1 for left in range(GROUPS))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -190,7 +202,9 @@ def mutual_information_gap(codes: Tensor, factors: Sequence[Factor]) -> float:
 
 
 def gap(values: Tensor) -> Tensor:
-    """Of each column (D, F), its largest value less the second largest; the largest itself of a single row."""
+    """Of each column (D, F), its largest value less the second largest; of one row the value itself, of none 0."""
+    if not len(values):
+        return values.new_zeros(values.shape[1])
     first, *others = values.topk(min(2, len(values)), 0).values
     return first - others[0] if others else first
 

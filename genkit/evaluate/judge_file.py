@@ -7,6 +7,7 @@ own operators by onnxruntime: pickles, and with them `.pth`, `.pt` and TorchScri
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +35,8 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 MOST_BYTES = (1 << 31) - 1
 #: Features at most: of more, covariances don't fit into memory.
 MOST_FEATURES = 1 << 14
+#: Numbers that an ONNX file may be given at once, 256 MiB: as many images as it fixes, or one, of its size.
+MOST_PIXELS = 1 << 26
 #: Images at a time, and the most numbers of them.
 BATCH, BATCH_NUMBERS = 64, 1 << 22
 
@@ -298,6 +301,10 @@ class OnnxNet(FileJudge):
         if channels not in (1, 3):
             raise refused(path, f"its input is {shape(given)}, and images have one channel or three: N×C×H×W")
         self.count = count if isinstance(count, int) and count > 0 else None
+        if (self.count or 1) * channels * math.prod(size) > MOST_PIXELS:
+            raise refused(
+                path, f"its input is {shape(given)}, and at most {MOST_PIXELS:,} numbers are given to a judge at once"
+            )
         output = self.session.get_outputs()[0]
         self.output = output.name
         digest = hashlib.sha256(content).hexdigest()

@@ -56,8 +56,9 @@ def suggested(options: Any, images: Facts) -> dict[str, Resolved]:
         "shortcut": Resolved("linear", "no worse than PCA, then"),
         "latent_dim": Resolved(latent_dim_for(images), f"{how_many} of {images.shape}"),
     }
-    if images.count < FLIPPED_BELOW and getattr(options, "condition", "none") != "attributes":  # one may be a side
-        found["flips"] = Resolved(True, f"{how_many}, which aren't digits or line drawings")
+    told = getattr(options, "condition", "none") == "attributes"  # of which one may be a side
+    if images.count < FLIPPED_BELOW and not images.two_valued and not told:
+        found["flips"] = Resolved(True, f"{how_many}, neither drawings nor writing by their greys")
     net = getattr(options, "net", "mlp")
     if "net" in fields and not given & {"net", "hidden"}:
         net = "residual"

@@ -39,6 +39,7 @@ from genkit.models import _pictures
 
 #: Numbers that the decoder gives at once in a validation with several codes an image: 128 MiB.
 NUMBERS_AT_ONCE = 1 << 25
+NOT_BINARY = "--binarize dynamic draws each pixel as 0 or 1, which --likelihood {0} isn't of: leave one of them out"
 
 
 class VAE(GenerativeModel):
@@ -101,6 +102,12 @@ class VAE(GenerativeModel):
             """The weights of the importance-weighted bound hold prior and posterior; there is no KL term to weigh."""
             if self.objective == "iwae" and (self.beta != 1 or self.kl_warmup):
                 raise ValueError("--objective iwae has no KL term: leave --beta at 1 and --kl-warmup at 0")
+            return self
+
+        @model_validator(mode="after")
+        def _is_of_the_pixels_it_is_given(self) -> VAE.Options:
+            if self.likelihood == "logistic" and self.binarize == "dynamic":
+                raise ValueError(NOT_BINARY.format(self.likelihood))
             return self
 
     LEVELS = 3
@@ -175,6 +182,8 @@ class VAE(GenerativeModel):
 
     @classmethod
     def options_for(cls, options: Any, dataset: TrainingImages) -> Any:
+        if options.likelihood == "gaussian" and options.binarize == "dynamic":  # runs of 0.1.0 may have it
+            raise UsageError(NOT_BINARY.format(options.likelihood))
         classes, attributes = 0, {}
         if options.condition == "label":
             if dataset.train.labels is None or len(dataset.classes) < 2:

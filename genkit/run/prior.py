@@ -177,6 +177,7 @@ def fit_kind(kind: Kind, train: Codes, held: Codes, classes: int, seed: int) -> 
     if kind == "gaussian":
         return fitted_mixture(train.codes, 1, train.labels, classes, seed)
     part, apart = (train, held) if len(held.codes) >= HELD_OUT else divided(train, held)
+    apart = of_classes_in(part, apart)
     if kind == "flow":
         return fitted_flow(part.codes, apart.codes, part.labels, apart.labels, classes, seed)
     best, chosen, highest = None, 1, -float("inf")
@@ -190,13 +191,32 @@ def fit_kind(kind: Kind, train: Codes, held: Codes, classes: int, seed: int) -> 
             break
         best, chosen, highest = tried, components, reached
     if best is None or part is not train:
-        return fitted_mixture(train.codes, chosen, train.labels, classes, seed)
+        some = affordable(train, chosen)
+        return fitted_mixture(some.codes, chosen, some.labels, classes, seed)
     return best
 
 
+def of_classes_in(fitted: Codes, held: Codes) -> Codes:
+    """The held-out codes without those of classes that none of the fitted ones has.
+
+    Such a code has no likelihood, whatever is fitted, and would hide all that the others say. Where none is left, the
+    fitted codes themselves.
+    """
+    if fitted.labels is None or held.labels is None:
+        return held
+    found = held.take(torch.isin(held.labels, fitted.labels))
+    return found if len(found.codes) else fitted
+
+
 def divided(train: Codes, held: Codes) -> tuple[Codes, Codes]:
-    """Where there are few held-out codes: the training codes without every fifth, and those with the held-out ones."""
-    fifth = torch.arange(len(train.codes)) % 5 == 4
+    """Where there are few held-out codes: the training codes without every fifth of each class, and those with the
+    held-out ones."""
+    places = torch.arange(len(train.codes))
+    if train.labels is not None:
+        order = train.labels.argsort(stable=True)
+        counts = torch.bincount(train.labels)
+        places[order] = places - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    fifth = places % 5 == 4
     if not bool(fifth.any()):
         return train, held if len(held.codes) else train
     kept, apart = train.take(~fifth), train.take(fifth)
@@ -205,12 +225,17 @@ def divided(train: Codes, held: Codes) -> tuple[Codes, Codes]:
 
 
 def affordable(train: Codes, components: int) -> Codes:
-    """Codes that so many Gaussians can be fitted to in some seconds, evenly spaced."""
+    """Codes that so many Gaussians can be fitted to in some seconds, evenly spaced; of each class one at least."""
     count, dim = train.codes.shape
     most = max(1, PRODUCTS // (components * dim * dim))
     if components == 1 or count <= most:
         return train
-    return train.take(torch.linspace(0, count - 1, most, dtype=torch.float64).round().long())
+    rows = torch.linspace(0, count - 1, most, dtype=torch.float64).round().long()
+    if train.labels is not None:
+        lacking = ~torch.isin(train.labels, train.labels[rows])
+        first = [(train.labels == each).nonzero()[0] for each in train.labels[lacking].unique()]
+        rows = torch.cat([rows, *first]).sort().values
+    return train.take(rows)
 
 
 def nearness(prior: CodePrior, train: Codes, held: Codes, seed: int) -> float | None:

@@ -146,6 +146,14 @@ def test_an_image_of_another_kind_scores_higher(digits: Dataset) -> None:
         assert anomaly.area(found.scores.columns[name], zero).value > 0.99
 
 
+def test_pixels_of_pca_are_within_what_a_pixel_can_be_as_a_models_are() -> None:
+    """The reconstruction of white by this axis, longer than one of PCA is, would be far brighter than white."""
+    mean, axes = torch.full((64,), 0.75), torch.full((64, 1), 0.5)
+    pixels = torch.ones(1, 1, 8, 8, dtype=torch.uint8) * 255
+    split = Split(pixels, torch.arange(1), None, None)
+    assert float(anomaly._linear(mean, axes, split)["squared_error"]) == 0
+
+
 def test_pca_makes_no_sense_of_as_many_components_as_images(digits: Dataset) -> None:
     few = dataclasses.replace(digits, train=digits.train.take(slice(0, 10)))
     assert anomaly.by_pca(small_model("ae", digits.shape, latent_dim=10), few, digits.test) is None

@@ -158,6 +158,17 @@ def test_faces_know_what_they_were_painted_from() -> None:
         assert everyone[name].values.unique().tolist() == list(range(everyone[name].levels))
 
 
+def test_codes_that_do_not_vary_have_no_gap() -> None:
+    _, known = numbers()
+    found = disentanglement.scores(torch.zeros(COUNT, 4).double(), known, generator())
+    assert {name: found[name] for name in ("mig", "sap", "dci_disentanglement")} == {
+        "mig": 0,
+        "sap": 0,
+        "dci_disentanglement": 0,
+    }
+    assert all(math.isfinite(each) for each in found.values())
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The topic
 # ---------------------------------------------------------------------------------------------------------------------
@@ -186,6 +197,26 @@ def test_figures_stand_beside_their_floor(digits: Dataset) -> None:
         assert each.error is not None
         assert math.isfinite(each.value)
     assert figures["disentanglement/mig/shuffled"].value < 0.02
+
+
+def test_a_factor_in_which_too_few_images_differ_is_left_out_by_name(digits: Dataset) -> None:
+    dataset = with_attributes(digits)
+    columns = dataset.test.attributes
+    assert columns is not None
+    columns[7, 2] = False  # the one that isn't a "digit"
+    subject = subject_of(small_model("ae", digits.shape, latent_dim=4, hidden=(8,)), dataset)
+    for each in disentanglement.figures(subject, Asked()):
+        assert isinstance(each, Figure)
+        assert each.conditions["factors"] == "2 (0 numbers, 2 of levels)"
+        assert each.conditions["left out"] == "digit, in which too few images differ"
+        assert each.error is not None
+        assert math.isfinite(each.error)
+    alone = dataclasses.replace(
+        dataset, test=dataclasses.replace(dataset.test, attributes=columns[:, 2:]), attributes=("digit",)
+    )
+    (found,) = disentanglement.figures(subject_of(subject.model, alone), Asked())
+    assert isinstance(found, LeftOut)
+    assert found.reason == "too few images differ in digit"
 
 
 @pytest.mark.parametrize(("few", "reason"), [(False, "neither attributes nor factors"), (True, "it needs 100 images")])

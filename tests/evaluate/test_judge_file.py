@@ -116,6 +116,8 @@ def unknown(path: Path) -> None:
         (lambda path: means(path, ["N", 8, 8, 3]), "images have one channel or three: N×C×H×W"),
         (lambda path: means(path, ["N", 192], axes=(1,)), "of four, N×C×H×W in float32"),
         (lambda path: means(path, kind=11), "its input is tensor(double)"),
+        (lambda path: means(path, [10**6, 3, 1000, 1000]), "at most 67,108,864 numbers are given to a judge at once"),
+        (lambda path: means(path, ["N", 3, 10**6, 10**6]), "at most 67,108,864 numbers are given to a judge at once"),
         (lambda path: means(path, axes=(3,)), "and not N×F"),
         (outside, "lie in other files (external data)"),
         (two_inputs, "it has 2 inputs (images, condition)"),

@@ -135,6 +135,7 @@ def of_vae(facts: Facts, model: str = "vae", **given: Any) -> dict[str, Any]:
         (Facts(10**6, ImageShape(3, 32, 32)), {"latent_dim": 128, "flips": False}),
         (Facts(1, ImageShape(1, 1, 1)), {"latent_dim": 1}),
         (replace(DIGITS, shape=ImageShape(1, 64, 64)), {"latent_dim": 128}),
+        (Facts(5_000, ImageShape(1, 64, 64), extremes=0.95), {"latent_dim": 128, "flips": False}),
     ],
 )
 @pytest.mark.parametrize("model", ["vae", "ae", "conv-ae"])

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from genkit.contract import Batch, ImageShape
+from genkit.data.dataset import Dataset
 from genkit.distributions import (
     MOST_LOG_VARIANCE,
     bernoulli_log_likelihood,
@@ -16,6 +17,7 @@ from genkit.distributions import (
     gaussian_kl,
     logistic_log_likelihood,
 )
+from genkit.errors import UsageError
 from genkit.models import vae
 from genkit.models.vae import VAE
 from genkit.step.training import TrainingState, train
@@ -298,13 +300,21 @@ def test_a_logistic_is_the_difference_of_two_sigmoids() -> None:
     torch.testing.assert_close(found, (upper - lower).log(), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("log_scale", [-20.0, -5.0, 5.0])
+@pytest.mark.parametrize("log_scale", [-200.0, -20.0, -5.0, 5.0])
 def test_a_logistic_is_finite_far_from_its_mean(log_scale: float) -> None:
     mean, scale = torch.tensor([-50.0, 0.5, 70.0], requires_grad=True), torch.tensor(log_scale, requires_grad=True)
     found = logistic_log_likelihood(mean, scale, torch.tensor([[0.0], [0.5], [1.0]]))
     found.sum().backward()
     for each in (found, mean.grad, scale.grad):
         assert each.isfinite().all()
+
+
+def test_pixels_that_are_drawn_are_only_of_a_likelihood_of_binary_ones(digits: Dataset) -> None:
+    with pytest.raises(ValueError, match="which --likelihood logistic isn't of"):
+        VAE.Options(likelihood="logistic", binarize="dynamic")
+    # A run of before, which may be so, is still opened.
+    with pytest.raises(UsageError, match="which --likelihood gaussian isn't of"):
+        VAE.options_for(VAE.Options(likelihood="gaussian", binarize="dynamic"), digits)
 
 
 def test_logistic_likelihood_is_in_nats_and_bits_and_the_same_of_several_codes() -> None:

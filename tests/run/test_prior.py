@@ -262,6 +262,59 @@ def test_held_out_codes_choose_as_many_gaussians_as_there_are() -> None:
     assert len(found.weights) == 3  # type: ignore[arg-type]
 
 
+def of_six_clusters(lone: int) -> tuple[Codes, Codes]:
+    """Training codes of two classes of three clusters each, and one at this place of a third class; few held-out ones,
+    of which one is of a class that no training code has."""
+    torch.manual_seed(0)
+    cluster = torch.arange(940) % 6
+    triangle = torch.tensor([[-8.0, 0.0], [0.0, 8.0], [8.0, 0.0]])
+    codes = torch.cat([triangle, triangle * torch.tensor([1.0, -1.0])])[cluster] + torch.randn(940, 2)
+    labels = (cluster > 2).long()
+    labels[lone], labels[-1] = 2, 3
+    return Codes(codes[:900], labels[:900]), Codes(codes[900:], labels[900:])
+
+
+@pytest.mark.parametrize("lone", [4, 5])
+def test_a_class_of_which_only_held_out_codes_are_hides_no_others(lone: int) -> None:
+    train, held = of_six_clusters(lone)
+    found = prior.fit_kind("gmm", train, held, 4, 0)
+    assert torch.bincount(found.owners, minlength=4).tolist() == [3, 3, 1, 0]  # type: ignore[union-attr, arg-type]
+    many = Codes(held.codes.repeat(3, 1), held.labels.repeat(3))  # type: ignore[union-attr]
+    found = prior.fit_kind("gmm", train, many, 4, 0)
+    assert torch.bincount(found.owners, minlength=4).tolist() == [3, 3, 1, 0]  # type: ignore[union-attr, arg-type]
+
+
+def test_a_flow_is_fitted_to_a_code_of_each_class_and_held_against_codes_of_these(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: dict[str, Tensor] = {}
+
+    def fitted(codes: Tensor, held: Tensor, labels: Tensor, held_labels: Tensor, *more: object) -> None:
+        seen.update(codes=codes, held=held, labels=labels, held_labels=held_labels)
+
+    monkeypatch.setattr(prior, "fitted_flow", fitted)
+    prior.fit_kind("flow", *of_six_clusters(4), 4, 0)
+    assert torch.bincount(seen["labels"]).tolist() == [360, 360, 1]
+    assert torch.bincount(seen["held_labels"]).tolist() == [90 + 21, 89 + 18]
+    assert [len(seen["codes"]), len(seen["held"])] == [721, 218]
+
+
+def test_no_fit_takes_more_codes_than_it_can_afford(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, held = of_six_clusters(7)
+    sizes: list[int] = []
+    real = prior.fitted_mixture
+
+    def fitted(codes: Tensor, components: int, labels: Tensor, *more: int) -> Mixture:
+        sizes.append(components * len(codes))
+        assert len(labels.unique()) == 3
+        return real(codes, components, labels, *more)
+
+    monkeypatch.setattr(prior, "fitted_mixture", fitted)
+    monkeypatch.setattr(prior, "PRODUCTS", 4 * 1800)  # of codes of two numbers: three Gaussians are fitted to 600
+    prior.fit_kind("gmm", train, held, 4, 0)
+    assert max(sizes) <= 3 * 601
+
+
 def test_a_prior_that_repeats_its_training_images_is_seen() -> None:
     torch.manual_seed(1)
     train, held = Codes(torch.randn(300, 5), None), Codes(torch.randn(100, 5), None)
