@@ -178,6 +178,14 @@ def train_runs(out: Path) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def begun_at_random() -> Iterator[None]:
+    """Models of few images begin with random weights, as of many, and not at PCA: they are validated after an epoch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENKIT_SHORTCUT", "none")
+        yield
+
+
 @pytest.fixture
 def quick_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     """A narrow judge of few epochs, which the whole session trains once, and few images for probes."""

@@ -17,6 +17,8 @@ from genkit.data.dataset import Dataset
 from genkit.keep import description
 from genkit.keep.rundir import RunDirectory
 
+pytestmark = pytest.mark.usefixtures("begun_at_random")
+
 GAN = ["dcgan", "--dataset", "mnist5k", "--image-size", "8", "--labels-per-class", "7", "--width", "4", "--latent-dim"]
 
 

@@ -24,6 +24,8 @@ from genkit.keep import checkpoint, config, rundir
 from genkit.keep.rundir import RunDirectory
 from genkit.run import trainer
 
+pytestmark = pytest.mark.usefixtures("begun_at_random")
+
 NOBODY = 65534
 
 

@@ -194,7 +194,8 @@ def write_exported(folder: Path, opened: Checkpoint, readme: str) -> Path:
         MODEL: save({name: copied(value) for name, value in opened.model.state_dict().items()}),
         DESCRIPTION: to_json(description.as_json()),
     }
-    if isinstance(prior := getattr(opened.model, "fitted", None), CodePrior):
+    prior = getattr(opened.model, "fitted", None)
+    if isinstance(prior, CodePrior):
         contents[PRIOR] = save({name: copied(value) for name, value in prior.tensors().items()})
     contents[MANIFEST] = manifest_of(contents)
     try:

@@ -1,4 +1,4 @@
-"""β-TCVAE: a variational autoencoder whose numbers are made independent of each other, so that each may mean one thing.
+"""Beta-TCVAE: a variational autoencoder with a code of independent numbers, so that each may mean one thing.
 
 After Chen, Li, Grosse and Duvenaud, "Isolating sources of disentanglement in variational autoencoders" (NeurIPS 2018).
 Averaged over images, the KL term of the ELBO is a sum of three: the mutual information of image and code; the total

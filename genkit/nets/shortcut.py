@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +15,11 @@ from genkit.nets.residual import begun_at_zero
 #: By what a net's output is multiplied before it is added. An optimiser like Adam moves every weight of its last layer
 #: by the learning rate, and so an output by hundreds of times that in its first steps: more than is left to improve.
 GAIN = 0.3
+
+
+def in_full(device: torch.device) -> AbstractContextManager[object]:
+    """No autocast inside: half precision is coarser than grey levels. Without memory ("meta") there is none."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 class LinearShortcut(nn.Module):
@@ -50,12 +57,12 @@ class LinearShortcut(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """Codes (B, dim) of images (B, C, H, W)."""
-        with torch.autocast(images.device.type, enabled=False):  # half precision is coarser than grey levels
+        with in_full(images.device):
             return torch.mm(images.flatten(1).to(self.mean.dtype) - self.mean, self.axes.T) * self.into
 
     def decode(self, z: Tensor) -> Tensor:
         """Images (B, C, H, W), unbounded, of codes (B, dim)."""
-        with torch.autocast(z.device.type, enabled=False):
+        with in_full(z.device):
             return torch.addmm(self.mean, z.to(self.mean.dtype) * self.back, self.axes).unflatten(1, self.shape)
 
     def added_to(self, decoder: nn.Module, z: Tensor, told: Tensor, odds: bool) -> Tensor:

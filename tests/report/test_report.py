@@ -204,7 +204,7 @@ def test_settings_that_were_given_stand_apart_from_defaults(reading: Reading) ->
     given = {row[0]: row[1:] for row in reading.tables["Set for this run"][1:]}
     assert given["hidden"] == ["64", "flag"]
     assert given["latent-dim"] == ["2", "flag"]
-    assert set(given) == {"dataset", "epochs", "batch-size", "hidden", "latent-dim", "out", "device"}
+    assert set(given) == {"dataset", "epochs", "batch-size", "hidden", "latent-dim", "out", "device", "prior"}
     defaults = {row[0]: row[1] for row in reading.tables["All other options"][1:]}
     assert defaults["beta"] == "1.0"
     assert not given.keys() & defaults.keys()
@@ -312,7 +312,7 @@ def test_it_ends_with_how_to_go_on(reading: Reading, vae: Path) -> None:
 
 
 def test_a_dcgan_shows_what_it_can_and_says_the_rest(runs: Path, genkit: Genkit, tmp_path: Path) -> None:
-    run = tmp_path / "00003-dcgan-mnist5k"
+    run = tmp_path / run_of(runs, "dcgan").name
     shutil.copytree(run_of(runs, "dcgan"), run, ignore=shutil.ignore_patterns("evaluation*"))
     outcome = genkit("report", run, "--device", "cpu", "--out", tmp_path / "r.html")
     assert outcome.out == f"{tmp_path / 'r.html'}\n"

@@ -15,6 +15,8 @@ from genkit.models.ae import AE
 from genkit.run import baseline
 from genkit.run.baseline import Baseline
 
+pytestmark = pytest.mark.usefixtures("begun_at_random")
+
 CPU = torch.device("cpu")
 
 

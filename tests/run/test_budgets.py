@@ -25,6 +25,8 @@ from genkit.run.preparation import cadence
 from genkit.step.training import windows
 from genkit.testing import Stopping, contents_of
 
+pytestmark = pytest.mark.usefixtures("begun_at_random")
+
 #: Training images of the set, and a batch: 5 steps a pass.
 IMAGES, BATCH = 40, 8
 

@@ -26,6 +26,8 @@ from safetensors.torch import load_file
 from genkit.data.dataset import Dataset
 from genkit.keep.rundir import RunDirectory
 
+pytestmark = pytest.mark.usefixtures("begun_at_random")
+
 #: Runs a command in `size` processes (two), with the `faults` of each rank (none); the leader's end comes first.
 Team = Callable[..., list[Ended]]
 
