@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from page import CURRENT
 
 from genkit import data
 from genkit.data import DataOptions
+from genkit.evaluate import density
 from genkit.latent.images import save_pngs
 from genkit.run import baseline
 
@@ -165,15 +167,19 @@ def of_genkit(contender: Contender, asked: Asked) -> tuple[dict[str, Any], Path 
         "from_data": {key: settings["options"].get(key) for key, source in sources.items() if source == "data"},
         "values": dict(trained["metrics"]),
         "settings": " ".join(contender.flags) or "defaults",
-        "version": EARLIER if contender.kind == "earlier" else "this revision",
+        "version": EARLIER if contender.kind == "earlier" else CURRENT,
     }
     warned = "the model loses to" in (asked.folder / "stderr.txt").read_text(errors="replace")
     about["values"]["told"] = float(warned)
     topics = [each for each in contender.measures if each in ("reconstruction", "likelihood")]
     if topics:
         evaluate = [sys.executable, "-m", "genkit", "evaluate", place, "--only", ",".join(topics), "--json"]
+        # A flow's likelihood is of few images; a bound to hold it against is of the same ones.
+        evaluate += ["--nll-images", str(density.IMAGES)] if "likelihood" in topics else []
         for figure in json.loads(run(evaluate, asked.folder, root).out)["runs"][0]["figures"]:
             about["values"][figure["name"]] = figure["value"]
+            if figure.get("error") is not None:
+                about["values"][f"{figure['name']}_error"] = figure["error"]
         if "reconstruction" in topics:
             about["values"] |= beside_baselines(asked.images, about["values"], settings["options"]["latent_dim"])
     if "walk" in contender.measures:

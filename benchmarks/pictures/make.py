@@ -69,6 +69,10 @@ class Store:
         found = self.results.get(row, {}).get("contenders", {}).get(contender)
         return found is not None and "failed" not in found and found["asked"] == settings
 
+    def revision(self, row: str, contender: str) -> str:
+        """At which revision of this repository what is there was measured."""
+        return self.results[row]["contenders"][contender].get("environment", {}).get("revision", "unknown")
+
     def enter(self, name: str, about: dict[str, Any], contender: str, found: dict[str, Any]) -> None:
         row = self.results.setdefault(name, {"contenders": {}})
         row |= about
@@ -104,7 +108,9 @@ def measure(name: str, row: Row, store: Store, given: argparse.Namespace) -> Non
         images = row.images(shared, contender_name)
         settings = settings_of(contender, minutes, images.text)
         if store.has(name, contender_name, settings) and not given.again:
-            print(f"{name}: {contender_name} is there", file=sys.stderr)
+            measured = store.revision(name, contender_name)
+            other = "" if measured == machine()["revision"] else f", of revision {measured}; --again measures it anew"
+            print(f"{name}: {contender_name} is there{other}", file=sys.stderr)
             continue
         if lacks := lacking(contender, given):
             print(f"{name}: {contender_name} is left out; {lacks}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -12,6 +13,9 @@ Results = dict[str, dict[str, Any]]
 
 GENKIT = ("genkit dcgan", "genkit flow", "genkit vae")
 EARLIER = ("earlier dcgan", "earlier vae")
+#: Sizes of the sets of the row `sets`, cut from MNIST, and its contenders.
+COUNTS = (60, 250, 1000, 5000, 20_000, 60_000)
+SETS = tuple(f"{count:,} {model}" for count in COUNTS for model in ("ae", "vae"))
 
 
 class Figure(NamedTuple):
@@ -107,13 +111,13 @@ FIGURES = [
     ),
     Figure(
         "flow",
-        "flow on MNIST: bits a number by the ODE less the bound of a VAE of the same grey values",
+        "flow on MNIST: bits a number by the ODE less a VAE's bound on the same 128 images",
         "likelihood/ode_nll_bits",
         FLOW,
         ("genkit vae of grey values",),
         "difference",
         0.0,
-        other="likelihood/neg_elbo_bits",
+        other="likelihood/neg_elbo_of_nll_images_bits",
     ),
     Figure(
         "classes",
@@ -137,6 +141,8 @@ FIGURES = [
 #: Above these shares of the mean image's error, and PCA's, a model is worse than that: as `genkit train` counts.
 WORSE_THAN_MEAN, WORSE_THAN_PCA = 1.0, 1.1
 NOT_YET = "not measured yet"
+#: What is kept as the version of a contender that is the genkit of its `environment`'s revision.
+CURRENT = "this revision"
 HEADINGS = (
     "contender",
     "settings",
@@ -158,6 +164,7 @@ NAMES = {
     "confidence_of_averages": "of pixel averages",
     "likelihood/ode_nll_bits": "bits a number",
     "likelihood/neg_elbo_bits": "bound in bits a number",
+    "likelihood/neg_elbo_of_nll_images_bits": "bound of 128 images",
     "test/neg_elbo": "−ELBO",
     "frechet": "Fréchet distance",
     "coverage": "coverage",
@@ -172,25 +179,52 @@ def measured(results: Results, row: str, names: tuple[str, ...], value: str) -> 
     return {name: each for name, each in values.items() if each is not None}
 
 
-def number_of(figure: Figure, results: Results) -> tuple[float, str] | None:
-    """A figure's number, and which contender it is of; None where something isn't measured yet."""
+class Number(NamedTuple):
+    """What a figure came to, of which contender, and its standard error, where both sides have one."""
+
+    value: float
+    name: str
+    error: float | None = None
+
+
+def waiting_for(figure: Figure, results: Results) -> list[str]:
+    """The contenders of a figure that haven't been tried yet, without which it says nothing."""
+    found = results.get(figure.row, {}).get("contenders", {})
+    return [name for name in (*figure.ours, *figure.theirs) if name not in found]
+
+
+def failed(figure: Figure, results: Results) -> list[str]:
+    """The contenders of a figure that have been tried, and have no value."""
+    there = measured(results, figure.row, figure.ours, figure.value)
+    there |= measured(results, figure.row, figure.theirs, figure.other or figure.value)
+    tried = results.get(figure.row, {}).get("contenders", {})
+    return [name for name in (*figure.ours, *figure.theirs) if name in tried and name not in there]
+
+
+def number_of(figure: Figure, results: Results) -> Number | None:
+    """A figure's number; None where a contender isn't measured yet, or nobody is left to be held against another."""
     best = max if figure.most else min
     ours = measured(results, figure.row, figure.ours, figure.value)
-    if not ours:
+    if not ours or waiting_for(figure, results):
         return None
     name = best(ours, key=ours.__getitem__)
     if figure.how == "value":
-        return ours[name], name
+        return Number(ours[name], name)
     theirs = measured(results, figure.row, figure.theirs, figure.other or figure.value)
     if not theirs:
         return None
-    rival = best(theirs.values())
+    rival_name = best(theirs, key=theirs.__getitem__)
+    rival = theirs[rival_name]
     if figure.how == "difference":
-        return ours[name] - rival, name
+        mine = measured(results, figure.row, (name,), f"{figure.value}_error").get(name)
+        other = measured(results, figure.row, (rival_name,), f"{figure.other or figure.value}_error").get(rival_name)
+        # As if they were independent: of the same images they are nearer to each other than that.
+        error = None if mine is None or other is None else math.hypot(mine, other)
+        return Number(ours[name] - rival, name, error)
     under = 0.0
     if figure.how == "excess":
         under = measured(results, figure.row, (name,), "kernel_floor").get(name, 0.0)
-    return max(0.0, ours[name] - under) / max(1e-9, rival - under), name
+    return Number(max(0.0, ours[name] - under) / max(1e-9, rival - under), name)
 
 
 def shown(number: float) -> str:
@@ -203,16 +237,22 @@ def table(results: Results) -> str:
     for figure in FIGURES:
         sign = "≥" if figure.most else "≤"
         asked = ["" if each is None else f"{sign} {each:g}" for each in (figure.bar, figure.reach)]
-        found = number_of(figure, results)
+        found, lost = number_of(figure, results), failed(figure, results)
+        without = f"failed: {', '.join(lost)}" if lost else ""
         if found is None:
-            lines.append(f"| {figure.text} | {asked[0]} | {asked[1]} | {NOT_YET} | |")
+            text = NOT_YET if waiting_for(figure, results) else without
+            lines.append(f"| {figure.text} | {asked[0]} | {asked[1]} | {text} | |")
             continue
-        number, name = found
+        number, name, error = found
         met = figure.bar is not None and (number >= figure.bar if figure.most else number <= figure.bar)
-        text = f"**{shown(number)}**" if met else shown(number)
+        text = f"**{shown(number)}**" if met and not lost else shown(number)
+        text += "" if error is None else f" ± {shown(error)}"
+        text += f" ({without})" if lost else ""
         lines.append(f"| {figure.text} | {asked[0]} | {asked[1]} | {text} | {name if len(figure.ours) > 1 else ''} |")
-    untold = untold_of(results)
+    untold, tried = untold_of(results), len(results.get("sets", {}).get("contenders", {}))
     text = NOT_YET if untold is None else f"**{untold}**" if untold == 0 else str(untold)
+    if untold is not None and tried < len(SETS):
+        text = f"{untold} of the {tried} of {len(SETS)} that are measured"
     lines.append(
         "| sets of 60 to 60,000 images, defaults: how many models are worse than the mean image, or PCA, without a "
         f"warning | ≤ 0 | | {text} | |"
@@ -221,7 +261,7 @@ def table(results: Results) -> str:
 
 
 def untold_of(results: Results) -> int | None:
-    """How many of the sets' models are worse than the mean image or PCA without being told so."""
+    """How many of the sets' models are worse than the mean image or PCA without being told so, or failed."""
     found = results.get("sets", {}).get("contenders", {})
     if not found:
         return None
@@ -229,7 +269,8 @@ def untold_of(results: Results) -> int | None:
     for each in found.values():
         values = each.get("values", {})
         worse = (values.get("against_mean") or 0) > WORSE_THAN_MEAN or (values.get("against_pca") or 0) > WORSE_THAN_PCA
-        count += worse and not values.get("told")
+        unknown = values.get("against_mean") is None and values.get("against_pca") is None
+        count += unknown or (worse and not values.get("told"))
     return count
 
 
@@ -247,7 +288,7 @@ def contenders(row: dict[str, Any]) -> str:
         more = [f"{text} {shown(values[key])}" for key, text in NAMES.items() if values.get(key) is not None]
         cells = [
             name,
-            ", ".join(filter(None, [found.get("settings"), found.get("version")])),
+            ", ".join(filter(None, [found.get("settings"), version_of(found)])),
             f"{found.get('steps', 0):,}",
             f"{found['seconds']:,.0f} s",
             f"{found['cpu_seconds']:,.0f} s",
@@ -258,6 +299,17 @@ def contenders(row: dict[str, Any]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def version_of(found: Found) -> str | None:
+    """Which version of a program was measured; of genkit, the revision."""
+    revision = found.get("environment", {}).get("revision")
+    return f"revision {revision}" if found.get("version") == CURRENT else found.get("version")
+
+
+def revisions(row: dict[str, Any]) -> set[str]:
+    """The revisions of genkit that a row's figures are of, but the earlier one."""
+    return {version_of(each) or "" for each in row["contenders"].values() if each.get("version") == CURRENT}
 
 
 def from_data(row: dict[str, Any]) -> Iterator[str]:
@@ -274,6 +326,8 @@ def section(name: str, row: dict[str, Any]) -> str:
     if judge is not None:
         lines[-1] += f" The judge is the {judge}; between real images the kernel distance is {floor:.4f}."
     lines += ["", contenders(row)]
+    if len(revisions(row)) > 1:
+        lines += ["", "These are of several revisions of genkit: `make pictures` with `--again` measures all anew."]
     if options := list(from_data(row)):
         lines += ["", "What the images suggested:", "", *options]
     for contender, found in row["contenders"].items():
@@ -314,7 +368,7 @@ these rows alone; what is measured already stays. GENKIT_DATA says where CIFAR-1
 
 {table(results)}
 
-Bold is what reaches its bar.
+Bold is what reaches its bar, where no contender of the figure failed. A figure is there once all of them were tried.
 
 {sections}{chr(10) * 2 if sections else ""}## How it is measured
 

@@ -186,6 +186,7 @@ def figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]:
     if gap.value < -ROUNDING:
         nll = dataclasses.replace(nll, warning=f"it is above the −ELBO of the same codes by {-gap.value:.2f}: a fault")
     neg_elbo = mean("likelihood/neg_elbo", bound.reconstruction + bound.kl, "nats an image", **sampled)
+    of_nll_images = mean("likelihood/neg_elbo_of_nll_images", found.neg_elbo, "nats an image", **weighted)
     codes = {**subject.conditions, **subject.given, "n": len(bound.kl), "latent_dim": model.options.latent_dim}
     return [
         not_below(neg_elbo, float(entropies.mean()), "the pixels' own entropy"),
@@ -193,7 +194,8 @@ def figures(subject: Subject, asked: Asked) -> list[Figure | LeftOut]:
         mean("likelihood/reconstruction", bound.reconstruction, "nats an image", **sampled),
         mean("likelihood/kl", bound.kl, "nats an image", **sampled),
         # The −ELBO above is of all images, and these may be easier or harder: their NLL is below this one.
-        mean("likelihood/neg_elbo_of_nll_images", found.neg_elbo, "nats an image", **weighted),
+        of_nll_images,
+        *bits(subject, of_nll_images),
         not_below(nll, float(pixel_entropies(subject, chosen).mean()), "the pixels' own entropy"),
         *bits(subject, nll),
         gap,

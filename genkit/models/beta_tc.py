@@ -16,12 +16,16 @@ from typing import Annotated, Any, Literal, NamedTuple
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from genkit import contract
 from genkit.contract import Batch, Facts, Resolved, defaults
 from genkit.contract.images import TrainingImages
 from genkit.distributions import gaussian_kl
 from genkit.models.vae import VAE
+
+#: Numbers of codes under posteriors that are held at once, 64 MiB; of more, those that gradients need are made again.
+AT_ONCE = 1 << 24
 
 
 class BetaTCVAE(VAE):
@@ -91,17 +95,34 @@ def decomposed(z: Tensor, mean: Tensor, log_variance: Tensor, images: int) -> Pa
         images: how many training images the batch is drawn from.
     """
     log_weights = stratified(len(z), max(images, len(z)), z.device).log().to(z.dtype)
-    # (B, B, D): each code under each image's posterior.
-    densities = log_density(z[:, None], mean[None], log_variance[None])
-    log_joint = (log_weights + densities.sum(2)).logsumexp(1)
-    log_marginals = (log_weights[:, :, None] + densities).logsumexp(1).sum(1)
-    own = densities.diagonal().sum(0)
+    rows = max(1, AT_ONCE // mean.numel())
+    if rows >= len(z):
+        log_joint, log_marginals = under_all(z, log_weights, mean, log_variance)
+    else:
+        parts = [
+            checkpoint(under_all, *some, mean, log_variance, use_reentrant=False, preserve_rng_state=False)
+            for some in zip(z.split(rows), log_weights.split(rows), strict=True)
+        ]
+        log_joint, log_marginals = (torch.cat(each) for each in zip(*parts, strict=True))
+    own = log_density(z, mean, log_variance).sum(1)
     log_prior = log_density(z, torch.zeros_like(z), torch.zeros_like(z)).sum(1)
     return Parts(
         (own - log_joint).mean(),
         (log_joint - log_marginals).mean(),
         (log_marginals - log_prior).mean(),
     )
+
+
+def under_all(z: Tensor, log_weights: Tensor, mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor]:
+    """ln q(z) of codes (R, D), and the sum of ln q of each of their numbers, (R,) each, under B posteriors.
+
+    Args:
+        log_weights: (R, B), of the posteriors in the density at each code.
+        mean, log_variance: (B, D).
+    """
+    densities = log_density(z[:, None], mean[None], log_variance[None])  # (R, B, D)
+    log_joint = (log_weights + densities.sum(2)).logsumexp(1)
+    return log_joint, (log_weights[:, :, None] + densities).logsumexp(1).sum(1)
 
 
 def stratified(count: int, images: int, device: torch.device | None = None) -> Tensor:

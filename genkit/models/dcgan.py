@@ -85,9 +85,11 @@ AUGMENTED_BELOW, FLIPPED_BELOW = 5_000, 30_000
 
 RECIPES: dict[str, dict[str, Any]] = {"paper": PAPER, "spectral": SPECTRAL}
 
-#: When `watch` speaks: the discriminator's doubt of real images, and its belief in samples; the diversity of samples,
+#: When `watch` speaks: the discriminator's doubt of real images, and its belief in samples, or the share that is left
+#: of its hinge loss; the diversity of samples,
 #: of what it was and of what it is in three validations.
 SATURATED = 0.02
+HINGE_AT_A_LOSS = 2.0
 COLLAPSED = 0.5
 
 
@@ -341,12 +343,19 @@ class DCGAN(GenerativeModel):
         calmer = [*spectral, "--augment colour,translation,cutout"] if not options.augment else spectral
         if options.critic_norm == "none" or options.r1:
             calmer = [*calmer, f"a larger --r1 (it is {options.r1:g})"]
-        if real > 1 - SATURATED and fake < SATURATED:
-            sure = f"it takes real images for real with {real:.1%}, and samples with {fake:.1%}"
-            if options.loss == "relativistic":
-                sure = f"of a real image and a sample it takes the real one for real with {real:.1%}"
+        saturated = real > 1 - SATURATED and fake < SATURATED
+        sure = f"it takes real images for real with {real:.1%}, and samples with {fake:.1%}"
+        follows = "which leaves the generator no gradient"
+        if options.loss == "relativistic":
+            sure = f"of a real image and a sample it takes the real one for real with {real:.1%}"
+        if options.loss == "hinge":  # has no gradient beyond its margin, long before its belief is near 0 and 1
+            hinge = history[-1]["critic/loss"] - self.penalised(history[-1])
+            saturated = hinge < HINGE_AT_A_LOSS * SATURATED
+            sure = f"its hinge loss is {hinge:.3f}, and {HINGE_AT_A_LOSS:g} where it can't tell samples from images"
+            follows = "so it learns nothing more"
+        if saturated:
             found["saturated discriminator"] = Fault(
-                f"{sure}, which leaves the generator no gradient",
+                f"{sure}, {follows}",
                 [*calmer, f"a lower --critic-lr (it is {options.critic_lr or options.lr:g})"],
             )
         fallen = bool(diversity) and diversity[-1] < COLLAPSED * max(diversity)
@@ -362,6 +371,10 @@ class DCGAN(GenerativeModel):
                 ],
             )
         return found
+
+    def penalised(self, metrics: Mapping[str, float]) -> float:
+        """What of the discriminator's loss is penalties."""
+        return sum(getattr(self.options, name) / 2 * metrics.get(f"critic/{name}", 0.0) for name in ("r1", "r2"))
 
     def draw(self, batch: Batch) -> Tensor:
         """As many fresh codes from the prior as the batch has images."""

@@ -8,7 +8,8 @@ al., "Elucidating the design space of diffusion-based generative models" (NeurIP
 
 Grey values of 8 bits are spread evenly over their bins (Theis, van den Oord and Bethge, ICLR 2016), or images would
 have no density, and their codes no N(0, I). With `--init-from` an autoencoder or a VAE, the same is trained on that
-model's codes, which stays as it is.
+model's codes, which stays as it is: of a VAE, on samples of its posteriors, as Rombach et al., "High-resolution image
+synthesis with latent diffusion models" (CVPR 2022), since means of directions that it doesn't use have no spread.
 """
 
 from __future__ import annotations
@@ -116,7 +117,8 @@ class Flow(GenerativeModel):
             Field(
                 ge=0,
                 le=1,
-                description="With --condition: share of training images whose label isn't told, for guidance.",
+                description="With --condition: share of training images whose label isn't told, for guidance; with 0 "
+                "there is none.",
             ),
         ] = 0.1
         classes: Annotated[int, contract.filled_in("How many classes are told; 0 where none are.")] = 0
@@ -324,9 +326,15 @@ class Flow(GenerativeModel):
         return half / self.scale, [(side * (1 - half) - self.mean) / self.scale for side in (-1, 1)]
 
     def field(self, x: Tensor, time: float, condition: Tensor | None, guidance: float | None = None) -> Tensor:
-        """The velocity (B, …) at one time, with classifier-free guidance (Ho and Salimans, 2022)."""
+        """The velocity (B, …) at one time, with classifier-free guidance (Ho and Salimans, 2022).
+
+        Raises:
+            UsageError: of guidance by a model that has always been told the class.
+        """
         strength = self.sampling.guidance if guidance is None else guidance  # type: ignore[attr-defined]
         times = x.new_full((x.shape[0],), time)
+        if strength != 1 and condition is not None and self.options.unconditional == 0:
+            raise UsageError("guidance: it was trained with --unconditional 0, so it doesn't know images of no class")
         if condition is None or strength == 0:
             return self.velocity(x, times)
         told = self.velocity(x, times, condition)
@@ -357,6 +365,12 @@ class Flow(GenerativeModel):
         return (((values + 1) * LEVELS - 1) / (2 * (LEVELS - 1))).clamp(0, 1)
 
     def encode(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The noise (B, latent_dim) that the ODE comes from to these images (B, C, H, W).
+
+        Of a flow of a VAE's codes, which is trained on samples of q(z|x), it begins at the posterior's mean, so that
+        what comes back is the VAE's own reconstruction. Such noise isn't quite N(0, I): it is nearer to 0 in the
+        directions that the VAE doesn't use, where all posteriors have the prior's variance and their means hardly any.
+        """
         times = self.times(self.sampling.steps)[::-1]  # type: ignore[attr-defined]
         if self.body is None:
             data = self.data(images, self.places_in_bins(images))

@@ -52,24 +52,58 @@ def of(row: str, **values: dict[str, float]) -> dict[str, Any]:
     return {row: {"contenders": {name.replace("_", " "): {"values": each} for name, each in values.items()}}}
 
 
+def every(page: Any, row: str, **values: dict[str, float]) -> dict[str, Any]:
+    """A row whose other contenders of any figure were tried, and are worse than all."""
+    found = of(row, **values)
+    for figure in page.FIGURES:
+        for name in (*figure.ours, *figure.theirs) if figure.row == row else ():
+            worst = -1e9 if figure.most else 1e9
+            each = found[row]["contenders"].setdefault(name, {"values": {}})["values"]
+            each.setdefault(figure.other if name in figure.theirs and figure.other else figure.value, worst)
+    return found
+
+
 def test_the_best_of_ours_is_held_against_the_best_of_theirs(program: Any) -> None:
     page = program("pictures/page")
     kinds = {(each.row, each.how, each.value): each for each in page.FIGURES}
     cifar = next(each for each in page.FIGURES if each.row == "cifar")
-    found = of("cifar", genkit_dcgan={"kernel": 0.2}, genkit_vae={"kernel": 0.5}, earlier_dcgan={"kernel": 0.8})
-    assert page.number_of(cifar, found) == (0.25, "genkit dcgan")
-    assert page.number_of(cifar, of("cifar", genkit_dcgan={"kernel": 0.2})) is None, "nobody to hold it against"
-    assert page.number_of(cifar, {}) is None
+    found = every(
+        page, "cifar", genkit_dcgan={"kernel": 0.2}, genkit_vae={"kernel": 0.5}, earlier_dcgan={"kernel": 0.8}
+    )
+    assert page.number_of(cifar, found) == (0.25, "genkit dcgan", None)
     over = kinds["faces", "excess", "kernel"]
-    found = of("faces", genkit_dcgan={"kernel": 0.03, "kernel_floor": 0.01}, earlier_dcgan={"kernel": 0.09})
-    assert page.number_of(over, found) == (pytest.approx(0.25), "genkit dcgan")
+    of_faces = {"genkit_dcgan": {"kernel": 0.03, "kernel_floor": 0.01}, "earlier_dcgan": {"kernel": 0.09}}
+    assert page.number_of(over, every(page, "faces", **of_faces)) == (pytest.approx(0.25), "genkit dcgan", None)
     less = kinds["elbo", "difference", "test/neg_elbo"]
     found = of("elbo", genkit_vae={"test/neg_elbo": 99.0}, earlier_vae={"test/neg_elbo": 101.5})
-    assert page.number_of(less, found) == (-2.5, "genkit vae")
+    assert page.number_of(less, found) == (-2.5, "genkit vae", None)
     assert "**-2.5**" in page.table(found)
     varied = kinds["olivetti", "value", "diversity"]
-    found = of("olivetti", genkit_dcgan={"diversity": 0.6}, genkit_vae={"diversity": 0.8})
-    assert page.number_of(varied, found) == (0.8, "genkit vae")
+    found = every(page, "olivetti", genkit_dcgan={"diversity": 0.6}, genkit_vae={"diversity": 0.8})
+    assert page.number_of(varied, found) == (0.8, "genkit vae", None)
+
+
+def test_a_likelihood_is_held_against_a_bound_on_the_same_images(program: Any) -> None:
+    page = program("pictures/page")
+    ode = {"likelihood/ode_nll_bits": 1.0, "likelihood/ode_nll_bits_error": 0.03}
+    bound = {"likelihood/neg_elbo_of_nll_images_bits": 1.25, "likelihood/neg_elbo_of_nll_images_bits_error": 0.04}
+    found = of("flow", genkit_flow=ode, genkit_vae_of_grey_values={**bound, "likelihood/neg_elbo_bits": 9.0})
+    assert "a VAE's bound on the same 128 images | ≤ 0 |  | **-0.25** ± 0.05 |" in page.table(found)
+
+
+def test_whoever_failed_or_is_not_measured_yet_is_not_passed_over(program: Any) -> None:
+    page = program("pictures/page")
+    cifar = next(each for each in page.FIGURES if each.row == "cifar")
+    alone = of("cifar", genkit_dcgan={"kernel": 0.2}, earlier_vae={"kernel": 0.8})
+    assert page.number_of(cifar, alone) is None
+    assert page.number_of(cifar, {}) is None
+    found = every(page, "cifar", genkit_dcgan={"kernel": 0.2}, earlier_vae={"kernel": 0.8})
+    found["cifar"]["contenders"]["earlier dcgan"] = {"failed": "no room"}
+    assert "that of genkit's before | ≤ 0.5 | ≤ 0.3 | 0.25 (failed: earlier dcgan) | genkit dcgan |" in page.table(
+        found
+    )
+    found["cifar"]["contenders"]["earlier vae"] = {"failed": "no room"}
+    assert "genkit's before | ≤ 0.5 | ≤ 0.3 | failed: earlier dcgan, earlier vae | |" in page.table(found)
 
 
 def test_what_is_worse_without_a_warning_is_counted(program: Any) -> None:
@@ -78,6 +112,22 @@ def test_what_is_worse_without_a_warning_is_counted(program: Any) -> None:
     assert page.untold_of({}) is None
     assert page.untold_of(of("sets", a=fine, b=told)) == 0
     assert page.untold_of(of("sets", a=fine, b={**told, "told": 0.0}, c={"against_mean": 1.2, "told": 0.0})) == 2
+    assert page.untold_of({"sets": {"contenders": {"a": {"failed": "no room"}, "b": {"values": fine}}}}) == 1
+    assert "0 of the 2 of 12 that are measured" in page.table(of("sets", a=fine, b=told))
+    assert "**0**" in page.table({"sets": {"contenders": {name: {"values": fine} for name in page.SETS}}})
+
+
+def test_a_revision_is_that_at_which_it_was_measured(program: Any) -> None:
+    page = program("pictures/page")
+    common = {"version": page.CURRENT, "values": {}, "seconds": 1.0, "cpu_seconds": 1.0}
+    some = {
+        name: {**common, "environment": {"revision": revision}} for name, revision in (("a", "abc1"), ("b", "def2"))
+    }
+    text = page.section("mnist", {"title": "Digits", "minutes": 5, "images": "MNIST", "contenders": some})
+    assert "revision abc1 |" in text
+    assert "revision def2 |" in text
+    assert "of several revisions of genkit" in text
+    assert page.CURRENT not in text
 
 
 def test_a_folder_of_samples_and_an_archive_are_read_alike(program: Any, tmp_path: Path) -> None:
@@ -141,6 +191,9 @@ def test_what_is_measured_is_not_measured_again(program: Any, tmp_path: Path) ->
     assert store.has("mnist", "genkit vae", settings)
     assert not store.has("mnist", "genkit vae", make.settings_of(contender, 10, "MNIST"))
     assert not store.has("mnist", "genkit flow", settings)
+    for other in ("genkit dcgan", "genkit flow"):
+        worse = {"values": {"kernel": 0.5, "kernel_error": 0.1}}
+        store.enter("mnist", about, other, {"asked": settings, **values, **worse})
     assert "| ≤ 0.03 | ≤ 0.015 | **0.02** | genkit vae |" in (tmp_path / "pictures.md").read_text()
     store.enter("mnist", about, "genkit vae", {"asked": settings, "failed": "no room"})
     assert not make.Store(tmp_path, smoke=False).has("mnist", "genkit vae", settings)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from genkit.contract import Batch, ImageShape
 from genkit.distributions import gaussian_kl
+from genkit.models import beta_tc
 from genkit.models.beta_tc import BetaTCVAE, decomposed, stratified
 from genkit.models.vae import VAE
 from genkit.testing import random_images
@@ -121,3 +122,26 @@ def test_the_data_says_how_many_images_there_are() -> None:
 def test_it_has_one_code_and_one_objective(wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         BetaTCVAE.Options(**wrong)
+
+
+def test_many_codes_are_taken_apart_in_pieces_with_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    given = [torch.randn(11, 3, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    sizes: list[int] = []
+    real = beta_tc.log_density
+
+    def watched(*each: Tensor) -> Tensor:
+        found = real(*each)
+        sizes.append(found.numel())
+        return found
+
+    def measured() -> tuple[Tensor, ...]:
+        parts = decomposed(*given, images=100)
+        return (torch.stack(parts).detach(), *torch.autograd.grad(parts.total_correlation + 2 * parts[0], given))
+
+    whole = measured()
+    monkeypatch.setattr(beta_tc, "AT_ONCE", 70)
+    monkeypatch.setattr(beta_tc, "log_density", watched)
+    for ours, theirs in zip(measured(), whole, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert max(sizes) <= 70

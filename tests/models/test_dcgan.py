@@ -136,6 +136,16 @@ def test_a_saturated_discriminator_is_named(real: float, fake: float, saturated:
     assert (found.keys() == {"saturated discriminator"}) == saturated
 
 
+@pytest.mark.parametrize(("loss", "saturated"), [(0.03, True), (0.6, False)])
+def test_a_hinge_loss_is_saturated_at_its_margin(loss: float, saturated: bool) -> None:
+    model = DCGAN(ImageShape(1, 8, 8), DCGAN.Options(width=1, loss="hinge", r1=2.0))
+    beyond = {"critic/real": 0.75, "critic/fake": 0.25, "diversity": 1.0}  # logits of ±1.1
+    found = model.watch([{**beyond, "critic/loss": loss + 0.5, "critic/r1": 0.5}])
+    assert (found.keys() == {"saturated discriminator"}) == saturated
+    if saturated:
+        assert "its hinge loss is 0.030" in found["saturated discriminator"].shows
+
+
 @pytest.mark.parametrize("norm", ["batch", "spectral"])
 def test_representation_is_every_layer_pooled_to_4_by_4(norm: str) -> None:
     model = paper(width=8, critic_norm=norm).eval()

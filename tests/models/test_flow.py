@@ -228,6 +228,15 @@ def test_an_image_is_given_back() -> None:
     torch.testing.assert_close(model.decode(model.encode(images)), images, atol=4e-3, rtol=0)
 
 
+def test_there_is_no_guidance_by_a_model_that_is_always_told_the_class() -> None:
+    model = small(condition="label", classes=3, unconditional=0.0)
+    x, of_class = torch.randn(2, *model.shape), torch.tensor([0, 2])
+    model.field(x, 0.5, of_class)
+    for strength in (0, 3):
+        with pytest.raises(UsageError, match="--unconditional 0"):
+            model.field(x, 0.5, of_class, guidance=strength)
+
+
 def test_guidance() -> None:
     """1 is the class's own velocity, 0 that of no class, and what lies beyond goes on from the one to the other."""
     model = small(condition="label", classes=3, unconditional=0.5)
