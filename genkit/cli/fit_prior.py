@@ -34,12 +34,13 @@ def fit_prior(run: str | None, kind: str, device: str, as_json: bool) -> None:
     """
     found = looked_up(run)
     with loading():
+        from genkit.contract import ability
         from genkit.keep import checkpoint
         from genkit.run import prior
 
     opened = load_run(found, device)
-    if not prior.takes_prior(opened.model):
-        raise UsageError(f"{opened.name} is a {opened.kind}, which has no codes of images to fit a prior to")
+    if not ability.takes_prior(opened.model):
+        raise UsageError(f"{opened.name} is a {opened.kind}, which {ability.without_prior(opened.model)}")
     with nullcontext() if opened.run is None else opened.run.locked():
         dataset = opened.dataset()
         seed = opened.description.seed or 0

@@ -115,11 +115,16 @@ def apply_prior(opened: Opened, prior: str | None) -> None:
     Raises:
         UsageError: when there is no fitted one.
     """
+    from genkit.contract import ability
+
     if prior is None:
         return
     model = opened.generator
     if prior == "own":
         model.draw_by(None)
+    elif not ability.takes_prior(model):
+        why = f"{opened.name} is a {opened.kind}, which {ability.without_prior(model)}"
+        raise UsageError(f"--prior fitted: {why}; leave it out")
     elif model.fitted is None:
         raise UsageError(f"--prior fitted: none is kept with {opened.name}; genkit fit-prior {opened.place} fits one")
 
@@ -192,7 +197,7 @@ class Told:
         where = f"{flag}: {self.opened.name} is a {about.model} that takes no condition, and"
         if self.by_own and about.classes:
             raise UsageError(f"{where} its own prior knows no classes; leave --prior own out")
-        if getattr(model, "fitted", None) is None and about.classes and ability.encodes(model):
+        if getattr(model, "fitted", None) is None and about.classes and ability.takes_prior(model):
             raise UsageError(f"{where} no prior is fitted to its codes; genkit fit-prior {self.opened.place} fits one")
         raise UsageError(f"{where} its codes aren't known by class; leave {flag} out")
 

@@ -44,6 +44,8 @@ def info(run: str | None, as_json: bool) -> int:
         except CheckpointError as error:
             damaged[path] = error
     weights = weights_of(opened) if about.weights is None else about.weights
+    fitted = description.prior_in_words(opened)
+    prior = f"fitted to its codes: {fitted}" if fitted else "the model's own" if "latent_dim" in about.options else None
     chosen = config.reasons(found.run.path) if found.run else {}
     result = {
         "run": found.run.path if found.run else None,
@@ -53,6 +55,7 @@ def info(run: str | None, as_json: bool) -> int:
         "damaged": [path.name for path in damaged],
         **about.as_json(),
         "weights": weights,
+        "prior": prior,
         "chosen": chosen,
     }
     of = "" if about.provider is None or about.provider.is_genkit else f" of {about.provider}"
@@ -66,6 +69,7 @@ def info(run: str | None, as_json: bool) -> int:
         *(f"{name:11} {value:.6g}" for name, value in about.metrics.items()),
         *([f"note        {OF_A_DENSITY}"] if about.density and min(about.metrics.values(), default=0) < 0 else []),
         f"options     {as_text(said(about))}",
+        *([f"prior       {prior}"] if prior else []),
         *(f"chosen      {name.replace('_', '-')} {why}" for name, why in chosen.items()),
     ]
     lines += [f"damaged     {problem}" for problem in damaged.values()]

@@ -26,6 +26,8 @@ logger = logging.getLogger("genkit")
 
 #: Parameters of the command that a recipe can't set.
 NO_OPTIONS_OF_A_RUN = ("config", "resume", "as_json", "dry_run")
+#: Where a value comes from that isn't known before some steps are timed.
+TIMED = "timing"
 #: Names that an option of a model can't have: flags of every command, and what a recipe calls the model.
 RESERVED = (*NO_OPTIONS_OF_A_RUN, "json", "model", "debug", "help")
 
@@ -190,6 +192,8 @@ def train_model(name: str, ask: bool = False) -> click.Command:
             if directory is None and distributed.leads():
                 settings = as_images_say(settings)
             described = settings.as_json()
+            if directory is None:
+                mark_what_is_timed(described)
             if distributed.leads():
                 emit(described, described_lines(described), as_json)
             return 0
@@ -220,7 +224,8 @@ def train_model(name: str, ask: bool = False) -> click.Command:
         callback=callback,
         surer=None if final else lambda: train_model(name, ask=True),
         help=f"{registry.names()[name]}\n\n{whose}What isn't typed is as the images suggest, and "
-        "is printed with its reason; the defaults below are those of recipes. Prints the folder of the run on stdout.",
+        "is printed with its reason; the defaults below are what `genkit reproduce` has. Prints the folder of the run "
+        "on stdout.",
         sections={
             "Model": [each for each in own if each.name not in TRAINING_FIELDS],
             "Training": [each for each in own if each.name in TRAINING_FIELDS],
@@ -231,8 +236,9 @@ def train_model(name: str, ask: bool = False) -> click.Command:
                     ["--resume"],
                     metavar="RUN",
                     help="Go on with a run where its newest checkpoint leaves it, to the bit. RUN is its folder or "
-                    "number. It needs no other option, and takes none but a larger --epochs, another --patience, and "
-                    "as --dataset the place where its images lie now.",
+                    "number. It needs no other option, and takes none but a larger --epochs (of a run planned in "
+                    "steps or minutes, --steps), another --patience, and as --dataset the place where its images lie "
+                    "now.",
                 ),
                 click.Option(
                     ["--config"],
@@ -260,13 +266,21 @@ def given_by_a_person(context: click.Context) -> dict[str, Any]:
     Raises:
         UsageError: where it says so by two options.
     """
+    return given_by(context, "flag", "variable", "config file")
+
+
+def given_by(context: click.Context, *ways: str) -> dict[str, Any]:
+    """The options that somebody has set in one of these ways; how long to train by the first of them that says it.
+
+    Raises:
+        UsageError: where it says so by two options.
+    """
     from genkit import options
     from genkit.contract.options import BUDGETS
 
-    sources = options.sources(context)
-    given = {key: value for key, value in context.params.items() if sources[key] != "default"}
+    sources = {name: way for name, way in options.sources(context).items() if way in ways}
     weaker = set(BUDGETS) - set(options.strongest(BUDGETS, sources))
-    return {key: value for key, value in given.items() if key not in weaker}
+    return {name: context.params[name] for name in sources if name not in weaker}
 
 
 def refuse(context: click.Context, name: str, flags: Flags) -> None:
@@ -317,8 +331,8 @@ def new_settings(context: click.Context, name: str) -> Config:
     from genkit.run.prior import require_encoder
 
     kind = registry.find(name).Options
-    sources = options.sources(context)
     given = given_by_a_person(context)
+    sources = {name: way for name, way in options.sources(context).items() if name in given}
     if "init_from" in given:
         weights = rundir.find(given["init_from"]).read()
         own = registry.find(name).options_from(weights.model)
@@ -356,6 +370,18 @@ def as_images_say(settings: Config) -> Config:
     return settings
 
 
+def mark_what_is_timed(described: dict[str, Any]) -> None:
+    """Say of a described configuration what isn't known before some steps are timed, where minutes are given."""
+    from genkit.contract.options import BUDGETS
+
+    if described["options"]["minutes"] is None or described["options"]["steps"] is not None:
+        return
+    for name in (*BUDGETS, "passes", "lr_warmup", "validate_every", "picture_every", "checkpoint_every"):
+        if described["sources"][name] in ("default", "data"):
+            described["sources"][name] = TIMED
+            described["reasons"].pop(name, None)
+
+
 def images_of(theirs: DataOptions, given: Mapping[str, Any], two_sets: bool) -> dict[str, Any]:
     """What of another run's images a new run takes over that begins with its weights.
 
@@ -380,11 +406,9 @@ def settings_of(directory: RunDirectory, context: click.Context, name: str) -> C
 
 
 def given_to_resume(context: click.Context) -> dict[str, Any]:
-    from genkit import options
     from genkit.keep import rundir
 
-    sources = options.sources(context)
-    given = {key: value for key, value in context.params.items() if sources[key] in ("flag", "config file")}
+    given = given_by(context, "flag", "config file")
     if "init_from" in given:
         given["init_from"] = str(rundir.path_of(given["init_from"]) or given["init_from"])
     return given
@@ -417,6 +441,8 @@ def described_lines(described: dict[str, Any]) -> list[str]:
             source, text = described["sources"][option], as_text(value)
             if source == "default" and option in fields:
                 text = "as the images say" if not is_flag(fields[option]) else default_as_text(fields[option], value)
+            if source == TIMED:
+                text = "as the timing says"
             reason = described["reasons"].get(option)
             rows.append((option.replace("_", "-"), text, f"{source}: {reason}" if reason else source))
     return [f"{option:20} {value:24} {source}".rstrip() for option, value, source in rows]

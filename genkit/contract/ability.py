@@ -140,6 +140,18 @@ def codes_are_noise(model: object) -> bool:
     return bool(getattr(model, "codes_are_noise", False))
 
 
+def takes_prior(model: object) -> bool:
+    """Whether a prior can be fitted to a model's codes: of images, and made images of, and not the noise already."""
+    return generates(model) and encodes(model) and not codes_are_noise(model) and not has(model, SECOND_SET)
+
+
+def without_prior(model: object) -> str:
+    """Why none can, as the end of a sentence."""
+    if codes_are_noise(model):
+        return "has codes that are N(0, I) already"
+    return "has no codes of images to fit a prior to"
+
+
 def tells_likelihood(model: object) -> TypeIs[Likelihood]:
     return has(model, LIKELIHOOD)
 

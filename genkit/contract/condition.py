@@ -58,11 +58,12 @@ def of_labels(options: Any) -> Condition | None:
     return Condition("attributes", len(options.attributes), tuple(options.attributes.values()))
 
 
-def labels_for(wanted: str, dataset: TrainingImages) -> dict[str, Any]:
+def labels_for(wanted: str, dataset: TrainingImages, attributes: bool = True) -> dict[str, Any]:
     """What the images say of these options: how many `classes` they have, and which `attributes`, with their shares.
 
     Args:
         wanted: `--condition`: none, label or attributes.
+        attributes: whether the model can be told those.
 
     Raises:
         UsageError: where they have none.
@@ -70,7 +71,7 @@ def labels_for(wanted: str, dataset: TrainingImages) -> dict[str, Any]:
     found: dict[str, Any] = {"classes": 0, "attributes": {}}
     if wanted == "label":
         if dataset.train.labels is None or len(dataset.classes) < 2:
-            offer = "--condition attributes" if dataset.attributes else "leave --condition out"
+            offer = "--condition attributes" if attributes and dataset.attributes else "leave --condition out"
             raise UsageError(f"--condition label: {dataset.name} has fewer than two classes; {offer}")
         found["classes"] = len(dataset.classes)
     if wanted == "attributes":

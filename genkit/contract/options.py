@@ -17,8 +17,8 @@ from genkit.wording import counted
 #: The options that say how long a run is, of which one is given.
 BUDGETS = ("epochs", "steps", "minutes")
 
-#: Passes over the training images that a run has at most.
-MAX_EPOCHS = 100_000
+#: Passes over the training images that a run has at most, and steps.
+MAX_EPOCHS, MAX_STEPS = 100_000, 10**9
 
 LatentDim = Annotated[int, Field(ge=1, le=65536, description="Numbers in a latent code.")]
 Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS, description="Passes over the training images.")]
@@ -26,7 +26,7 @@ Steps = Annotated[
     int | None,
     Field(
         ge=1,
-        le=10**9,
+        le=MAX_STEPS,
         description="Steps in all, in place of --epochs; the last pass over the images may be cut short.",
         json_schema_extra={"none": "as many as --epochs make"},
     ),

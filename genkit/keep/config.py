@@ -105,7 +105,6 @@ class RunOptions(BaseModel):
             json_schema_extra={"none": "all epochs"},
         ),
     ] = None
-
     prior: Annotated[
         Literal["own", "gaussian", "gmm", "flow"] | None,
         Field(
@@ -213,9 +212,8 @@ def read(run: Path) -> Config:
         value = TypeAdapter(dict[str, Any]).validate_python(from_json(read_plain(run / NAME, MAX_SIZE)))
         if value.keys() - {"provider", "reasons"} != {"model", "options", "data", "run", "sources"}:
             raise ValueError(f"it has the keys {', '.join(value)[:200]}")
-        provider = TypeAdapter(Provider | None).validate_python(
-            value.get("provider")
-        )  # older runs have none, nor reasons
+        # Older runs have none, nor reasons.
+        provider = TypeAdapter(Provider | None).validate_python(value.get("provider"))
         config = Config(
             value["model"],
             registry.find_again(value["model"], provider).Options.model_validate(value["options"]),
@@ -289,4 +287,5 @@ def continued(config: Config, given: Mapping[str, Any], run: Path) -> Config:
         data=config.data.model_copy(update={name: theirs[name] for name in PLACES}),
         run=config.run.model_copy(update={"patience": wanted.run.patience}),
         sources={**config.sources, **dict.fromkeys(changed, "resume")},
+        reasons={name: reason for name, reason in config.reasons.items() if name not in changed},
     )

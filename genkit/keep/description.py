@@ -20,6 +20,7 @@ from genkit.data import DataOptions
 from genkit.errors import CheckpointError, GenkitError, GoneError, ModelError, UnreadableError, in_one_line
 from genkit.files import from_json, read_plain, require_plain, sha256_of, to_json
 from genkit.registry import Provider
+from genkit.wording import counted
 
 FORMAT = 1
 MODEL, AVERAGED, TRAINING = "model.safetensors", "averaged.safetensors", "training.safetensors"
@@ -59,7 +60,9 @@ class Description(BaseModel):
         monitor: the metric by which the run's checkpoints are compared, without its `val/`.
         opens: which of them is opened where nobody says: the best by that metric, or the last.
         lowest: value of that metric in the run so far; None before the first, and where an earlier version wrote it.
-        stale: epochs since that was measured.
+        lowest_epoch: the epoch that came to it, 0 before the first; None where a version wrote it that validated every
+            epoch.
+        stale: epochs from there to the last validation.
         metrics: measured on the validation images at this step; empty for a checkpoint between two validations.
         data: the images that it was trained on, a path being absolute.
         data_digest: `Dataset.digest` of them; `data_sum` in the file.
@@ -88,6 +91,7 @@ class Description(BaseModel):
     monitor: str = "loss"
     opens: Literal["best", "last"] = "best"
     lowest: float | None = None
+    lowest_epoch: Annotated[int, Field(ge=0)] | None = None
     stale: Annotated[int, Field(ge=0)] = 0
     metrics: dict[str, float] = Field(default_factory=dict)
     data: DataOptions = Field(default_factory=DataOptions)
@@ -167,6 +171,28 @@ def examine(folder: Path) -> Description:
     return refusing_damage(folder, examined)
 
 
+def prior_in_words(folder: Path) -> str | None:
+    """What was fitted to the codes of a checkpoint's model, as `CodePrior.in_words` says it; None where nothing was.
+
+    Raises:
+        CheckpointError
+    """
+
+    def said() -> str | None:
+        if PRIOR not in from_json(read_plain(folder / MANIFEST, MAX_JSON)):
+            return None
+        shapes = {name: tensor["shape"] for name, tensor in deserialize((folder / PRIOR).read_bytes())}
+        classes = counted(shapes["shares"][0], "class") if shapes["shares"][0] > 1 else ""
+        if "weights" in shapes:
+            by = f", each of one of {classes}" if classes else ""
+            alone = "" if len(shapes["scales"]) == 3 else ", each number by itself"
+            return f"{counted(shapes['weights'][0], 'Gaussian')}{by}{alone}"
+        widths = [shape[0] for name, shape in shapes.items() if name.endswith(".0.weight")]
+        return f"{len(widths)} coupling layers of {widths[0]} units{f', of {classes}' if classes else ''}"
+
+    return refusing_damage(folder, said)
+
+
 def numbers_in(content: bytes) -> int:
     """How many numbers a safetensors file holds.
 
@@ -211,9 +237,20 @@ def read_verified(folder: Path, wanted: Collection[str]) -> dict[str, bytes]:
     """The contents of the `wanted` files, once every file that the manifest names has been held against its SHA-256.
 
     `wanted` holds the description, which says what else has to be there. What is returned is what was hashed: a file
-    isn't read twice, so nobody can change it in between.
+    isn't read twice, so nobody can change it in between. Where another prior takes the place of one meanwhile, it is
+    read as it is then.
     """
-    manifest = read_plain(folder / MANIFEST, MAX_JSON)
+    while True:
+        manifest = read_plain(folder / MANIFEST, MAX_JSON)
+        try:
+            return held_against(manifest, folder, wanted)
+        except (CheckpointError, FileNotFoundError):
+            if read_plain(folder / MANIFEST, MAX_JSON) == manifest:
+                raise
+
+
+def held_against(manifest: bytes, folder: Path, wanted: Collection[str]) -> dict[str, bytes]:
+    """The contents of the `wanted` files, where every file is as this manifest says."""
     sums = TypeAdapter(dict[str, str]).validate_python(from_json(manifest))
     if to_json(sums) != manifest:
         raise CheckpointError(f"{folder / MANIFEST} is damaged: it isn't as it was written")

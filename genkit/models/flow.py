@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from genkit import contract, nets, registry
 from genkit.contract import Batch, Condition, GenerativeModel, ImageShape, Phase, ability, defaults
+from genkit.contract.condition import labels_for, of_labels
 from genkit.contract.defaults import Facts, Resolved
 from genkit.contract.images import TrainingImages
 from genkit.errors import ModelError, UsageError
@@ -178,7 +179,7 @@ class Flow(GenerativeModel):
 
     @classmethod
     def condition_for(cls, options: Any) -> Condition | None:
-        return Condition("class", options.classes) if options.condition == "label" else None
+        return of_labels(options)
 
     @classmethod
     def defaults_for(cls, options: Any, images: Facts) -> Mapping[str, Resolved]:
@@ -197,11 +198,7 @@ class Flow(GenerativeModel):
 
     @classmethod
     def options_for(cls, options: Any, dataset: TrainingImages) -> Any:
-        classes = 0
-        if options.condition == "label":
-            if dataset.train.labels is None or len(dataset.classes) < 2:
-                raise UsageError(f"--condition label: {dataset.name} has fewer than two classes; leave --condition out")
-            classes = len(dataset.classes)
+        classes = labels_for(options.condition, dataset, attributes=False)["classes"]
         size = dataset.shape.numbers if options.body is None else options.body.codes
         return options.model_copy(update={"classes": classes, "latent_dim": size})
 

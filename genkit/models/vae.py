@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from genkit import contract, nets
 from genkit.contract import Batch, Condition, Facts, Fault, GenerativeModel, ImageShape, Phase, Resolved
-from genkit.contract.condition import given
+from genkit.contract.condition import given, labels_for, of_labels
 from genkit.contract.images import TrainingImages, TrainingStart
 from genkit.distributions import (
     bernoulli_log_likelihood,
@@ -34,7 +34,6 @@ from genkit.distributions import (
     logistic_log_likelihood,
     logistic_scale,
 )
-from genkit.errors import UsageError
 from genkit.models import _pictures
 
 #: Numbers that the decoder gives at once in a validation with several codes an image: 128 MiB.
@@ -164,11 +163,7 @@ class VAE(GenerativeModel):
 
     @classmethod
     def condition_for(cls, options: Any) -> Condition | None:
-        if options.condition == "none":
-            return None
-        if options.condition == "label":
-            return Condition("class", options.classes)
-        return Condition("attributes", len(options.attributes), tuple(options.attributes.values()))
+        return of_labels(options)
 
     @classmethod
     def defaults_for(cls, options: Any, images: Facts) -> Mapping[str, Resolved]:
@@ -184,19 +179,7 @@ class VAE(GenerativeModel):
     def options_for(cls, options: Any, dataset: TrainingImages) -> Any:
         if options.likelihood == "gaussian" and options.binarize == "dynamic":  # runs of 0.1.0 may have it
             raise UsageError(NOT_BINARY.format(options.likelihood))
-        classes, attributes = 0, {}
-        if options.condition == "label":
-            if dataset.train.labels is None or len(dataset.classes) < 2:
-                offer = "--condition attributes" if dataset.attributes else "leave --condition out"
-                raise UsageError(f"--condition label: {dataset.name} has fewer than two classes; {offer}")
-            classes = len(dataset.classes)
-        if options.condition == "attributes":
-            if dataset.train.attributes is None or not dataset.attributes:
-                offer = "--condition label" if dataset.classes else "leave --condition out"
-                raise UsageError(f"--condition attributes: {dataset.name} has none; {offer}")
-            shares = dataset.train.attributes.double().mean(0).tolist()
-            attributes = {name: round(share, 4) for name, share in zip(dataset.attributes, shares, strict=True)}
-        found = {"classes": classes, "attributes": attributes}
+        found = labels_for(options.condition, dataset)
         if "input_scale" not in options.model_fields_set:
             image, width = dataset.shape, options.width
             widest = {

@@ -84,16 +84,9 @@ class Codes(NamedTuple):
         return Codes(self.codes[rows], None if self.labels is None else self.labels[rows])
 
 
-def takes_prior(model: Model | type[Model]) -> bool:
-    """Whether there is something to fit: codes of images, and images of codes, that aren't the noise already."""
-    if ability.codes_are_noise(model):
-        return False
-    return ability.generates(model) and ability.encodes(model) and not ability.has(model, ability.SECOND_SET)
-
-
 def prior_for(kind: type[Model], options: RunOptions) -> dict[str, Resolved]:
     """What new codes of a run's model are to be drawn by, where nobody says it and there is something to fit."""
-    if options.prior is not None or not takes_prior(kind):
+    if options.prior is not None or not ability.takes_prior(kind):
         return {}
     return {"prior": Resolved("gmm", "samples are far nearer to images than by the model's own prior")}
 
@@ -105,7 +98,7 @@ def require_encoder(config: Config) -> None:
         UsageError
     """
     kind = config.run.prior
-    if kind in ("gaussian", "gmm", "flow") and not takes_prior(registry.find(config.model)):
+    if kind in ("gaussian", "gmm", "flow") and not ability.takes_prior(registry.find(config.model)):
         has = "codes that are N(0, I) already" if ability.codes_are_noise(registry.find(config.model)) else "none"
         raise UsageError(f"--prior {kind} is fitted to codes of images, and {config.model} has {has}; leave it out")
 
@@ -123,7 +116,7 @@ def fitted(model: Model, dataset: Dataset, where: torch.device, seed: int, kind:
     Returns:
         None where nothing is to be fitted, or can be: of a model without an encoder, of codes that aren't finite.
     """
-    if kind == "own" or not takes_prior(model):
+    if kind == "own" or not ability.takes_prior(model):
         return None
     began = time.monotonic()
     most = max(2, NUMBERS // model.options.latent_dim)  # type: ignore[attr-defined]

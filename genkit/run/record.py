@@ -94,7 +94,8 @@ def opened(config: Config, result: Result) -> str:
     words = {"best": "the best by validation", "last": "the last"}
     said = " and ".join(words[each] for each in result.which) or "what could be read"
     weights = ", with averaged weights" if config.options.ema else ""
-    return f"Commands open `checkpoints/{result.checkpoint.name}`, {said}{weights}."
+    prior = f" New codes are drawn by {result.prior}." if result.prior else ""
+    return f"Commands open `checkpoints/{result.checkpoint.name}`, {said}{weights}.{prior}"
 
 
 def card(config: Config, dataset: Dataset, result: Result) -> str:

@@ -19,6 +19,7 @@ class Result(NamedTuple):
         which: what that checkpoint is among the run's: `best`, `last`, or both.
         beside: what its reconstructions are held against, in words; empty where that wasn't measured.
         density: whether the losses are of a density of grey values.
+        prior: what new codes are drawn by, in words; empty of a model that makes no images, and of a stopped run.
     """
 
     run: Path
@@ -30,3 +31,4 @@ class Result(NamedTuple):
     which: Sequence[str] = ()
     beside: str = ""
     density: bool = False
+    prior: str = ""

@@ -38,7 +38,8 @@ class Setup:
         state: what the steps change.
         ledger: of the metrics; those that weren't logged are restored with the weights.
         seconds: that training has taken so far.
-        lowest, stale: the lowest value of the metric that the run is monitored by, and the epochs since.
+        lowest, lowest_epoch, stale: the lowest value of the metric that the run is monitored by, the epoch that came to
+            it, and from there to the last validation.
         restored_step: at which the run goes on; None where it begins.
         begun_with: how many of another run's weights it begins with.
 
@@ -69,7 +70,7 @@ class Setup:
         self.ledger = Ledger(team, config.run.log_every, len(self.batches))
         self.seconds = 0.0
         self.lowest: float | None = None
-        self.stale = 0
+        self.lowest_epoch = self.stale = 0
         self.restored_step: int | None = None
         self.begun_with = 0
 
@@ -162,6 +163,9 @@ class Setup:
         if self.team.rank >= about.processes:
             self.team.seed_noise(self.config.run.seed, self.state.step)
         self.seconds, self.lowest, self.stale = about.seconds, about.lowest, about.stale
+        # Earlier versions don't say it, which validated every epoch.
+        before = self.state.step // len(self.batches) - about.stale
+        self.lowest_epoch = before if about.lowest_epoch is None else about.lowest_epoch
         self.restored_step = self.state.step
 
 

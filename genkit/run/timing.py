@@ -14,17 +14,18 @@ from typing import NamedTuple
 
 import torch
 
-from genkit.contract import Batch, Model
+from genkit.contract import Batch, Model, ability
+from genkit.contract.options import MAX_EPOCHS, MAX_STEPS
 from genkit.data.dataset import Dataset
 from genkit.device import seeded
 from genkit.keep import checkpoint
-from genkit.keep.config import Config
+from genkit.keep.config import Config, RunOptions
 from genkit.latent import images
 from genkit.nets.priors import FLOW_STEPS, LEAST, fitted_flow, fitted_mixture
 from genkit.run import baseline
 from genkit.run.gallery import pictures_of
 from genkit.run.preparation import VALIDATIONS
-from genkit.run.prior import FITTED, OF_A_CLASS, OF_ALL, Kind, PriorFit, codes_of, known_classes, takes_prior
+from genkit.run.prior import FITTED, OF_A_CLASS, OF_ALL, Kind, PriorFit, codes_of, known_classes
 from genkit.run.rehearsal import rehearse
 from genkit.run.setup import Setup
 from genkit.run.validation import validate
@@ -78,10 +79,15 @@ class Plan(NamedTuple):
     reason: str
 
 
-def plan(config: Config, dataset: Dataset, team: Team, by_images: bool) -> Plan:
+def plan(config: Config, asked: RunOptions, dataset: Dataset, team: Team, by_images: bool) -> Plan:
     """How many steps `minutes` are, by timing some. All call it, and have the leader's plan.
 
     Neither random generators that the run goes on with nor its weights depend on it: `Setup` begins both anew.
+
+    Args:
+        config: fitted to the images.
+        asked: how the run is carried out, before that was fitted to them: with what somebody has set.
+        by_images: whether what nobody has set is open.
 
     Raises:
         UsageError, ModelError: where the model can't be trained so.
@@ -94,23 +100,24 @@ def plan(config: Config, dataset: Dataset, team: Team, by_images: bool) -> Plan:
         costs = measured(config, dataset, Team(team.device), team.size, 60 * minutes)
         left = 60 * minutes - (time.monotonic() - begun)
         size = min(config.options.batch_size, len(dataset.train))
-        found = fitting(left, costs, len(dataset.train) // size, intervals(config, by_images))
+        found = fitting(left, costs, len(dataset.train) // size, intervals(asked, by_images))
         found = found._replace(reason=f"{found.reason}, in {minutes:g} min")
     steps, every = team.from_leader(found.steps), team.from_leader(found.every)
     return found._replace(steps=steps, every=every)
 
 
-def intervals(config: Config, by_images: bool) -> tuple[float | None, float | None, float | None]:
+def intervals(run: RunOptions, by_images: bool) -> tuple[float | None, float | None, float | None]:
     """Epochs between validations, pictures and checkpoints as somebody has said them; None where that is open.
 
-    Checkpoints that come every few minutes count as none.
+    Pictures and checkpoints of which nobody says how many come with the validations. Checkpoints that come every few
+    minutes count as none.
     """
-    run = config.run
     given = run.model_fields_set if by_images else type(run).model_fields.keys()
+    validations = run.validate_every if "validate_every" in given else None
     return (
-        run.validate_every if "validate_every" in given else None,
-        run.picture_every if "picture_every" in given else None,
-        (run.checkpoint_epochs or math.inf) if "checkpoint_every" in given else None,
+        validations,
+        run.picture_every if "picture_every" in given else validations,
+        (run.checkpoint_epochs or math.inf) if "checkpoint_every" in given else validations,
     )
 
 
@@ -120,7 +127,7 @@ def fitting(
     """How many steps fit into the seconds that are left, and how rarely a validation does.
 
     What happens every few epochs is spread evenly over the steps; the last step has one of each, which is taken off
-    before.
+    before. However little a step takes, a run has no more passes than `--epochs` may be.
 
     Args:
         given: as `intervals`.
@@ -134,13 +141,16 @@ def fitting(
     def epochs(every: int) -> float:
         return usable / (training + said + unsaid / every)
 
-    every = max(1, math.ceil(unsaid * (1 - LOOKS) / (training * LOOKS)))
-    every = max(every, math.ceil(epochs(every) / VALIDATIONS))
-    steps = max(1, int(epochs(every) * steps_per_epoch))
-    if steps <= every * steps_per_epoch:  # the last validation is the only one
-        steps = max(1, min(int(usable / costs.step), every * steps_per_epoch))
+    most = min(MAX_EPOCHS * steps_per_epoch, MAX_STEPS)  # steps
+    every = min(MAX_EPOCHS, max(1, math.ceil(unsaid * (1 - LOOKS) / (training * LOOKS))))
+    every = max(every, math.ceil(min(epochs(every), most / steps_per_epoch) / VALIDATIONS))
+    fits = max(1, int(epochs(every) * steps_per_epoch))
+    if fits <= every * steps_per_epoch:  # the last validation is the only one
+        fits = max(1, min(int(usable / costs.step), every * steps_per_epoch))
+    steps = min(fits, most)
     looks = max(1, math.ceil(steps / steps_per_epoch / (given[0] or every)))
-    return Plan(steps, every, f"{1000 * costs.step:.3g} ms each, and {counted(looks, 'validation')}")
+    bound = ", the most that a run has" if steps < fits else ""
+    return Plan(steps, every, f"{1000 * costs.step:.3g} ms each, and {counted(looks, 'validation')}{bound}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -164,6 +174,10 @@ def measured(config: Config, dataset: Dataset, alone: Team, processes: int, seco
     rehearse(setup)
     preparing = clock.now() - begun  # which the run does again
     step = clock.step(setup, SHARE * seconds)
+    if not all(bool(each.isfinite().all()) for each in setup.state.model.state_dict().values()):
+        # The run will say at which step it diverges; nothing can be fitted to the codes of such weights.
+        setup = Setup(setup.config, dataset, alone)
+        setup.take_initial_weights()
     model = setup.state.best_model
     names = setup.state.phases_of(setup.total_steps)
 
@@ -185,6 +199,8 @@ def measured(config: Config, dataset: Dataset, alone: Team, processes: int, seco
     drawing = clock.seconds(draw)
     size = checkpoint.size(type(model), dataset.shape, options)
     end = preparing + validation * len(dataset.test) / len(dataset.val)
+    if model.begins_trained:  # what it begins with is validated, drawn and kept, too
+        end += validation + drawing + size / WRITTEN
     if dataset.beside is None:
         end += clock.seconds(lambda: baseline.measure(model.eval(), dataset, alone.device, 0))
     end += clock.seconds_of_prior(model.eval(), dataset, config.run.prior or "own")
@@ -215,7 +231,7 @@ class Clock:
 
     def seconds_of_prior(self, model: Model, dataset: Dataset, kind: Kind) -> float:
         """About what the prior takes that is fitted at the end: by some codes, of a model that knows nothing yet."""
-        if kind == "own" or not takes_prior(model):
+        if kind == "own" or not ability.takes_prior(model):
             return 0.0
         images = min(FITTED, len(dataset.train))
         begun = self.now()
@@ -223,6 +239,8 @@ class Clock:
             some = codes_of(model, dataset.train.take(dataset.train.spread(CODES)), self.device)
         count, classes = len(some.codes), known_classes(model, dataset)
         encoding = (self.now() - begun) * (images + min(FITTED, len(dataset.val))) / count
+        if not bool(some.codes.isfinite().all()):  # to which nothing is fitted
+            return encoding
         labels = some.labels if classes else None
         if kind == "flow":
             steps = FLOW_STEPS // FLOW_TIMED
@@ -245,10 +263,11 @@ class Clock:
             state.step = start
             steps = train(state, ahead)
             for _ in range(WARM_UP):
+                state.step = start  # of a stage that may have fewer steps than are taken here
                 next(steps)
             begun, count = self.now(), 0
             while count < STEPS[0] or (count < STEPS[1] and time.perf_counter() - begun < seconds / len(starts)):
-                state.step = start  # as long as the run is, which may be shorter than what is timed
+                state.step = start
                 next(steps)
                 count += 1
             total += (end - start) / setup.total_steps * (self.now() - begun) / count

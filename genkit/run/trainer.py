@@ -6,6 +6,7 @@ What is logged, kept and drawn is the business of ledger.py, keeper.py and galle
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import time
@@ -24,8 +25,9 @@ from genkit.errors import CheckpointError, DivergedError, GenkitError
 from genkit.files import remedy, to_json, write_file
 from genkit.keep import checkpoint, rundir, state
 from genkit.keep import config as configuration
-from genkit.keep.config import Config, continued
+from genkit.keep.config import Config, RunOptions, continued
 from genkit.keep.rundir import RunDirectory
+from genkit.nets.priors import CodePrior
 from genkit.options import as_text
 from genkit.run import baseline, record, timing
 from genkit.run.curves import Curves
@@ -103,7 +105,7 @@ def planned_in_steps(asked: Config, fitted: Config, dataset: Dataset, team: Team
         asked: before it was fitted to the images.
         fitted: to them, without steps.
     """
-    found = timing.plan(fitted, dataset, team, by_images)
+    found = timing.plan(fitted, asked.run, dataset, team, by_images)
     asked = asked._replace(
         options=asked.options.model_copy(update={"steps": found.steps}),
         sources={**asked.sources, "steps": "minutes"},
@@ -171,7 +173,7 @@ class Trainer:
         self.config, self.team, self.batches = setup.config, setup.team, setup.batches
         self.state, self.ledger = setup.state, setup.ledger
         self.seconds, self.total_steps = setup.seconds, setup.total_steps
-        self.lowest, self.stale = setup.lowest, setup.stale
+        self.lowest, self.lowest_epoch, self.stale = setup.lowest, setup.lowest_epoch, setup.stale
 
     @property
     def gains_no_more(self) -> bool:
@@ -206,6 +208,8 @@ class Trainer:
                     if self.ledger.full or (ended and self.validates(epoch + 1)) or state.stage_ends:
                         means = self.log()
                         bar.set_postfix_str(" ".join(f"{name} {value:.4g}" for name, value in list(means.items())[:3]))
+                    elif ended and self.draws(epoch + 1):
+                        self.ledger.read(state.step)  # nothing is drawn by weights that are no longer finite
                     stop, due = self.team.agree(received, self.checkpoint_is_due)
                     if stop:
                         break
@@ -236,6 +240,10 @@ class Trainer:
     def validates(self, epoch: int) -> bool:
         """Whether the model is validated at the end of an epoch, counted from 1."""
         return epoch % self.config.run.validate_every == 0 or self.state.step == self.total_steps
+
+    def draws(self, epoch: int) -> bool:
+        """Whether pictures are drawn at the end of an epoch, counted from 1."""
+        return epoch % self.config.run.picture_every == 0 or self.state.step == self.total_steps
 
     def log(self) -> dict[str, float]:
         """The means of the metrics since the last time. All call it."""
@@ -337,12 +345,13 @@ class Leader(Trainer):
             for name, reason in config.reasons.items():
                 value = as_text(config.values()[name])
                 logger.info("chosen   --%s %s: %s", name.replace("_", "-"), value, reason)
+            warn_of_rare_best(config.run)
         if self.resumable:
             logger.info("run      %s", self.directory.path)
         if config.run.init_from is not None and setup.restored_step is None:
             which = "" if setup.begun_with else "random; only the architecture is "
             logger.info("weights  %sfrom %s", which, config.run.init_from)
-        if self.state.step:
+        if setup.restored_step is not None:
             logger.info("resumed  after %s of %s steps", f"{self.state.step:,}", f"{self.total_steps:,}")
             if self.gains_no_more and self.state.step < self.total_steps:
                 self.tell_gains_no_more(self.state.step // len(self.batches))
@@ -370,10 +379,10 @@ class Leader(Trainer):
         every, keep_every = self.config.run.checkpoint_epochs, self.config.run.keep_every
         step, model = self.state.step, self.state.best_model
         whole = step % len(self.batches) == 0
-        kept = keep_every is not None and whole and epoch % keep_every == 0
+        kept = keep_every is not None and whole and epoch > 0 and epoch % keep_every == 0
         values = self.validate(epoch) if self.validates(epoch) else {}
         last = step == self.total_steps or self.gains_no_more
-        if last or epoch % self.config.run.picture_every == 0:
+        if last or self.draws(epoch):
             self.prior.fit(model, step)
             self.gallery.draw(model, step)
         # With patience, a run is to come to its best epoch, however rare its checkpoints are.
@@ -399,11 +408,9 @@ class Leader(Trainer):
         """Enter what an epoch came to by the metric that the run is monitored by."""
         if value is None:
             return  # a stage that doesn't measure it
-        if self.lowest is not None and value >= self.lowest:
-            every = self.config.run.validate_every
-            self.stale += epoch - (epoch - 1) // every * every  # epochs since the validation before
-        else:
-            self.lowest, self.stale = value, 0
+        if self.lowest is None or not value >= self.lowest:
+            self.lowest, self.lowest_epoch = value, epoch
+        self.stale = epoch - self.lowest_epoch
 
     def measured(self, model: Model, split: str, step: int) -> dict[str, float]:
         """The metrics of a model of this step on a split, `val` or `test`."""
@@ -431,6 +438,7 @@ class Leader(Trainer):
             monitor=self.state.model.monitor,
             opens=self.state.model.opens,
             lowest=self.lowest,
+            lowest_epoch=self.lowest_epoch,
             stale=self.stale,
             epoch=round(self.state.step / len(self.batches), 4),
             seconds=round(self.seconds, 3),
@@ -449,7 +457,7 @@ class Leader(Trainer):
         """Measure the checkpoint that RUN stands for, as it lies on disk, on the test split; write the model card."""
         chosen = rundir.Found(self.directory.choose, self.directory)
         metrics: dict[str, float] = {}
-        beside = ""
+        beside = prior = ""
         path = chosen.checkpoints[0]
         if stopped is not None:
             done = f"{self.state.step:,} of {self.total_steps:,}"
@@ -460,7 +468,7 @@ class Leader(Trainer):
         else:
             path, model, about = chosen.read()
             model.to(self.setup.where)
-            self.keep_prior(path, model)
+            prior = self.keep_prior(path, model)
             values = self.measured(model, "test", about.step)
             metrics = {f"test/{name}": value for name, value in values.items()}
             self.curves.add_test(about.step, values)
@@ -471,23 +479,39 @@ class Leader(Trainer):
             beside = self.hold_against_baselines(model)
         which, density = self.directory.called(path), ability.tells_density(self.state.model)
         result = Result(
-            self.directory.path, path, self.state.step, self.seconds, metrics, stopped, which, beside, density
+            self.directory.path, path, self.state.step, self.seconds, metrics, stopped, which, beside, density, prior
         )
         write_file(self.directory.path / "README.md", record.card(self.config, self.dataset, result).encode(), False)
         return result
 
-    def keep_prior(self, path: Path, model: Model) -> None:
+    def keep_prior(self, path: Path, model: Model) -> str:
         """Fit what new codes are drawn by to the model of a checkpoint, and keep it there, if it hasn't got it yet.
 
         It is a function of the model and its images alone, so that a run that is killed here, and resumed, keeps the
         same.
+
+        Returns:
+            What new codes are drawn by, for people; "" of a model that makes no images.
         """
-        if getattr(model, "fitted", None) is not None:
-            return
+        if not ability.generates(model):
+            return ""
+        if isinstance(model.fitted, CodePrior):
+            return model.fitted.in_words()
         found = fitted(model, self.dataset, self.setup.where, self.config.run.seed, self.config.run.prior or "own")
         if found is not None:
-            checkpoint.add_prior(path, found)
-            model.draw_by(found)  # type: ignore[operator]  # a module, for mypy
+            try:
+                checkpoint.add_prior(path, found)
+            except CheckpointError:
+                raise
+            except GenkitError as error:
+                if not isinstance(error.__cause__, OSError):
+                    raise
+                raise GenkitError(
+                    f"the prior of {path} could not be written ({error.__cause__.strerror}); "
+                    + remedy(error.__cause__, "then", f"go on with genkit train --resume {self.directory.path}")
+                ) from error.__cause__
+            model.draw_by(found)
+        return "the model's own prior" if found is None else found.in_words()
 
     def hold_against_baselines(self, model: Model) -> str:
         """Say what the mean image and PCA reach where the model gives images back; a warning, where that is less."""
@@ -528,6 +552,21 @@ class Leader(Trainer):
             f"the {what} {f'of the phase {phase} ' if phase else ''}is no longer finite at step {error.step}; "
             f"what usually helps is a new run with {advice}: {again} … (what there is of this one: {path})"
         )
+
+
+def warn_of_rare_best(run: RunOptions) -> None:
+    """Say where epochs that are validated and epochs that are kept seldom meet, among which the best is chosen."""
+    kept, measured = run.checkpoint_epochs, run.validate_every
+    if kept is None or run.patience is not None or kept % measured == 0 or measured % kept == 0:
+        return
+    logger.warning(
+        "--validate-every %d and --checkpoint-every %d meet in every %dth epoch, of which the best is then chosen; "
+        "--checkpoint-every %d keeps each that is validated",
+        measured,
+        kept,
+        math.lcm(measured, kept),
+        measured,
+    )
 
 
 @contextmanager

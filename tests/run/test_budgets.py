@@ -11,17 +11,21 @@ import pytest
 import torch
 from conftest import Genkit
 from pydantic import Field
+from torch import Tensor
 
 from genkit import registry
-from genkit.contract import Phase, TrainingOptions
+from genkit.contract import Batch, Phase, TrainingOptions
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset
 from genkit.keep import config
 from genkit.keep.config import Config, RunOptions
+from genkit.keep.description import describe
 from genkit.keep.rundir import RunDirectory
 from genkit.models.ae import AE
 from genkit.run import timing, trainer
 from genkit.run.preparation import cadence
+from genkit.run.setup import Setup
+from genkit.step.distributed import Team
 from genkit.step.training import windows
 from genkit.testing import Stopping, contents_of
 
@@ -41,8 +45,8 @@ def images(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def command(images: Path, tmp_path: Path) -> list[object]:
-    small = ["--hidden", "8", "--latent-dim", "3", "--batch-size", BATCH, "--device", "cpu", "--out", tmp_path / "runs"]
-    return ["train", "ae", "--dataset", images, *small]
+    small = ["--hidden", "8", "--latent-dim", "3", "--shortcut", "none", "--batch-size", BATCH, "--device", "cpu"]
+    return ["train", "ae", "--dataset", images, *small, "--out", tmp_path / "runs"]
 
 
 def rows_of(run: Path) -> list[dict[str, Any]]:
@@ -148,6 +152,13 @@ def test_how_long_to_train_is_said_once(
     assert (by_variable["options"]["steps"], by_variable["sources"]["epochs"]) == (8, "steps")
     by_flag = genkit(*command, "--config", recipe, "--epochs", 3, "-n", "--json").json["options"]
     assert (by_flag["steps"], by_flag["epochs"]) == (None, 3)
+    monkeypatch.delenv("GENKIT_STEPS")
+    recipe.write_text("steps = 2\n")
+    assert genkit(*command, "--config", recipe, "--epochs", 3, "-n", "--json").json["sources"]["steps"] == "default"
+    # So it does where the same is given once more to a run that goes on.
+    recipe.write_text('model = "ae"\nepochs = 3\n')
+    run = genkit(*command, "--config", recipe, "--steps", 2, "--json").json["run"]
+    assert genkit("train", "--config", recipe, "--steps", 3, "--resume", run, "--json").json["steps"] == 3
 
 
 def test_more_passes_than_a_run_can_have_are_refused(genkit: Genkit, command: list[object]) -> None:
@@ -231,6 +242,48 @@ def test_minutes_are_as_many_steps_as_fit_beside_all_else() -> None:
     # Where not a pass is done in the time, nothing but the last validation is.
     assert steps(11, validation=1, epoch=10_000) == (640, 1)
     assert steps(1, end=7) == (1, 1)
+    # Nor more passes than a run can have, with their 100 validations, though more would fit.
+    assert steps(1e7, epoch=3) == (300_000, 1000)
+    assert steps(1e9, epoch=100_000) == (10**9, 100)
+    assert steps(1e5, epoch=1, validation=1e6) == (1, 100_000)
+    assert "the most that a run has" in timing.fitting(1e6, timing.Costs(1e-3, 0, 0, 0, 0), 3, OPEN).reason
+
+
+def test_what_somebody_has_said_of_intervals_is_what_they_typed() -> None:
+    assert timing.intervals(RunOptions(), True) == OPEN
+    assert timing.intervals(RunOptions(), False) == (1, 1, 1)
+    # Pictures and checkpoints come with the validations, where nobody says otherwise.
+    assert timing.intervals(RunOptions(validate_every=4), True) == (4, 4, 4)
+    assert timing.intervals(RunOptions(picture_every=2, checkpoint_every="5min"), True) == (None, 2, float("inf"))
+
+
+def test_a_stage_shorter_than_what_is_timed_is_timed_by_itself(digits: Dataset, tmp_path: Path) -> None:
+    options = AE.Options(steps=2, batch_size=8, hidden=(8,), latent_dim=3, lr_warmup=0)
+    config = Config("ae", options, DataOptions(), RunOptions(device="cpu", out=str(tmp_path)), {})
+    setup = Setup(config, digits, Team(torch.device("cpu")))
+    assert timing.Clock(torch.device("cpu")).step(setup, 0) > 0
+    assert setup.state.step == 1
+
+
+def test_what_diverges_while_it_is_timed_says_so_as_any_run(
+    genkit: Genkit, command: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = AE.losses
+
+    def diverging(model: AE, batch: Batch) -> dict[str, Tensor]:
+        found = losses(model, batch)
+        return {**found, "loss": found["loss"] * float("nan")} if model.training else found
+
+    monkeypatch.setattr(AE, "losses", diverging)
+    monkeypatch.setattr(timing, "STEPS", (1, 1))
+    command = ["8" if each == "3" else each for each in command]  # of some sizes no covariance of NaN has eigenvalues
+    outcome = genkit(*command, "--minutes", 0.05)
+    assert outcome.code == 3
+    assert "is no longer finite at step 1" in outcome.err
+    # However seldom it is validated, nothing is drawn of it.
+    outcome = genkit(*command, "--epochs", 9, "--validate-every", 4, "--picture-every", 1)
+    assert outcome.code == 3
+    assert not list((tmp_path / "runs").rglob("samples-*.png"))
 
 
 def test_what_is_timed_changes_nothing_of_the_run(
@@ -261,7 +314,19 @@ def test_what_is_timed_changes_nothing_of_the_run(
     weights = [RunDirectory(run).checkpoints[-1] / "model.safetensors" for run in (timed, plain)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert genkit("train", "--resume", timed, "--steps", 8, "--json").json["steps"] == 8
+    resumed = config.read(timed)
+    assert (resumed.sources["steps"], "steps" in resumed.reasons) == ("resume", False)
     assert "planned in steps, and can't go on with --minutes" in genkit("train", "--resume", timed, "--minutes", 1).err
+
+
+def test_a_dry_run_says_what_is_timed(genkit: Genkit, command: list[object]) -> None:
+    lines = {
+        line.split()[0]: line.split(None, 1)[1] for line in genkit(*command, "--minutes", 1, "-n").out.splitlines()
+    }
+    for name in ("epochs", "steps", "validate-every", "lr-warmup"):
+        assert lines[name].split("  ")[0] == "as the timing says"
+    assert lines["minutes"].split() == ["1.0", "flag"]
+    assert "timing" not in genkit(*command, "--steps", 3, "-n").out
 
 
 # -- validations -------------------------------------------------------------------------------------------------------
@@ -299,6 +364,25 @@ def test_patience_counts_epochs_however_rarely_they_are_validated(genkit: Genkit
     run = Path(outcome.json["run"])
     assert validated(run) == [20, 40, 60]
     assert "no better squared_error than at epoch 4, for 8 epochs" in outcome.err
+
+
+def test_patience_counts_from_the_last_validation_of_a_run_that_was_raised(images: Path, tmp_path: Path) -> None:
+    options = AE.Options(epochs=7, batch_size=8, hidden=(8,), latent_dim=3, lr=1e-20)
+    run = RunOptions(out=str(tmp_path / "runs"), device="cpu", validate_every=5, patience=50)
+    made = Config("ae", options, DataOptions(dataset=str(images)), run, {})
+    begun = trainer.start(made._replace(sources=dict.fromkeys(made.values(), "default")))
+    result = trainer.resume(RunDirectory(begun.run), {"epochs": 11})
+    about = {path.name: describe(path) for path in RunDirectory(result.run).checkpoints}
+    assert (about["000055"].lowest_epoch, about["000055"].stale) == (5, 6)
+
+
+def test_a_best_epoch_that_is_seldom_kept_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    for every, kept in ((5, "5"), (10, "5"), (1, "5"), (5, "10min")):
+        trainer.warn_of_rare_best(RunOptions(validate_every=every, checkpoint_every=kept))
+    trainer.warn_of_rare_best(RunOptions(validate_every=5, checkpoint_every="3", patience=9))
+    assert not caplog.records
+    trainer.warn_of_rare_best(RunOptions(validate_every=5, checkpoint_every="3"))
+    assert "meet in every 15th epoch" in caplog.text
 
 
 def test_recipes_say_how_long_to_train_once(genkit: Genkit, tmp_path: Path) -> None:

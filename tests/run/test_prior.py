@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -15,13 +16,13 @@ from torch import Tensor
 
 import genkit as package
 from genkit import cli, registry
-from genkit.contract import ImageShape
+from genkit.contract import ImageShape, ability
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import CheckpointError, GenkitError, UsageError
-from genkit.keep import checkpoint
-from genkit.keep.description import MANIFEST, PRIOR, verify
+from genkit.keep import checkpoint, description
+from genkit.keep.description import MANIFEST, PRIOR, prior_in_words, verify
 from genkit.latent import sampling
-from genkit.nets.priors import Mixture, fitted_mixture
+from genkit.nets.priors import Mixture, fitted_flow, fitted_mixture
 from genkit.run import prior
 from genkit.run.prior import Codes
 
@@ -169,6 +170,8 @@ def test_what_has_no_such_prior_says_so(genkit: Genkit, run: Path, copied: Path,
     without_prior(opened_of(copied))
     gan = small_model("dcgan", ImageShape(1, 8, 8), width=4, latent_dim=5)
     gan = saved_checkpoint(tmp_path / "gan", gan)
+    flow = small_model("flow", ImageShape(1, 8, 8), latent_dim=64)
+    flow = saved_checkpoint(tmp_path / "flow", flow, classes=tuple("0123456789"))
     for arguments, why in (
         (["sample", copied, "--class", "7"], f"no prior is fitted to its codes; genkit fit-prior {copied}"),
         (["sample", copied, "--prior", "fitted"], "--prior fitted: none is kept with"),
@@ -181,11 +184,62 @@ def test_what_has_no_such_prior_says_so(genkit: Genkit, run: Path, copied: Path,
         (["sample", gan, "--class", "7"], "its codes aren't known by class; leave --class out"),
         (["sample", gan, "--classes", "0-9"], "its codes aren't known by class; leave --classes out"),
         (["fit-prior", gan], "has no codes of images to fit a prior to"),
+        (
+            ["sample", gan, "--prior", "fitted"],
+            "is a dcgan, which has no codes of images to fit a prior to; leave it out",
+        ),
+        (["sample", flow, "--class", "7"], "its codes aren't known by class; leave --class out"),
+        (["fit-prior", flow], "is a flow, which has codes that are N(0, I) already"),
         (["train", "dcgan", "--dataset", "mnist5k", "--prior", "gmm", "--dry-run"], "dcgan has none; leave it out"),
     ):
         outcome = genkit(*arguments)
         assert outcome.code == 2, arguments
         assert why in outcome.err
+
+
+def test_a_checkpoint_says_which_it_has(genkit: Genkit, run: Path, copied: Path) -> None:
+    folder = opened_of(copied)
+    words = checkpoint.read(folder).model.fitted.in_words()
+    assert f"prior       fitted to its codes: {words}\n" in genkit("info", copied).out
+    assert f"New codes are drawn by {words}." in (run / "README.md").read_text()
+    for each in (fitted_mixture(torch.randn(50, 6), 1), fitted_flow(*[torch.randn(50, 6)] * 2, steps=1)):
+        checkpoint.add_prior(folder, each)
+        assert prior_in_words(folder) == each.in_words()
+    without_prior(folder)
+    assert genkit("info", copied, "--json").json["prior"] == "the model's own"
+
+
+def test_a_checkpoint_is_read_while_another_prior_takes_its_place(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = opened_of(copied)
+    other, read = fitted_mixture(torch.randn(50, 6), 1), description.read_plain
+
+    def replaced(path: Path, most: int) -> bytes:
+        content = read(path, most)
+        monkeypatch.setattr(description, "read_plain", read)
+        checkpoint.add_prior(folder, other)
+        return content
+
+    monkeypatch.setattr(description, "read_plain", replaced)
+    assert len(checkpoint.read(folder).model.fitted.weights) == 1
+
+
+def test_a_prior_that_the_disk_does_not_take_is_fitted_when_the_run_goes_on(
+    copied: Path, genkit: Genkit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_prior(opened_of(copied))
+
+    def full(folder: Path, found: object) -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise GenkitError("can't be written; make room, or name another place") from error
+
+    monkeypatch.setattr(checkpoint, "add_prior", full)
+    outcome = genkit("train", "--resume", copied)
+    assert outcome.code == 1
+    assert f"make room, then go on with genkit train --resume {copied}" in outcome.err
 
 
 def test_an_earlier_run_gets_one_and_another_takes_its_place(genkit: Genkit, copied: Path) -> None:
@@ -335,5 +389,10 @@ def test_a_class_without_images_is_refused() -> None:
 
 
 def test_which_models_take_one() -> None:
-    takes = {name: prior.takes_prior(registry.find(name)) for name in ("ae", "conv-ae", "vae", "dcgan", "classifier")}
-    assert takes == {"ae": True, "conv-ae": True, "vae": True, "dcgan": False, "classifier": False}
+    takes = {
+        name: ability.takes_prior(registry.find(name))
+        for name in ("ae", "conv-ae", "vae", "dcgan", "flow", "classifier")
+    }
+    assert takes == {
+        "ae": True, "conv-ae": True, "vae": True, "dcgan": False, "flow": False, "classifier": False,
+    }  # fmt: skip
