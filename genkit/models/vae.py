@@ -34,6 +34,7 @@ from genkit.distributions import (
     logistic_log_likelihood,
     logistic_scale,
 )
+from genkit.errors import UsageError
 from genkit.models import _pictures
 
 #: Numbers that the decoder gives at once in a validation with several codes an image: 128 MiB.
