@@ -20,6 +20,8 @@ from genkit.keep.rundir import RunDirectory
 pytestmark = pytest.mark.usefixtures("begun_at_random")
 
 GAN = ["dcgan", "--dataset", "mnist5k", "--image-size", "8", "--labels-per-class", "7", "--width", "4", "--latent-dim"]
+#: All images of few at once, so that an epoch is a step.
+AT_ONCE = ("--batch-size", "64")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from genkit import cli
 
     out = tmp_path_factory.mktemp("runs")
-    command = ["train", *GAN, "3", "--epochs", "3", "--keep-every", "1", "--device", "cpu", "--out", str(out)]
+    command = ["train", *GAN, "3", *AT_ONCE, "--epochs", "3", "--keep-every", "1", "--device", "cpu", "--out", str(out)]
     with pytest.raises(SystemExit) as ended:
         cli.main(command)
     assert not ended.value.code
@@ -121,7 +123,7 @@ def test_what_has_a_likelihood_opens_with_the_best(genkit: Genkit, runs: Path, t
 
 
 def test_it_is_kept_for_good_at_its_epoch_though_checkpoints_are_rarer(genkit: Genkit, tmp_path: Path) -> None:
-    rarely = ["--epochs", "5", "--checkpoint-every", "30min", "--keep-every", "2", "--out", tmp_path, "--json"]
+    rarely = [*AT_ONCE, "--epochs", "5", "--checkpoint-every", "30min", "--keep-every", "2", "--out", tmp_path, "--json"]
     outcome = genkit("train", "vae", *GAN[1:7], "--hidden", "4", *rarely)
     assert outcome.code == 0, outcome.err
     steps = {int(path.name) for path in RunDirectory(Path(outcome.json["run"])).checkpoints}

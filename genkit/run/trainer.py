@@ -495,8 +495,9 @@ class Leader(Trainer):
         """
         if not ability.generates(model):
             return ""
-        if isinstance(model.fitted, CodePrior):
-            return model.fitted.in_words()
+        kept = model.fitted
+        if isinstance(kept, CodePrior):
+            return kept.in_words()
         found = fitted(model, self.dataset, self.setup.where, self.config.run.seed, self.config.run.prior or "own")
         if found is not None:
             try:

@@ -198,7 +198,7 @@ def test_what_the_explorer_refuses(genkit: Genkit, told_run: Path, vae_run: Path
     for run, arguments, why in (
         (told_run, ["--class", "ten"], "there is no class 'ten'; there are 0, 1"),
         (told_run, ["--condition", "even"], "takes a class"),
-        (vae_run, ["--class", "7"], "takes no condition"),
+        (vae_run, ["--condition", "even"], "takes no condition"),
         (vae_run, ["--set", "steps=3"], "a vae has no options of its sampling"),
     ):
         outcome = genkit("explore", run, *arguments, "--export", tmp_path / "page.html")

@@ -413,9 +413,9 @@ def test_without_an_encoder_a_code_is_searched_for_and_others_are_let_in(seeds: 
 
 def test_a_search_begins_with_the_best_of_the_draws_and_gets_nearer(seeds: Space) -> None:
     target = seeds.model.decode(sampling.seed_codes(seeds.model, [3]))
-    steps = [codes for _, codes in sampling.inversion(seeds.model, target, steps=20, draws=2)]
+    steps = [codes for _, codes in sampling.inversion(seeds.model, target, steps=60, draws=2)]
     errors = [(sampling.decode(seeds.model, codes) - target).square().sum().item() for codes in steps]
-    assert len(errors) == 21
+    assert len(errors) == 61
     assert errors[-1] < 0.95 * errors[0]
     first = next(sampling.inversion(seeds.model, target, draws=5))
     assert first.codes.equal(sampling.seed_codes(seeds.model, [3]))
