@@ -123,8 +123,8 @@ def test_what_has_a_likelihood_opens_with_the_best(genkit: Genkit, runs: Path, t
 
 
 def test_it_is_kept_for_good_at_its_epoch_though_checkpoints_are_rarer(genkit: Genkit, tmp_path: Path) -> None:
-    rarely = [*AT_ONCE, "--epochs", "5", "--checkpoint-every", "30min", "--keep-every", "2", "--out", tmp_path, "--json"]
-    outcome = genkit("train", "vae", *GAN[1:7], "--hidden", "4", *rarely)
+    rarely = ["--epochs", "5", "--checkpoint-every", "30min", "--keep-every", "2", "--out", tmp_path, "--json"]
+    outcome = genkit("train", "vae", *GAN[1:7], "--hidden", "4", *AT_ONCE, *rarely)
     assert outcome.code == 0, outcome.err
     steps = {int(path.name) for path in RunDirectory(Path(outcome.json["run"])).checkpoints}
     assert {2, 4, 5} <= steps
