@@ -89,7 +89,7 @@ SMALL = {
     "classifier": ["--width", "4"],
     "conv-ae": ["--width", "4", "--latent-dim", "8"],
     "dcgan": ["--width", "4", "--latent-dim", "8"],
-    "flow": ["--width", "4", "--blocks", "1", "--patch", "4"],
+    "flow": ["--width", "4", "--blocks", "1", "--patch", "14"],
     "vae": ["--hidden", "64", "--latent-dim", "2"],
 }
 
@@ -188,9 +188,11 @@ def begun_at_random() -> Iterator[None]:
 
 @pytest.fixture
 def quick_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A narrow judge of few epochs, which the whole session trains once, and few images for probes."""
-    from genkit.evaluate import judge, representation
+    """A narrow judge of few epochs, which the whole session trains once, few images for probes, few steps of an ODE."""
+    from genkit.evaluate import density, judge, representation
 
+    monkeypatch.setattr(density, "STEPS", 3)
+    monkeypatch.setattr(density, "CONVERGED", 100.0)
     monkeypatch.setattr(judge, "WIDTH", 4)
     monkeypatch.setattr(judge, "EPOCHS", (1, 2))
     monkeypatch.setattr(representation, "TRAIN", 600)
