@@ -241,6 +241,8 @@ def read(model: nn.Module, method: str, inputs: Tensor, condition: Tensor | None
             found[node] = reader.input if weight is None else weight.detach().cpu()
         elif node.op == "output":
             result = found.get(node.args[0][0]) if len(node.args[0]) == 1 else None
+        elif node.op != "call_function":  # a region of its own, as one of another precision
+            raise RefusedError("it has a part that torch records by itself")
         elif node.users:
             found[node] = reader.operation(node, found)
     if not isinstance(result, _Value):

@@ -18,8 +18,13 @@ GAIN = 0.3
 
 
 def in_full(device: torch.device) -> AbstractContextManager[object]:
-    """No autocast inside: half precision is coarser than grey levels. Without memory ("meta") there is none."""
-    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+    """No autocast inside: half precision is coarser than grey levels.
+
+    Where there is none, nothing is done: it would stand in what is exported, and "meta" tensors know none.
+    """
+    if device.type == "meta" or not torch.is_autocast_enabled(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 class LinearShortcut(nn.Module):

@@ -91,10 +91,12 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("name", GENERATIVE)
+@pytest.mark.parametrize("name", [each for each in GENERATIVE if each != "flow"])  # whose ODE a page can't solve
 def test_every_model_decodes_and_encodes_in_the_browser_as_in_torch(blank: Page, name: str) -> None:
     for shape, variant in zip([ODD, ODD, ImageShape(1, 1, 5)], VARIANTS, strict=True):
-        model = as_after_training(small_model(name, shape, width=6, latent_dim=7, hidden=(20, 9), **variant))
+        # What the models call `loss` is of an autoencoder and of a GAN.
+        known = {key: value for key, value in variant.items() if (name, key) != ("dcgan", "loss")}
+        model = as_after_training(small_model(name, shape, width=6, latent_dim=7, hidden=(20, 9), **known))
         for method, inputs in {"decode": torch.randn(3, 7), "encode": torch.rand(3, *shape)}.items():
             if not hasattr(model, method):
                 continue
@@ -106,6 +108,23 @@ def test_every_model_decodes_and_encodes_in_the_browser_as_in_torch(blank: Page,
             torch.testing.assert_close(in_browser(blank, steps, inputs), expected, **close)
             halved = steps.halved()
             torch.testing.assert_close(in_browser(blank, halved, inputs, half=True), halved.run(inputs), **close)
+
+
+@pytest.mark.parametrize("name", ["ae", "vae"])
+def test_what_begins_at_pca_is_refused_and_so_decoded_beforehand(name: str) -> None:
+    model = as_after_training(small_model(name, ODD, latent_dim=7, hidden=(20,), shortcut="linear"))
+    with pytest.raises(program.RefusedError, match="it calculates with images in an uncommon way"):
+        program.read(model, "decode", torch.randn(1, 7))
+
+
+def test_a_part_of_another_precision_is_refused() -> None:
+    class Coarse(nn.Module):
+        def decode(self, z: Tensor) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return z @ torch.ones(2, 3)
+
+    with pytest.raises(program.RefusedError):
+        program.read(Coarse(), "decode", torch.randn(1, 2))
 
 
 def test_an_encoder_of_many_pixels_is_read_with_the_scale_of_its_inputs() -> None:
