@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
-import resource
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +49,7 @@ class Asked(NamedTuple):
 
     Attributes:
         short: whether this only tries it out, so that what is limited by no minutes trains for one epoch.
+        threads: of the processor, for its training and drawing.
         example: main.py of the DCGAN example.
         rivals: the Python that has what the others' programs import.
     """
@@ -58,6 +59,7 @@ class Asked(NamedTuple):
     short: bool
     folder: Path
     shared: Path
+    threads: int
     example: Path | None
     rivals: Path
 
@@ -93,30 +95,29 @@ class Spent(NamedTuple):
     cpu: float
 
 
-def run(command: Sequence[str | Path], folder: Path, root: Path = REPOSITORY) -> Spent:
-    """Run a program in a folder, with the genkit that lies in `root`.
+def run(command: Sequence[str | Path], asked: Asked, root: Path = REPOSITORY) -> Spent:
+    """Run a program in a contender's folder on its threads, with the genkit that lies in `root`.
 
     Raises:
         Failed
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": str(root), "GENKIT_OFFLINE": "1"}
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    with (folder / "stderr.txt").open("ab+") as err:
-        done = subprocess.run(
-            [str(each) for each in command],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=err,
-            check=False,
-        )
-    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    if done.returncode:
-        said = (folder / "stderr.txt").read_text(errors="replace")[-3000:]
-        raise Failed(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{said}")
-    return Spent(done.stdout.decode(), wall, cpu)
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(asked.threads))
+    environment = {**os.environ, **threads, "PYTHONPATH": str(root), "GENKIT_OFFLINE": "1"}
+    began = time.perf_counter()
+    with tempfile.TemporaryFile() as out, (asked.folder / "stderr.txt").open("ab+") as err:
+        words = [str(each) for each in command]
+        process = subprocess.Popen(words, cwd=asked.folder, env=environment, stdout=out, stderr=err)
+        # Of this process and its children alone: another contender may be running beside it.
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        said = out.read().decode()
+    if process.returncode:
+        end = (asked.folder / "stderr.txt").read_text(errors="replace")[-3000:]
+        raise Failed(f"{' '.join(words)} ended with {process.returncode}:\n{end}")
+    return Spent(said, wall, used.ru_utime + used.ru_stime)
 
 
 def carried_out(contender: Contender, asked: Asked) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def carried_out(contender: Contender, asked: Asked) -> dict[str, Any]:
     values = about.pop("values", {})
     if samples is not None:
         flags = ["--dataset", asked.images.dataset, *asked.images.flags]
-        scored = run([sys.executable, Path(__file__).with_name("score.py"), samples, *flags], asked.folder)
+        scored = run([sys.executable, Path(__file__).with_name("score.py"), samples, *flags], asked)
         values |= json.loads(scored.out)
         about["file"] = str(samples)
     return {**about, "values": values}
@@ -154,7 +155,7 @@ def of_genkit(contender: Contender, asked: Asked) -> tuple[dict[str, Any], Path 
         command += ["--epochs", str(epochs_in(command, root, asked))]
     elif asked.short:
         command += ["--epochs", "1"]
-    spent = run([*command, "--out", asked.folder / "runs"], asked.folder, root)
+    spent = run([*command, "--out", asked.folder / "runs"], asked, root)
     trained = json.loads(spent.out)
     place = trained["run"]
     settings = json.loads((Path(place) / "config.json").read_text())
@@ -176,7 +177,7 @@ def of_genkit(contender: Contender, asked: Asked) -> tuple[dict[str, Any], Path 
         evaluate = [sys.executable, "-m", "genkit", "evaluate", place, "--only", ",".join(topics), "--json"]
         # A flow's likelihood is of few images; a bound to hold it against is of the same ones.
         evaluate += ["--nll-images", str(density.IMAGES)] if "likelihood" in topics else []
-        for figure in json.loads(run(evaluate, asked.folder, root).out)["runs"][0]["figures"]:
+        for figure in json.loads(run(evaluate, asked, root).out)["runs"][0]["figures"]:
             about["values"][figure["name"]] = figure["value"]
             if figure.get("error") is not None:
                 about["values"][f"{figure['name']}_error"] = figure["error"]
@@ -184,9 +185,8 @@ def of_genkit(contender: Contender, asked: Asked) -> tuple[dict[str, Any], Path 
             about["values"] |= beside_baselines(asked.images, about["values"], settings["options"]["latent_dim"])
     if "walk" in contender.measures:
         solver = ["--set", "steps=25"] if contender.model == "flow" else []
-        walked = json.loads(
-            run([sys.executable, Path(__file__).with_name("walk.py"), place, *solver], asked.folder).out
-        )
+        walk = [sys.executable, Path(__file__).with_name("walk.py"), place, *solver]
+        walked = json.loads(run(walk, asked).out)
         about["values"] |= walked
         if "confidence" in walked:
             about["values"]["clearer"] = walked["confidence"] - walked["confidence_of_averages"]
@@ -195,7 +195,7 @@ def of_genkit(contender: Contender, asked: Asked) -> tuple[dict[str, Any], Path 
     count = samples_for(asked.images)
     seeds = f"0-{count // 10 - 1 if '--classes' in contender.sample else count - 1}"
     draw = [sys.executable, "-m", "genkit", "sample", place, "--seeds", seeds, *contender.sample, "--npz", "--json"]
-    drawn = run([*draw, "--out", asked.folder / "samples"], asked.folder, root)
+    drawn = run([*draw, "--out", asked.folder / "samples"], asked, root)
     about["seconds_of_samples"] = round(drawn.wall, 1)
     return about, Path(json.loads(drawn.out)["files"]["npz"])
 
@@ -245,7 +245,7 @@ def earlier(shared: Path) -> Path:
 def epochs_in(command: Sequence[str], root: Path, asked: Asked) -> int:
     """As many epochs as that genkit gets through in the minutes, start and end included, by a run of one and of two."""
     trial = [*command, "--out", asked.folder / "trial", "--epochs"]
-    took = [run([*trial, str(count)], asked.folder, root).wall for count in (1, 2)]
+    took = [run([*trial, str(count)], asked, root).wall for count in (1, 2)]
     epoch = max(0.05, took[1] - took[0])
     return max(1, int((60 * asked.minutes - (took[0] - epoch)) / epoch))
 
@@ -265,7 +265,7 @@ def of_rival(contender: Contender, asked: Asked) -> tuple[dict[str, Any], Path]:
         if asked.example is None:
             raise Failed("the example's main.py isn't named: --example, or the variable DCGAN_EXAMPLE")
         command += ["--example", asked.example.resolve()]
-    spent = run([str(each) for each in command], asked.folder)
+    spent = run([str(each) for each in command], asked)
     said = json.loads(spent.out.splitlines()[-1])
     return {**said, "cpu_seconds": round(spent.cpu, 1), "command": f"rivals/{program}.py"}, out
 

@@ -11,7 +11,6 @@ Found = dict[str, Any]
 #: Of each row: `title`, `minutes`, `images`, and `contenders` by name.
 Results = dict[str, dict[str, Any]]
 
-GENKIT = ("genkit dcgan", "genkit flow", "genkit vae")
 EARLIER = ("earlier dcgan", "earlier vae")
 #: Sizes of the sets of the row `sets`, cut from MNIST, and its contenders.
 COUNTS = (60, 250, 1000, 5000, 20_000, 60_000)
@@ -23,7 +22,8 @@ class Figure(NamedTuple):
 
     Attributes:
         value: of the contenders' values, the one it is about.
-        ours, theirs: contenders, of which the best counts; theirs, if any, are what ours is held against.
+        ours: the contender, chosen before anything is measured.
+        theirs: those that it is held against, if any; the best of them counts.
         how: "value", "ratio" to theirs, "excess": the ratio of what is above the floor, "difference" from theirs.
         bar, reach: what is asked for, and what is aimed at.
         most: whether more is better.
@@ -33,7 +33,7 @@ class Figure(NamedTuple):
     row: str
     text: str
     value: str
-    ours: tuple[str, ...]
+    ours: str
     theirs: tuple[str, ...] = ()
     how: str = "value"
     bar: float | None = None
@@ -42,21 +42,21 @@ class Figure(NamedTuple):
     other: str = ""
 
 
-VAE, FLOW = ("genkit vae",), ("genkit flow",)
-CIFAR = "CIFAR-10, 20 minutes: kernel distance of genkit's best over that of"
+VAE, FLOW, GAN = "genkit vae", "genkit flow", "genkit dcgan"
+CIFAR = "CIFAR-10, 20 minutes: kernel distance of the default dcgan over that of"
 FIGURES = [
-    Figure("cifar", f"{CIFAR} genkit's before", "kernel", GENKIT, EARLIER, "ratio", 0.5, 0.3),
+    Figure("cifar", f"{CIFAR} the best of genkit before", "kernel", GAN, EARLIER, "ratio", 0.5, 0.3),
     Figure(
         "cifar",
         f"{CIFAR} denoising-diffusion-pytorch",
         "kernel",
-        GENKIT,
+        GAN,
         ("denoising-diffusion-pytorch",),
         "ratio",
         0.7,
         0.5,
     ),
-    Figure("cifar", f"{CIFAR} the DCGAN example", "kernel", GENKIT, ("DCGAN example",), "ratio", 0.5, 0.3),
+    Figure("cifar", f"{CIFAR} the DCGAN example", "kernel", GAN, ("DCGAN example",), "ratio", 0.5, 0.3),
     Figure(
         "cifar-vae",
         "CIFAR-10, default VAE, 10 minutes: squared error of reconstructions over PCA's with as many numbers",
@@ -75,24 +75,24 @@ FIGURES = [
     ),
     Figure(
         "olivetti",
-        "400 faces of 64×64, 5 minutes: distance of samples to the nearest other one over that of real images",
+        "400 faces of 64×64, 5 minutes: distance of its samples to the nearest other one over that of real images",
         "diversity",
-        ("genkit dcgan", "genkit vae"),
+        VAE,
         bar=0.7,
         reach=0.9,
         most=True,
     ),
     Figure(
         "faces",
-        "`faces` at 32×32, 15 minutes: kernel distance above its floor over that of the dcgan before",
+        "`faces` at 32×32, 15 minutes: kernel distance of dcgan above its floor over that of the dcgan before",
         "kernel",
-        ("genkit dcgan", "genkit flow"),
+        GAN,
         ("earlier dcgan",),
         "excess",
         0.5,
         0.0,
     ),
-    Figure("mnist", "MNIST, 5 minutes: kernel distance of genkit's best", "kernel", GENKIT, bar=0.03, reach=0.015),
+    Figure("mnist", "MNIST, 5 minutes: kernel distance of the default dcgan", "kernel", GAN, bar=0.03, reach=0.015),
     Figure("flow", "flow on MNIST, 20 minutes: kernel distance", "kernel", FLOW, bar=0.03, reach=0.015),
     Figure(
         "flow",
@@ -121,9 +121,9 @@ FIGURES = [
     ),
     Figure(
         "classes",
-        "MNIST, samples of a class: share in which the judge sees it",
+        "MNIST, 5 minutes, samples of a class by dcgan: share in which the judge sees it",
         "agreement",
-        ("genkit vae, a prior a class", "genkit vae", "genkit dcgan", "genkit flow"),
+        GAN,
         bar=0.97,
         reach=0.99,
         most=True,
@@ -180,51 +180,51 @@ def measured(results: Results, row: str, names: tuple[str, ...], value: str) -> 
 
 
 class Number(NamedTuple):
-    """What a figure came to, of which contender, and its standard error, where both sides have one."""
+    """What a figure came to, against whom, and its standard error, where both sides have one."""
 
     value: float
-    name: str
+    rival: str = ""
     error: float | None = None
 
 
 def waiting_for(figure: Figure, results: Results) -> list[str]:
     """The contenders of a figure that haven't been tried yet, without which it says nothing."""
     found = results.get(figure.row, {}).get("contenders", {})
-    return [name for name in (*figure.ours, *figure.theirs) if name not in found]
+    return [name for name in (figure.ours, *figure.theirs) if name not in found]
 
 
 def failed(figure: Figure, results: Results) -> list[str]:
     """The contenders of a figure that have been tried, and have no value."""
-    there = measured(results, figure.row, figure.ours, figure.value)
+    there = measured(results, figure.row, (figure.ours,), figure.value)
     there |= measured(results, figure.row, figure.theirs, figure.other or figure.value)
     tried = results.get(figure.row, {}).get("contenders", {})
-    return [name for name in (*figure.ours, *figure.theirs) if name in tried and name not in there]
+    return [name for name in (figure.ours, *figure.theirs) if name in tried and name not in there]
 
 
 def number_of(figure: Figure, results: Results) -> Number | None:
     """A figure's number; None where a contender isn't measured yet, or nobody is left to be held against another."""
-    best = max if figure.most else min
-    ours = measured(results, figure.row, figure.ours, figure.value)
+    ours = measured(results, figure.row, (figure.ours,), figure.value)
     if not ours or waiting_for(figure, results):
         return None
-    name = best(ours, key=ours.__getitem__)
+    mine = ours[figure.ours]
     if figure.how == "value":
-        return Number(ours[name], name)
-    theirs = measured(results, figure.row, figure.theirs, figure.other or figure.value)
+        return Number(mine)
+    value = figure.other or figure.value
+    theirs = measured(results, figure.row, figure.theirs, value)
     if not theirs:
         return None
-    rival_name = best(theirs, key=theirs.__getitem__)
-    rival = theirs[rival_name]
+    name = (max if figure.most else min)(theirs, key=theirs.__getitem__)
     if figure.how == "difference":
-        mine = measured(results, figure.row, (name,), f"{figure.value}_error").get(name)
-        other = measured(results, figure.row, (rival_name,), f"{figure.other or figure.value}_error").get(rival_name)
+        errors = [
+            *measured(results, figure.row, (figure.ours,), f"{figure.value}_error").values(),
+            *measured(results, figure.row, (name,), f"{value}_error").values(),
+        ]
         # As if they were independent: of the same images they are nearer to each other than that.
-        error = None if mine is None or other is None else math.hypot(mine, other)
-        return Number(ours[name] - rival, name, error)
+        return Number(mine - theirs[name], name, math.hypot(*errors) if len(errors) == 2 else None)
     under = 0.0
     if figure.how == "excess":
-        under = measured(results, figure.row, (name,), "kernel_floor").get(name, 0.0)
-    return Number(max(0.0, ours[name] - under) / max(1e-9, rival - under), name)
+        under = measured(results, figure.row, (figure.ours,), "kernel_floor").get(figure.ours, 0.0)
+    return Number(max(0.0, mine - under) / max(1e-9, theirs[name] - under), name)
 
 
 def shown(number: float) -> str:
@@ -232,8 +232,8 @@ def shown(number: float) -> str:
 
 
 def table(results: Results) -> str:
-    """Figure, bar, reach, what was measured, and of which contender."""
-    lines = ["| figure | bar | reach | measured | of |", "|---|---|---|---|---|"]
+    """Figure, bar, reach, what was measured, and the best of those that it is held against."""
+    lines = ["| figure | bar | reach | measured | against |", "|---|---|---|---|---|"]
     for figure in FIGURES:
         sign = "≥" if figure.most else "≤"
         asked = ["" if each is None else f"{sign} {each:g}" for each in (figure.bar, figure.reach)]
@@ -243,12 +243,12 @@ def table(results: Results) -> str:
             text = NOT_YET if waiting_for(figure, results) else without
             lines.append(f"| {figure.text} | {asked[0]} | {asked[1]} | {text} | |")
             continue
-        number, name, error = found
+        number, rival, error = found
         met = figure.bar is not None and (number >= figure.bar if figure.most else number <= figure.bar)
         text = f"**{shown(number)}**" if met and not lost else shown(number)
         text += "" if error is None else f" ± {shown(error)}"
         text += f" ({without})" if lost else ""
-        lines.append(f"| {figure.text} | {asked[0]} | {asked[1]} | {text} | {name if len(figure.ours) > 1 else ''} |")
+        lines.append(f"| {figure.text} | {asked[0]} | {asked[1]} | {text} | {rival} |")
     untold, tried = untold_of(results), len(results.get("sets", {}).get("contenders", {}))
     text = NOT_YET if untold is None else f"**{untold}**" if untold == 0 else str(untold)
     if untold is not None and tried < len(SETS):
@@ -321,6 +321,8 @@ def from_data(row: dict[str, Any]) -> Iterator[str]:
 
 def section(name: str, row: dict[str, Any]) -> str:
     minutes = f", {row['minutes']:g} minutes each" if row["minutes"] else ", as long as the defaults say"
+    threads = sorted({each["asked"]["threads"] for each in row["contenders"].values()})
+    minutes += f", on {' or '.join(map(str, threads))} thread{'' if threads == [1] else 's'}"
     judge, floor = common(row, "judge"), common(row, "kernel_floor")
     lines = [f"## {row['title']}", "", f"`ROWS={name}`: {row['images']}{minutes}."]
     if judge is not None:
@@ -372,16 +374,18 @@ Bold is what reaches its bar, where no contender of the figure failed. A figure 
 
 {sections}{chr(10) * 2 if sections else ""}## How it is measured
 
-Every contender is a process of its own, one after the other, on all cores. Its minutes count from its start, with all
-that it imports and reads; drawing samples isn't counted. *genkit* is `genkit train MODEL --dataset … --minutes M`, with
-no other option than a row names. *earlier* is genkit at revision 9e9c066, with its default dcgan and vae, for as many
-epochs as fit, by a trial before. The *DCGAN example* is `dcgan/main.py` of PyTorch's examples, as it lies in somebody's
-clone (`make pictures EXAMPLE=…/examples/dcgan/main.py`), at its own settings, which enlarge images to 64×64; its
-samples are made smaller again. *denoising-diffusion-pytorch* is used as its README shows, at the images' size; it draws
-for as long as it trained, which gives fewer samples than the others.
+Every contender is a process of its own. Two at a time, each has half of the processor's threads; `--at-once 1` gives
+one all of them. Its minutes count from its start, with all that it imports and reads; drawing samples isn't counted.
+*genkit* is `genkit train MODEL --dataset … --minutes M`, with no other option than a row names. *earlier* is genkit at
+revision 9e9c066, with its default dcgan and vae, for as many epochs as fit, by a trial before. The *DCGAN example* is
+`dcgan/main.py` of PyTorch's examples, as it lies in somebody's clone
+(`make pictures EXAMPLE=…/examples/dcgan/main.py`), at its own settings, which enlarge images to 64×64; its samples are
+made smaller again. *denoising-diffusion-pytorch* is used as its README shows, at the images' size; it draws for as long
+as it trained, which gives fewer samples than the others.
 
 All samples are scored by one program, `benchmarks/pictures/score.py`: the unbiased kernel distance (Bińkowski et al.,
 ICLR 2018) in the features of the set's own judge, as in [`genkit evaluate`](evaluate.md), against all test images, at
 most 10,000. *Diversity* is the distance, in pixels, of a sample to its nearest other sample over the same among
-training images. Of several models of genkit's, the one that does best counts, and is named.
+training images. Which model of genkit's a figure is of was fixed before any was measured; the others stand in the
+rows.
 {f"{chr(10)}Measured on{chr(10)}{chr(10)}{where}{chr(10)}" if where else ""}"""
