@@ -43,8 +43,9 @@ SHOWN, COUNT, COLUMNS = ("cifar", "olivetti", "faces", "mnist"), 48, 12
 
 def machine() -> dict[str, Any]:
     """Where and with what a contender is measured."""
-    described = ["git", "describe", "--always", "--dirty"]
-    revision = subprocess.run(described, capture_output=True, text=True, cwd=REPOSITORY, check=False).stdout.strip()
+    revision = said_by_git("describe", "--always")
+    # What this program writes itself changes no contender.
+    revision += "-dirty" if said_by_git("status", "--porcelain", "--", ".", ":!docs") else ""
     try:
         names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
@@ -58,6 +59,11 @@ def machine() -> dict[str, Any]:
         "cpu": names[0] if names else platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
     }
+
+
+def said_by_git(*words: str) -> str:
+    """What git says of this repository; nothing where there is no git, or no repository."""
+    return subprocess.run(["git", *words], capture_output=True, text=True, cwd=REPOSITORY, check=False).stdout.strip()
 
 
 class Store:
