@@ -131,7 +131,7 @@ def jobs_of(name: str, store: Store, given: argparse.Namespace) -> Iterator[Job]
     shared.mkdir(parents=True, exist_ok=True)
     minutes = row.minutes * given.minutes_scale
     for contender_name, contender in row.contenders.items():
-        if given.contenders and contender_name not in given.contenders.split(","):
+        if given.contenders and not {contender_name, f"{name}/{contender_name}"} & set(given.contenders.split(";")):
             continue
         images = row.images(shared, contender_name)
         settings = settings_of(contender, minutes, images.text, given.threads)
@@ -209,7 +209,7 @@ def slug(name: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)}")
-    parser.add_argument("--contenders", default="", help="of these rows, these alone, by their names")
+    parser.add_argument("--contenders", default="", help="of these rows, these alone: NAME or ROW/NAME, with ; between")
     parser.add_argument("--minutes-scale", type=float, default=1.0, help="of the rows' minutes; below 1 a smoke run")
     parser.add_argument(
         "--at-once",
