@@ -499,9 +499,7 @@ class Critic(nn.Module):
     def forward(self, images: Tensor, *told: Tensor) -> Tensor:
         features = self.features(images)
         if self.sees_spread:
-            # Of one image alone, too, a gradient's gradient is a number.
-            spread = features.std(0, unbiased=False) if len(features) > 1 else torch.zeros_like(features)
-            logits = self.head(torch.cat([features, spread.expand_as(features)], 1)).flatten()
+            logits = self.head(adversarial.with_spread(features, *told)).flatten()
         else:
             logits = self.head(features).flatten()
         for rows in told:

@@ -24,6 +24,8 @@ SLOPE = 0.2
 GROUP, MOST = 8, 256
 #: Beside a variance whose root is taken.
 EPSILON = 1e-8
+#: Added to the squares of what is told, so that what no image of a batch is told does no harm.
+RIDGE = 1e-3
 
 Size = tuple[int, int]
 
@@ -92,7 +94,7 @@ class Critic(nn.Module):
 
     def forward(self, images: Tensor, *told: Tensor) -> Tensor:
         features = self.features(images)
-        logits = self.head(with_spread(features)).flatten()
+        logits = self.head(with_spread(features, *told)).flatten()
         for rows in told:
             logits = logits + self.told(rows, features)
         return logits.to(images.dtype)
@@ -216,14 +218,35 @@ def means(hidden: Tensor, size: Size) -> Tensor:
     return hidden if hidden.shape[2:] == size else F.adaptive_avg_pool2d(hidden, size)
 
 
-def with_spread(features: Tensor) -> Tensor:
+def with_spread(features: Tensor, *told: Tensor) -> Tensor:
     """Features (B, F) and beside each its standard deviation over the batch, (B, 2F): what a collapse shows in.
 
-    After Karras et al. (ICLR 2018), who hand over its mean. The root is that of something above 0, so that a gradient
-    of its gradient is finite where all are alike.
+    After Karras et al. (ICLR 2018), who hand over its mean. Where something is told of the images (B, told), it is the
+    deviation from what that predicts, of a class from the class's mean: a generator that has one image for each class
+    would else pass for a varied one. The root is of something above 0, so that a gradient of its gradient is finite
+    where all are alike.
     """
-    spread = (features.var(0, unbiased=False) + EPSILON).sqrt()
+    spread = (variance(features, *told) + EPSILON).sqrt()
     return torch.cat([features, spread.expand_as(features)], 1)
+
+
+def variance(features: Tensor, *told: Tensor) -> Tensor:
+    """Of features (B, F) over the batch, (F,); that which `told` (B, told) leaves unexplained, where there is any."""
+    for rows in told:
+        predicted, free = prediction(rows)
+        return (features - predicted @ features).square().sum(0) / free.clamp(min=1)
+    return features.var(0, unbiased=False)
+
+
+@torch.no_grad()
+def prediction(told: Tensor) -> tuple[Tensor, Tensor]:
+    """The matrix (B, B) that turns a batch's features into what a linear regression on `told` (B, told) predicts, and
+    how many of the B degrees of freedom it leaves."""
+    with torch.autocast(told.device.type, enabled=False):
+        known = torch.cat([told.float(), told.new_ones(len(told), 1, dtype=torch.float32)], 1)
+        square = known.T @ known + RIDGE * torch.eye(known.shape[1], device=known.device)
+        matrix = known @ torch.linalg.solve(square, known.T)
+        return matrix.to(told.dtype), len(told) - matrix.trace()
 
 
 def beside(inputs: int, outputs: int) -> nn.Module:

@@ -115,3 +115,32 @@ def test_gradients_go_through() -> None:
     images = torch.rand(4, 3, 8, 8, requires_grad=True)
     augmented(images, ("colour", "translation", "cutout")).sum().backward()
     assert images.grad.flatten(1).abs().sum(1).min() > 0
+
+
+def test_the_spread_is_within_a_class_where_it_is_told() -> None:
+    """What is left of the variance once each class's mean is taken off, over the degrees of freedom that leaves."""
+    torch.manual_seed(0)
+    features, labels = torch.randn(24, 5, dtype=torch.float64), torch.arange(24) % 3
+    features = features + 10 * labels[:, None]
+    told = F.one_hot(labels, 4).double()  # of the last class there is no image
+    means = torch.stack([features[labels == label].mean(0) for label in range(3)])
+    expected = (features - means[labels]).square().sum(0) / (24 - 3)
+    torch.testing.assert_close(adversarial.variance(features, told), expected, rtol=1e-2, atol=0)
+    torch.testing.assert_close(adversarial.variance(features), features.var(0, unbiased=False))
+    one_of_each = (10 * labels[:, None] * torch.ones(5, dtype=torch.float64)).requires_grad_()
+    spread = adversarial.with_spread(one_of_each, told)[:, 5:]
+    assert float(spread.detach().max()) < 0.05
+    assert float(adversarial.with_spread(one_of_each)[:, 5:].detach().min()) > 8
+    (slope,) = torch.autograd.grad(spread.sum(), one_of_each)
+    assert slope.isfinite().all()
+
+
+def test_the_spread_is_what_attributes_do_not_predict() -> None:
+    """By a linear regression on them."""
+    torch.manual_seed(0)
+    told = (torch.rand(40, 3) < 0.4).double()
+    features = told @ torch.randn(3, 6, dtype=torch.float64) + torch.randn(40, 6, dtype=torch.float64)
+    known = torch.cat([told, torch.ones(40, 1, dtype=torch.float64)], 1)
+    left = torch.linalg.lstsq(known, features).solution
+    expected = (features - known @ left).square().sum(0) / (40 - 4)
+    torch.testing.assert_close(adversarial.variance(features, told), expected, rtol=1e-2, atol=0)
