@@ -71,9 +71,13 @@ class Store:
 
     def __init__(self, out: Path, smoke: bool):
         self.out, self.smoke, self.file = out, smoke, out / "pictures.json"
-        known = json.loads(self.file.read_text(encoding="utf-8")) if self.file.exists() else {}
-        self.results: dict[str, dict[str, Any]] = {name: known[name] for name in ROWS if name in known}
         self.lock = threading.Lock()
+        self.results: dict[str, dict[str, Any]] = {}
+        self.read()
+
+    def read(self) -> None:
+        known = json.loads(self.file.read_text(encoding="utf-8")) if self.file.exists() else {}
+        self.results = {name: known[name] for name in ROWS if name in known}
 
     def has(self, row: str, contender: str, settings: dict[str, Any]) -> bool:
         """Whether it has been measured with these settings, and has not failed."""
@@ -86,6 +90,7 @@ class Store:
 
     def enter(self, name: str, about: dict[str, Any], contender: str, found: dict[str, Any]) -> None:
         with self.lock:
+            self.read()  # what another command has entered meanwhile stays
             row = self.results.setdefault(name, {"contenders": {}})
             row |= about
             row["contenders"][contender] = found

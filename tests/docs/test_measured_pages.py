@@ -186,14 +186,19 @@ def test_what_is_measured_is_not_measured_again(program: Any, tmp_path: Path) ->
     about = {"title": "Digits", "minutes": 5, "images": "MNIST"}
     values = {"values": {"kernel": 0.02, "kernel_error": 0.001}, "steps": 10, "seconds": 1.0, "cpu_seconds": 2.0}
     make.Store(tmp_path, smoke=False).enter("mnist", about, "genkit dcgan", {"asked": settings, **values})
-    store = make.Store(tmp_path, smoke=False)
+    store, another = make.Store(tmp_path, smoke=False), make.Store(tmp_path, smoke=False)
     assert store.has("mnist", "genkit dcgan", settings)
     assert not store.has("mnist", "genkit dcgan", make.settings_of(contender, 10, "MNIST", 1))
     assert not store.has("mnist", "genkit dcgan", make.settings_of(contender, 5, "MNIST", 2))
     assert not store.has("mnist", "genkit flow", settings)
     for other in ("genkit vae", "genkit flow"):
         worse = {"values": {"kernel": 0.5, "kernel_error": 0.1}}
-        store.enter("mnist", about, other, {"asked": settings, **values, **worse})
+        (store if other == "genkit vae" else another).enter(
+            "mnist", about, other, {"asked": settings, **values, **worse}
+        )
+    store.read()
+    assert store.has("mnist", "genkit vae", settings)
+    assert store.has("mnist", "genkit flow", settings)
     assert "| ≤ 0.03 | ≤ 0.015 | **0.02** |  |" in (tmp_path / "pictures.md").read_text()
     store.enter("mnist", about, "genkit dcgan", {"asked": settings, "failed": "no room"})
     assert not make.Store(tmp_path, smoke=False).has("mnist", "genkit dcgan", settings)
