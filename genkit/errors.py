@@ -37,6 +37,7 @@ WORDS = {
     "string_type": "must be text",
     "string_too_short": "must not be empty",
     "too_short": "must not be empty",
+    "too_long": "must have at most {max_length} parts",
     "literal_error": "must be {expected}",
 }
 

@@ -251,14 +251,17 @@ def validate(options: type[BaseModel], values: Mapping[str, Any]) -> Any:
     """An instance of `options` from those of the values that it knows; what is missing takes its default.
 
     Raises:
-        UsageError: in the flag's name, with what pydantic found wrong.
+        UsageError: in the flag's name, with what pydantic found wrong; of several that contradict each other, in the
+            words of `options`.
     """
     known = {name: value for name, value in values.items() if name in options.model_fields}
     try:
         return options(**known)
     except ValidationError as error:
         first = error.errors()[0]
-        where = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "the options"
+        if not first["loc"]:  # several that contradict each other, which the class's own words name
+            raise UsageError(plainly(first)) from error
+        where = "--" + str(first["loc"][0]).replace("_", "-")
         raise UsageError(f"{where} {plainly(first)} (got {first['input']!r})") from error
 
 

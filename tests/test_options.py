@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 import click
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from genkit.errors import UsageError
-from genkit.options import MAX_RECIPE, Described, Flag, describe, read_recipe
+from genkit.options import MAX_RECIPE, Described, Flag, describe, read_recipe, validate
 
 
 @pytest.fixture
@@ -136,3 +136,31 @@ def test_a_description_holds_all_that_a_flag_shows_and_checks():
         "--quiet / --no-quiet": "[default: False]",
         "--name TEXT": "[default: as the data say]",
     }
+
+
+class Apart(BaseModel):
+    """Of at most two sizes, and either quiet or of a name."""
+
+    sizes: Annotated[tuple[int, ...], Field(max_length=2)] = ()
+    quiet: bool = False
+    name: str = ""
+
+    @model_validator(mode="after")
+    def _is_either(self):
+        if self.quiet and self.name:
+            raise ValueError("--quiet has no --name: leave one of them out")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"sizes": (1, 2, 3)}, "--sizes must have at most 2 parts (got (1, 2, 3))"),
+        ({"sizes": ("x",)}, "--sizes must be a whole number (got 'x')"),
+        ({"quiet": True, "name": "x"}, "--quiet has no --name: leave one of them out"),
+    ],
+)
+def test_what_options_refuse_is_one_line(given, said):
+    with pytest.raises(UsageError) as caught:
+        validate(Apart, given)
+    assert str(caught.value) == said

@@ -248,6 +248,10 @@ FAULTS = {
         TINY.replace("LatentDim = 4", "LatentDim = 4\n        model: str = ''"),
         "its option model is one of genkit's own",
     ),
+    "an option that says how long": (
+        TINY.replace("LatentDim = 4", "LatentDim = 4\n        steps: int = 9"),
+        "TypeError: an option of its own is called steps, as one that says how long to train; rename it",
+    ),
     "plain import": ("import _beside\n", "write `from . import _beside`"),
 }
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import Genkit, Outcome, run_of
+from conftest import Genkit, Outcome, run_of, saved_checkpoint, small_model
 from PIL import Image
+from strangers import TINY, write_file
 
+from genkit import registry
+from genkit.contract import ImageShape
+from genkit.data import DataOptions
 from genkit.data.dataset import Dataset
 from genkit.evaluate import anomaly
 
@@ -161,6 +167,70 @@ def test_refusals_are_one_line(
     assert last.startswith("genkit: ")
     assert said in last
     assert "Traceback" not in outcome.err
+
+
+def test_what_needs_a_library_or_a_place_says_so(
+    genkit: Genkit, ones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    place = tmp_path / "file" / "scores.csv"
+    outcome = genkit("score", ones, "--limit", 5, "--out", place)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.splitlines()[-1] == (
+        f"genkit: can't write to {place.parent}: File exists; name another place with --out"
+    )
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    table = tmp_path / "scores.parquet"
+    outcome = genkit("score", ones, "--out", table)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == (
+        f"genkit: --out {table}: Parquet needs pyarrow; pip install pyarrow, or give a name that ends in .csv\n"
+    )
+
+
+def test_few_validation_images_for_a_quantile_are_told(genkit: Genkit, ones: Path) -> None:
+    few = "for that quantile these are few: the threshold is the highest score among them"
+    assert few in genkit("score", ones, "--limit", 5, "--quantile", "0.9999").err.splitlines()
+    assert few not in genkit("score", ones, "--limit", 5, "--quantile", "0.5").err
+
+
+def test_images_of_which_none_is_normal_have_no_area(
+    genkit: Genkit, ones: Path, digits: Dataset, tmp_path: Path
+) -> None:
+    folder = tmp_path / "pictures"
+    for part, label in (("train", 0), ("train", 1), ("test", 0)):
+        (folder / part / f"{label}").mkdir(parents=True)
+        split = digits.splits()[part]
+        for place, pixels in enumerate(split.images(torch.nonzero(split.labels == label).flatten()[:12])):
+            Image.fromarray(pixels[0].numpy()).save(folder / part / f"{label}" / f"{place}.png")
+    outcome = genkit("score", ones, "--dataset", folder, "--split", "test", "--normal", "1")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.splitlines()[-1] == "genkit: --normal 1: none of the images is of 1, so nothing is normal"
+
+
+def test_a_model_that_sees_nothing_of_an_image_has_no_scores(
+    genkit: Genkit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_file(tmp_path / "models" / "blind.py", TINY.replace("Tiny", "Blind").replace("def encode", "def hidden"))
+    monkeypatch.setenv(registry.VARIABLE, str(tmp_path / "models"))
+    folder = saved_checkpoint(tmp_path / "untold", small_model("blind", ImageShape(1, 8, 8)))
+    outcome = genkit("score", folder)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.splitlines()[-1] == (
+        "genkit: untold is a blind: it neither encodes images nor defines features, so images have no score by it"
+    )
+
+
+def test_a_model_that_has_diverged_has_no_scores(genkit: Genkit, tmp_path: Path) -> None:
+    model = small_model("vae", ImageShape(1, 28, 28), hidden=(4,), latent_dim=2)
+    with torch.no_grad():
+        next(model.encoder.parameters()).fill_(math.nan)
+    folder = saved_checkpoint(tmp_path / "diverged", model, data=DataOptions(dataset="mnist5k"))
+    outcome = genkit("score", folder, "--limit", 5)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.splitlines()[-1] == (
+        "genkit: some codes aren't finite numbers: the model's training diverged; use an earlier checkpoint"
+    )
 
 
 def test_images_without_classes_have_none_that_are_normal(

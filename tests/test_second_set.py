@@ -139,6 +139,19 @@ def test_sets_that_are_not_the_models_are_refused(
     assert not (tmp_path / "runs").exists()
 
 
+def test_no_prior_is_fitted_to_the_codes_of_two_sets(
+    genkit: Genkit, command: list[object], run: Path, tmp_path: Path
+) -> None:
+    """Its encoder is there, and may say another thing of images of either set."""
+    why = "is trained on two sets of images, of whose codes none is fitted"
+    said = refused(genkit, *command[:-1], tmp_path / "none", "--prior", "gmm")
+    assert said == f"genkit: --prior gmm: pair {why}; leave it out"
+    assert not (tmp_path / "none").exists()
+    outcome = genkit("fit-prior", run)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.splitlines()[-1] == f"genkit: {run.name} is a pair, which {why}"
+
+
 def test_a_model_says_that_it_needs_one(genkit: Genkit) -> None:
     found = {each["name"]: each["abilities"] for each in genkit("models", "--json").json["models"]}
     assert "second set" in found["pair"]

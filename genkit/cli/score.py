@@ -344,8 +344,8 @@ def summary(result: Result, areas: dict[str, Area], components: int, normal: Seq
         f"flagged: {count:,} ({100 * count / len(result.rows):.3g} %), above {result.threshold:.4g}, which "
         f"{100 * result.quantile:g} % of {counted(result.usual, 'validation image')} don't exceed",
     ]
-    if result.usual * (1 - result.quantile) < 1:
-        lines.append(f"{counted(result.usual, 'validation image')} are few for that quantile: none of them is above it")
+    if anomaly.below(result.usual, result.quantile) == result.usual:
+        lines.append("for that quantile these are few: the threshold is the highest score among them")
     if areas:
         assert normal is not None
         lines.append(

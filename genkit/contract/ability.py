@@ -149,6 +149,8 @@ def without_prior(model: object) -> str:
     """Why none can, as the end of a sentence."""
     if codes_are_noise(model):
         return "has codes that are N(0, I) already"
+    if has(model, SECOND_SET):
+        return "is trained on two sets of images, of whose codes none is fitted"
     return "has no codes of images to fit a prior to"
 
 

@@ -122,7 +122,7 @@ def names(model: Model) -> list[str]:
     if ability.has(model, ability.FEATURES):
         found += ["code_distance", "neighbours"]
     if not found:
-        raise UsageError(f"it {ability.FEATURES.lacks}, so no score can be had of them")
+        raise UsageError(f"it {ability.FEATURES.lacks}, so images have no score by it")
     return [*found, COMBINED]
 
 
@@ -239,8 +239,12 @@ def finite(values: Tensor, what: str) -> Tensor:
 
 def threshold(values: Tensor, quantile: float) -> float:
     """The least of some values (N,) that the share `quantile` of them, or more, don't exceed."""
-    place = math.ceil(quantile * len(values) - 1e-9) - 1
-    return float(values.sort().values[min(max(place, 0), len(values) - 1)])
+    return float(values.sort().values[below(len(values), quantile) - 1])
+
+
+def below(count: int, quantile: float) -> int:
+    """Of so many values, how many a threshold at that quantile has below it, itself counted: from 1 to `count`."""
+    return min(max(math.ceil(quantile * count - 1e-9), 1), count)
 
 
 class Area(NamedTuple):

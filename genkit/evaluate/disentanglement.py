@@ -39,6 +39,8 @@ STEPS, RIDGE = 500, 1e-6
 ALIKE, VOTES = 64, 1000
 #: The share of the largest variance from which on a number of a code is used at all.
 USED = 0.01
+#: What is said of codes that nothing can be measured by.
+FAILED = "some codes aren't finite numbers: the model's training diverged; use an earlier checkpoint"
 #: Numbers that are held in memory at once.
 AT_ONCE = 1 << 24
 
@@ -60,7 +62,7 @@ def figures(subject: Subject, asked: Asked) -> list[Found]:
     if codes.shape[1] > NUMBERS:
         return [LeftOut("disentanglement", f"codes have {codes.shape[1]:,} numbers, and it takes up to {NUMBERS}")]
     if not bool(codes.isfinite().all()):
-        return [LeftOut("disentanglement", "some codes are no finite numbers: the model's training diverged")]
+        return [LeftOut("disentanglement", FAILED)]
     generator = torch.Generator().manual_seed(asked.seed)
     floors: list[dict[str, float]] = []
     with progress("disentanglement", 1 + GROUPS + SHUFFLES, "measurements") as bar:

@@ -23,7 +23,7 @@ from genkit.contract import ImageShape
 from genkit.errors import UsageError, in_one_line
 from genkit.evaluate.extractor import Extractor
 from genkit.nets.inception import SIDE, InceptionV3
-from genkit.wording import one_line
+from genkit.wording import counted, one_line
 
 #: What pixels in [0, 1] become before a net sees them.
 Range = Literal["0..1", "-1..1", "imagenet"]
@@ -112,8 +112,8 @@ class FileJudge(Extractor):
         """
         if image.channels not in (1, self.channels):
             raise UsageError(
-                f"--judge: {self.path} takes {self.channels} channels, and these images have {image.channels}; "
-                "give a net of as many"
+                f"--judge: {self.path} takes images of {counted(self.channels, 'channel')}, and these have "
+                f"{image.channels}; give a net of as many"
             )
 
 

@@ -31,10 +31,6 @@ Path = Literal["slerp", "lerp"]
 #: matrix products of different heights may round differently, and an image must not change with the number of its
 #: neighbours.
 CHUNK = 32
-#: What is said where a class is asked for, and nothing tells codes of one from those of another.
-NO_CLASSES = (
-    "no prior by class was fitted to its codes, for which its training images need classes; leave the class out"
-)
 #: Noise vectors from which the prior's centre and spread are measured.
 MOMENT_DRAWS = 10_000
 
@@ -58,8 +54,9 @@ def options_of(model: GenerativeModel, values: Mapping[str, Any], name: str, fla
         return model.Sampling(**values)
     except ValidationError as error:
         fault = error.errors()[0]
-        where = ", ".join(str(each) for each in fault["loc"][:1]) or "the options"
-        raise UsageError(f"{flag}{where} {plainly(fault)} (got {fault['input']!r})") from error
+        if not fault["loc"]:  # several that contradict each other, which the class's own words name
+            raise UsageError(plainly(fault)) from error
+        raise UsageError(f"{flag}{fault['loc'][0]} {plainly(fault)} (got {fault['input']!r})") from error
 
 
 def noise(seeds: Iterable[int], dim: int) -> Tensor:
@@ -129,11 +126,13 @@ def seed_codes(
 def require_class(model: GenerativeModel, number: int, name: str) -> None:
     """Refuse a class of which no codes can be drawn.
 
+    Args:
+        model: whose fitted prior knows classes (`Conditions.drawn_by`).
+
     Raises:
-        UsageError: where nothing was fitted by class, or not for this one.
+        UsageError
     """
-    if model.fitted is None or not model.fitted.classes:
-        raise UsageError(NO_CLASSES)
+    assert model.fitted is not None
     if not model.fitted.knows(number):
         raise UsageError(f"no training image was of the class {name}, so that none of its codes can be drawn")
 

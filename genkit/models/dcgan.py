@@ -229,7 +229,8 @@ class DCGAN(GenerativeModel):
         found: dict[str, Resolved] = {}
         digits = images.two_valued and not images.in_colour
         net = options.net
-        if "net" not in options.model_fields_set and not digits:
+        batchnorm = options.critic_norm == "batch"  # which somebody has given, and residual nets haven't got
+        if "net" not in options.model_fields_set and not digits and not batchnorm:
             net = "residual"
             found["net"] = Resolved(net, "images in colour" if images.in_colour else "images of many greys")
         if net == "residual":

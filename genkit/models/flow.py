@@ -331,7 +331,9 @@ class Flow(GenerativeModel):
         strength = self.sampling.guidance if guidance is None else guidance  # type: ignore[attr-defined]
         times = x.new_full((x.shape[0],), time)
         if strength != 1 and condition is not None and self.options.unconditional == 0:
-            raise UsageError("guidance: it was trained with --unconditional 0, so it doesn't know images of no class")
+            raise UsageError(
+                "guidance: it was trained with --unconditional 0, so it doesn't know images of no class; leave it at 1"
+            )
         if condition is None or strength == 0:
             return self.velocity(x, times)
         told = self.velocity(x, times, condition)

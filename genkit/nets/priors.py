@@ -579,7 +579,8 @@ def from_tensors(tensors: Mapping[str, Tensor]) -> CodePrior:
     if tensors.keys() == {"shares", "weights", "means", "scales", "owners"}:
         return mixture_of(**tensors)
     widths = [tensors[name].shape for name in tensors if name.endswith(".0.weight")]
-    if not widths or tensors.keys() < {"shares", "mean", "scale", "unscale"} or tensors["mean"].ndim != 1:
+    known = tensors.keys() >= {"shares", "mean", "scale", "unscale"} and tensors["shares"].ndim == 1
+    if not known or tensors["mean"].ndim != 1 or not widths or not widths[0]:
         raise ValueError("the fitted prior is none that this version knows")
     shape = (len(tensors["mean"]), len(widths), widths[0][0])
     if max(*shape, tensors["shares"].numel()) > MOST_SIDE:

@@ -133,10 +133,11 @@ def with_suggested(config: Config, suggested: Mapping[str, Resolved]) -> Any:
         return type(config.options).model_validate({**given, **{name: each.value for name, each in suggested.items()}})
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or ", ".join(suggested)
+        fault = plainly(first)
+        if first["loc"]:  # of one option, and not of several together, which the class's own words name
+            fault = f"{'.'.join(map(str, first['loc']))}: {fault} (got {first['input']!r})"
         raise ModelError(
-            f"{registry.shown_by_name(config.model)}: its defaults_for suggests what its Options refuse: {where}: "
-            f"{plainly(first)} (got {first['input']!r})"
+            f"{registry.shown_by_name(config.model)}: its defaults_for suggests what its Options refuse: {fault}"
         ) from error
 
 

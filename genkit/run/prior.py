@@ -92,15 +92,14 @@ def prior_for(kind: type[Model], options: RunOptions) -> dict[str, Resolved]:
 
 
 def require_encoder(config: Config) -> None:
-    """Refuse a prior to be fitted to the codes of a model that makes none of images.
+    """Refuse a prior to be fitted to the codes of a model that has none to fit one to.
 
     Raises:
         UsageError
     """
-    kind = config.run.prior
-    if kind in ("gaussian", "gmm", "flow") and not ability.takes_prior(registry.find(config.model)):
-        has = "codes that are N(0, I) already" if ability.codes_are_noise(registry.find(config.model)) else "none"
-        raise UsageError(f"--prior {kind} is fitted to codes of images, and {config.model} has {has}; leave it out")
+    kind, model = config.run.prior, registry.find(config.model)
+    if kind in ("gaussian", "gmm", "flow") and not ability.takes_prior(model):
+        raise UsageError(f"--prior {kind}: {config.model} {ability.without_prior(model)}; leave it out")
 
 
 @torch.no_grad()
@@ -114,7 +113,7 @@ def fitted(model: Model, dataset: Dataset, where: torch.device, seed: int, kind:
         kind: "own" fits nothing.
 
     Returns:
-        None where nothing is to be fitted, or can be: of a model without an encoder, of codes that aren't finite.
+        None where nothing is to be fitted, or can be: of a model without an encoder, of codes that are `unfit`.
     """
     if kind == "own" or not ability.takes_prior(model):
         return None
@@ -125,13 +124,10 @@ def fitted(model: Model, dataset: Dataset, where: torch.device, seed: int, kind:
     classes = known_classes(model, dataset)
     if not classes:
         train, held = train._replace(labels=None), held._replace(labels=None)
-    if len(train.codes) < 2 or not bool(torch.cat([train.codes, held.codes]).isfinite().all()):
-        logger.warning("prior    none is fitted to the codes: there are too few, or they aren't all finite")
+    if (why := unfit(train, held)) is not None:
+        logger.warning("prior    none is fitted to the codes: %s", why)
         return None
     prior = fit_kind(kind, train, held, classes, seed)
-    if not all(bool(each.isfinite().all()) for each in prior.tensors().values()):
-        logger.warning("prior    none is fitted to the codes: they are too far apart")
-        return None
     ratio = nearness(prior, train, held, seed)
     fields = f"{counted(len(train.codes), 'code')} in {time.monotonic() - began:.1f} s"
     logger.info("prior    %s, fitted to %s (--prior own keeps the model's)", prior.in_words(), fields)
@@ -142,6 +138,18 @@ def fitted(model: Model, dataset: Dataset, where: torch.device, seed: int, kind:
             ratio,
         )
     return prior
+
+
+def unfit(train: Codes, held: Codes) -> str | None:
+    """Why nothing can be fitted to codes; None where something can."""
+    if len(train.codes) < 2:
+        return f"there {'is only one' if len(train.codes) else 'is none'}"
+    if not bool(torch.cat([train.codes, held.codes]).isfinite().all()):
+        return "some aren't finite numbers"
+    # Their sum, by which they are centred, has to be a number, too.
+    if float(train.codes.abs().max()) * len(train.codes) > torch.finfo(torch.float32).max:
+        return "they are too large"
+    return None
 
 
 def known_classes(model: Model, dataset: Dataset) -> int:

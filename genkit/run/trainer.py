@@ -561,8 +561,8 @@ def warn_of_rare_best(run: RunOptions) -> None:
     if kept is None or run.patience is not None or kept % measured == 0 or measured % kept == 0:
         return
     logger.warning(
-        "--validate-every %d and --checkpoint-every %d meet in every %dth epoch, of which the best is then chosen; "
-        "--checkpoint-every %d keeps each that is validated",
+        "--validate-every %d and --checkpoint-every %d meet once in %d epochs, and the best is chosen among those "
+        "alone; --checkpoint-every %d keeps each that is validated",
         measured,
         kept,
         math.lcm(measured, kept),

@@ -109,6 +109,21 @@ def test_scenes_are_drawn_with_their_classes(of, monkeypatch):
     assert verify("scenes").ok
 
 
+@pytest.mark.parametrize("size", [8, 200])
+def test_scenes_of_a_size_that_shows_nothing_are_refused(genkit, tmp_path, size):
+    more = ("--hidden", 8, "--steps", 1, "--out", tmp_path / "runs")
+    outcome = genkit("train", "ae", "--dataset", "scenes", "--image-size", size, *more)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == f"genkit: scenes can't be drawn {size} pixels wide; give a size from 16 to 128\n"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_scenes_that_nobody_has_drawn_cannot_be_checked(genkit):
+    outcome = genkit("data", "verify", "scenes")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err == "genkit: scenes haven't been drawn yet; run `genkit data fetch scenes`\n"
+
+
 def test_verify_reads_images_as_they_are_meant(genkit, tmp_path, pictures):
     """What it asks for can be given: which array has the images, which column the labels."""
     path = tmp_path / "two.npz"

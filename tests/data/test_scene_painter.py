@@ -53,9 +53,17 @@ def test_no_scenes_is_an_empty_set():
     assert labels.shape == (0,)
 
 
-@pytest.mark.parametrize("wrong", [{"size": 15}, {"size": 129}, {"count": -1}, {"seed": -1}])
-def test_what_cannot_be_drawn_is_refused(wrong):
-    with pytest.raises(UsageError, match=str(next(iter(wrong.values())))):
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"size": 15}, "15 pixels wide; give a size from 16 to 128"),
+        ({"size": 129}, "129 pixels wide; give a size from 16 to 128"),
+        ({"count": -1}, "with count -1 and seed 0; give numbers that aren't negative"),
+        ({"seed": -1}, "with count 1 and seed -1; give numbers that aren't negative"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(wrong, said):
+    with pytest.raises(UsageError, match=f"^scenes can't be drawn {said}$"):
         scene_painter.draw(**{"count": 1, **wrong})
 
 

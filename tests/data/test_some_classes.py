@@ -48,7 +48,7 @@ def test_names_indices_and_ranges(digits: Dataset, text: str, expected: list[int
     [
         ("5", "mnist5k has no class '5', of 5 classes: cat, t-shirt, 3, dog, a,b"),
         ("catt", "did you mean 'cat'?"),
-        ("dog-cat", "cat comes after|dog comes after cat; write the range forwards"),
+        ("dog-cat", "^--only-classes dog-cat: dog comes after cat; write the range forwards$"),
         ("cat,", "no class ''"),
         ("-1", "no class '-1'"),
         ("0-9", "no class '0-9'"),

@@ -63,6 +63,26 @@ def test_the_threshold_is_the_least_that_the_share_does_not_exceed(count: int, q
     assert not len(lower) or float((values <= lower.max()).double().mean()) < quantile
 
 
+@pytest.mark.parametrize(
+    ("count", "quantile", "expected"),
+    [
+        (10, 0.9, 9),
+        (10, 0.91, 10),
+        (100, 0.99, 99),
+        (100, 0.07, 7),
+        (99, 0.99, 99),
+        (1, 0.01, 1),
+        (1000, 0.001, 1),
+        (3, 0.5, 2),
+    ],
+)
+def test_a_threshold_has_so_many_below_it(count: int, quantile: float, expected: int) -> None:
+    """However a product of decimals is rounded: of 10 values one is above the quantile 0.9."""
+    assert anomaly.below(count, quantile) == expected
+    values = torch.arange(count).double()
+    assert int((values <= anomaly.threshold(values, quantile)).sum()) == expected
+
+
 def test_a_threshold_of_equal_values_flags_none_of_them() -> None:
     assert anomaly.threshold(torch.full((50,), 3.0), 0.99) == 3
 
@@ -161,13 +181,16 @@ def test_pca_makes_no_sense_of_as_many_components_as_images(digits: Dataset) -> 
 
 def test_numbers_that_are_none_are_refused(digits: Dataset) -> None:
     model = small_model("ae", ImageShape(1, 28, 28), hidden=(8,), latent_dim=3).eval()
-    with torch.no_grad():
-        next(model.parameters()).fill_(math.nan)
-    with pytest.raises(DataError, match="the model's training diverged"):
-        anomaly.measured(model, digits, digits.test.take(slice(0, 5)), CPU)
+    said = "aren't finite numbers: the model's training diverged; use an earlier checkpoint$"
+    for part, what in ((model.decoder, "scores"), (model.encoder, "codes")):
+        with torch.no_grad():
+            next(part.parameters()).fill_(math.nan)
+        with pytest.raises(DataError, match=f"^some {what} {said}"):
+            anomaly.measured(model, digits, digits.test.take(slice(0, 5)), CPU)
 
 
 def test_without_validation_images_there_is_no_threshold(digits: Dataset) -> None:
     model = small_model("ae", digits.shape, hidden=(8,), latent_dim=3).eval()
-    with pytest.raises(DataError, match="no validation images"):
+    said = "mnist5k has no validation images, by which scores would be judged"
+    with pytest.raises(DataError, match=f"^{said}$"):
         anomaly.measured(model, dataclasses.replace(digits, val=digits.val.take(slice(0, 0))), digits.test, CPU)

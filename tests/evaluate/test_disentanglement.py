@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import small_model, subject_of
+from conftest import Genkit, saved_checkpoint, small_model, subject_of
 from torch import Tensor
 
+from genkit.contract import ImageShape
 from genkit.data import DataOptions, factors
 from genkit.data.dataset import Dataset, Split
 from genkit.data.factors import Factor
@@ -227,6 +229,42 @@ def test_it_is_left_out_with_a_reason(digits: Dataset, few: bool, reason: str) -
     (found,) = disentanglement.figures(subject, Asked())
     assert isinstance(found, LeftOut)
     assert reason in found.reason
+
+
+def test_attributes_in_which_no_images_differ_are_none(digits: Dataset) -> None:
+    dataset = with_attributes(digits)
+    columns = torch.ones(len(dataset.test), 3, dtype=torch.bool)
+    dataset = dataclasses.replace(dataset, test=dataclasses.replace(dataset.test, attributes=columns))
+    (found,) = disentanglement.figures(subject_of(small_model("ae", digits.shape, hidden=(8,)), dataset), Asked())
+    assert found == LeftOut(
+        "disentanglement", "mnist5k has no attribute in which images differ that a code could stand for"
+    )
+
+
+@pytest.mark.parametrize(
+    ("numbers", "weight", "reason"),
+    [
+        (513, 0.0, "codes have 513 numbers, and it takes up to 512"),
+        (4, math.nan, "some codes aren't finite numbers: the model's training diverged; use an earlier checkpoint"),
+    ],
+)
+def test_codes_that_cannot_be_measured_say_why(digits: Dataset, numbers: int, weight: float, reason: str) -> None:
+    model = small_model("ae", digits.shape, latent_dim=numbers, hidden=(4,))
+    with torch.no_grad():
+        next(model.encoder.parameters()).fill_(weight)
+    found = disentanglement.figures(subject_of(model, with_attributes(digits)), Asked())
+    assert found == [LeftOut("disentanglement", reason)]
+
+
+def test_images_without_factors_alone_are_an_error(genkit: Genkit, tmp_path: Path) -> None:
+    model = small_model("ae", ImageShape(1, 28, 28), latent_dim=2, hidden=(4,))
+    folder = saved_checkpoint(tmp_path / "plain", model, data=DataOptions(dataset="mnist5k"))
+    outcome = genkit("evaluate", folder, "--only", "disentanglement", "--device", "cpu", "--out", tmp_path / "out")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.splitlines()[-1] == (
+        "genkit: nothing was measured: disentanglement: mnist5k has neither attributes nor factors that a code could "
+        "stand for"
+    )
 
 
 def test_options_of_a_set_without_factors_give_its_attributes(digits: Dataset) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Genkit, run_of
+from conftest import Genkit, run_of, saved_checkpoint, small_model
 from safetensors.torch import save_file
 from torch import Tensor
 
 from genkit.contract import ImageShape
+from genkit.data import DataOptions
 from genkit.errors import UsageError
 from genkit.evaluate import judge_file
 from genkit.nets.inception import InceptionV3, maximum, mean_with_border
@@ -74,7 +77,8 @@ def test_images_of_another_size_and_grey_ones_are_made_to_fit(tmp_path: Path) ->
     one = judge_file.opened(means(tmp_path / "one.onnx", ["N", 1, 8, 8]), CPU)
     one.require_channels(ImageShape(1, 28, 28))
     judge.require_channels(ImageShape(1, 28, 28))
-    with pytest.raises(UsageError, match=r"one.onnx takes 1 channels, and these images have 3"):
+    said = f"--judge: {tmp_path}/one.onnx takes images of 1 channel, and these have 3; give a net of as many"
+    with pytest.raises(UsageError, match=f"^{re.escape(said)}$"):
         one.require_channels(ImageShape(3, 28, 28))
 
 
@@ -109,9 +113,20 @@ def unknown(path: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
+def seven(path: Path) -> None:
+    """Features of seven images, however many are given."""
+    model = onnx.load(means(path))
+    constant = onnx.numpy_helper.from_array(torch.tensor([7, 3]).numpy(), "seven")
+    model.graph.initializer.append(constant)
+    model.graph.node[0].output[0] = "rows"
+    model.graph.node.append(onnx.helper.make_node("Reshape", ["rows", "seven"], ["features"]))
+    path.write_bytes(model.SerializeToString())
+
+
 @pytest.mark.parametrize(
     ("write", "says"),
     [
+        (seven, "it fails on images ("),
         (lambda path: means(path, ["N", 3, "H", "W"]), "height and width must be fixed"),
         (lambda path: means(path, ["N", 8, 8, 3]), "images have one channel or three: N×C×H×W"),
         (lambda path: means(path, ["N", 192], axes=(1,)), "of four, N×C×H×W in float32"),
@@ -137,6 +152,27 @@ def test_a_file_that_cannot_be_used_is_one_line(tmp_path: Path, write: Callable[
     said = line(path)
     assert said.startswith(f"--judge: {path}: ")
     assert says in said
+
+
+def test_what_is_larger_than_is_taken_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = means(tmp_path / "means.onnx")
+    monkeypatch.setattr(judge_file, "MOST_FEATURES", 2)
+    assert line(path) == f"--judge: {path}: it makes 3 features, and at most 2 are taken"
+    monkeypatch.setattr(judge_file, "MOST_BYTES", 100)
+    size = path.stat().st_size
+    assert line(path) == f"--judge: {path}: it has {size:,} bytes, and at most 100 are read"
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").is_file(), reason="needs a file that nobody can read from its beginning")
+def test_what_cannot_be_read_is_one_line() -> None:
+    assert line(Path("/proc/self/mem")) == "--judge: /proc/self/mem: it can't be read (Input/output error)"
+
+
+def test_libraries_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = means(tmp_path / "means.onnx")
+    for missing, named in (("onnxruntime", "onnxruntime"), ("onnx", "onnx and onnxruntime")):
+        monkeypatch.setitem(sys.modules, missing, None)
+        assert line(path) == f"--judge: {path}: ONNX needs {named}: pip install 'latent-genkit[export]'"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -165,7 +201,8 @@ def test_an_inception_sees_what_pytorch_fid_shows_it(tmp_path: Path, weights: di
     assert (judge.prefix, judge.size) == ("inception_", (299, 299))
     assert judge.name.startswith("Inception-v3 (FID's variant), inception.safetensors (SHA-256 ")
     assert judge.name.endswith("it sees 299×299 pixels in -1..1, other sizes resized (bilinear, not antialiased)")
-    assert "leave it out" in line(path, scale="imagenet")
+    said = "--judge-range imagenet: an Inception-v3 takes pixels in -1..1; leave it out"
+    assert line(path, scale="imagenet") == said
 
 
 @pytest.mark.parametrize(
@@ -196,12 +233,19 @@ def test_torchvisions_variant_is_told_by_its_classes(weights: dict[str, Tensor],
         assert (variant, net.Mixed_7c.pool) == (name, last)
 
 
-@pytest.mark.parametrize("cut", [9, 100, -1])
-def test_a_cut_file_is_one_line(tmp_path: Path, cut: int) -> None:
+@pytest.mark.parametrize(
+    ("cut", "says"),
+    [
+        (9, "it is neither ONNX nor safetensors; docs/evaluate.md has the command that writes it"),
+        (100, "it is no whole safetensors file ("),
+        (-1, "it is no whole safetensors file ("),
+    ],
+)
+def test_a_cut_file_is_one_line(tmp_path: Path, cut: int, says: str) -> None:
     path = tmp_path / "judge.safetensors"
     save_file({"fc.weight": torch.zeros(4, 4)}, path)
     path.write_bytes(path.read_bytes()[:cut])
-    assert "safetensors" in line(path)
+    assert line(path).startswith(f"--judge: {path}: {says}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -237,3 +281,19 @@ def test_a_wrong_judge_is_refused_before_anything_is_measured(
     outcome = genkit("evaluate", run_of(runs, "vae"), *arguments)
     assert outcome.code == 2
     assert says in outcome.err
+
+
+def test_a_judge_that_is_of_other_colours_or_of_nothing_that_is_measured(genkit: Genkit, tmp_path: Path) -> None:
+    file = means(tmp_path / "one.onnx", ["N", 1, 8, 8])
+    colour = saved_checkpoint(tmp_path / "colour", small_model("vae", ImageShape(3, 8, 8), hidden=(4,), latent_dim=2))
+    outcome = genkit("evaluate", colour, "--judge", file, "--out", tmp_path / "out")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.splitlines()[-1].endswith(
+        "one.onnx takes images of 1 channel, and these have 3; give a net of as many"
+    )
+    grey = small_model("ae", ImageShape(1, 28, 28), hidden=(4,), latent_dim=2)
+    grey = saved_checkpoint(tmp_path / "grey", grey, data=DataOptions(dataset="mnist5k"))
+    options = ("--only", "reconstruction", "--limit", 5, "--device", "cpu", "--out", tmp_path / "out")
+    outcome = genkit("evaluate", grey, "--judge", file, *options)
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.startswith("warning: --judge is of the topic samples, which --only leaves out\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from genkit.contract import ImageShape
 from genkit.data import DataOptions
 from genkit.data.sets import scene_painter
-from genkit.errors import DataError
+from genkit.errors import DataError, GenkitError
 from genkit.evaluate import self_supervised
 from genkit.evaluate.distances import kernel_distance
 from genkit.evaluate.figure import LeftOut
@@ -123,7 +124,10 @@ def test_a_flipped_byte_is_seen_and_the_judge_trained_anew(
     (folder / file).write_bytes(content)
     with caplog.at_level(logging.INFO, "genkit"):
         assert judged(options).digest == first.digest
-    assert "is damaged" in caplog.text
+    (said,) = {each.getMessage() for each in caplog.records if each.levelno == logging.WARNING}
+    assert said.startswith(f"{folder} is damaged (")
+    assert said.endswith("); it isn't used")
+    assert file != self_supervised.WEIGHTS or "model.safetensors has another SHA-256" in said
     assert caplog.text.count("training the judge") == 1
     assert len(list(folder.parent.glob(".*part"))) == 0
 
@@ -138,11 +142,34 @@ def test_other_images_or_another_recipe_have_another(options: DataOptions, monke
     assert len(kept()) == 3
 
 
+@pytest.mark.usefixtures("quick")
+def test_one_of_another_recipe_under_its_name_is_not_used(
+    options: DataOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = judged(options)
+    (folder,) = kept()
+    about = folder / self_supervised.ABOUT
+    about.write_text(about.read_text().replace('"steps": 2', '"steps": 3'))
+    assert judged(options).digest == first.digest
+    assert set(caplog.messages) == {f"{folder} is damaged (it is of another recipe); it isn't used"}
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_whose_loss_is_not_finite_is_not_kept(options: DataOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(self_supervised, "LEARNING_RATE", math.inf)
+    with pytest.raises(GenkitError) as caught:
+        self_supervised.of(options, CPU)
+    assert str(caught.value) == f"the judge of {options.dataset} can't be trained: its loss isn't finite"
+    assert caught.value.exit_code == 1
+    assert kept() == []
+
+
 def test_too_few_images_have_none(tmp_path: Path) -> None:
     np.save(tmp_path / "few.npy", scene_painter.draw(8, 16)[0])
     found = self_supervised.of(DataOptions(dataset=str(tmp_path / "few.npy")), CPU)
     assert isinstance(found, LeftOut)
-    assert "a judge takes 8 to learn from" in found.reason
+    few = f"{tmp_path}/few.npy has 6 training images, and no classes; a judge takes 8 to learn from"
+    assert found == LeftOut("judge", few)
 
 
 def test_a_folder_that_takes_no_judge_is_one_line(options: DataOptions, tmp_path: Path) -> None:
@@ -150,6 +177,17 @@ def test_a_folder_that_takes_no_judge_is_one_line(options: DataOptions, tmp_path
     (tmp_path / "data" / "judges").write_text("mine")
     with pytest.raises(DataError, match=r"judges: can't be written \(.*\); set GENKIT_DATA"):
         self_supervised.of(options, CPU)
+
+
+@pytest.mark.usefixtures("quick")
+def test_so_is_a_place_that_something_else_has(options: DataOptions) -> None:
+    judged(options)
+    (folder,) = kept()
+    shutil.rmtree(folder)
+    folder.write_text("mine")
+    with pytest.raises(DataError, match=rf"^{re.escape(str(folder))}: can't be written \(.*\); set GENKIT_DATA"):
+        self_supervised.of(options, CPU)
+    assert folder.read_text() == "mine"
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 64, 48), (3, 5, 200), (3, 128, 128)])

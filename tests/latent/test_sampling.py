@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import pytest
 import torch
+from pydantic import Field, model_validator
 
-from genkit.contract import ImageShape
+from genkit.contract import ImageShape, SamplingOptions
 from genkit.errors import UsageError
 from genkit.latent import sampling
 from genkit.models.ae import AE
@@ -160,3 +162,25 @@ def test_prior_can_be_fitted_to_fewer_codes_than_dimensions() -> None:
     drawn = model.prior(torch.randn(50, 10)) - codes.mean(0)
     basis = torch.linalg.qr((codes - codes.mean(0)).T[:, :2])[0]
     torch.testing.assert_close(drawn @ basis @ basis.T, drawn, atol=1e-4, rtol=1e-4)
+
+
+def test_options_of_the_sampling_that_contradict_each_other_are_named_by_their_class_alone() -> None:
+    class Sampling(SamplingOptions):
+        steps: Annotated[int, Field(ge=1)] = 2
+        exact: bool = False
+
+        @model_validator(mode="after")
+        def _is_either(self) -> Sampling:
+            if self.exact and "steps" in self.model_fields_set:
+                raise ValueError("--set exact has no steps: leave one of them out")
+            return self
+
+    model = AE(IMAGE, AE.Options(hidden=(4,), latent_dim=2))
+    model.Sampling = Sampling  # type: ignore[misc]
+    for given, said in (
+        ({"exact": "true", "steps": "3"}, "--set exact has no steps: leave one of them out"),
+        ({"steps": "0"}, "--set steps must be at least 1 (got '0')"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            sampling.options_of(model, given, "an ae", "--set ")
+        assert str(caught.value) == said

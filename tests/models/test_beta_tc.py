@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import Genkit
 from torch import Tensor
 
 from genkit.contract import Batch, ImageShape
@@ -118,10 +119,20 @@ def test_the_data_says_how_many_images_there_are() -> None:
     assert options.training_images == len(images.train)
 
 
-@pytest.mark.parametrize("wrong", [{"objective": "iwae"}, {"k": 2}])
-def test_it_has_one_code_and_one_objective(wrong: dict) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"objective": "iwae"}, "Invalid value for '--objective': 'iwae' is not 'elbo'."),
+        ({"k": 2}, "Invalid value for '--k': 2 is not in the range 1<=x<=1."),
+    ],
+)
+def test_it_has_one_code_and_one_objective(genkit: Genkit, wrong: dict, said: str) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=name):
         BetaTCVAE.Options(**wrong)
+    outcome = genkit("train", "beta-tc", "--dataset", "mnist5k", f"--{name}", value, "-n")
+    assert outcome.code == 2
+    assert outcome.err == f"genkit: {said} (see genkit train beta-tc --help)\n"
 
 
 def test_many_codes_are_taken_apart_in_pieces_with_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,12 @@ import math
 
 import pytest
 import torch
+from conftest import Genkit
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from genkit import nets
-from genkit.contract import Batch, ImageShape, Phase
+from genkit.contract import Batch, Fault, ImageShape, Phase
 from genkit.keep.config import RunOptions
 from genkit.models.dcgan import DCGAN
 from genkit.step.accelerate import accelerated, leave_uncompiled
@@ -306,17 +307,65 @@ def test_the_spectral_recipe_is_what_the_class_itself_begins_with() -> None:
     assert {"net", "loss", "width", "batch_size", "lr", "flips", "augment"} <= pinned.model_fields_set
 
 
-def test_batchnorm_is_not_for_the_residual_discriminator() -> None:
+@pytest.mark.parametrize("norm", [["--critic-norm", "batch"], ["--recipe", "paper"]])
+def test_batchnorm_is_not_for_the_residual_discriminator(genkit: Genkit, norm: list[str]) -> None:
     with pytest.raises(ValidationError, match="--critic-norm batch is of --net conv"):
         DCGAN.Options(net="residual", critic_norm="batch")
+    outcome = genkit("train", "dcgan", "--dataset", "mnist5k", "--net", "residual", *norm, "-n")
+    assert outcome.code == 2
+    assert outcome.err == ("genkit: --critic-norm batch is of --net conv: give spectral or none with --net residual\n")
 
 
-def test_a_discriminator_that_tells_every_pair_is_saturated() -> None:
-    model = DCGAN(SMALL, DCGAN.Options(**RESIDUAL))
-    (fault,) = model.watch([{"critic/real": 0.99, "critic/fake": 0.01, "diversity": 1.0}]).values()
-    assert "of a real image and a sample" in fault.shows
-    assert "--augment colour,translation,cutout" in fault.helps
-    assert "a larger --r1 (it is 1)" in fault.helps
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("blur", "--augment must be 'colour', 'translation' or 'cutout' (got 'blur')"),
+        ("colour,cutout,colour,cutout", "--augment must have at most 3 parts (got 'colour,cutout,colour,cutout')"),
+    ],
+)
+def test_what_is_no_augmentation_is_refused(genkit: Genkit, given: str, said: str) -> None:
+    outcome = genkit("train", "dcgan", "--dataset", "mnist5k", "--augment", given, "-n")
+    assert (outcome.code, outcome.err) == (2, f"genkit: {said}\n")
+
+
+SURE = {"critic/real": 0.99, "critic/fake": 0.01, "critic/loss": 0.03, "diversity": 1.0}
+AUGMENT = "--augment colour,translation,cutout"
+
+
+@pytest.mark.parametrize(
+    ("options", "shows", "helps"),
+    [
+        (
+            {"critic_norm": "batch"},
+            "it takes real images for real with 99.0%, and samples with 1.0%, which leaves the generator no gradient",
+            ["--critic-norm spectral", AUGMENT, "a lower --critic-lr (it is 0.001)"],
+        ),
+        (
+            {"loss": "hinge", "augment": "cutout", "critic_lr": 0.02},
+            "its hinge loss is 0.030, and 2 where it can't tell samples from images, so it learns nothing more",
+            ["a lower --critic-lr (it is 0.02)"],
+        ),
+        (
+            RESIDUAL,
+            "of a real image and a sample it takes the real one for real with 99.0%, which leaves the generator no "
+            "gradient",
+            [AUGMENT, "a larger --r1 (it is 1)", "a lower --critic-lr (it is 0.001)"],
+        ),
+    ],
+)
+def test_what_a_saturated_discriminator_shows_and_what_helps(options: dict, shows: str, helps: list[str]) -> None:
+    model = DCGAN(SMALL, DCGAN.Options(**{"width": 1, **options}))
+    assert model.watch([SURE]) == {"saturated discriminator": Fault(shows, helps)}
+
+
+@pytest.mark.parametrize(("diversities", "best"), [([1.0, 0.4], " (it was up to 1.00 times)"), ([0.2, 0.3, 0.4], "")])
+def test_what_a_collapse_shows_and_what_helps(diversities: list[float], best: str) -> None:
+    model = DCGAN(SMALL, DCGAN.Options(width=1))
+    history = [{"critic/real": 0.6, "critic/fake": 0.4, "diversity": each} for each in diversities]
+    assert str(model.watch(history)["mode collapse"]) == (
+        "a sample is 0.40 times as far from its nearest other sample as a real image from its nearest"
+        f"{best}; what usually helps: a larger --batch-size (it is 64), a lower --lr (it is 0.001) or {AUGMENT}"
+    )
 
 
 def gradients(phases: list[Phase], batch: Batch) -> tuple[dict[str, float], Tensor]:

@@ -113,6 +113,8 @@ def test_what_is_given_of_a_gan_stays() -> None:
     colour = Facts(10_000, ImageShape(3, 32, 32))
     assert of_gan(colour, net="conv")["loss"] == "bce"
     assert of_gan(colour, loss="hinge", r1=0.0)["loss"] == "hinge"
+    normed = of_gan(colour, critic_norm="batch")  # which is of the paper's nets alone
+    assert (normed["net"], normed["critic_norm"], normed["loss"], normed["width"]) == ("conv", "batch", "bce", 32)
     spectral, paper = of_gan(colour, recipe="spectral"), of_gan(colour, recipe="paper")
     plain = registry.find("dcgan").Options().model_dump()
     assert {name for name in plain if spectral[name] != plain[name]} == {"recipe", "epochs"}

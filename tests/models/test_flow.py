@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import Genkit, saved_checkpoint, small_model
 from torch import Tensor
 
 from genkit.contract import Batch, ImageShape
@@ -228,13 +231,27 @@ def test_an_image_is_given_back() -> None:
     torch.testing.assert_close(model.decode(model.encode(images)), images, atol=4e-3, rtol=0)
 
 
+ALWAYS_TOLD = "guidance: it was trained with --unconditional 0, so it doesn't know images of no class; leave it at 1"
+
+
 def test_there_is_no_guidance_by_a_model_that_is_always_told_the_class() -> None:
     model = small(condition="label", classes=3, unconditional=0.0)
     x, of_class = torch.randn(2, *model.shape), torch.tensor([0, 2])
     model.field(x, 0.5, of_class)
     for strength in (0, 3):
-        with pytest.raises(UsageError, match="--unconditional 0"):
+        with pytest.raises(UsageError, match=ALWAYS_TOLD):
             model.field(x, 0.5, of_class, guidance=strength)
+
+
+def test_so_the_command_says(genkit: Genkit, tmp_path: Path) -> None:
+    shape = ImageShape(1, 8, 8)
+    model = small_model("flow", shape, width=4, blocks=1, patch=4, condition="label", unconditional=0.0)
+    folder = saved_checkpoint(tmp_path / "told", model)
+    command = ("sample", folder, "--class", "class 3", "--seeds", "0", "--set", "steps=1", "--out", tmp_path / "out")
+    outcome = genkit(*command, "--set", "guidance=2")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.splitlines()[-1] == f"genkit: {ALWAYS_TOLD}"
+    assert genkit(*command, "--set", "guidance=1").code == 0
 
 
 def test_guidance() -> None:
@@ -284,12 +301,36 @@ def test_a_flow_of_codes_leaves_their_model_as_it_is(kind: Any) -> None:
         model.log_density(images, images[None], 4)
 
 
-def test_what_cannot_carry_a_flow_is_refused() -> None:
-    told = VAE(IMAGE, VAE.Options(hidden=(8,), condition="label", classes=3))
-    with pytest.raises(UsageError, match="takes a condition"):
-        Flow.options_from(told)
-    with pytest.raises(ValueError, match="no model whose codes"):
-        flow.Body(model="dcgan", options={}, codes=4)
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("dcgan", {"width": 2}, "a dcgan has no encoder and decoder, between which codes could be drawn"),
+        ("classifier", {"width": 2}, "a classifier has no encoder and decoder, between which codes could be drawn"),
+        ("vae", {"hidden": (8,), "condition": "label"}, "this vae takes a condition; give one without"),
+    ],
+)
+def test_what_cannot_carry_a_flow_is_refused(
+    genkit: Genkit, tmp_path: Path, name: str, options: dict[str, Any], said: str
+) -> None:
+    folder = saved_checkpoint(tmp_path / name, small_model(name, ImageShape(1, 8, 8), **options))
+    outcome = genkit("train", "flow", "--init-from", folder, "-n")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == f"genkit: --init-from: {said}\n"
+
+
+@pytest.mark.parametrize("name", ["dcgan", "classifier", "flow"])
+def test_a_file_that_names_such_a_model_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"'{name}' is no model whose codes a flow could be of"):
+        flow.Body(model=name, options={}, codes=4)
+
+
+def test_it_is_told_no_attributes() -> None:
+    images = replace(random_images(IMAGE), classes=("one",))
+    assert images.attributes
+    with pytest.raises(
+        UsageError, match=r"^--condition label: noise has fewer than two classes; leave --condition out$"
+    ):
+        Flow.options_for(Flow.Options(condition="label"), images)
 
 
 # -- what the images say -----------------------------------------------------------------------------------------------

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import Genkit
 
 from genkit.contract import Batch, ImageShape
 from genkit.data.dataset import Dataset
@@ -315,6 +317,19 @@ def test_pixels_that_are_drawn_are_only_of_a_likelihood_of_binary_ones(digits: D
     # A run of before, which may be so, is still opened.
     with pytest.raises(UsageError, match="which --likelihood gaussian isn't of"):
         VAE.options_for(VAE.Options(likelihood="gaussian", binarize="dynamic"), digits)
+
+
+@pytest.mark.parametrize("model", ["vae", "beta-tc"])
+@pytest.mark.parametrize("likelihood", ["gaussian", "logistic"])
+def test_so_the_command_says(genkit: Genkit, tmp_path: Path, model: str, likelihood: str) -> None:
+    options = ("--binarize", "dynamic", "--likelihood", likelihood, "--hidden", 8, "--steps", 1)
+    outcome = genkit("train", model, "--dataset", "mnist5k", *options, "--out", tmp_path)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == (
+        f"genkit: --binarize dynamic draws each pixel as 0 or 1, which --likelihood {likelihood} isn't of: leave one "
+        "of them out\n"
+    )
+    assert not list(tmp_path.iterdir())
 
 
 def test_logistic_likelihood_is_in_nats_and_bits_and_the_same_of_several_codes() -> None:

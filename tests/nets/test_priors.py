@@ -188,34 +188,47 @@ def test_a_fit_leaves_the_random_generators_as_they_are() -> None:
     assert torch.equal(again(codes), flow(codes))
 
 
+NO_NUMBERS = "the fitted prior holds numbers that aren't finite"
+UNKNOWN = "the fitted prior is none that this version knows"
+NO_FIT = "the fitted prior's tensors don't fit each other"
+NO_CLASSES = "the fitted prior's components have no such weights or classes"
 BROKEN = {
-    "a class too many": ("owners", torch.tensor([0, 1, 5])),
-    "no order": ("owners", torch.tensor([1, 0, 1])),
-    "no weight": ("weights", torch.tensor([0.5, 0.0, 0.5]).double()),
-    "no number": ("means", torch.full((3, 2), torch.nan)),
-    "other means": ("means", torch.zeros(3, 4)),
-    "other scales": ("scales", torch.zeros(3, 2, 5)),
-    "another tensor": ("layers", ORIGIN),
+    "a class too many": ("owners", torch.tensor([0, 1, 5]), NO_CLASSES),
+    "no order": ("owners", torch.tensor([1, 0, 1]), NO_CLASSES),
+    "no weight": ("weights", torch.tensor([0.5, 0.0, 0.5]).double(), NO_CLASSES),
+    "no number": ("means", torch.full((3, 2), torch.nan), NO_NUMBERS),
+    "other means": ("means", torch.zeros(3, 4), NO_FIT),
+    "other scales": ("scales", torch.zeros(3, 2, 5), NO_FIT),
+    "another tensor": ("layers", ORIGIN, UNKNOWN),
 }
 
 
 @pytest.mark.parametrize("what", BROKEN)
 def test_tensors_that_are_no_priors_are_refused(what: str) -> None:
     mixture = Mixture(torch.ones(3), torch.zeros(3, 2), torch.eye(2).repeat(3, 1, 1), torch.tensor([0, 1, 1]), 2)
-    name, value = BROKEN[what]
+    name, value, says = BROKEN[what]
     assert from_tensors(mixture.tensors()).classes == 2
-    with pytest.raises(ValueError, match="the fitted prior"):
+    with pytest.raises(ValueError, match=f"^{says}$"):
         from_tensors({**mixture.tensors(), name: value})
 
 
 def test_a_file_cannot_ask_for_layers_that_it_does_not_hold() -> None:
     """An empty tensor may have any width; what it is of isn't made before all shapes are known to fit."""
     tensors = CouplingFlow(4, torch.ones(1, dtype=torch.float64), 2, 8).tensors()
-    for name, value in (
-        ("nets.0.0.weight", torch.empty(1 << 40, 0)),
-        ("nets.0.0.weight", torch.zeros(9, 2)),
-        ("mean", torch.zeros(5)),
-        ("unscale", torch.zeros(4, 5)),
+    assert from_tensors(tensors).dim == 4
+    apart = "the fitted prior's layers don't fit each other"
+    for name, value, says in (
+        ("nets.0.0.weight", torch.empty(1 << 40, 0), "the fitted prior's layers are wider than any"),
+        ("nets.0.0.weight", torch.zeros(9, 2), apart),
+        ("nets.0.0.weight", torch.zeros(()), UNKNOWN),
+        ("mean", torch.zeros(5), apart),
+        ("mean", torch.zeros(4, 1), UNKNOWN),
+        ("unscale", torch.zeros(4, 5), apart),
+        ("shares", torch.zeros(()), UNKNOWN),
+        ("scale", torch.full((4, 4), torch.inf), NO_NUMBERS),
     ):
-        with pytest.raises(ValueError, match="the fitted prior"):
+        with pytest.raises(ValueError, match=f"^{says}$"):
             from_tensors({**tensors, name: value})
+    for name in ("shares", "mean", "scale", "unscale"):
+        with pytest.raises(ValueError, match=f"^{UNKNOWN}$"):
+            from_tensors({each: value for each, value in tensors.items() if each != name})

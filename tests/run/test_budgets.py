@@ -144,7 +144,9 @@ def test_how_long_to_train_is_said_once(
     assert both.err == "genkit: --epochs and --steps say the same in different ways; give one of them\n"
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("epochs = 2\nminutes = 3\n")
-    assert "--epochs and --minutes say the same" in genkit(*command, "--config", recipe).err
+    both = genkit(*command, "--config", recipe)
+    assert both.code == 2
+    assert both.err == "genkit: --epochs and --minutes say the same in different ways; give one of them\n"
     # A flag goes before a variable, and that before a recipe, as for every option.
     recipe.write_text("epochs = 2\n")
     monkeypatch.setenv("GENKIT_STEPS", "8")
@@ -164,9 +166,31 @@ def test_how_long_to_train_is_said_once(
 def test_more_passes_than_a_run_can_have_are_refused(genkit: Genkit, command: list[object]) -> None:
     outcome = genkit(*command, "--steps", 500_001)
     assert outcome.code == 2
-    assert (
-        "--steps 500001: a pass over the training images has 5 steps, and a run at most 100,000 passes" in outcome.err
+    assert outcome.err == (
+        "genkit: --steps 500001: a pass over the training images has 5 steps, and a run at most 100,000 passes; give "
+        "fewer --steps, or a smaller --batch-size\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("steps", "0", "Invalid value for '--steps': 0 is not in the range 1<=x<=1000000000."),
+        ("steps", "1.5", "Invalid value for '--steps': '1.5' is not a valid integer range."),
+        ("minutes", "0", "Invalid value for '--minutes': 0.0 is not in the range 0<x<=100000."),
+        ("minutes", "inf", "Invalid value for '--minutes': inf is not in the range 0<x<=100000."),
+        ("minutes", "nan", "--minutes must be finite (got nan)"),
+        ("validate-every", "0", "Invalid value for '--validate-every': 0 is not in the range x>=1."),
+    ],
+)
+def test_what_is_no_number_of_them_is_refused(
+    genkit: Genkit, command: list[object], tmp_path: Path, option: str, value: str, said: str
+) -> None:
+    outcome = genkit(*command, f"--{option}", value)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"genkit: {said}")
+    assert outcome.err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_phase_that_begins_after_epochs_begins_at_their_step() -> None:
@@ -316,7 +340,9 @@ def test_what_is_timed_changes_nothing_of_the_run(
     assert genkit("train", "--resume", timed, "--steps", 8, "--json").json["steps"] == 8
     resumed = config.read(timed)
     assert (resumed.sources["steps"], "steps" in resumed.reasons) == ("resume", False)
-    assert "planned in steps, and can't go on with --minutes" in genkit("train", "--resume", timed, "--minutes", 1).err
+    refused = genkit("train", "--resume", timed, "--minutes", 1)
+    assert refused.code == 2
+    assert "planned in steps, and can't go on with --minutes: give --steps N, more than 8" in refused.err
 
 
 def test_a_dry_run_says_what_is_timed(genkit: Genkit, command: list[object]) -> None:
@@ -364,6 +390,7 @@ def test_patience_counts_epochs_however_rarely_they_are_validated(genkit: Genkit
     run = Path(outcome.json["run"])
     assert validated(run) == [20, 40, 60]
     assert "no better squared_error than at epoch 4, for 8 epochs" in outcome.err
+    assert "; what usually helps: more --patience (it is 8) or another --lr (it is 1e-20)\n" in outcome.err
 
 
 def test_patience_counts_from_the_last_validation_of_a_run_that_was_raised(images: Path, tmp_path: Path) -> None:
@@ -382,7 +409,23 @@ def test_a_best_epoch_that_is_seldom_kept_is_warned_of(caplog: pytest.LogCapture
     trainer.warn_of_rare_best(RunOptions(validate_every=5, checkpoint_every="3", patience=9))
     assert not caplog.records
     trainer.warn_of_rare_best(RunOptions(validate_every=5, checkpoint_every="3"))
-    assert "meet in every 15th epoch" in caplog.text
+    assert caplog.messages == [
+        "--validate-every 5 and --checkpoint-every 3 meet once in 15 epochs, and the best is chosen among those alone; "
+        "--checkpoint-every 5 keeps each that is validated"
+    ]
+
+
+def test_so_it_is_where_a_run_begins(genkit: Genkit, command: list[object]) -> None:
+    outcome = genkit(*command, "--steps", 2, "--validate-every", 3, "--checkpoint-every", 7)
+    assert outcome.code == 0
+    assert "warning: --validate-every 3 and --checkpoint-every 7 meet once in 21 epochs, and the best " in outcome.err
+
+
+def test_a_run_of_steps_that_learns_nothing_is_advised_in_steps(genkit: Genkit, command: list[object]) -> None:
+    outcome = genkit(*command, "--lr", "1e-20", "--steps", 300, "--validate-every", 60)
+    assert outcome.code == 0
+    (said,) = [line for line in outcome.err.splitlines() if "the model loses to " in line]
+    assert said.endswith("; what usually helps: more --steps (they are 300) or another --lr (it is 1e-20)")
 
 
 def test_recipes_say_how_long_to_train_once(genkit: Genkit, tmp_path: Path) -> None:
@@ -399,9 +442,13 @@ def test_recipes_say_how_long_to_train_once(genkit: Genkit, tmp_path: Path) -> N
     runs = genkit("reproduce", recipe, "-n", "--quick", "--json").json["runs"]
     assert (runs["a"]["options"]["steps"], runs["a"]["options"]["epochs"]) == (None, 1)
     recipe.write_text(text.replace("steps = 9", "steps = 9\nepochs = 2"))
-    assert "the run a: epochs and steps both say how long to train; keep one" in genkit("reproduce", recipe, "-n").err
+    outcome = genkit("reproduce", recipe, "-n")
+    assert outcome.code == 2
+    assert "the run a: epochs and steps both say how long to train; keep one" in outcome.err
     recipe.write_text(text.replace("steps = 9", "minutes = 9"))
-    assert "minutes are other steps on another machine" in genkit("reproduce", recipe, "-n").err
+    outcome = genkit("reproduce", recipe, "-n")
+    assert outcome.code == 2
+    assert "the run a: minutes are other steps on another machine; give epochs or steps" in outcome.err
 
 
 def test_models_of_genkit_may_be_told_steps() -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import logging
+import re
+from pathlib import Path
 
 import pytest
 import torch
+from conftest import Genkit
 
 from genkit.contract import Facts, ImageShape, Resolved
 from genkit.data import DataOptions
@@ -71,13 +74,28 @@ def test_what_is_given_stays_and_so_does_all_of_a_recipe() -> None:
     assert (fitted.options.epochs, fitted.options.batch_size, dict(fitted.reasons)) == (20, 128, {})
 
 
-def test_a_suggestion_that_the_options_refuse_is_the_models_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(VAE, "defaults_for", classmethod(lambda *_: {"lr": Resolved(-1, "by mistake")}))
+@pytest.mark.parametrize(
+    ("suggested", "fault"),
+    [
+        ({"lr": -1}, "lr: must be above 0 (got -1)"),
+        (
+            {"objective": "iwae", "beta": 2.0},
+            "--objective iwae has no KL term: leave --beta at 1 and --kl-warmup at 0",
+        ),
+    ],
+)
+def test_a_suggestion_that_the_options_refuse_is_the_models_fault(
+    genkit: Genkit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, suggested: dict[str, object], fault: str
+) -> None:
+    found = {name: Resolved(value, "by mistake") for name, value in suggested.items()}
+    monkeypatch.setattr(VAE, "defaults_for", classmethod(lambda *_: found))
+    said = f"models/vae.py: its defaults_for suggests what its Options refuse: {fault}"
     config, dataset = prepared(ImageShape(1, 8, 8))
-    with pytest.raises(
-        ModelError, match=r"models/vae.py: its defaults_for suggests what its Options refuse: lr: must be above 0"
-    ):
+    with pytest.raises(ModelError, match=f"^{re.escape(said)}$"):
         fitted_to(dataset, config, by_images=True)
+    outcome = genkit("train", "vae", "--dataset", "mnist5k", "--hidden", 8, "--steps", 1, "--out", tmp_path)
+    assert (outcome.code, outcome.out, outcome.err) == (2, "", f"genkit: {said}\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_facts_say_how_many_pixels_are_black_or_white() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import math
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +19,9 @@ from torch import Tensor
 import genkit as package
 from genkit import cli, registry
 from genkit.contract import ImageShape, ability
+from genkit.data import DataOptions
 from genkit.data.dataset import Dataset, Split
-from genkit.errors import CheckpointError, GenkitError, UsageError
+from genkit.errors import CheckpointError, GenkitError
 from genkit.keep import checkpoint, description
 from genkit.keep.description import MANIFEST, PRIOR, prior_in_words, verify
 from genkit.latent import sampling
@@ -144,7 +147,7 @@ def test_the_checkpoint_is_whole_wherever_the_disk_fails(copied: Path, monkeypat
     assert (folder / "model.safetensors").read_bytes() == weights
 
 
-def test_a_prior_that_is_damaged_or_of_other_codes_is_refused(copied: Path) -> None:
+def test_a_prior_that_is_damaged_or_of_other_codes_is_refused(genkit: Genkit, copied: Path) -> None:
     folder = opened_of(copied)
     content = bytearray((folder / PRIOR).read_bytes())
     content[len(content) // 2] ^= 1
@@ -153,8 +156,12 @@ def test_a_prior_that_is_damaged_or_of_other_codes_is_refused(copied: Path) -> N
         checkpoint.read(folder)
     without_prior(folder)
     checkpoint.add_prior(folder, fitted_mixture(torch.randn(50, 4), 1))
-    with pytest.raises(CheckpointError, match="the fitted prior is of codes of 4 numbers"):
+    said = "the fitted prior is of codes of 4 numbers, and not of the model's"
+    with pytest.raises(CheckpointError, match=said):
         checkpoint.read(folder)
+    outcome = genkit("sample", folder, "--out", copied)
+    assert outcome.code == 1
+    assert said in outcome.err.splitlines()[-1]
 
 
 def test_exported_weights_keep_it(genkit: Genkit, run: Path, tmp_path: Path) -> None:
@@ -190,11 +197,58 @@ def test_what_has_no_such_prior_says_so(genkit: Genkit, run: Path, copied: Path,
         ),
         (["sample", flow, "--class", "7"], "its codes aren't known by class; leave --class out"),
         (["fit-prior", flow], "is a flow, which has codes that are N(0, I) already"),
-        (["train", "dcgan", "--dataset", "mnist5k", "--prior", "gmm", "--dry-run"], "dcgan has none; leave it out"),
+        (
+            ["train", "dcgan", "--dataset", "mnist5k", "--prior", "gmm", "--dry-run"],
+            "--prior gmm: dcgan has no codes of images to fit a prior to; leave it out",
+        ),
+        (
+            ["train", "flow", "--dataset", "mnist5k", "--prior", "flow", "--dry-run"],
+            "--prior flow: flow has codes that are N(0, I) already; leave it out",
+        ),
+        (["sample", run, "--manifold", "--class", "7"], "a class is of codes that are drawn, of seeds; leave it out"),
+        (
+            ["sample", run, "--arithmetic", "label:7 - label:1", "--class", "7"],
+            "a class is of codes that are drawn, of seeds; leave it out",
+        ),
+        (
+            ["sample", run, "--classes", "0-9", "--class", "7"],
+            "--classes has a row for each class; leave --class out",
+        ),
+        (
+            ["sample", run, "--classes", "0-9", "--columns", 3],
+            "--classes has a row for each class; leave --columns out",
+        ),
     ):
         outcome = genkit(*arguments)
         assert outcome.code == 2, arguments
-        assert why in outcome.err
+        *_, said = outcome.err.splitlines()  # behind which run it is of
+        assert said.startswith("genkit: ")
+        assert why in said
+
+
+def test_a_class_of_which_no_training_image_was_is_refused(genkit: Genkit, tmp_path: Path) -> None:
+    folder = saved_checkpoint(tmp_path / "of-one", small_model("ae", ImageShape(1, 8, 8), hidden=(8,), latent_dim=2))
+    checkpoint.add_prior(folder, fitted_mixture(torch.randn(50, 2), 1, torch.zeros(50).long(), 10))
+    for arguments in (["--class", "class 3"], ["--classes", "class 0,class 3"]):
+        outcome = genkit("sample", folder, *arguments, "--out", tmp_path / "pictures")
+        assert outcome.code == 2
+        *_, said = outcome.err.splitlines()
+        assert said == "genkit: no training image was of the class class 3, so that none of its codes can be drawn"
+    assert genkit("sample", folder, "--class", "class 0", "--out", tmp_path / "pictures").code == 0
+
+
+def test_codes_that_are_no_numbers_have_no_prior(genkit: Genkit, tmp_path: Path) -> None:
+    model = small_model("vae", ImageShape(1, 28, 28), hidden=(8,), latent_dim=2)
+    with torch.no_grad():
+        next(model.encoder.parameters()).fill_(math.nan)
+    folder = saved_checkpoint(tmp_path / "diverged", model, data=DataOptions(dataset="mnist5k"))
+    outcome = genkit("fit-prior", folder, "--device", "cpu")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.splitlines()[-2:] == [
+        "warning: prior    none is fitted to the codes: some aren't finite numbers",
+        "genkit: diverged: no prior can be fitted to its codes; its samples stay as they are",
+    ]
+    assert not (folder / PRIOR).exists()
 
 
 def test_a_checkpoint_says_which_it_has(genkit: Genkit, run: Path, copied: Path) -> None:
@@ -378,14 +432,42 @@ def test_a_prior_that_repeats_its_training_images_is_seen() -> None:
     assert prior.nearness(copies, train, held, 0) < prior.TOO_NEAR / 2  # type: ignore[operator]
 
 
-def test_a_class_without_images_is_refused() -> None:
-    model = small_model("ae", ImageShape(1, 8, 8), latent_dim=2, hidden=(8,))
-    with pytest.raises(UsageError, match="no prior by class"):
-        sampling.require_class(model, 0, "a")
-    model.draw_by(fitted_mixture(torch.randn(50, 2), 1, torch.zeros(50).long(), 2))
-    sampling.require_class(model, 0, "a")
-    with pytest.raises(UsageError, match="no training image was of the class b"):
-        sampling.require_class(model, 1, "b")
+def test_it_is_said_that_a_prior_repeats_its_training_images(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted_to(300, "gaussian")
+    assert not caplog.records
+    monkeypatch.setattr(prior, "TOO_NEAR", 3)
+    fitted_to(300, "gaussian")
+    (said,) = caplog.messages
+    assert re.fullmatch(
+        r"the fitted prior repeats its training images: what it draws lies at [012]\.\d\d of the distance from them "
+        "that held-out images have; more images help, or --prior gaussian",
+        said,
+    )
+
+
+@pytest.mark.parametrize(
+    ("codes", "why"),
+    [
+        ([], "there is none"),
+        ([1.0], "there is only one"),
+        ([1.0, math.inf], "some aren't finite numbers"),
+        ([3e38, -3e38], "they are too large"),
+        ([1.2e38] * 3, "they are too large"),
+        ([1.0, 1.0], None),
+        ([1e38, -1e38], None),
+    ],
+)
+@pytest.mark.parametrize("kind", ["gaussian", "gmm"])
+def test_what_nothing_can_be_fitted_to(codes: list[float], why: str | None, kind: prior.Kind) -> None:
+    train = Codes(torch.tensor(codes)[:, None].expand(-1, 3), None)
+    held = Codes(torch.zeros(1, 3), None)
+    assert prior.unfit(train, held) == why
+    if why is None:
+        tensors = prior.fit_kind(kind, train, held, 0, 0).tensors()
+        assert all(each.isfinite().all() for each in tensors.values())
+        assert prior.unfit(train, Codes(torch.full((1, 3), math.nan), None)) == "some aren't finite numbers"
 
 
 def test_which_models_take_one() -> None:

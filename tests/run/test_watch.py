@@ -66,6 +66,8 @@ def test_few_steps_are_the_advice_where_there_are_few(caplog: pytest.LogCaptureF
         "the run has only 40 steps, and what usually helps is more: --epochs 150"
     )
     assert more_steps(state_of(vae(), 150, 2)) == ""
+    planned = more_steps(TrainingState(vae(steps=40), 40, 2))
+    assert planned == "the run has only 40 steps, and what usually helps is more: --steps 300"
 
 
 @pytest.mark.parametrize(
