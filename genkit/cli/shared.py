@@ -121,7 +121,7 @@ def target(out: Path | None, others: str | None) -> Target:
 
 
 def require_free(out: Path, how: str = "name another with --out") -> None:
-    """Refuse to overwrite a file.
+    """Refuse to overwrite a file, or to write beneath one, before work is done whose result would have no place.
 
     Args:
         how: another name is given.
@@ -131,6 +131,9 @@ def require_free(out: Path, how: str = "name another with --out") -> None:
     """
     if out.exists() or out.is_symlink():
         raise GenkitError(f"{out} is there already and stays as it is; {how}")
+    beneath = next((each for each in out.parents if each.exists()), None)
+    if beneath is not None and not beneath.is_dir():
+        raise GenkitError(f"can't write to {out}: {beneath} is a file and no folder; {how}")
 
 
 def require_folder(out: Path | None, written: str) -> None:
