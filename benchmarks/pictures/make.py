@@ -92,6 +92,8 @@ class Store:
         with self.lock:
             self.read()  # what another command has entered meanwhile stays
             row = self.results.setdefault(name, {"contenders": {}})
+            if "failed" in found and self.has(name, contender, found["asked"]):
+                return  # what it came to when it was measured before is worth more
             row |= about
             row["contenders"][contender] = found
             row["contenders"] = {

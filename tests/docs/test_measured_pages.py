@@ -201,4 +201,7 @@ def test_what_is_measured_is_not_measured_again(program: Any, tmp_path: Path) ->
     assert store.has("mnist", "genkit flow", settings)
     assert "| ≤ 0.03 | ≤ 0.015 | **0.02** |  |" in (tmp_path / "pictures.md").read_text()
     store.enter("mnist", about, "genkit dcgan", {"asked": settings, "failed": "no room"})
-    assert not make.Store(tmp_path, smoke=False).has("mnist", "genkit dcgan", settings)
+    assert make.Store(tmp_path, smoke=False).has("mnist", "genkit dcgan", settings)  # by what it came to before
+    others = {**settings, "threads": 2}
+    store.enter("mnist", about, "genkit dcgan", {"asked": others, "failed": "no room"})
+    assert not make.Store(tmp_path, smoke=False).has("mnist", "genkit dcgan", others)
