@@ -269,6 +269,25 @@ def test_both_nets_are_told_the_class(net: str) -> None:
     assert not any("told" in name for name in plain.state_dict())
 
 
+@pytest.mark.parametrize("net", ["conv", "residual"])
+def test_a_critic_that_is_told_the_class_sees_one_image_a_class_as_a_collapse(net: str) -> None:
+    """Over the whole batch such samples are as far apart as the classes are, which passed for variety."""
+    options = DCGAN.Options(net=net, width=4, latent_dim=3, condition="label", classes=3, critic_norm="none")
+    model = DCGAN(SMALL, options)
+    critic = model.critic
+    with torch.no_grad():
+        critic.told.rows.weight.zero_()
+        critic.head.bias.zero_()
+        critic.head.weight[:] = torch.cat(
+            [torch.zeros(critic.head.in_features // 2), torch.ones(critic.head.in_features // 2)]
+        )
+    labels = torch.arange(12) % 3
+    one_of_each, varied = torch.rand(3, *SMALL)[labels], torch.rand(12, *SMALL)
+    told = model.rows(labels, varied)
+    collapsed, apart = float(critic(one_of_each, *told)[0].detach()), float(critic(varied, *told)[0].detach())
+    assert collapsed < 0.1 * apart
+
+
 def test_samples_are_judged_by_the_class_that_they_were_asked_for() -> None:
     """Those of the batch: a discriminator that believes any image of class 1 and no other is fooled by its samples."""
     model = DCGAN(SMALL, DCGAN.Options(net="residual", width=4, latent_dim=3, condition="label", classes=2))
