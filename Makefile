@@ -2,7 +2,7 @@
 # make endurance: what a run survives, counted in full; takes a quarter of an hour and writes docs/endurance.md.
 # make bench: how fast it is beside others, with MNIST in GENKIT_DATA; takes an hour on an idle machine and writes
 # docs/speed.md.
-# make pictures: what its pictures look like beside others', with CIFAR-10 and MNIST in GENKIT_DATA; takes about seven
+# make pictures: what its pictures look like beside others', with CIFAR-10 and MNIST in GENKIT_DATA; takes some four
 # hours on an idle machine, can be stopped and called again, and writes docs/pictures.md.
 PYTHON ?= python3
 VENV := .venv
