@@ -121,13 +121,24 @@ def budget(
 
 
 def training(
-    options: TrainingOptions, images: Facts, fewest: int = FEWEST_STEPS, most: int = MOST_STEPS
+    options: TrainingOptions,
+    images: Facts,
+    fewest: int = FEWEST_STEPS,
+    most: int = MOST_STEPS,
+    batch_size: Resolved | None = None,
 ) -> Mapping[str, Resolved]:
-    """Batch size and epochs: what nearly every model can begin its `defaults_for` with."""
+    """Batch size and epochs: what nearly every model can begin its `defaults_for` with.
+
+    Args:
+        batch_size: of a set that isn't small; by default that of `options`.
+    """
     size = options.batch_size
     found: dict[str, Resolved] = {}
     if "batch_size" not in options.model_fields_set:
-        size = batch_size_for(images.count, options.batch_size)
-        if size != options.batch_size:
+        usual = size if batch_size is None else batch_size.value
+        size = batch_size_for(images.count, usual)
+        if size != usual:
             found["batch_size"] = Resolved(size, f"{counted(images.count, 'training image')}")
+        elif batch_size is not None:
+            found["batch_size"] = batch_size
     return {**found, **budget(options, images, fewest, most, size)}

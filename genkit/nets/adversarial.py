@@ -1,11 +1,11 @@
 """Generator and discriminator of residual blocks, at any image size, that leave no checkerboard.
 
-Sizes change by nearest neighbours and by means, each in one convolution with the one that follows or goes before
-(Karras et al., ICLR 2018): that costs what a strided convolution costs, and lays the same weights on every pixel. The
-code scales and shifts the generator's features at each level (self-modulation: Chen et al., ICLR 2019), which are
-normalised an image at a time, so that no sample depends on its batch and no colour on a running mean. What is told of
-an image, as its class, goes with the code, and is held against the discriminator's features by an inner product
-(projection: Miyato and Koyama, ICLR 2018).
+The generator's sizes grow by nearest neighbours, in one convolution with the one that follows (Karras et al., ICLR
+2018): that costs what a transposed convolution costs, and lays the same weights on every pixel. The critic's shrink by
+strided convolutions, since what it is to judge is the finest detail. The code scales and shifts the generator's features
+at each level (self-modulation: Chen et al., ICLR 2019), which are normalised an image at a time, so that no sample
+depends on its batch and no colour on a running mean. What is told of an image, as its class, goes with the code, and is
+held against the discriminator's features by an inner product (projection: Miyato and Koyama, ICLR 2018).
 """
 
 from __future__ import annotations
@@ -114,25 +114,32 @@ class Critic(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Twice the height and width: modulated, rectified and convolved, and beside it the features as they are."""
+    """Twice the height and width: modulated, rectified and convolved, beside it the features as they are, and to both a
+    bias at each place."""
 
     def __init__(self, inputs: int, outputs: int, before: Size, after: Size, numbers: int):
         super().__init__()
         self.modulated = Modulated(inputs, numbers)
         self.up = signal_kept(UpConv(inputs, outputs, before, after))
         self.beside = beside(inputs, outputs)
+        # Where a pixel lies is else known from the first map's alone, and the code's scales and shifts know no place.
+        self.places = nn.Parameter(torch.zeros(outputs, *after))
         self.after = after
 
     def forward(self, hidden: Tensor, code: Tensor) -> Tensor:
-        return self.up(self.modulated(hidden, code)) + F.interpolate(self.beside(hidden), self.after)
+        return self.up(self.modulated(hidden, code)) + F.interpolate(self.beside(hidden), self.after) + self.places
 
 
 class DownBlock(nn.Module):
-    """Half the height and width: convolved after an activation, and beside it the means of the features as they are."""
+    """Half the height and width: convolved after an activation, and beside it the means of the features as they are.
+
+    The convolution is strided, with weights of its own for each of the pixels that it steps over: a mean over them would
+    hide from the critic what is finer than its next map, as the edges of drawings are.
+    """
 
     def __init__(self, inputs: int, outputs: int, before: Size, after: Size):
         super().__init__()
-        self.down = signal_kept(DownConv(inputs, outputs, before, after))
+        self.down = signal_kept(halve(inputs, outputs, before))
         self.beside = beside(inputs, outputs)
         self.after = after
 
@@ -186,20 +193,6 @@ class UpConv(nn.Conv2d):
         # A transposed convolution turns its kernel around.
         kernels = on_squares(self.weight.flip(2, 3)).transpose(0, 1)
         return F.conv_transpose2d(hidden, kernels, self.bias, stride=2, padding=1)
-
-
-class DownConv(nn.Conv2d):
-    """A 3×3 convolution, then means down to a smaller size; as one 4×4 of stride 2 where both sides are halved."""
-
-    def __init__(self, inputs: int, outputs: int, before: Size, after: Size):
-        super().__init__(inputs, outputs, 3, padding=1)
-        self.after = after
-        self.halves = before == (2 * after[0], 2 * after[1])
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        if not self.halves:
-            return means(super().forward(hidden), self.after)
-        return F.conv2d(hidden, on_squares(self.weight) / 4, self.bias, stride=2, padding=1)
 
 
 def on_squares(kernels: Tensor) -> Tensor:

@@ -89,17 +89,17 @@ def test_a_gan_of_digits_is_what_the_class_has() -> None:
         (Facts(60, ImageShape(3, 64, 64)), {"net": "residual", "width": 8, "batch_size": 16, "flips": True}),
         (
             Facts(400, ImageShape(1, 64, 64)),
-            {"net": "residual", "critic_width": 16, "flips": True, "r1": 1.0, "lr": 2e-3},
+            {"net": "residual", "critic_width": 16, "flips": True, "r1": 1.0, "lr": 2e-3, "batch_size": 32},
         ),
-        (Facts(10_000, ImageShape(3, 32, 32)), {"net": "residual", "width": 16, "augment": (), "flips": True}),
-        (Facts(10**6, ImageShape(3, 32, 32)), {"net": "residual", "flips": False, "augment": (), "batch_size": 64}),
+        (Facts(10_000, ImageShape(3, 32, 32)), {"net": "residual", "width": 16, "augment": (), "flips": True, "batch_size": 32}),
+        (Facts(10**6, ImageShape(3, 32, 32)), {"net": "residual", "flips": False, "augment": (), "batch_size": 32}),
     ],
 )
 def test_a_gan_of_other_images_is_residual(facts: Facts, expected: dict[str, Any]) -> None:
     options = of_gan(facts)
     assert options | expected == options
     steps = options["epochs"] * (facts.count // options["batch_size"])
-    assert 10_000 <= steps <= 40_000
+    assert 20_000 <= steps <= 40_000
     assert bool(options["augment"]) == (facts.count < 5_000)
 
 

@@ -21,13 +21,24 @@ def test_upwards_is_nearest_neighbours_and_a_convolution(before: tuple[int, int]
     torch.testing.assert_close(layer(hidden), apart)
 
 
-@pytest.mark.parametrize(
-    ("before", "after"), [((8, 12), (4, 6)), ((9, 10), (4, 5)), ((1, 6), (1, 3)), ((2, 2), (1, 1))]
-)
-def test_downwards_is_a_convolution_and_means(before: tuple[int, int], after: tuple[int, int]) -> None:
-    layer, hidden = adversarial.DownConv(3, 5, before, after), torch.randn(2, 3, *before)
-    apart = F.adaptive_avg_pool2d(F.conv2d(hidden, layer.weight, layer.bias, padding=1), after)
-    torch.testing.assert_close(layer(hidden), apart)
+def test_downwards_sees_what_is_finest() -> None:
+    """A chessboard and its negative, between which a mean over four pixels sees no difference."""
+    block = adversarial.DownBlock(2, 4, (8, 8), (4, 4))
+    row = torch.arange(8)
+    chessboard = (1.0 - 2 * ((row[:, None] + row) % 2)).expand(1, 2, 8, 8)
+    one, other = block(chessboard, chessboard), block(-chessboard, -chessboard)
+    assert float((one - other)[..., 1:-1, 1:-1].detach().abs().max()) > 0.1
+
+
+def test_each_place_has_a_bias_of_its_own() -> None:
+    block = adversarial.UpBlock(3, 2, (4, 4), (8, 8), 5)
+    hidden, code = torch.randn(1, 3, 4, 4), torch.randn(1, 5)
+    before = block(hidden, code)
+    with torch.no_grad():
+        block.places[1, 6, 2] = 0.5
+    moved = block(hidden, code) - before
+    assert float(moved[0, 1, 6, 2].detach()) == pytest.approx(0.5, abs=1e-6)
+    assert int(moved.count_nonzero()) == 1
 
 
 def test_a_flat_map_comes_out_flat() -> None:
