@@ -2,10 +2,10 @@
 
 The generator's sizes grow by nearest neighbours, in one convolution with the one that follows (Karras et al., ICLR
 2018): that costs what a transposed convolution costs, and lays the same weights on every pixel. The critic's shrink by
-strided convolutions, since what it is to judge is the finest detail. The code scales and shifts the generator's features
-at each level (self-modulation: Chen et al., ICLR 2019), which are normalised an image at a time, so that no sample
-depends on its batch and no colour on a running mean. What is told of an image, as its class, goes with the code, and is
-held against the discriminator's features by an inner product (projection: Miyato and Koyama, ICLR 2018).
+strided convolutions, since what it is to judge is the finest detail. The code scales and shifts the generator's
+features at each level (self-modulation: Chen et al., ICLR 2019), which are normalised an image at a time, so that no
+sample depends on its batch and no colour on a running mean. What is told of an image, as its class, goes with the code,
+and is held against the discriminator's features by an inner product (projection: Miyato and Koyama, ICLR 2018).
 """
 
 from __future__ import annotations
@@ -133,8 +133,8 @@ class UpBlock(nn.Module):
 class DownBlock(nn.Module):
     """Half the height and width: convolved after an activation, and beside it the means of the features as they are.
 
-    The convolution is strided, with weights of its own for each of the pixels that it steps over: a mean over them would
-    hide from the critic what is finer than its next map, as the edges of drawings are.
+    The convolution is strided, with weights of its own for each of the pixels that it steps over: a mean over them
+    would hide from the critic what is finer than its next map, as the edges of drawings are.
     """
 
     def __init__(self, inputs: int, outputs: int, before: Size, after: Size):
