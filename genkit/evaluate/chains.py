@@ -21,8 +21,8 @@ from genkit.wording import counted
 MOST_RHAT = 1.01
 #: Acceptance outside of which chains don't move, or in steps that are far too short.
 LEAST_ACCEPTANCE, MOST_ACCEPTANCE = 0.05, 0.995
-#: Draws of a chain that can be halved and still have an autocorrelation.
-FEWEST_DRAWS = 8
+#: Of a variance, against the mean square: what rounding leaves of draws that are all the same.
+ROUNDING = 1e-24
 
 
 class Worth(NamedTuple):
@@ -140,7 +140,8 @@ def effective_samples(draws: Tensor) -> Tensor:
     falling = torch.cummin(pairs, 0).values
     time = 2 * (falling * positive).sum(0) - 1
     most = math.log10(count * chains)
-    return torch.where(within > 0, count * chains / time.clamp(min=1 / most), 0.0).nan_to_num(nan=0.0)
+    moves = within > ROUNDING * draws.square().flatten(0, 1).mean(0)
+    return torch.where(moves, count * chains / time.clamp(min=1 / most), 0.0)
 
 
 def split(draws: Tensor) -> Tensor:

@@ -250,7 +250,7 @@ def climb(
     log_density: LogDensity,
     start: Tensor,
     steps: int = 500,
-    lr: float = 0.05,
+    lr: float = 0.2,
     advance: Callable[[], object] = lambda: None,
 ) -> Point:
     """The highest points that ascents from `start` (B, D) come to, each by itself: by Adam, whose rate falls to 0."""
