@@ -501,10 +501,7 @@ def make_completions(opened: Opened, asked: dict[str, Any]) -> Picture:
     over = counted(len(names), "image")
     notes.append(f"ln p of the hidden half, given the other, in nats, over {over}: {shown}")
     measured |= {f"predictive_{name}": each.value for name, each in means.items()}
-    said = [
-        "\n".join(f"{name} {float(each[row]):.1f} nats" for name, each in found.predictive.items())
-        for row in range(len(names))
-    ]
+    said = by_chains.in_words(found.predictive)
     codes = found.likeliest[:, None][:, :0] if found.codes is None else found.codes[-1, :, : pictures.COMPLETIONS]
     title = f"{opened.name}, given the {asked['given'].replace('-', ' ')}, by {by}{asked['told'].wanted_in_words()}"
     picture = pictures.completions(opened.generator, views, names, said, codes, found.likeliest, title)

@@ -122,6 +122,12 @@ def complete(model: GenerativeModel, views: Views, by: By | None, plan: Plan) ->
     return Completed(codes, likeliest, predictive, found)
 
 
+def in_words(predictive: Mapping[str, Tensor]) -> list[str]:
+    """Of each image, a line for each way in which the rest was predicted."""
+    rows = zip(*(each.tolist() for each in predictive.values()), strict=True)
+    return ["\n".join(f"{name} {each:.1f} nats" for name, each in zip(predictive, row, strict=True)) for row in rows]
+
+
 def likeliest_given(model: GenerativeModel, views: Views, ascents: int, seed: int) -> Tensor:
     """The highest p(z|a) that so many ascents from codes of the prior come to, of each image: (N, latent_dim)."""
     count = len(views.images)
