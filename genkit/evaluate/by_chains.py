@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +32,8 @@ ASCENT, ASCENTS = 500, 8
 WIDER = 2.0
 #: Codes of the prior that a part is completed with where there are no chains, whose number they else have.
 PRIOR_DRAWS = 1000
+#: What codes of the prior are for: to begin with, and to complete images by.
+STARTS, PREDICTIVE = 1, 2
 
 
 class Plan(NamedTuple):
@@ -80,8 +83,15 @@ def run(by: By, log_density: LogDensity, start: Tensor, plan: Plan) -> tuple[Cha
     sampler = chains.hmc if by == "hmc" else chains.langevin
     started = time.perf_counter()
     with progress(by, plan.warmup + plan.draws, "steps") as bar:
-        options = {"draws": plan.draws, "warmup": plan.warmup, "together": plan.chains, "seed": plan.seed}
-        found = sampler(log_density, start, **options, advance=bar.update)
+        found = sampler(
+            log_density,
+            start,
+            draws=plan.draws,
+            warmup=plan.warmup,
+            together=plan.chains,
+            seed=plan.seed,
+            advance=bar.update,
+        )
     return found, diagnostics.worth(found, plan.chains, time.perf_counter() - started)
 
 
@@ -110,7 +120,7 @@ def complete(model: GenerativeModel, views: Views, by: By | None, plan: Plan) ->
         ran, found = run(by, posterior_log_density(model, views, plan.chains), start, plan)
         codes, count, ascents = ran.draws.unflatten(1, (images, plan.chains)), plan.draws * plan.chains, ASCENTS
     likeliest = likeliest_given(model, views, ascents, plan.seed)
-    prior = starts(model, count * images, plan.seed + 1).unflatten(0, (count, images))
+    prior = starts(model, count * images, plan.seed, PREDICTIVE).unflatten(0, (count, images))
     sets = {"map": likeliest[None], "prior": prior}
     if by is not None and codes is not None:
         sets = {by: codes.transpose(1, 2).flatten(0, 1), **sets}
@@ -138,7 +148,8 @@ def likeliest_given(model: GenerativeModel, views: Views, ascents: int, seed: in
     return top.z.view(count, ascents, -1)[torch.arange(count), best]
 
 
-def starts(model: GenerativeModel, count: int, seed: int) -> Tensor:
-    """Codes of the prior, (count, latent_dim) float64."""
-    generator = torch.Generator().manual_seed(seed)
+def starts(model: GenerativeModel, count: int, seed: int, purpose: int = STARTS) -> Tensor:
+    """Codes of the prior, (count, latent_dim) float64, that have nothing to do with what chains of this seed draw."""
+    state = np.random.SeedSequence([seed, purpose]).generate_state(1, np.uint64)[0]
+    generator = torch.Generator().manual_seed(int(state >> 1))
     return torch.randn(count, model.options.latent_dim, generator=generator, dtype=torch.float64)
