@@ -81,7 +81,14 @@ SHAPED_BY = {
     "arithmetic": {"exemplars", "jitter", "seed", "dataset", "split"},
     "traverse": {"seeds", "images", "files", "dataset", "split", "dims", "reach", "steps"},
     "manifold": {"side"},
+    "by": {"given", "chains", "draws", "warmup", "images", "files", "dataset", "split", "columns", "seed"},
 }
+#: What of --by goes with --given alone, and without it alone; and what is of chains, and not of an ascent.
+OF_PART, OF_ALL, OF_CHAINS = ("images", "files", "dataset", "split"), ("columns",), ("draws", "warmup")
+#: Halves of an image that can be given (`latent.completion.PARTS`).
+PARTS = ("top-half", "bottom-half", "left-half", "right-half")
+#: Chains of the prior, and of each image; images that a part is given of; steps that are kept, and before them.
+PRIOR_CHAINS, CHAINS, COMPLETED, DRAWS, WARMUP = 64, 4, 8, 1000, 500
 
 
 def finite(context: click.Context, parameter: click.Parameter, value: float) -> float:
@@ -122,6 +129,27 @@ class Sample(ModelCommand):
 @click.option("--traverse", is_flag=True, help="Sweep each latent dimension, from one of --seeds, --images or --file.")
 @click.option("--manifold", is_flag=True, help="Show a 2-D latent space whole.")
 @click.option(
+    "--by",
+    type=click.Choice(["langevin", "hmc", "map"]),
+    help="Draw codes by Markov chains, or take the likeliest, of a model that tells a likelihood; see --given.",
+)
+@click.option(
+    "--given",
+    type=click.Choice(PARTS),
+    help="Of --by: codes that fit this part of --images or --file, which are completed.  [default: all codes]",
+)
+@click.option("--chains", type=click.IntRange(1, 10_000), help="Of --by, of each image.  [default: 64; with --given 4]")
+@click.option(
+    "--draws", type=click.IntRange(8, 1_000_000), default=DRAWS, show_default=True, help="Of --by, of each chain."
+)
+@click.option(
+    "--warmup",
+    type=click.IntRange(0, 1_000_000),
+    default=WARMUP,
+    show_default=True,
+    help="Of --by: steps of each chain before those, in which the size of its steps is adapted.",
+)
+@click.option(
     "--path", type=click.Choice(["slerp", "lerp"]), default="slerp", show_default=True, help="Of --interpolate."
 )
 @click.option(
@@ -155,7 +183,11 @@ class Sample(ModelCommand):
 @click.option("--side", type=click.IntRange(2, 200), default=20, show_default=True, help="Images a side of --manifold.")
 @click.option("--columns", type=click.IntRange(1), help="Of the grid of samples.  [default: as square as possible]")
 @click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the choice of exemplars."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of the choice of exemplars, and of --by.",
 )
 @click.option("--dataset", metavar="NAME|PATH", help="Other images than those that the run was trained on.")
 @click.option("--split", type=click.Choice(CHOICES), help=SPLIT_HELP)
@@ -196,6 +228,8 @@ def sample(
     was trained on labelled images, --class and --classes say whose codes seeds have.
     """
     kind = chosen_kind(context, asked)
+    if kind == "by":
+        require_by(context, asked, prior)
     place = target(out, also_written(kind, each, npz))
     asked["files"] = images_in(asked["files"])
     asked["typed"] = {name for name in asked if typed(context, name)}
@@ -206,13 +240,14 @@ def sample(
     picture = MAKERS[kind](opened, asked)
     for note in picture.notes:
         logger.info("%s", note)
-    sheet = place.file or unused(results(opened, place.folder, "pictures") / f"{kind}.png")
+    sheet = place.file or unused(results(opened, place.folder, "pictures") / f"{stem(kind, asked)}.png")
     files = save(opened, sheet, picture, each, npz)
     chosen = opened.generator.sampling.model_dump(mode="json")
     conditions = told.in_words(picture.conditions) or told.drawn_in_words(picture.classes)
     result = {
         "checkpoint": opened.checkpoint.path,
         "kind": kind,
+        **({"by": asked["by"], "given": asked["given"]} if kind == "by" else {}),
         "n": len(picture.images),
         **({"conditions": conditions} if conditions else {}),
         **({"sampling": chosen} if chosen else {}),
@@ -238,6 +273,29 @@ def chosen_kind(context: click.Context, asked: dict[str, Any]) -> str:
             others = " or ".join(f"--{each}" for each, options in SHAPED_BY.items() if option in options)
             raise UsageError(f"{flag} goes with {others.replace('--samples', 'a plain grid')}, not with {kind}")
     return kind
+
+
+def require_by(context: click.Context, asked: dict[str, Any], prior: str | None) -> None:
+    """Refuse an option that --by would ignore.
+
+    Raises:
+        UsageError
+    """
+    if prior == "fitted":
+        raise UsageError("--prior fitted: --by goes by the model's own prior; leave --prior out")
+    without, others = ("with", OF_ALL) if asked["given"] is not None else ("without", OF_PART)
+    for option in (*others, *(OF_CHAINS if asked["by"] == "map" else ())):
+        if typed(context, option):
+            flag = "--file" if option == "files" else f"--{option}"
+            what = "of chains, and --by map has none" if option in OF_CHAINS else f"nothing {without} --given"
+            raise UsageError(f"{flag} is {what}; leave it out")
+
+
+def stem(kind: str, asked: dict[str, Any]) -> str:
+    """What a picture's file is called, without its ending."""
+    if kind != "by":
+        return kind
+    return asked["by"] if asked["given"] is None else f"{asked['by']}-given-{asked['given']}"
 
 
 def also_written(kind: str, each: bool, npz: bool) -> str | None:
@@ -380,6 +438,76 @@ def make_manifold(opened: Opened, asked: dict[str, Any]) -> Picture:
     return picture._replace(notes=[*picture.notes, *notes])
 
 
+def make_by(opened: Opened, asked: dict[str, Any]) -> Picture:
+    from genkit.contract import ability
+
+    where, told = f"--by {asked['by']}: {opened.name} is a {opened.kind}, which", asked["told"]
+    if not ability.tells_likelihood(opened.generator):
+        raise UsageError(f"{where} {ability.LIKELIHOOD.lacks}; vae is one that does")
+    told.require_seeds(False)  # codes are drawn by the model's own prior, which knows no classes
+    if asked["given"] is None:
+        return make_chains(opened, asked)
+    if not ability.tells_pixels(opened.generator):
+        raise UsageError(f"{where} {ability.PIXELS.lacks}; leave --given out, or define {ability.PIXELS.methods[0]}")
+    return make_completions(opened, asked)
+
+
+def make_chains(opened: Opened, asked: dict[str, Any]) -> Picture:
+    import torch
+
+    from genkit.evaluate import by_chains
+    from genkit.latent import pictures
+
+    by, count, seed = asked["by"], asked["chains"] or PRIOR_CHAINS, asked["seed"]
+    pictures.require_chains(opened.generator, count, asked["columns"])
+    condition = asked["told"].of_seeds(range(count))
+    if by == "map":
+        codes = by_chains.likeliest_of_prior(opened.generator, count, seed)
+        apart = float(torch.cdist(codes, codes).max())
+        notes = [f"ascents from {counted(count, 'code')} end at most {apart:.2g} apart: a mode has no variety"]
+        measured = {"farthest_apart": apart}
+    else:
+        plan = by_chains.Plan(count, asked["draws"], asked["warmup"], seed)
+        ran, worth = by_chains.of_prior(opened.generator, by, plan)
+        codes, notes, measured = ran.draws[-1], [f"{by}: {worth.in_words()}"], worth.measured()
+        for warning in worth.warnings(["p(z)"], by):
+            logger.warning("%s", warning)
+    picture = pictures.chains(opened.generator, codes, asked["columns"], by, condition)
+    return picture._replace(notes=notes, measured=measured)
+
+
+def make_completions(opened: Opened, asked: dict[str, Any]) -> Picture:
+    from genkit.evaluate import by_chains
+    from genkit.evaluate.estimate import estimate
+    from genkit.latent import completion, pictures
+
+    part = completion.part_of(asked["given"], opened.model.image)
+    named = len(asked["images"] or ()) + len(asked["files"])
+    pictures.require_completions(opened.generator, named or COMPLETED)
+    originals, names, own = chosen_images(opened, asked, COMPLETED)
+    by, seed, chains = asked["by"], asked["seed"], asked["chains"] or CHAINS
+    seen = completion.observed(opened.generator, originals, seed)
+    views = completion.Views(seen, part, asked["told"].changed(own))
+    plan = by_chains.Plan(chains, asked["draws"], asked["warmup"], seed)
+    found = by_chains.complete(opened.generator, views, None if by == "map" else by, plan)
+    notes, measured = [], {}
+    if found.worth is not None:
+        notes, measured = [f"{by}: {found.worth.in_words('an image')}"], found.worth.measured()
+        for warning in found.worth.warnings(names, by):
+            logger.warning("%s", warning)
+    means = {name: estimate(each) for name, each in found.predictive.items()}
+    errors = {name: "" if each.error is None else f" ± {each.error:.1f}" for name, each in means.items()}
+    shown = ", ".join(f"{name} {each.value:.1f}{errors[name]}" for name, each in means.items())
+    over = counted(len(names), "image")
+    notes.append(f"ln p of the hidden half, given the other, in nats, over {over}: {shown}")
+    measured |= {f"predictive_{name}": each.value for name, each in means.items()}
+    said = by_chains.in_words(found.predictive)
+    codes = found.likeliest[:, None][:, :0] if found.codes is None else found.codes[-1, :, : pictures.COMPLETIONS]
+    title = f"{opened.name}, given the {asked['given'].replace('-', ' ')}, by {by}{asked['told'].wanted_in_words()}"
+    picture = pictures.completions(opened.generator, views, names, said, codes, found.likeliest, title)
+    return picture._replace(notes=notes, measured=measured)
+
+
 MAKERS = {
     "samples": make_samples,
     "reconstruct": make_reconstructions,
@@ -387,6 +515,7 @@ MAKERS = {
     "arithmetic": make_arithmetic,
     "traverse": make_traversal,
     "manifold": make_manifold,
+    "by": make_by,
 }
 
 

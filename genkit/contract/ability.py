@@ -36,6 +36,9 @@ class Ability(NamedTuple):
 ENCODES = Ability("encodes", "has no encoder", ("encode",))
 GENERATES = Ability("generates", "makes no images", ("decode", "prior"))
 LIKELIHOOD = Ability("likelihood", "doesn't say how likely an image is", ("posterior", "log_likelihood"))
+PIXELS = Ability(
+    "likelihood of pixels", "doesn't say how likely each pixel of an image is by itself", ("pixel_log_likelihood",)
+)
 DENSITY = Ability("density", "has no density of images", ("log_density",))
 CLASSIFIES = Ability("classifies", "gives no answers that could be wrong", ("probabilities",))
 FEATURES = Ability(
@@ -46,7 +49,7 @@ SECOND_SET = Ability("second set", "is trained on one set of images", declared="
 CONDITION = Ability("takes a condition", "takes no condition", ("condition_for",))
 
 #: In the order in which they are shown.
-ABILITIES = (ENCODES, GENERATES, LIKELIHOOD, DENSITY, CLASSIFIES, FEATURES, CONDITION, SECOND_SET)
+ABILITIES = (ENCODES, GENERATES, LIKELIHOOD, PIXELS, DENSITY, CLASSIFIES, FEATURES, CONDITION, SECOND_SET)
 
 
 class Encodes(Protocol):
@@ -85,6 +88,17 @@ class Likelihood(Protocol):
         """ln p(x|z) in nats, summed over pixels, of images (B, C, H, W) under K codes (B, K, latent_dim) each: (B, K).
 
         The prior of the codes is N(0, I).
+        """
+        ...
+
+
+class PixelLikelihood(Protocol):
+    """A model of whose images each number is drawn by itself, given the code, so that parts have a likelihood."""
+
+    def pixel_log_likelihood(self, z: Tensor, images: Tensor, *condition: Any, **_: Any) -> Tensor:
+        """ln p of each number of images (B, C, H, W) under a code (B, latent_dim) each, in nats: (B, C, H, W).
+
+        Their sum is ln p(x|z).
         """
         ...
 
@@ -156,6 +170,10 @@ def without_prior(model: object) -> str:
 
 def tells_likelihood(model: object) -> TypeIs[Likelihood]:
     return has(model, LIKELIHOOD)
+
+
+def tells_pixels(model: object) -> TypeIs[PixelLikelihood]:
+    return has(model, PIXELS)
 
 
 def tells_density(model: object) -> bool:

@@ -10,7 +10,8 @@
 
 A model that has one takes it as one more argument wherever it makes or reads an image: `decode(z, condition)`,
 `prior(noise, condition)`, and, where it has them, `encode(images, condition)`, `features`, `representation`,
-`posterior(images, condition)` and `log_likelihood(z, images, condition)`. All others are called as ever.
+`posterior(images, condition)`, `log_likelihood(z, images, condition)` and `pixel_log_likelihood(z, images, condition)`.
+All others are called as ever.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from genkit.contract import Condition, GenerativeModel, ability
 from genkit.latent import images, sampling
 from genkit.latent.arithmetic import Exemplars, combine
 from genkit.latent.bounds import require_room
+from genkit.latent.completion import Views
 from genkit.latent.condition import of_sum
 from genkit.latent.images import Row
 from genkit.wording import counted
@@ -23,6 +24,10 @@ from genkit.wording import counted
 BAND = 16
 #: Dimensions that a traversal shows where none are named: those that change the image most.
 TRAVERSED = 16
+#: Grey of what is hidden of an image.
+HIDDEN = 0.5
+#: Completions of an image at most.
+COMPLETIONS = 6
 #: Numbers of images and codes that are held at once to find out which these are.
 SWEPT_AT_ONCE = 1 << 24
 
@@ -316,3 +321,66 @@ def manifold(model: GenerativeModel, side: int, condition: Tensor | None = None)
     told = sampling.repeated(condition, len(codes))
     decoded = sampling.decode(model, codes, told)
     return Picture(images.to_pil(images.grid(decoded, side, gap=0)), decoded, codes, conditions=told)
+
+
+def chains(
+    model: GenerativeModel, codes: Tensor, columns: int | None, title: str, condition: Tensor | None = None
+) -> Picture:
+    """A plain grid of what chains have come to, an image a chain: codes (N, latent_dim), of the conditions (N, …)."""
+    codes = codes.float()
+    decoded = sampling.decode(model, codes, condition)
+    names = [f"{title}-{number:03d}" for number in range(len(codes))]
+    sheet = images.to_pil(images.grid(decoded, columns))
+    return Picture(sheet, decoded, codes, conditions=condition, names=names)
+
+
+def require_chains(model: GenerativeModel, count: int, columns: int | None) -> None:
+    """Refuse more chains than a picture of `chains` has room for, before they run.
+
+    Raises:
+        UsageError
+    """
+    across = min(count, columns or math.ceil(math.sqrt(count)))
+    require_room(model.image, math.ceil(count / across), across, "fewer --chains", gap=images.GRID_GAP)
+
+
+def completions(
+    model: GenerativeModel,
+    views: Views,
+    names: Sequence[str],
+    said: Sequence[str],
+    codes: Tensor,
+    likeliest: Tensor,
+    title: str,
+) -> Picture:
+    """A row for each image: itself, what is given of it, what codes make of the rest, and what is hidden.
+
+    What is given stays as it is in a completion; what it shows besides is the decoder's mean of each pixel.
+
+    Args:
+        names: of the images; `said` of each stands below its own.
+        codes: of different chains, (N, K, latent_dim), K from 0.
+        likeliest: (N, latent_dim).
+    """
+    require_completions(model, len(names))
+    count = codes.shape[1]
+    everything = torch.cat([codes, likeliest[:, None]], 1).flatten(0, 1).float()
+    told = None if views.condition is None else views.condition.repeat_interleave(count + 1, 0)
+    made = views.filled(sampling.decode(model, everything, told))
+    rows = []
+    for image, some, name, more in zip(views.images, made.split(count + 1), names, said, strict=True):
+        seen, rest = (torch.where(each, image, HIDDEN) for each in (views.part, views.hidden))
+        rows.append(Row(f"{name}\n{more}".rstrip(), torch.cat([image[None], seen[None], some, rest[None]])))
+    headings = ["image", "given", *(f"chain {number}" for number in range(count)), "MAP", "hidden"]
+    files = [f"{name}-{each}" for name in names for each in (*(f"chain-{number}" for number in range(count)), "map")]
+    sheet = images.sheet(rows, headings, title)
+    return Picture(sheet, made, everything, rows=rows, conditions=told, names=files)
+
+
+def require_completions(model: GenerativeModel, count: int) -> None:
+    """Refuse more images than a picture of `completions` has room for, before any chain runs.
+
+    Raises:
+        UsageError
+    """
+    require_room(model.image, count, COMPLETIONS + 4, "fewer --images")

@@ -361,6 +361,10 @@ class VAE(GenerativeModel):
         squares = (output - pixels.unsqueeze(1)).square().sum(2) * (-2 * self.log_sigma).exp()
         return -0.5 * squares - pixels.shape[1] * (self.log_sigma + 0.5 * math.log(2 * math.pi))
 
+    def pixel_log_likelihood(self, z: Tensor, images: Tensor, condition: Tensor | None = None) -> Tensor:
+        """ln p of each number of images (B, C, H, W) under a code (B, latent_dim) each, in nats: (B, C, H, W)."""
+        return -self.negative_log_likelihood(self.output(z, condition).to(images.dtype), images)
+
     def in_pieces(self, z: Tensor, images: Tensor, condition: Tensor | None) -> Tensor:
         """The same. A validation's batch is larger than training's, and needs its K images each only one by one."""
         if z.requires_grad:

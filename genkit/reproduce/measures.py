@@ -21,7 +21,7 @@ from genkit.evaluate.subject import Asked, Subject
 from genkit.files import from_json
 from genkit.latent import scores
 from genkit.options import as_text
-from genkit.reproduce import judged, needs
+from genkit.reproduce import chained, judged, needs
 from genkit.reproduce.bench import Bench, TrainedRun
 from genkit.reproduce.needs import Count, Kind, Seed
 from genkit.reproduce.results import NAMED
@@ -248,6 +248,25 @@ MEASURES: Mapping[str, Kind] = {
         abilities=(ability.FEATURES,),
         options=(needs.scikit_learn,),
         images=(needs.several_classes,),
+    ),
+    "prior-by-chains": Kind(
+        chained.prior,
+        gives=(
+            *("{by}/acceptance", "{by}/effective_a_second", "{by}/rhat", "ancestral/effective_a_second"),
+            "map/diversity",
+        ),
+        gives_where={needs.several_classes: ("{by}/frechet", "ancestral/frechet")},
+        abilities=(ability.GENERATES, ability.LIKELIHOOD),
+        images=(needs.at_least(2),),
+    ),
+    "completions": Kind(
+        chained.completions,
+        gives=(
+            *("given/{by}/acceptance", "given/{by}/effective_a_second", "given/{by}/rhat"),
+            *("given/{by}", "given/map", "given/prior", "given/over_map"),
+        ),
+        abilities=(ability.GENERATES, ability.LIKELIHOOD, ability.PIXELS),
+        images=(needs.at_least(1),),
     ),
     "arithmetic": Kind(
         judged.arithmetic,

@@ -12,14 +12,16 @@ from PIL import Image
 
 from genkit.contract import ability
 from genkit.errors import UsageError
-from genkit.evaluate import attributes, judge, pca
+from genkit.evaluate import attributes, by_chains, judge, pca
+from genkit.evaluate.by_chains import By, Plan
 from genkit.evaluate.figure import LeftOut
 from genkit.files import whole_file
 from genkit.latent import images, pictures, projection, sampling, scatter
 from genkit.latent.arithmetic import Exemplars, parse
 from genkit.latent.images import Row
-from genkit.reproduce import needs
+from genkit.reproduce import chained, needs
 from genkit.reproduce.bench import Bench
+from genkit.reproduce.chained import Part
 from genkit.reproduce.needs import Count, Kind, Seed, Several
 from genkit.step.passes import conditions_of, encode_split
 
@@ -103,6 +105,31 @@ def arithmetic(bench: Bench, path: Path, run: str, expression: str, exemplars: C
         for term, (codes, found, told) in zip(terms, pools, strict=True)
     ]
     sheet = pictures.arithmetic(opened.model, chosen, expression, attributes.JITTER, run).sheet
+    images.save_png(path, sheet)
+
+
+def completions(
+    bench: Bench,
+    path: Path,
+    run: str,
+    by: By,
+    given: Part,
+    count: Count = 8,
+    chains: Count = 4,
+    draws: Count = 300,
+    warmup: Count = 300,
+    seed: Seed = 0,
+) -> None:
+    """Test images, what is given of them, what chains and the likeliest code make of the rest, and what that is."""
+    (opened,) = bench.named([run])
+    views = chained.views_of(opened, given, count, seed)
+    found = by_chains.complete(opened.model, views, by, Plan(chains, draws, warmup, seed))
+    assert found.codes is not None
+    names = [f"test {place}" for place in opened.images.test.spread(count).tolist()]
+    said = by_chains.in_words(found.predictive)
+    shown = found.codes[-1, :, : pictures.COMPLETIONS]
+    title = f"{bench.recipe.name}: {run}, given the {given.replace('-', ' ')}, by {by}"
+    sheet = pictures.completions(opened.model, views, names, said, shown, found.likeliest, title).sheet
     images.save_png(path, sheet)
 
 
@@ -209,6 +236,7 @@ PICTURES: Mapping[str, Kind] = {
         options=(needs.sum_of_attributes,),
         images=(needs.attributes, needs.exemplars(1)),
     ),
+    "completions": Kind(completions, abilities=(ability.GENERATES, ability.LIKELIHOOD, ability.PIXELS)),
     "manifold": Kind(manifold, abilities=(ability.GENERATES,), options=(needs.plane,)),
     "curve": Kind(curve),
 }
