@@ -28,6 +28,12 @@ Change: TypeAlias = Callable[[Tensor], Tensor]
 
 #: Share of the free memory that changed images may take.
 SHARE = 0.5
+#: What is done to pixels, as a model card has it.
+IN_WORDS = {
+    "shuffled": "shuffled, by one permutation for all",
+    "permuted": "shuffled, each image's by another permutation",
+    "gaussian": "noise",
+}
 #: Of the seeds of what is drawn.
 LABELS, PIXELS = 1, 2
 
@@ -63,8 +69,10 @@ def relabelled(dataset: Dataset, odds: float, seed: int) -> Dataset:
     noise = generator(np.random.SeedSequence(seed, spawn_key=(LABELS,)))
     drawn = torch.rand(len(labels), generator=noise, dtype=torch.float64) < odds
     others = torch.randint(len(dataset.classes), (len(labels),), generator=noise)
-    train = replace(dataset.train, labels=torch.where(drawn, others, labels))
-    return replace(dataset, train=train, randomised=True)
+    new = torch.where(drawn, others, labels)
+    note = f"{int((new != labels).sum()):,} of {len(labels):,} training labels are wrong on purpose"
+    train = replace(dataset.train, labels=new)
+    return replace(dataset, train=train, randomised=True, notes=(*dataset.notes, note))
 
 
 def cropped(dataset: Dataset, side: int, at_random: bool) -> Dataset:
@@ -133,7 +141,8 @@ def with_pixels(dataset: Dataset, how: str, seed: int) -> Dataset:
 
     changes = {"shuffled": shuffled, "permuted": permuted, "gaussian": gaussian}
     found = changed(dataset, shape, changes[how], f"--pixels {how}")
-    return replace(found, randomised=found.randomised or how != "shuffled")
+    note = f"their pixels are {IN_WORDS[how]}"
+    return replace(found, randomised=found.randomised or how != "shuffled", notes=(*dataset.notes, note))
 
 
 def moments(split: Split) -> tuple[Tensor, Tensor]:
