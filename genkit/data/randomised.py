@@ -160,30 +160,32 @@ def moments(split: Split) -> tuple[Tensor, Tensor]:
 def changed(dataset: Dataset, shape: ImageShape, change: Callable[[int], Change], flag: str) -> Dataset:
     """The data set with other images in the same rows, in memory. Splits that share a block of images share a new one.
 
+    Rows that no split has are left empty.
+
     Args:
         shape: of the new images.
-        change: given the number of a block, what makes new images of its own, in the order of its rows.
+        change: given the number of a block, what makes new images of its own, in the order of their rows.
         flag: that asks for it.
 
     Raises:
         DataError: where there is too little memory.
     """
-    blocks = {id(split.storage): split for split in dataset.splits().values()}
-    needed, free = sum(len(split.storage) for split in blocks.values()) * shape.numbers, free_memory()
+    blocks: dict[int, list[Split]] = {}
+    for split in dataset.splits().values():
+        blocks.setdefault(id(split.storage), []).append(split)
+    needed, free = sum(map(len, dataset.splits().values())) * shape.numbers, free_memory()
     if needed > SHARE * free:
         raise DataError(
             f"{dataset.name}: {flag} keeps its images in memory, {needed / 1e9:.1f} GB, of which "
             f"{free / 1e9:.1f} GB are free; give a smaller --image-size, or leave it out"
         )
     made: dict[int, Tensor] = {}
-    for number, (key, split) in enumerate(blocks.items()):
-        every = Split(split.storage, torch.arange(len(split.storage)), file=split.file)
-        made[key] = torch.empty(len(every), *shape, dtype=torch.uint8)
-        one = change(number)
-        step = every.block_length()
-        for start in range(0, len(every), step):
-            part = slice(start, start + step)
-            made[key][part] = one(every.images(part))
+    for number, (key, splits) in enumerate(blocks.items()):
+        first, one = splits[0], change(number)
+        every = Split(first.storage, torch.cat([split.rows for split in splits]).unique(), file=first.file)
+        made[key] = torch.zeros(len(first.storage), *shape, dtype=torch.uint8)  # memory is taken by what is written
+        for part in torch.arange(len(every)).split(every.block_length()):
+            made[key][every.rows[part]] = one(every.images(part))
 
     def with_made(split: Split) -> Split:
         return replace(split, storage=made[id(split.storage)], fingerprints=None, file=None, whole=None)
