@@ -262,9 +262,7 @@ MEASURES: Mapping[str, Kind] = {
         },
         abilities=(ability.LIKELIHOOD,),
     ),
-    "fit": Kind(
-        fit, gives=("train/error", "passes_to_fit"), abilities=(ability.CLASSIFIES,), images=(needs.labelled,)
-    ),
+    "fit": Kind(fit, gives=("train/error", "passes_to_fit"), abilities=(ability.CLASSIFIES,), images=(needs.labelled,)),
     "test-error": Kind(test_error, gives=("error",), abilities=(ability.CLASSIFIES,), images=(needs.labelled,)),
     "samples": Kind(
         judged.topic("samples"),

@@ -16,10 +16,12 @@ from genkit.contract import ImageShape
 from genkit.data import DataOptions
 from genkit.data.dataset import Dataset
 from genkit.errors import UsageError
+from genkit.evaluate.figure import Figure, LeftOut
 from genkit.keep import checkpoint, config
 from genkit.keep.rundir import RunDirectory
 from genkit.models.classifier import Classifier
-from genkit.reproduce.measures import validations
+from genkit.reproduce import measures
+from genkit.reproduce.bench import TrainedRun
 from genkit.run import trainer
 from genkit.run.validation import validate
 
@@ -85,11 +87,16 @@ def test_random_labels_are_learned_by_heart_and_tell_nothing_of_others(tmp_path:
     # Five standard deviations of a share of 500 images.
     assert abs(result.metrics["test/error"] - 0.9) < 5 * (0.09 / 500) ** 0.5
     assert "test/train_error" not in result.metrics
-    history = validations(result.run)
+    history = measures.validations(result.run)
     assert history[0]["train_error"] > 0.5
     assert history[-1]["train_error"] == 0
     assert checkpoint.read(result.checkpoint).description.monitor == "train_error"
     assert checkpoint.read(result.checkpoint).description.metrics["val/train_error"] == 0
+    run = TrainedRun("net", result.run, images, CPU)
+    found = {each.name: each.value for each in measures.fit(run, share=0.9) if isinstance(each, Figure)}
+    passes = 1 + next(epoch for epoch, values in enumerate(history) if values["train_error"] <= 0.1)
+    assert found == {"train/error": 0, "passes_to_fit": passes}
+    assert 3 < passes < 60
     written = json.loads((result.run / "config.json").read_text())
     assert written["data"]["labels"] == "random"
     assert "training labels are wrong on purpose" in (result.run / "README.md").read_text()
@@ -106,6 +113,8 @@ def test_the_same_labels_after_resuming(tmp_path: Path, genkit: Genkit) -> None:
     one, other = (checkpoint.read(each.run / "checkpoints" / "000012").model for each in (whole, resumed))
     for key, value in one.state_dict().items():
         assert torch.equal(value, other.state_dict()[key]), key
+    early = list(measures.fit(TrainedRun("net", begun.run, data.load(images), CPU)))
+    assert [each.name for each in early if isinstance(each, LeftOut)] == ["passes_to_fit"]
     refused = genkit("train", "--resume", begun.run, "--labels", "random")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "--labels random (the run has corrupt:0.5)" in refused.err
@@ -140,17 +149,17 @@ def test_a_classifier_of_other_classes_begins_with_the_body_alone(genkit: Genkit
     still = ["--lr", "1e-12", "--weight-decay", 0, "--seed", 3]
     first = genkit("train", "classifier", "--dataset", "mnist5k", "--only-classes", "0-4", "--width", 4, *common).json
 
-    def begun(*flags: object) -> Classifier:
+    def begun(*flags: object) -> tuple[Classifier, str]:
         outcome = genkit("train", "classifier", "--init-from", first["run"], *flags, *common, *still)
         assert outcome.code == 0, outcome.err
         opened = checkpoint.read(Path(outcome.json["checkpoint"])).model
         assert isinstance(opened, Classifier)
-        opened.said = outcome.err  # type: ignore[assignment]
-        return opened
+        return opened, outcome.err.partition("weights  ")[2].partition("\n")[0]
 
     source = checkpoint.read(Path(first["checkpoint"])).model
+    assert isinstance(source, Classifier)
     theirs = dict(source.named_parameters())
-    others, more, same = begun("--classes", "5-9"), begun("--classes", "3-9"), begun()
+    (others, said), (more, _), (same, said_of_same) = begun("--classes", "5-9"), begun("--classes", "3-9"), begun()
     for model in (others, more, same):
         for name, weight in model.named_parameters():
             if name.startswith("body."):
@@ -158,10 +167,10 @@ def test_a_classifier_of_other_classes_begins_with_the_body_alone(genkit: Genkit
     assert not torch.allclose(others.head.weight, source.head.weight, atol=0.01)
     assert more.head.out_features == 7
     torch.testing.assert_close(same.head.weight, source.head.weight, atol=1e-6, rtol=0)
-    assert "the others are random)" in others.said  # type: ignore[operator]
-    assert "random" not in same.said.partition("weights  ")[2].partition("\n")[0]  # type: ignore[union-attr]
-    scratch = begun("--classes", "5-9", "--from-scratch")
-    assert not torch.allclose(scratch.body.layers[0].weight, source.body.layers[0].weight, atol=0.01)
+    assert said.endswith("tensors; the others are random)")
+    assert "random" not in said_of_same
+    scratch, _ = begun("--classes", "5-9", "--from-scratch")
+    assert not torch.allclose(dict(scratch.named_parameters())["body.layers.0.weight"], theirs["body.layers.0.weight"])
     wider = genkit("train", "classifier", "--init-from", first["run"], "--classes", "5-9", "--width", 8, *common)
     assert (wider.code, wider.err.count("\n")) == (2, 1)
     assert "don't fit --width 8 (there 4)" in wider.err
