@@ -387,7 +387,7 @@ class Contract:
 
     def validated(self, model: Model, known: str = "labels and attributes") -> dict[str, float]:
         images = self.images(self.image, known)
-        return validate(model, images.val, CPU, beside=images.beside_split("val"))
+        return validate(model, images.val, CPU, beside=images.beside_split("val"), train=images.train)
 
     def generator(self) -> Any:
         model = self.build(self.image).eval()

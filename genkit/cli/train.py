@@ -391,7 +391,7 @@ def images_of(theirs: DataOptions, given: Mapping[str, Any], two_sets: bool) -> 
         two_sets: whether the model needs a second one.
     """
     if "dataset" in given:
-        return theirs.model_dump(include={"image_size", "fit", "channels"})
+        return theirs.model_dump(include={"image_size", "fit", "channels", "crop", "crop_at"})
     return theirs.model_dump(exclude=set() if two_sets else {"beside"})
 
 

@@ -36,6 +36,8 @@ class TrainingImages(Protocol):
         attributes: the names of the attributes' columns, () where there are none.
         train: those to train on.
         beside: the second set, for a model that needs one, in its own form; else None.
+        randomised: whether labels or pixels of the training images are random, so that held-out ones tell nothing of
+            how far a model has come.
     """
 
     @property
@@ -55,6 +57,9 @@ class TrainingImages(Protocol):
 
     @property
     def beside(self) -> TrainingImages | None: ...
+
+    @property
+    def randomised(self) -> bool: ...
 
 
 class PrincipalAxes(NamedTuple):

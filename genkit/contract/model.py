@@ -57,7 +57,8 @@ class Model(nn.Module, ABC):
 
     Options: ClassVar[type[TrainingOptions]] = TrainingOptions
     #: The validation metric that picks the best checkpoint, lower is better: one that a phase logs, or one of
-    #: `run.validation.SAMPLE_METRICS`.
+    #: `run.validation.SAMPLE_METRICS`. `train_` before one that a phase logs has it measured of training images, in
+    #: evaluation mode: of random labels, say, of which held-out images tell nothing.
     monitor: str = "loss"
     #: Which checkpoint of a run is opened where nobody says: the best by `monitor`, or the last, of a model whose
     #: monitor is a distance of samples, too noisy to tell a finished model from a lucky draw.
@@ -66,6 +67,9 @@ class Model(nn.Module, ABC):
     axes: ClassVar[tuple[str, ...]] = ImageShape._fields
     #: Whether it is trained on two sets of images: `Batch.beside` then holds those of the second one (`--beside`).
     needs_beside: ClassVar[bool] = False
+    #: How the names of those weights begin that mean the images' classes or attributes, as a last layer's. A run that
+    #: begins with another's takes all but these where it is of others, and has random ones.
+    of_labels: ClassVar[tuple[str, ...]] = ()
     #: Whether what it begins with is already a model, as PCA is: it is validated before the first step then, and may
     #: stay the best checkpoint.
     begins_trained: bool = False

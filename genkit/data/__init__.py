@@ -6,13 +6,15 @@ One file a source; this one only says which. It imports neither torch nor a sour
 from __future__ import annotations
 
 import errno
+import math
 import os
+import re
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from genkit.data.sets.table import SETS
 from genkit.errors import DataError, UsageError
@@ -30,6 +32,8 @@ Fit: TypeAlias = Literal["crop", "pad", "stretch"]
 
 #: Pixels that an image is brought to, in each direction.
 MIN_SIDE, MAX_SIDE = 8, 1024
+#: What stands before the share of labels that are drawn anew.
+CORRUPT = "corrupt:"
 
 
 class DataOptions(BaseModel, extra="forbid", frozen=True):
@@ -76,8 +80,9 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
         str | None,
         Field(
             min_length=1,
-            description="Which holds the labels, likewise; `none` for no labels.",
-            json_schema_extra={"none": "by their names"},
+            description="Which holds the labels, likewise; `none` for no labels. Or, of any set, what becomes of the "
+            "training images' labels: `random`, drawn from all classes; `corrupt:P`, each with odds P; `true`.",
+            json_schema_extra={"none": "by their names, and true", "text": "NAME|none|true|random|corrupt:P"},
         ),
     ] = None
     pages: Annotated[
@@ -120,6 +125,28 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
         ),
     ] = None
     labels_seed: Annotated[int, Field(ge=0, lt=2**63, description="Of the draw of --labels-per-class.")] = 0
+    pixels: Annotated[
+        Literal["true", "shuffled", "permuted", "gaussian"],
+        Field(
+            description="What becomes of all images' pixels: nothing; one permutation for all images; another for each "
+            "image; or noise of the training images' mean and variance in their place."
+        ),
+    ] = "true"
+    draw_seed: Annotated[int, Field(ge=0, lt=2**63, description="Of the draws of --labels and --pixels.")] = 0
+    crop: Annotated[
+        int | None,
+        Field(
+            ge=MIN_SIDE,
+            le=MAX_SIDE,
+            description="Cut each image to a square of so many pixels: training images at another place every epoch, "
+            "all others at their centre.",
+            json_schema_extra={"none": "whole"},
+        ),
+    ] = None
+    crop_at: Annotated[
+        Literal["random", "centre"],
+        Field(description="With --crop: whether training images are cut at random places, or at their centre."),
+    ] = "random"
     beside: Annotated[
         str | None,
         Field(
@@ -131,9 +158,57 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
     ] = None
 
     def in_words(self) -> str:
-        """`mnist`, `mnist (only classes 0-4)`, or `mnist beside usps`."""
-        some = "" if self.only_classes is None else f" (only classes {self.only_classes})"
+        """`mnist`, `mnist (only classes 0-4)`, `mnist (random labels)`, or `mnist beside usps`."""
+        facts = [] if self.only_classes is None else [f"only classes {self.only_classes}"]
+        if self.corrupted is not None:
+            facts.append("random labels" if self.labels == "random" else f"labels {self.labels}")
+        facts += [] if self.pixels == "true" else [f"{self.pixels} pixels"]
+        facts += [] if self.crop is None else [f"cut to {self.crop}×{self.crop}"]
+        some = f" ({', '.join(facts)})" if facts else ""
         return f"{self.dataset}{some}" + ("" if self.beside is None else f" beside {self.beside}")
+
+    @property
+    def corrupted(self) -> float | None:
+        """The odds by which a training image's label is drawn anew; None where the labels are left alone."""
+        if self.labels is None or not (self.labels == "random" or self.labels.startswith(CORRUPT)):
+            return None
+        return 1.0 if self.labels == "random" else float(self.labels.removeprefix(CORRUPT))
+
+    def as_read(self) -> DataOptions:
+        """The options by which the images are read, before anything is done to labels or pixels."""
+        labels = None if self.labels == "true" or self.corrupted is not None else self.labels
+        done = {"labels": labels, "pixels": "true", "draw_seed": 0, "crop": None, "crop_at": "random"}
+        return self.model_copy(update=done)
+
+    def as_they_are(self) -> DataOptions:
+        """The options of the same images with their own labels, all of them, and without a second set."""
+        labels = {"labels": self.as_read().labels, "labels_per_class": None, "labels_seed": 0}
+        return self.model_copy(update={**labels, "beside": None})
+
+    @field_validator("labels")
+    @classmethod
+    def _odds(cls, value: str | None) -> str | None:
+        """`corrupt:0.5` has a share in [0, 1]."""
+        if value is None or not re.fullmatch("corrupt(:.*)?", value):
+            return value
+        try:
+            odds = float(value.removeprefix(CORRUPT))
+        except ValueError:
+            odds = math.nan
+        if not 0 <= odds <= 1:
+            raise ValueError("give the share of labels that is drawn anew, from 0 to 1: corrupt:0.5")
+        return value
+
+    @model_validator(mode="after")
+    def _go_together(self) -> DataOptions:
+        if self.crop is None and self.crop_at != "random":
+            raise ValueError("--crop-at says nothing without --crop; give that too, or leave --crop-at out")
+        if self.crop is not None and self.crop_at == "random" and self.pixels != "true":
+            raise ValueError(
+                f"--pixels {self.pixels} and crops at random: a part of moved pixels is no part of an image; give "
+                "--crop-at centre, or leave --crop out"
+            )
+        return self
 
     @field_validator("image_size", mode="before")
     @classmethod
@@ -191,15 +266,27 @@ def load(options: DataOptions | str | os.PathLike[str]) -> Dataset:
     Raises:
         DataError: when they aren't there, aren't what they should be, or can't be used; the message says what to do.
     """
-    from genkit.data import few, some_classes
+    from genkit.data import some_classes
 
     if isinstance(options, str | os.PathLike):
         options = DataOptions(dataset=os.fspath(options))
     if not isinstance(options, DataOptions):
         raise DataError(f"load takes DataOptions, or a set's name or path, and not {type(options).__name__}")
     module = module_of(options.dataset)
-    _require_of_use(options)
-    return few.with_few_labels(some_classes.with_some_classes(module.load(options), options), options)
+    read = options.as_read()
+    _require_of_use(read)
+    return finished(some_classes.with_some_classes(module.load(read), options), options)
+
+
+def finished(dataset: Dataset, options: DataOptions) -> Dataset:
+    """What `load` returns, of images that have been read and narrowed to some classes.
+
+    Raises:
+        DataError, UsageError: where nothing is left of them, or that can't be done to them.
+    """
+    from genkit.data import few, randomised
+
+    return randomised.as_asked(few.with_few_labels(dataset, options), options)
 
 
 #: Options that say what somebody's own files mean. What those of a named set mean is known.
@@ -250,8 +337,8 @@ def at_hand_for_training(options: DataOptions) -> Dataset | None:
 def second_of(options: DataOptions) -> DataOptions | None:
     """The options by which the second set is loaded, in its own form but for --image-size; None where there is none.
 
-    --channels, --only-classes and --labels-per-class are of the first alone; the images get their channels as they get
-    their size, when batches are made of them.
+    --channels, --only-classes, --labels-per-class and what is done to labels and pixels are of the first alone; its
+    images get their channels as they get their size, when batches are made of them.
     """
     if options.beside is None:
         return None
@@ -353,7 +440,7 @@ def verify(name_or_path: DataOptions | str | os.PathLike[str]) -> Findings:
     module = module_of(name)
     if name in SOURCES:
         if isinstance(name_or_path, DataOptions):
-            _require_of_use(name_or_path)
+            _require_of_use(name_or_path.as_read())
         return module.verify(name)
     return module.verify(name_or_path if isinstance(name_or_path, DataOptions) else DataOptions(dataset=name))
 

@@ -28,8 +28,8 @@ READERS, BATCHES_AHEAD, BYTES_AHEAD = 4, 8, 1 << 27
 
 ON_DEVICE, IN_MEMORY, ON_DISK = "on the device", "in memory", "read ahead from disk"
 
-#: Of the seeds of a second set's orders, and of which images are mirrored, of either set.
-BESIDE, FLIPS, FLIPS_BESIDE = 1, 2, 3
+#: Of the seeds of a second set's orders, of which images are mirrored, of either set, and of where they are cut.
+BESIDE, FLIPS, FLIPS_BESIDE, CROPS = 1, 2, 3, 4
 #: Shares of red, green and blue in grey.
 LUMA = (0.299, 0.587, 0.114)
 
@@ -47,7 +47,8 @@ class TrainingBatches:
     or longer, and at any time none of its images has been seen more than once more than another.
 
     Args:
-        split: the images.
+        split: the images. Those that are there `whole`, too, are cut out of that at places that are a function of seed
+            and epoch, as the order is.
         batch_size: images a batch.
         seed: of the order.
         device: where the batches are wanted.
@@ -72,7 +73,8 @@ class TrainingBatches:
         beside: Split | None = None,
         flips: bool = False,
     ):
-        self.split, self.place = placed(split, device)
+        self.crop = None if split.whole is None else tuple(split.storage.shape[2:])
+        self.split, self.place = placed(split.whole or split, device)
         self.beside: Split | None = None
         self.beside_place = ""
         if beside is not None:
@@ -98,13 +100,31 @@ class TrainingBatches:
             if self.beside is None:
                 for index, (positions, images) in enumerate(first, start):
                     batch = to_batch(self.split, positions, images, self.device, epoch + index / len(self))
-                    yield self.flipped(batch, epoch, index)
+                    yield self.flipped(self.cropped(batch, epoch, index), epoch, index)
                 return
             order = self.positions_beside(epoch, start)
             second = stack.enter_context(closing(self.fetch(self.beside, self.beside_place, order)))
             for index, ((positions, images), others) in enumerate(zip(first, second, strict=True), start):
                 batch = to_batch(self.split, positions, images, self.device, epoch + index / len(self))
+                batch = self.cropped(batch, epoch, index)
                 yield self.flipped(with_beside(batch, self.beside, *others), epoch, index)
+
+    def cropped(self, batch: Batch, epoch: int, index: int) -> Batch:
+        """Batch `index` of an epoch with each image cut at a place of its own, where that is wanted."""
+        if self.crop is None:
+            return batch
+        images = batch.images
+        noise = generator(np.random.SeedSequence([self.seed, epoch, index], spawn_key=(CROPS,)))
+
+        def lines(side: int, wanted: int) -> Tensor:
+            """Which rows, or columns, of each image: int64 (B, wanted)."""
+            first = torch.randint(side - wanted + 1, (self.batch_size,), generator=noise).chunk(self.size)[self.rank]
+            return (first[:, None] + torch.arange(wanted)).to(images.device)
+
+        rows, columns = (lines(side, wanted) for side, wanted in zip(images.shape[2:], self.crop, strict=True))
+        some = images.gather(2, rows[:, None, :, None].expand(-1, images.shape[1], -1, images.shape[3]))
+        across = columns[:, None, None, :].expand(-1, images.shape[1], some.shape[2], -1)
+        return batch._replace(images=some.gather(3, across))
 
     def flipped(self, batch: Batch, epoch: int, index: int) -> Batch:
         """Batch `index` of an epoch with some of its images mirrored, where that is wanted."""

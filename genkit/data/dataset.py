@@ -88,6 +88,7 @@ class Split:
         attributes: bool (N, A), one column an entry of `Dataset.attributes`, or None.
         fingerprints: int64 (N,), equal for equal images only, or None where nobody needed them (`fingerprinted`).
         file: where a memory-mapped `storage` lies; its images are then read from there, and the mapping isn't touched.
+        whole: the same images before they were cut to their centres, where training cuts them elsewhere.
     """
 
     storage: Tensor
@@ -96,6 +97,7 @@ class Split:
     attributes: Tensor | None = None
     fingerprints: Tensor | None = None
     file: ImageFile | None = None
+    whole: Split | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -129,6 +131,7 @@ class Split:
             narrowed(self.attributes),
             narrowed(self.fingerprints),
             self.file,
+            None if self.whole is None else self.whole.take(positions),
         )
 
     def spread(self, count: int) -> Tensor:
@@ -176,6 +179,7 @@ class Dataset:
         beside: the second set, in its own form, where a model is trained on two (`load_for_training`).
         whites: by the bits of a stored pixel, the number that was found to be white; see `levels`.
         notes: what is to be said of how the images were read, a sentence each without its full stop.
+        randomised: whether labels or pixels of the training images are random (`randomised.py`).
     """
 
     name: str
@@ -187,6 +191,7 @@ class Dataset:
     beside: Dataset | None = None
     whites: Whites = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    randomised: bool = False
 
     @property
     def shape(self) -> ImageShape:

@@ -54,7 +54,7 @@ SEEN_AT = 64
 #: drawn shapes it was 51 % after the 1st epoch, 81 % after the 4th, and 9 % after the 12th.
 SMALL, PATIENCE = 2_000, 6
 #: Options that its recipe doesn't set, and that a judge of an earlier version hadn't got.
-UNSET = {"steps", "minutes", "passes"}
+UNSET = {"steps", "minutes", "passes", "optimizer_kind", "net", "hidden", "by_heart"}
 #: Images a step of a small set, of which the usual 128 would make a few dozen steps in all.
 BATCH = 32
 
@@ -126,13 +126,13 @@ def of(options: DataOptions, device: torch.device, target: str = "classes") -> J
     The random generators are left as they were.
 
     Args:
-        options: the images. How many labels a run was given doesn't matter: a judge learns from all of them.
+        options: the images. Which labels a run was given doesn't matter: a judge learns from all of them, as they are.
         target: what it is to tell, "classes" or "attributes".
 
     Raises:
         GenkitError: when the images can't be read, or no folder takes the judge.
     """
-    options = data.located(options.model_copy(update={"labels_per_class": None, "labels_seed": 0, "beside": None}))
+    options = data.located(options.as_they_are())
     dataset = data.load(options)
     if not (len(dataset.classes) > 1 if target == "classes" else dataset.attributes):
         return LeftOut("judge", f"{dataset.name} has no {target} that a classifier could learn")

@@ -191,6 +191,10 @@ class Opened:
             "channels": size.channels,
             "only_classes": None,
             "labels_per_class": None,
+            "labels": options.as_read().labels,
+            "pixels": "shuffled" if options.pixels == "shuffled" else "true",
+            "crop": None,
+            "crop_at": "random",
         }
         # What says which of a file's arrays are the images, and so on, goes for another file of the kind.
         of_the_kind = Path(other).suffix and Path(other).suffix == Path(options.dataset).suffix

@@ -1,7 +1,8 @@
 """Classifier of labelled images, or of their attributes; from random weights, or on another run's encoder.
 
-A small convolutional net by default. With `--init-from RUN` of another model, that model's features (an
-autoencoder's code, a VAE's posterior mean, a DCGAN's discriminator) carry a linear layer, and both are trained on.
+A small convolutional net by default, or one of those of Zhang et al. (ICLR 2017). With `--init-from RUN` of another
+model, that model's features (an autoencoder's code, a VAE's posterior mean, a DCGAN's discriminator) carry a linear
+layer, and both are trained on; of a classifier of other classes, all but its last layer is taken.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from genkit.contract import Batch, ImageShape, Model, Phase
 from genkit.contract.images import TrainingImages
 from genkit.contract.weightless import without_memory
 from genkit.errors import DataError, ModelError, UsageError
+from genkit.nets import small
 
 #: The target that stands for all attributes.
 ALL_ATTRIBUTES = "attributes"
@@ -30,6 +32,8 @@ FEATURES, MOST_CHANNELS = 128, 256
 #: Where nobody says how long to train; a hundred labels make a single step an epoch. With ten of each of mnist5k's
 #: digits, 89 % of the test images are wrong after 4 steps and after 25, 25 % after 50 and 20 % after 100.
 EPOCHS, FEWEST_STEPS = 4, 100
+#: Of SGD, and what else it takes where nobody says another: as Zhang et al. train their small nets.
+MOMENTUM, SGD = 0.9, {"lr": 0.01, "weight_decay": 0.0}
 
 
 class Body(BaseModel):
@@ -62,15 +66,40 @@ class Classifier(Model):
         epochs: Annotated[
             contract.Epochs, Field(json_schema_extra={"default": f"{EPOCHS}, or as many as make {FEWEST_STEPS} steps"})
         ] = EPOCHS
-        lr: contract.LearningRate = 3e-3
-        weight_decay: contract.WeightDecay = 0.05
-        width: Annotated[nets.ConvWidth, Field(description=f"Of the net of its own. {nets.CONV_WIDTH_HELP}")] = 32
+        optimizer_kind: Annotated[
+            Literal["adamw", "sgd"],
+            Field(
+                description=f"What moves the weights: AdamW, or stochastic gradient descent with momentum {MOMENTUM}.",
+                json_schema_extra={"also": "optimizer"},
+            ),
+        ] = "adamw"
+        lr: Annotated[contract.LearningRate, Field(json_schema_extra={"default": f"0.003, of sgd {SGD['lr']}"})] = 3e-3
+        weight_decay: Annotated[
+            contract.WeightDecay,
+            Field(
+                description="Weight decay: decoupled, as in AdamW; of sgd added to the gradient, as the square of the "
+                "weights' norm is to the loss.",
+                json_schema_extra={"default": "0.05, of sgd 0"},
+            ),
+        ] = 0.05
+        net: Annotated[
+            Literal["conv", "mlp", "alexnet-small", "inception-small"],
+            Field(
+                description="The net of its own: convolutions with batch normalisation, made for few epochs; or one "
+                "of Zhang et al. (2017), which have no regulariser built in: linear layers of --hidden units, "
+                "their small AlexNet or their small Inception (for a GPU)."
+            ),
+        ] = "conv"
+        hidden: Annotated[nets.Widths, Field(description="Of --net mlp: units of its hidden layers, or `none`.")] = (
+            512,
+        )
+        width: Annotated[nets.ConvWidth, Field(description=f"Of --net conv. {nets.CONV_WIDTH_HELP}")] = 32
         seen_at: Annotated[
             int | None,
             Field(
                 ge=8,
                 le=1024,
-                description="Of the net of its own: average larger images down to at most this many pixels a side, by "
+                description="Of --net conv: average larger images down to at most this many pixels a side, by "
                 "a whole number; four times as fast at half the size.",
                 json_schema_extra={"none": "as they are"},
             ),
@@ -95,14 +124,35 @@ class Classifier(Model):
             dict[str, int], contract.filled_in("The attributes that are told, each with its column in the data.")
         ] = Field(default_factory=dict)
         body: Annotated[Body | None, contract.filled_in("The model whose features carry the last layer.")] = None
+        by_heart: Annotated[
+            bool,
+            contract.filled_in("Whether labels or pixels are random, so that only training images tell how far it is."),
+        ] = False
+
+        @model_validator(mode="before")
+        @classmethod
+        def _as_sgd_takes_it(cls, values: Any) -> Any:
+            """What nobody has given is another thing where SGD moves the weights."""
+            if isinstance(values, Mapping) and values.get("optimizer_kind") == "sgd":
+                return {**SGD, **values}
+            return values
+
+        def optimizer(self) -> dict[str, Any]:
+            if self.optimizer_kind == "adamw":
+                return super().optimizer()
+            return {"kind": "sgd", "lr": self.lr, "momentum": MOMENTUM, "weight_decay": self.weight_decay}
 
     monitor = "error"
+    of_labels = ("head.",)
 
     def __init__(self, image: ImageShape, options: Options):
         super().__init__(image, options)
-        self.body: ConvNet | Model
+        self.body: ConvNet | small.SmallNet | Model
+        if options.by_heart:
+            self.monitor = "train_error"
         if options.body is None:
-            self.body, features = ConvNet(image, options.width, options.seen_at), FEATURES
+            self.body = own_net(image, options)
+            features = self.body.outputs
         else:
             self.body, features = build_body(image, options.body), options.body.features
             self.body.keep_features()
@@ -113,6 +163,7 @@ class Classifier(Model):
         if "epochs" not in options.model_fields_set:
             steps = max(1, len(dataset.train) // options.batch_size)
             options = options.model_copy(update={"epochs": max(EPOCHS, math.ceil(FEWEST_STEPS / steps))})
+        options = options.model_copy(update={"by_heart": dataset.randomised})
         if options.body is not None:
             # Its images may have been of another size, at which its features are fewer, or more. They are counted
             # without memory: whether there is enough is asked later.
@@ -193,6 +244,17 @@ class Classifier(Model):
         return logits.sigmoid() if self.options.attributes else logits.softmax(1)
 
 
+def own_net(image: ImageShape, options: Any) -> ConvNet | small.SmallNet:
+    """The net of its own, with random weights."""
+    if options.net == "mlp":
+        return small.Perceptron(image, options.hidden)
+    if options.net == "alexnet-small":
+        return small.SmallAlexNet(image)
+    if options.net == "inception-small":
+        return small.SmallInception(image)
+    return ConvNet(image, options.width, options.seen_at)
+
+
 def build_body(image: ImageShape, body: Body) -> Model:
     """The model whose features carry the last layer, with random weights."""
     kind = registry.find(body.model)
@@ -225,6 +287,7 @@ class ConvNet(nn.Module):
             size = (math.ceil(size[0] / 2), math.ceil(size[1] / 2))
         last = nn.Linear(channels[-1] * size[0] * size[1], FEATURES, bias=False)
         self.layers = nn.Sequential(*layers, nn.Flatten(), last, nn.BatchNorm1d(FEATURES), nn.ReLU())
+        self.outputs = FEATURES
 
     def features(self, images: Tensor) -> Tensor:
         if self.square > 1:

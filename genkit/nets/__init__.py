@@ -1,5 +1,6 @@
 """Blocks that models share: plain.py the first and plainest nets, residual.py nets of residual blocks,
-shortcut.py a linear way beside a net, priors.py what is fitted to codes, unet.py nets that are told a noise level.
+shortcut.py a linear way beside a net, priors.py what is fitted to codes, unet.py nets that are told a noise level,
+small.py nets of which is known what they learn by heart.
 """
 
 from genkit.nets.plain import (

@@ -18,6 +18,7 @@ from genkit.options import as_text, is_flag
 from genkit.report.account import Account
 from genkit.report.blocks import Block, Cell, Code, Missing, Table, last_part
 from genkit.report.evaluations import RECOGNISED
+from genkit.run.validation import OF_TRAINING
 from genkit.wording import OF_A_DENSITY, counted
 
 #: The figures that say most about a model, the first ones of which there are stand in the sentence below the title.
@@ -66,6 +67,7 @@ def told(account: Account) -> str:
     value, which = account.description.metrics.get(f"val/{monitor}"), "validation"
     if not isinstance(history, Missing) and monitor in history.test and history.tested_step == account.description.step:
         value, which = history.test[monitor], "test"
+    which = "training" if monitor.startswith(OF_TRAINING) else which
     if value is None:
         return ""
     note = f" ({OF_A_DENSITY})" if account.description.density and value < 0 else ""

@@ -13,7 +13,6 @@ import numpy
 import torch
 
 from genkit import data, device, options, registry
-from genkit.data import few
 from genkit.data.dataset import Dataset
 from genkit.errors import CheckpointError, ModelError, UsageError
 from genkit.files import from_json, read_plain
@@ -103,7 +102,7 @@ def planned(recipe: Recipe, name: str, before: Mapping[str, Plan], shelf: Shelf)
 
 
 class Images:
-    """The images of a recipe's runs, each set read once, however few of its labels a run is given."""
+    """The images of a recipe's runs, each set read once, whatever is done to its labels."""
 
     def __init__(self) -> None:
         self.whole: dict[data.DataOptions, Dataset] = {}
@@ -112,10 +111,10 @@ class Images:
     def __getitem__(self, asked: data.DataOptions) -> Dataset:
         """Raises DataError where they aren't there; what is published is fetched first."""
         if asked not in self.found:
-            every = asked.model_copy(update={"labels_per_class": None, "labels_seed": 0})
+            every = asked.as_they_are().as_read().model_copy(update={"beside": asked.beside})
             if every not in self.whole:
                 self.whole[every] = data.load_for_training(every)
-            self.found[asked] = few.with_few_labels(self.whole[every], asked)
+            self.found[asked] = data.finished(self.whole[every], asked)
         return self.found[asked]
 
     def digests(self, asked: data.DataOptions) -> tuple[str, str] | None:

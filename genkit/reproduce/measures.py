@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from genkit.latent import scores
 from genkit.options import as_text
 from genkit.reproduce import chained, judged, needs
 from genkit.reproduce.bench import Bench, TrainedRun
-from genkit.reproduce.needs import Count, Kind, Seed
+from genkit.reproduce.needs import Count, Kind, Seed, Share
 from genkit.reproduce.results import NAMED
 from genkit.run.curves import METRICS
 from genkit.run.validation import validate
@@ -143,14 +144,41 @@ def validations(run: Path) -> list[dict[str, float]]:
     Raises:
         CheckpointError: when its curves can't be read.
     """
+    prefix = "val/"
+    found = [{key[len(prefix) :]: entry[key] for key in entry if key.startswith(prefix)} for entry in entries_of(run)]
+    return [values for values in found if values]
+
+
+def entries_of(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's curves, in order.
+
+    Raises:
+        CheckpointError: when they can't be read.
+    """
     try:
         lines = (run / METRICS).read_text(encoding="utf-8").splitlines()
-        entries = [from_json(line.encode()) for line in lines]
+        return [from_json(line.encode()) for line in lines]
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{run / METRICS} can't be read: {in_one_line(error)}") from error
-    prefix = "val/"
-    found = [{key[len(prefix) :]: entry[key] for key in entry if key.startswith(prefix)} for entry in entries]
-    return [values for values in found if values]
+
+
+def fit(run: TrainedRun, share: Share = 0.99) -> Iterable[Figure | LeftOut]:
+    """How well a classifier has its training images by heart, and how many passes over them it took.
+
+    The error is of up to 10,000 training images, with the labels that it was given, in evaluation mode: of the
+    checkpoint that is opened. The passes are those to the first validation by which a `share` of them was told; they
+    are known of a run that is monitored by its training error alone.
+    """
+    some = run.images.train.take(run.images.train.spread(10_000))
+    yield from errors_told(replace(run.subject, split="train", images=some), "train/error")
+    history = [entry for entry in entries_of(run.run) if "val/train_error" in entry]
+    passes = next((entry["epoch"] for entry in history if entry["val/train_error"] <= 1 - share), None)
+    if passes is not None:
+        yield Figure("passes_to_fit", passes, None, "passes", {"share": share})
+    elif not history:
+        yield LeftOut("passes_to_fit", "the run isn't monitored by its training error; give labels = 'corrupt:0', say")
+    else:
+        yield LeftOut("passes_to_fit", f"fewer than {share:.0%} of the training labels are told at any validation")
 
 
 def importance_weighted(
@@ -163,11 +191,16 @@ def importance_weighted(
 
 def test_error(run: TrainedRun) -> Iterable[Figure | LeftOut]:
     """Share of the test images that a classifier gets wrong; of several attributes, the mean share of their answers."""
-    for each in classification.figures(run.subject, Asked()):
+    return errors_told(run.subject, "error")
+
+
+def errors_told(subject: Subject, name: str) -> Iterable[Figure | LeftOut]:
+    """The share of wrong answers of a classifier, under this name."""
+    for each in classification.figures(subject, Asked()):
         if isinstance(each, LeftOut):
-            yield LeftOut("error", each.reason)
+            yield LeftOut(name, each.reason)
         elif isinstance(each, Figure) and each.name == "classification/accuracy":
-            yield replace(each, name="error", value=1 - each.value, unit="")
+            yield replace(each, name=name, value=1 - each.value, unit="")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -229,6 +262,7 @@ MEASURES: Mapping[str, Kind] = {
         },
         abilities=(ability.LIKELIHOOD,),
     ),
+    "fit": Kind(fit, gives=("train/error", "passes_to_fit"), abilities=(ability.CLASSIFIES,), images=(needs.labelled,)),
     "test-error": Kind(test_error, gives=("error",), abilities=(ability.CLASSIFIES,), images=(needs.labelled,)),
     "samples": Kind(
         judged.topic("samples"),

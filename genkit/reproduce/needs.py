@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Annotated, Any, NamedTuple, TypeAlias
@@ -25,6 +26,7 @@ OfImages: TypeAlias = Callable[[Config, Dataset, Asked], str | None]
 #: A number of things in TOML.
 Count = Annotated[int, Field(ge=1)]
 Several = Annotated[int, Field(ge=2)]
+Share = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -83,6 +85,14 @@ def linear(settings: Config, _: Asked) -> str | None:
 def plane(settings: Config, _: Asked) -> str | None:
     size = getattr(settings.options, "latent_dim", 0)
     return None if size == 2 else f"has a code of {size} numbers, and only one of 2 can be shown whole"
+
+
+def number_in(value: object) -> float | None:
+    """Where an option's value stands on an axis: itself, or the number that it ends with, as `corrupt:0.2`; or None."""
+    if isinstance(value, int | float):
+        return float(value)
+    found = re.fullmatch(r"[a-z]+:([0-9.]+)", value) if isinstance(value, str) else None
+    return None if found is None else float(found[1])
 
 
 def scikit_learn(_: Config, __: Asked) -> str | None:

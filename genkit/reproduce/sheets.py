@@ -22,7 +22,7 @@ from genkit.latent.images import Row
 from genkit.reproduce import chained, needs
 from genkit.reproduce.bench import Bench
 from genkit.reproduce.chained import Part
-from genkit.reproduce.needs import Count, Kind, Seed, Several
+from genkit.reproduce.needs import Count, Kind, Seed, Several, number_in
 from genkit.step.passes import conditions_of, encode_split
 
 
@@ -151,7 +151,8 @@ def curve(bench: Bench, path: Path, runs: Sequence[str], over: str, figure: str,
         for run in bench.recipe.named(name):
             key = f"{run}: {figure}"
             if key in bench.figures:
-                place = float(bench.recipe.runs[run].values()[over.replace("-", "_")])
+                place = number_in(bench.recipe.runs[run].values()[over.replace("-", "_")])
+                assert place is not None  # or the recipe had been refused
                 found.setdefault(place, []).append(bench.figures[key].value)
     page = Page(figsize=(6, 4), dpi=150, layout="constrained")
     plane = page.add_subplot()

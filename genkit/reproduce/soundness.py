@@ -21,7 +21,7 @@ from genkit.errors import UsageError, plainly
 from genkit.keep.config import Config
 from genkit.options import as_text
 from genkit.reproduce.measures import MEASURES, SUMMARIES
-from genkit.reproduce.needs import Kind
+from genkit.reproduce.needs import Kind, number_in
 from genkit.reproduce.recipe import Contents, Recipe, Step, named_in, nearest, require
 from genkit.reproduce.sheets import PICTURES
 from genkit.run.preparation import build, fitted_to, require_sets
@@ -222,7 +222,7 @@ def check_sweep(
         values = settings.values()
         if key not in values:
             raise UsageError(f"{where}: the run {run} has no option '{asked['over']}'{nearest(key, values)}")
-        if where.endswith("picture curve") and not isinstance(values[key], int | float):
+        if where.endswith("picture curve") and number_in(values[key]) is None:
             raise UsageError(f"{where}: a curve is drawn over numbers, and {asked['over']} is none in the run {run}")
         require_measured(where, f"{run}: {asked['figure']}", given)
 

@@ -302,8 +302,10 @@ def build(config: Config, dataset: Dataset, processes: int = 1) -> Model:
     return model
 
 
-def load_weights(model: Model, source: checkpoint.Checkpoint) -> int:
+def load_weights(model: Model, source: checkpoint.Checkpoint, dataset: Dataset) -> int:
     """Give `model` the weights that it takes from a checkpoint's; returns how many tensors they are.
+
+    Those that mean classes or attributes (`Model.of_labels`) stay random where `dataset` has others.
 
     Raises:
         UsageError: when they don't fit, with what differs.
@@ -311,12 +313,16 @@ def load_weights(model: Model, source: checkpoint.Checkpoint) -> int:
     if model.options_from(source.model) is None:
         name = registry.name_of(type(model))
         raise UsageError(f"--init-from: {source.path} is of the model {source.description.model}, not {name}")
-    taken, own = model.weights_from(source.model), model.state_dict()
+    left = model.of_labels if tells_others(model, source, dataset) else ()
+    taken, own = (
+        {key: value for key, value in weights.items() if not key.startswith(left)}
+        for weights in (model.weights_from(source.model), model.state_dict())
+    )
     same_kind = type(model) is type(source.model)
     if all(key in own and own[key].shape == value.shape for key, value in taken.items()) and (
         not (same_kind and taken) or taken.keys() == own.keys()
     ):
-        model.load_state_dict({**own, **taken})
+        model.load_state_dict({**model.state_dict(), **taken})
         return len(taken)
     theirs, fields = source.model.options.model_dump(), type(model.options).model_fields
     differences = [
@@ -328,6 +334,15 @@ def load_weights(model: Model, source: checkpoint.Checkpoint) -> int:
         shapes = f"images of {model.image} (there {source.model.image}; --image-size and --channels change it)"
         differences = [*differences, shapes] if same_kind else [shapes]
     raise UsageError(f"--init-from: the weights of {source.path} don't fit {', '.join(differences) or 'this model'}")
+
+
+def tells_others(model: Model, source: checkpoint.Checkpoint, dataset: Dataset) -> bool:
+    """Whether other classes or attributes stand behind a model's labels than behind those of a checkpoint's."""
+    about = source.description
+    if (about.classes, about.attributes) != (dataset.classes, dataset.attributes):
+        return True
+    told = ("classes", "attributes")  # which of them, its options say
+    return any(getattr(model.options, each, None) != getattr(source.model.options, each, None) for each in told)
 
 
 def require_same_place(before: Config, now: Config, directory: RunDirectory) -> None:

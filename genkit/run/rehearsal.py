@@ -41,12 +41,12 @@ def rehearse(setup: Setup) -> dict[str, float]:
     state, model = setup.state, setup.state.model
     require_memory_of_step(setup)
     val = setup.dataset.val
-    some = val.take(val.spread(IMAGES))
+    some, train = val.take(val.spread(IMAGES)), setup.dataset.train.take(slice(IMAGES))
     beside = setup.dataset.beside_split("val")
     measured: dict[str, float] = {}
     for step in sorted({window.start for window in state.windows if window}):
         names = [state.phases[turn].name for turn in active(state.windows, step)]
-        measured = validate(model, some, setup.where, phases=names, beside=beside)
+        measured = validate(model, some, setup.where, phases=names, beside=beside, train=train)
         for name in names:
             if (f"{name}/loss" if name else "loss") not in measured:
                 raise ModelError(f"the losses of the model's phase '{name}' have no 'loss' to minimise; return one")

@@ -83,7 +83,7 @@ class Setup:
         """
         if self.config.run.init_from is not None:
             source = checkpoint.read(Path(self.config.run.init_from))
-            self.begun_with = load_weights(self.state.model, source)
+            self.begun_with = load_weights(self.state.model, source, self.dataset)
         else:
             self.state.model.begin_with(Beginning(self.dataset.train, self.config.run.seed, self.config.options.flips))
         beside = self.dataset.beside_split("train")

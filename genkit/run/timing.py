@@ -184,7 +184,8 @@ def measured(config: Config, dataset: Dataset, alone: Team, processes: int, seco
     def validated(split: str, count: int) -> float:
         images_of, beside = dataset.splits()[split], dataset.beside_split(split)
         some = images_of.take(images_of.spread(count))
-        return clock.seconds(lambda: validate(model, some, alone.device, phases=names, beside=beside))
+        train = dataset.train.take(slice(5 * count)) if split == "val" else None
+        return clock.seconds(lambda: validate(model, some, alone.device, phases=names, beside=beside, train=train))
 
     validation = validated("val", VALIDATED) * len(dataset.val) / min(VALIDATED, len(dataset.val))
     if len(dataset.val) > VALIDATED and validation < SHARE * seconds:

@@ -350,7 +350,10 @@ class Leader(Trainer):
             logger.info("run      %s", self.directory.path)
         if config.run.init_from is not None and setup.restored_step is None:
             which = "" if setup.begun_with else "random; only the architecture is "
-            logger.info("weights  %sfrom %s", which, config.run.init_from)
+            every = len(self.state.model.state_dict())
+            rest = f" ({setup.begun_with} of {every} tensors; the others are random)"
+            some = rest if 0 < setup.begun_with < every else ""
+            logger.info("weights  %sfrom %s%s", which, config.run.init_from, some)
         if setup.restored_step is not None:
             logger.info("resumed  after %s of %s steps", f"{self.state.step:,}", f"{self.total_steps:,}")
             if self.gains_no_more and self.state.step < self.total_steps:
@@ -415,7 +418,8 @@ class Leader(Trainer):
     def measured(self, model: Model, split: str, step: int) -> dict[str, float]:
         """The metrics of a model of this step on a split, `val` or `test`."""
         images, beside = self.dataset.splits()[split], self.dataset.beside_split(split)
-        return validate(model, images, self.setup.where, phases=self.state.phases_of(step), beside=beside)
+        train = self.dataset.train if split == "val" else None
+        return validate(model, images, self.setup.where, phases=self.state.phases_of(step), beside=beside, train=train)
 
     def save(self, values: dict[str, float]) -> None:
         """Copy the state, and have it written while training goes on; nothing that isn't finite gets into it.

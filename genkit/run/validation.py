@@ -19,6 +19,8 @@ from genkit.step.passes import encode_split, evaluation_batch, told
 SAMPLE_COUNT, SAMPLE_NUMBERS = 1000, 2**27
 #: Images by whose codes the active units are counted: enough to tell a dead unit, and a small part of a validation.
 ENCODED = 2000
+#: Before the name of a monitor that is measured of training images, and how many of them, evenly spaced, at most.
+OF_TRAINING, TRAINING_COUNT = "train_", 5000
 #: Side of the patches that `sliced_wasserstein` compares, and how many places of each scale it looks at.
 PATCH = 8
 PLACES = 8
@@ -31,6 +33,7 @@ def validate(
     seed: int = 0,
     phases: Collection[str] | None = None,
     beside: Split | None = None,
+    train: Split | None = None,
 ) -> dict[str, float]:
     """The model's own losses over a split, averaged over its images, plus the metric that it is monitored by.
 
@@ -40,27 +43,21 @@ def validate(
     The losses are those of `phases`, by their names; by default of all. A loss may take gradients itself, as a gradient
     penalty does: the weights are frozen, so that no others are computed.
 
+    A model that is monitored by what it comes to on its training images (`train_error`) is measured by up to
+    TRAINING_COUNT of `train`, in evaluation mode too, where those are given.
+
     What only several images can tell, `active_units` and `diversity`, is left out of a split of one.
 
     Noise (z, binarisation) is drawn from `seed`, so two validations see the same, and the training's random generators
     are left as they were.
     """
     model.eval()
-    collected: dict[str, list[Tensor]] = {}
-    counts = []
     with seeded(seed, device), frozen(model):
-        for batch in in_order(split, evaluation_batch(model.image), device, beside):
-            counts.append(len(batch.images))
-            for phase in model.phases():
-                if phases is not None and phase.name not in phases:
-                    continue
-                prefix = f"{phase.name}/" if phase.name else ""
-                losses = phase.losses(batch)
-                batch = batch.after(losses)
-                for name, value in scalars(losses).items():
-                    collected.setdefault(prefix + name, []).append(value.detach())
-        shares = torch.tensor(counts, dtype=torch.float64) / len(split)
-        metrics = {name: float(torch.stack(values).cpu().double() @ shares) for name, values in collected.items()}
+        metrics = mean_losses(model, split, device, phases, beside)
+        if train is not None and model.monitor.startswith(OF_TRAINING):
+            some = mean_losses(model, train.take(train.spread(TRAINING_COUNT)), device, phases, None)
+            wanted = model.monitor.removeprefix(OF_TRAINING)
+            metrics |= {model.monitor: some[wanted]} if wanted in some else {}
         if ability.encodes(model) and not ability.codes_are_noise(model) and len(split) > 1:
             metrics["active_units"] = active_units(encode_split(model, split.take(split.spread(ENCODED)), device))
         if ability.generates(model) and model.monitor in SAMPLE_METRICS:
@@ -75,6 +72,26 @@ def validate(
             if len(real) > 1:
                 metrics["diversity"] = diversity(samples, real)
     return metrics
+
+
+def mean_losses(
+    model: Model, split: Split, device: torch.device, phases: Collection[str] | None, beside: Split | None
+) -> dict[str, float]:
+    """The losses of these phases, or of all, averaged over a split's images."""
+    collected: dict[str, list[Tensor]] = {}
+    counts = []
+    for batch in in_order(split, evaluation_batch(model.image), device, beside):
+        counts.append(len(batch.images))
+        for phase in model.phases():
+            if phases is not None and phase.name not in phases:
+                continue
+            prefix = f"{phase.name}/" if phase.name else ""
+            losses = phase.losses(batch)
+            batch = batch.after(losses)
+            for name, value in scalars(losses).items():
+                collected.setdefault(prefix + name, []).append(value.detach())
+    shares = torch.tensor(counts, dtype=torch.float64) / len(split)
+    return {name: float(torch.stack(values).cpu().double() @ shares) for name, values in collected.items()}
 
 
 @contextmanager

@@ -49,6 +49,14 @@ def step(kind: str, name: str, more: str = "") -> str:
     return f'[[{kind}]]\nname = "{name}"\n{words}{more}'
 
 
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [(3, 3), (0.5, 0.5), ("corrupt:0.2", 0.2), ("corrupt:1", 1), ("random", None), ("a.b", None), (None, None)],
+)
+def test_a_curve_has_places_for_numbers_and_what_ends_with_one(value: object, place: float | None) -> None:
+    assert needs.number_in(value) == place
+
+
 def lacking(name: str) -> list[tuple[str, ability.Ability]]:
     """A model without each ability that the step of this name needs, where there is one."""
     kind = {**MEASURES, **PICTURES}[name]
