@@ -56,8 +56,8 @@ class Model(nn.Module, ABC):
     """
 
     Options: ClassVar[type[TrainingOptions]] = TrainingOptions
-    #: The validation metric that picks the best checkpoint, lower is better: one that a phase logs, or one of
-    #: `run.validation.SAMPLE_METRICS`.
+    #: The validation metric that picks the best checkpoint, lower is better: one that a phase logs, or one of samples
+    #: (`run.validation.SAMPLE_METRICS`) or of labelled images' codes (`CODE_METRICS` there).
     monitor: str = "loss"
     #: Which checkpoint of a run is opened where nobody says: the best by `monitor`, or the last, of a model whose
     #: monitor is a distance of samples, too noisy to tell a finished model from a lucky draw.

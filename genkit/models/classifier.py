@@ -6,7 +6,6 @@ autoencoder's code, a VAE's posterior mean, a DCGAN's discriminator) carry a lin
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -25,8 +24,6 @@ from genkit.errors import DataError, ModelError, UsageError
 
 #: The target that stands for all attributes.
 ALL_ATTRIBUTES = "attributes"
-#: What the last layer of the net of its own sees, and channels that its convolutions have at most.
-FEATURES, MOST_CHANNELS = 128, 256
 #: Where nobody says how long to train; a hundred labels make a single step an epoch. With ten of each of mnist5k's
 #: digits, 89 % of the test images are wrong after 4 steps and after 25, 25 % after 50 and 20 % after 100.
 EPOCHS, FEWEST_STEPS = 4, 100
@@ -75,6 +72,15 @@ class Classifier(Model):
                 json_schema_extra={"none": "as they are"},
             ),
         ] = None
+        bottleneck: Annotated[
+            int | None,
+            Field(
+                ge=1,
+                le=65536,
+                description="Numbers that all it tells of an image must pass through, as its features.",
+                json_schema_extra={"none": "no layer between"},
+            ),
+        ] = None
         target: Annotated[
             str | None,
             Field(
@@ -100,12 +106,15 @@ class Classifier(Model):
 
     def __init__(self, image: ImageShape, options: Options):
         super().__init__(image, options)
-        self.body: ConvNet | Model
+        self.body: nets.ConvNet | Model
         if options.body is None:
-            self.body, features = ConvNet(image, options.width, options.seen_at), FEATURES
+            self.body, features = nets.ConvNet(image, options.width, options.seen_at), nets.ConvNet.FEATURES
         else:
             self.body, features = build_body(image, options.body), options.body.features
             self.body.keep_features()
+        self.narrow: nn.Module = nn.Identity()
+        if options.bottleneck is not None:
+            self.narrow, features = nn.Linear(features, options.bottleneck), options.bottleneck
         self.head = nn.Linear(features, len(options.attributes) or options.classes)
 
     @classmethod
@@ -182,7 +191,7 @@ class Classifier(Model):
 
     def features(self, images: Tensor) -> Tensor:
         """What the last layer sees: (B, F)."""
-        return self.body.features(images)
+        return self.narrow(self.body.features(images))
 
     def keep_features(self) -> None:
         del self.head
@@ -203,34 +212,3 @@ def build_body(image: ImageShape, body: Body) -> Model:
 def features_of(body: Model) -> int:
     """How many features it has of an image."""
     return int(body.eval().features(torch.zeros(1, *body.image, device=next(body.parameters()).device)).shape[1])
-
-
-class ConvNet(nn.Module):
-    """3×3 convolutions with batch normalisation, at any image size: images (B, C, H, W) to features (B, FEATURES).
-
-    The last maps, about 7 pixels a side, go whole into a linear layer: their mean alone would need many more epochs.
-    Of images larger than `seen_at` it sees the means of squares of pixels.
-    """
-
-    def __init__(self, image: ImageShape, width: int, seen_at: int | None = None):
-        super().__init__()
-        largest = max(image.height, image.width)
-        self.square = 1 if seen_at is None else math.ceil(largest / seen_at)
-        size = (math.ceil(image.height / self.square), math.ceil(image.width / self.square))
-        levels = max(1, round(math.log2(min(size) / 7)))
-        channels = nets.widths(width, levels + 1, MOST_CHANNELS)
-        layers = block(image.channels, channels[0])
-        for inputs, outputs in itertools.pairwise(channels):
-            layers += block(inputs, outputs, stride=2)
-            size = (math.ceil(size[0] / 2), math.ceil(size[1] / 2))
-        last = nn.Linear(channels[-1] * size[0] * size[1], FEATURES, bias=False)
-        self.layers = nn.Sequential(*layers, nn.Flatten(), last, nn.BatchNorm1d(FEATURES), nn.ReLU())
-
-    def features(self, images: Tensor) -> Tensor:
-        if self.square > 1:
-            images = F.avg_pool2d(images, self.square, ceil_mode=True)
-        return self.layers(images)
-
-
-def block(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
