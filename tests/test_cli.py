@@ -492,7 +492,7 @@ def test_a_picture_that_would_be_too_large_is_refused_at_once(
 def test_embed(genkit: Genkit, runs: Path, name: str) -> None:
     result = genkit("embed", run_of(runs, name), "--json", "--thumbnails").json
     files = {kind: Path(path) for kind, path in result["files"].items()}
-    assert result["method"] == ("native" if name in ("vae", "beta-tc") else "pca")
+    assert result["method"] == ("native" if name in ("vae", "beta-tc", "siamese", "triplet") else "pca")
     assert picture(files["png"]).width == 1600
     assert "<svg" in files["svg"].read_text()
     rows = table(files["csv"])

@@ -13,7 +13,7 @@ from genkit.contract import ability
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.errors import CheckpointError, UsageError, in_one_line
-from genkit.evaluate import classification, figure, likelihood, probe, reconstruction, samples
+from genkit.evaluate import classification, figure, likelihood, pca, probe, reconstruction, samples
 from genkit.evaluate.estimate import WILSON, error_of_share, estimate
 from genkit.evaluate.figure import Figure, LeftOut, Name
 from genkit.evaluate.pca import principal_angles
@@ -27,7 +27,7 @@ from genkit.reproduce.needs import Count, Kind, Seed
 from genkit.reproduce.results import NAMED
 from genkit.run.curves import METRICS
 from genkit.run.validation import validate
-from genkit.step.passes import encode_split, evaluation_batch
+from genkit.step.passes import encode_split, evaluation_batch, features_of_split
 
 Conditions = dict[str, str | int | float]
 
@@ -36,7 +36,7 @@ UNITS = {
     **dict.fromkeys(("neg_elbo", "iwae", "kl", "reconstruction"), "nats an image"),
     "loss": "as trained",
     "squared_error": "an image",
-    "error": "share of images",
+    **dict.fromkeys(("error", "knn_error"), "share of images"),
     "active_units": "units",
     **dict.fromkeys(("real", "fake"), "taken for real"),
     "sliced_wasserstein": "grey levels of 1, over patches",
@@ -103,15 +103,24 @@ def linear_subspace(run: TrainedRun) -> Iterable[Figure]:
 
 
 def knn(run: TrainedRun, k: Count = 10) -> Iterable[Figure]:
-    """How often the k nearest other test codes tell an image's class; the same of PCA's codes of that size."""
-    assert ability.encodes(run.model)
+    """How often the k nearest other test codes tell an image's class; the same of PCA's codes of that size.
+
+    Where a model has no codes, its features.
+    """
     test = run.images.test
+    ours = codes_of(run, test)
     for name, codes in (
-        ("knn_accuracy", encode_split(run.model, test, run.device)),
-        ("pca/knn_accuracy", run.pca().codes(test)),
+        ("knn_accuracy", ours),
+        ("pca/knn_accuracy", pca.fit(run.images.train, ours.shape[1]).codes(test)),
     ):
         accuracy = scores.separation(codes.double().numpy(), test.labels, k=k)["knn_accuracy"]
         yield share_of(name, accuracy, len(test), k=k, votes="leave one out")
+
+
+def codes_of(run: TrainedRun, split: Split) -> Tensor:
+    """The codes of a split's images, (N, latent_dim), or of a model without any their features, (N, F)."""
+    take = encode_split if ability.encodes(run.trained) else features_of_split
+    return take(run.trained, split, run.device)
 
 
 def share_of(name: str, share: float, n: int, **conditions: str | int | float) -> Figure:
@@ -211,7 +220,7 @@ MEASURES: Mapping[str, Kind] = {
     "knn": Kind(
         knn,
         gives=("knn_accuracy", "pca/knn_accuracy"),
-        abilities=(ability.ENCODES, ability.GENERATES),
+        abilities=(ability.FEATURES,),
         images=(needs.several_classes, needs.neighbours),
     ),
     # Which these are, the model says (`soundness.losses_of`).

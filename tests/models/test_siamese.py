@@ -10,7 +10,6 @@ import pytest
 import torch
 from conftest import Genkit, small_model
 
-import genkit.testing
 from genkit.contract import Batch, Fault, ImageShape
 from genkit.data.dataset import Dataset, Split
 from genkit.errors import DataError
@@ -19,12 +18,6 @@ from genkit.models.siamese import Siamese, contrastive
 from genkit.models.triplet import Triplet
 
 IMAGE = ImageShape(1, 12, 12)
-
-
-class TestContract(genkit.testing.Contract):
-    model = "siamese"
-    options = {"width": 2, "latent_dim": 3}  # noqa: RUF012
-    shapes = (ImageShape(1, 28, 28), ImageShape(3, 45, 45), ImageShape(1, 20, 33), ImageShape(3, 8, 8))
 
 
 @pytest.mark.parametrize("margin", [0.5, 1.0, 4.0])
@@ -103,8 +96,9 @@ def test_images_that_make_no_pairs_are_refused_in_a_line(kind: type, labels: lis
     assert kind.options_for(given, images_of([0, 0, 1, 1])) is given
 
 
-def test_a_run_is_embedded_mapped_evaluated_and_begun_with(genkit: Genkit, tmp_path: Path, digits: Dataset) -> None:
-    """All that codes are for; what would need a decoder is refused in a line."""
+@pytest.mark.usefixtures("quick_evaluation")
+def test_a_run_is_evaluated_and_begun_with(genkit: Genkit, tmp_path: Path, digits: Dataset) -> None:
+    """What would need a decoder is refused in a line."""
     some, path = digits.train.take(digits.train.spread(300)), tmp_path / "digits.npz"
     assert some.labels is not None
     np.savez(path, images=some.images().numpy(), labels=some.labels.numpy())
@@ -112,7 +106,6 @@ def test_a_run_is_embedded_mapped_evaluated_and_begun_with(genkit: Genkit, tmp_p
     run = genkit("train", "siamese", *common, "--batch-size", "40", "--json").json
     assert run["metrics"].keys() >= {"test/loss", "test/knn_error", "test/spread", "test/same_class"}
     assert json.loads((Path(run["checkpoint"]) / "checkpoint.json").read_text())["monitor"] == "knn_error"
-    assert genkit("embed", run["run"], "--json").json["method"] == "native"
     figures = genkit("evaluate", run["run"], "--only", "representation", "--json")
     assert figures.code == 0, figures.err
     tuned = genkit("train", "classifier", *common, "--init-from", run["run"], "--json")

@@ -9,19 +9,12 @@ import torch
 from conftest import Genkit
 from torch import Tensor
 
-import genkit.testing
 from genkit.contract import Batch, Fault, ImageShape
 from genkit.models._metric import distances_of, pairs_of
 from genkit.models.triplet import Triplet
 
 IMAGE = ImageShape(1, 12, 12)
 MINING = ("all", "semi-hard", "hard")
-
-
-class TestContract(genkit.testing.Contract):
-    model = "triplet"
-    options = {"width": 2, "latent_dim": 3}  # noqa: RUF012
-    shapes = (ImageShape(1, 28, 28), ImageShape(3, 45, 45), ImageShape(1, 20, 33), ImageShape(3, 8, 8))
 
 
 def model_with(**options: object) -> Triplet:
