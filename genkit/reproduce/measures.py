@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from genkit import data
 from genkit.contract import ability
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
@@ -30,6 +31,9 @@ from genkit.run.validation import validate
 from genkit.step.passes import encode_split, evaluation_batch, features_of_split
 
 Conditions = dict[str, str | int | float]
+
+#: Labelled images of each new class, and of how many images they are drawn.
+SHOTS, FEW_SHOT_POOL = (1, 5), 10_000
 
 #: Units of what training measures, by the last part of its name; a model of one's own may measure more.
 UNITS = {
@@ -130,6 +134,27 @@ def share_of(name: str, share: float, n: int, **conditions: str | int | float) -
     return Figure(name, share, error_of_share(share, n), "", {"n": n, "split": "test", **conditions})
 
 
+def few_shot(run: TrainedRun, classes: str, draws: Count = 20, seed: Seed = 0) -> Iterable[Figure]:
+    """How often a few labelled codes a class tell test images of classes that the run has never seen.
+
+    The labelled ones are drawn from training images of these classes, and their nearest one, or the vote of the five of
+    five a class, tells a test image's.
+
+    Args:
+        classes: their names, as `--only-classes` takes them.
+    """
+    others = data.load(run.settings.data.model_copy(update={"only_classes": classes}))
+    train, test = others.train.take(others.train.spread(FEW_SHOT_POOL)), others.test
+    if train.labels is None or test.labels is None:
+        raise UsageError(f"{others.name} has no classes")
+    known, questions = codes_of(run, train), codes_of(run, test)
+    scores = probe.probe(known, train.labels, questions, test.labels, "knn", SHOTS, draws, seed, others.classes)
+    for score in scores:
+        if score.accuracy is not None:
+            about: Conditions = {"classes": classes, "test images": len(test), "draws": draws, "code": known.shape[1]}
+            yield Figure(f"{score.per_class}_shot", score.accuracy.value, score.accuracy.error, "accuracy", about)
+
+
 def losses(run: TrainedRun) -> Iterable[Figure]:
     """What training itself measures, on the test split: of a VAE the terms of the ELBO."""
     conditions: Conditions = {"n": len(run.images.test), "split": "test"}
@@ -222,6 +247,12 @@ MEASURES: Mapping[str, Kind] = {
         gives=("knn_accuracy", "pca/knn_accuracy"),
         abilities=(ability.FEATURES,),
         images=(needs.several_classes, needs.neighbours),
+    ),
+    "few-shot": Kind(
+        few_shot,
+        gives=tuple(f"{count}_shot" for count in SHOTS),
+        abilities=(ability.FEATURES,),
+        options=(needs.some_classes,),
     ),
     # Which these are, the model says (`soundness.losses_of`).
     "losses": Kind(losses, gives=("*",)),

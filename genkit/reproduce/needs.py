@@ -85,6 +85,11 @@ def plane(settings: Config, _: Asked) -> str | None:
     return None if size == 2 else f"has a code of {size} numbers, and only one of 2 can be shown whole"
 
 
+def some_classes(settings: Config, _: Asked) -> str | None:
+    """Classes that it is not trained on."""
+    return None if settings.data.only_classes else "is trained on all classes, so that none is new; give only-classes"
+
+
 def scikit_learn(_: Config, __: Asked) -> str | None:
     found = find_spec("sklearn")
     return None if found else "would be measured with scikit-learn, which isn't here: pip install scikit-learn"
