@@ -152,13 +152,13 @@ def parts_of(model: Model) -> list[Part]:
     images = Value("images", tuple(model.image), "pixels in [0, 1]")
     condition = condition_value(model)
     parts = []
+    if ability.encodes(model) and hasattr(model.options, "latent_dim"):
+        what = "the means of their distributions" if ability.tells_likelihood(model) else "unbounded"
+        found = Value("codes", (model.options.latent_dim,), what)
+        parts.append(Part("encoder", Encoder(model), images, (found,), condition))
     if ability.generates(model):
         size = model.options.latent_dim
         codes = Value("codes", (size,), "any finite numbers")
-        if ability.encodes(model):
-            what = "the means of their distributions" if ability.tells_likelihood(model) else "unbounded"
-            found = Value("codes", (size,), what)
-            parts.append(Part("encoder", Encoder(model), images, (found,), condition))
         parts.append(Part("decoder", Decoder(model), codes, (images,), condition))
         if not has_normal_prior(model):
             noise = Value("noise", (size,), "drawn from N(0, 1)")
@@ -570,8 +570,9 @@ def call_of(opened: Checkpoint, kind: str, parts: Sequence[Part]) -> str:
     if "encoder" in by_name or "classifier" in by_name:
         lines.append(images)
     if "encoder" in by_name:
-        lines += [*told("encoder", 2), call("encoder", "images", "codes"), call("decoder", "codes", "images"), ""]
+        lines += [*told("encoder", 2), call("encoder", "images", "codes")]
     if "decoder" in by_name:
+        lines += [call("decoder", "codes", "images"), ""] if "encoder" in by_name else []
         size = by_name["decoder"].input.shape[0]
         first = "noise" if "prior" in by_name else "codes"
         lines += [f"{first} = {noise.format(size)}", *told("decoder", 5)]

@@ -40,7 +40,7 @@ from genkit.keep.rundir import RunDirectory
 from genkit.latent import sampling
 from genkit.options import is_flag
 from genkit.run import trainer
-from genkit.run.validation import SAMPLE_METRICS, validate
+from genkit.run.validation import CODE_METRICS, SAMPLE_METRICS, validate
 from genkit.step import passes
 from genkit.step.training import TrainingState, train
 
@@ -242,8 +242,8 @@ class Contract:
         assert torch.equal(torch.get_rng_state(), random), "it draws from training's random generator"
         assert metrics == self.validated(model), "it draws noise from elsewhere than torch's, NumPy's or Python's"
         assert all(np.isfinite(value) for value in metrics.values()), metrics
-        monitored = model.monitor in metrics
-        assert monitored, f"monitor is {model.monitor}, and no phase logs it (nor is it of {', '.join(SAMPLE_METRICS)})"
+        others = ", ".join([*SAMPLE_METRICS, *CODE_METRICS])
+        assert model.monitor in metrics, f"monitor is {model.monitor}, and no phase logs it (nor is it of {others})"
         changed = [name for name, each in model.state_dict().items() if not torch.equal(each, weights[name])]
         assert not changed, f"a validation changes {', '.join(changed)}"
         assert all(each.grad is None for each in model.parameters()), "a validation leaves gradients"

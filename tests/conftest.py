@@ -90,6 +90,8 @@ SMALL = {
     "conv-ae": ["--width", "4", "--latent-dim", "8"],
     "dcgan": ["--width", "4", "--latent-dim", "8"],
     "flow": ["--width", "4", "--blocks", "1", "--patch", "14"],
+    "siamese": ["--width", "4"],
+    "triplet": ["--width", "4"],
     "vae": ["--hidden", "64", "--latent-dim", "2"],
 }
 

@@ -121,8 +121,10 @@ def test_every_file_answers_as_the_model_does(case: str, kind: Any, tmp_path: Pa
     if "classifier" in parts:
         assert called["probabilities"].shape == (2, 10)
         assert called["names"] == [f"class {k}" for k in range(10)]
-    else:
+    elif "decoder" in parts:
         assert called["images"].shape == (5, *ODD)
+    else:
+        assert called["codes"].shape == (2, model.options.latent_dim)
     if case == "dcgan of the paper":
         assert -1 <= called["codes"].min() <= called["codes"].max() <= 1
         assert "has no encoder" in readme

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -18,8 +18,10 @@ from genkit.cli.given import ModelCommand, Told, apply_settings, class_option, c
 from genkit.cli.output import emit, json_option
 from genkit.cli.shared import DEVICE_HELP, RUN_HELP, checkpoint_option, load_run, loading, looked_up
 from genkit.ending import welcome
+from genkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from genkit.contract import GenerativeModel
     from genkit.explore.server import Server
     from genkit.explore.space import Space
     from genkit.keep.opened import Opened
@@ -72,14 +74,17 @@ def explore(
 ) -> None:
     """Walk through a model's latent space in a browser.
 
-    Prints the address of a page that this process serves to this machine alone, and opens it; Ctrl-C ends it. Drag over
-    the map of the test images' codes, and the model draws what lies under the cursor; walk, calculate, move single
-    dimensions, or drop an image of your own. Of a model whose decoder takes a class or attributes, the page lets you
-    choose them, beginning with --class or --condition; a file has those alone.
+    Prints the address of a page that this process serves to this machine alone, and opens it; Ctrl-C ends it. Drag
+    over the map of the test images' codes, and the model draws what lies under the cursor; walk, calculate, move
+    single dimensions, or drop an image of your own. Of a model that only encodes there is the map alone. Of a model
+    whose decoder takes a class or attributes, the page lets you choose them, beginning with --class or --condition;
+    a file has those alone.
     """
     found = looked_up(run, dataset)
     with loading():
+        from genkit.contract import ability
         from genkit.explore import server
+        from genkit.explore.bare import BareSpace
         from genkit.explore.space import Space
 
     if export is not None:
@@ -87,7 +92,13 @@ def explore(
 
         stored.check(export)  # before what takes long
     opened = load_run(found, device)
-    generator, about = opened.generator, opened.description
+    about, bare = opened.description, ability.encodes(opened.model) and not ability.generates(opened.model)
+    if bare and export is not None:
+        raise UsageError(
+            f"--export: {opened.name} is a {opened.kind}, which makes no images for a file to hold; genkit embed draws "
+            "its map as a picture"
+        )
+    model = cast("GenerativeModel", opened.model) if bare else opened.generator
     told = Told(opened, asked["class"], condition)
     apply_settings(opened, settings)
     load = functools.cache(lambda: opened.dataset(dataset))
@@ -96,8 +107,8 @@ def explore(
         names = (load().name, load().classes, load().attributes)
     first = told.of_seeds([0])
     space = functools.partial(
-        Space,
-        generator,
+        BareSpace if bare else Space,
+        model,
         opened.name,
         load,
         names,

@@ -45,7 +45,8 @@ def info(run: str | None, as_json: bool) -> int:
             damaged[path] = error
     weights = weights_of(opened) if about.weights is None else about.weights
     fitted = description.prior_in_words(opened)
-    prior = f"fitted to its codes: {fitted}" if fitted else "the model's own" if "latent_dim" in about.options else None
+    own = "the model's own" if about.generates and "latent_dim" in about.options else None
+    prior = f"fitted to its codes: {fitted}" if fitted else own
     chosen = config.reasons(found.run.path) if found.run else {}
     result = {
         "run": found.run.path if found.run else None,

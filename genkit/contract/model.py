@@ -56,9 +56,10 @@ class Model(nn.Module, ABC):
     """
 
     Options: ClassVar[type[TrainingOptions]] = TrainingOptions
-    #: The validation metric that picks the best checkpoint, lower is better: one that a phase logs, or one of
-    #: `run.validation.SAMPLE_METRICS`. `train_` before one that a phase logs has it measured of training images, in
-    #: evaluation mode: of random labels, say, of which held-out images tell nothing.
+    #: The validation metric that picks the best checkpoint, lower is better: one that a phase logs, or one of samples
+    #: (`run.validation.SAMPLE_METRICS`) or of labelled images' codes (`CODE_METRICS` there). `train_` before one that a
+    #: phase logs has it measured of training images, in evaluation mode: of random labels, say, of which held-out
+    #: images tell nothing.
     monitor: str = "loss"
     #: Which checkpoint of a run is opened where nobody says: the best by `monitor`, or the last, of a model whose
     #: monitor is a distance of samples, too noisy to tell a finished model from a lucky draw.

@@ -54,7 +54,7 @@ SEEN_AT = 64
 #: drawn shapes it was 51 % after the 1st epoch, 81 % after the 4th, and 9 % after the 12th.
 SMALL, PATIENCE = 2_000, 6
 #: Options that its recipe doesn't set, and that a judge of an earlier version hadn't got.
-UNSET = {"steps", "minutes", "passes", "optimizer_kind", "net", "hidden", "by_heart"}
+UNSET = {"steps", "minutes", "passes", "bottleneck", "optimizer_kind", "net", "hidden", "by_heart"}
 #: Images a step of a small set, of which the usual 128 would make a few dozen steps in all.
 BATCH = 32
 

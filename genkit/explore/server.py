@@ -305,6 +305,8 @@ class Desk:
             "sum": Question(self.sum, JSON, sums),
             "file": Question(self.file, BINARY, FILE + 4 * told),
         }
+        if not space.makes_images:
+            del self.questions["seeds"], self.questions["sum"]
 
     @property
     def address(self) -> str:

@@ -107,6 +107,9 @@ class Space:
         GenkitError: where the images aren't there, or can't be shown.
     """
 
+    #: Whether an image belongs to each code, and not only to those of the map.
+    makes_images = True
+
     def __init__(
         self,
         model: GenerativeModel,
@@ -123,7 +126,7 @@ class Space:
         self.model, self.run, self.load, self.part = model, run, load, split
         name, self.classes, self.attributes = names
         self.dataset_name = Path(name).name  # of a path, where images lie is nobody's business
-        self.device, self.image, self.latent_dim = sampling.device_of(model), model.image, model.options.latent_dim
+        self.device, self.image = sampling.device_of(model), model.image
         self.form = form or Form(model.image)
         self.split: Split | None = None
         self.own: Tensor | None = None  # the seeds' own conditions (N, …), on a map of seeds
@@ -133,8 +136,7 @@ class Space:
         self.searched: dict[str, tuple[Tensor, Tensor]] = {}  # terms' images and codes, where there is no encoder
         self.conditions = Conditions.of(model, self.classes, self.attributes)
         self.condition = sampling.seed_conditions(model, [0]) if condition is None else condition
-        always = self.condition if self.conditions is not None and not self.conditions.names else None
-        self.mean, self.spread = (each.cpu() for each in sampling.prior_moments(model, always))
+        always = self.always
         if ability.encodes(model):
             rows = self.dataset().splits()[split]
             noise = ability.codes_are_noise(model)
@@ -148,9 +150,16 @@ class Space:
             own = sampling.seed_conditions(model, range(count)) if always is None else None
             self.own = sampling.repeated(always, count) if own is None else own
             self.all_codes = sampling.seed_codes(model, range(count), self.own).cpu()
-            self.traits = self.all_codes if self.latent_dim <= 2 else self.features()
+            self.traits = self.all_codes if self.all_codes.shape[1] <= 2 else self.features()
+        self.latent_dim = self.all_codes.shape[1]
+        self.mean, self.spread = self.moments()
         self.chart = self.draw_map(method)
         self.active = self.strongest()
+
+    @property
+    def always(self) -> Tensor | None:
+        """What the decoder is told of every code, where nobody can choose it: an image (1, …)."""
+        return self.condition if self.conditions is not None and not self.conditions.names else None
 
     # -----------------------------------------------------------------------------------------------------------------
     # The map
@@ -184,6 +193,11 @@ class Space:
         if principal is None:
             return codes
         return ((self.features_of(codes, condition).to(principal.mean) - principal.mean) @ principal.axes).float()
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (latent_dim,) of the codes that the prior draws."""
+        mean, spread = sampling.prior_moments(self.model, self.always)
+        return mean.cpu(), spread.cpu()
 
     def draw_map(self, method: projection.Method) -> Chart:
         if self.principal is not None and method == "pca":
@@ -231,6 +245,7 @@ class Space:
             "prior": {"mean": self.mean.tolist(), "spread": self.spread.tolist()},
             "active": self.active,
             "condition": self.chooser(),
+            "makes_images": self.makes_images,
             "approximate": None,
             "points_are": "samples" if seeds else f"{'validation' if self.part == 'val' else self.part} images",
         }

@@ -120,6 +120,7 @@ def snapshot(
         processes=1 + len(others),
         weights=count(state.model),
         density=ability.tells_density(state.model),
+        generates=ability.generates(state.model),
         **about,
     )
     files = {

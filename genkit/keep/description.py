@@ -75,6 +75,7 @@ class Description(BaseModel):
         exported: that this is an exported one, which can be used but not trained on.
         weights: how many numbers training moves; None where a version wrote it that didn't count them.
         density: whether the model's losses are of a density of grey values, and so can be negative.
+        generates: whether the model makes images; taken for granted where a version wrote it that didn't record it.
         seed: of the run; None where a version wrote it that didn't record it.
     """
 
@@ -104,6 +105,7 @@ class Description(BaseModel):
     exported: bool = False
     weights: Annotated[int, Field(ge=0)] | None = None
     density: bool = False
+    generates: bool = True
     seed: Annotated[int, Field(ge=0)] | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""How far are the classes apart among points in a plane?"""
+"""How far are the classes apart among points, in a plane and elsewhere?"""
 
 from __future__ import annotations
 
@@ -62,6 +62,25 @@ def separation(
         return {**result, "note": f"of {counted(len(points), 'point')} none has {counted(k, 'neighbour')}"}
     result["knn_accuracy"] = torch.cat(votes_right).double().mean().item()
     return result
+
+
+def knn_error(points: Tensor, labels: Tensor, k: int = 10) -> float:
+    """Share of points (N, D), in [0, 1], whose class (int64 (N,)) isn't that of most of their k nearest others.
+
+    As `separation` counts them, of any number of dimensions. Where there are no k others, all of them vote; a point
+    that is alone counts as wrong.
+    """
+    _, classes = labels.cpu().unique(return_inverse=True)
+    points, k = points.cpu().double(), min(k, len(points) - 1)
+    if k < 1:
+        return 1.0
+    membership = torch.nn.functional.one_hot(classes).double()
+    wrong = []
+    for positions in torch.arange(len(points)).split(max(1, DISTANCES // len(points))):
+        distances = torch.cdist(points[positions], points, compute_mode="donot_use_mm_for_euclid_dist")
+        distances[torch.arange(len(positions)), positions] = math.inf
+        wrong.append(_vote(distances, membership, k) != classes[positions])
+    return torch.cat(wrong).double().mean().item()
 
 
 def _without_copies(

@@ -7,7 +7,6 @@ layer, and both are trained on; of a classifier of other classes, all but its la
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -27,8 +26,6 @@ from genkit.nets import small
 
 #: The target that stands for all attributes.
 ALL_ATTRIBUTES = "attributes"
-#: What the last layer of the net of its own sees, and channels that its convolutions have at most.
-FEATURES, MOST_CHANNELS = 128, 256
 #: Where nobody says how long to train; a hundred labels make a single step an epoch. With ten of each of mnist5k's
 #: digits, 89 % of the test images are wrong after 4 steps and after 25, 25 % after 50 and 20 % after 100.
 EPOCHS, FEWEST_STEPS = 4, 100
@@ -104,6 +101,15 @@ class Classifier(Model):
                 json_schema_extra={"none": "as they are"},
             ),
         ] = None
+        bottleneck: Annotated[
+            int | None,
+            Field(
+                ge=1,
+                le=65536,
+                description="Numbers that all it tells of an image must pass through, as its features.",
+                json_schema_extra={"none": "no layer between"},
+            ),
+        ] = None
         target: Annotated[
             str | None,
             Field(
@@ -147,7 +153,7 @@ class Classifier(Model):
 
     def __init__(self, image: ImageShape, options: Options):
         super().__init__(image, options)
-        self.body: ConvNet | small.SmallNet | Model
+        self.body: nets.ConvNet | small.SmallNet | Model
         if options.by_heart:
             self.monitor = "train_error"
         if options.body is None:
@@ -156,6 +162,9 @@ class Classifier(Model):
         else:
             self.body, features = build_body(image, options.body), options.body.features
             self.body.keep_features()
+        self.narrow: nn.Module = nn.Identity()
+        if options.bottleneck is not None:
+            self.narrow, features = nn.Linear(features, options.bottleneck), options.bottleneck
         self.head = nn.Linear(features, len(options.attributes) or options.classes)
 
     @classmethod
@@ -233,7 +242,7 @@ class Classifier(Model):
 
     def features(self, images: Tensor) -> Tensor:
         """What the last layer sees: (B, F)."""
-        return self.body.features(images)
+        return self.narrow(self.body.features(images))
 
     def keep_features(self) -> None:
         del self.head
@@ -244,7 +253,7 @@ class Classifier(Model):
         return logits.sigmoid() if self.options.attributes else logits.softmax(1)
 
 
-def own_net(image: ImageShape, options: Any) -> ConvNet | small.SmallNet:
+def own_net(image: ImageShape, options: Any) -> nets.ConvNet | small.SmallNet:
     """The net of its own, with random weights."""
     if options.net == "mlp":
         return small.Perceptron(image, options.hidden)
@@ -252,7 +261,7 @@ def own_net(image: ImageShape, options: Any) -> ConvNet | small.SmallNet:
         return small.SmallAlexNet(image)
     if options.net == "inception-small":
         return small.SmallInception(image)
-    return ConvNet(image, options.width, options.seen_at)
+    return nets.ConvNet(image, options.width, options.seen_at)
 
 
 def build_body(image: ImageShape, body: Body) -> Model:
@@ -265,35 +274,3 @@ def build_body(image: ImageShape, body: Body) -> Model:
 def features_of(body: Model) -> int:
     """How many features it has of an image."""
     return int(body.eval().features(torch.zeros(1, *body.image, device=next(body.parameters()).device)).shape[1])
-
-
-class ConvNet(nn.Module):
-    """3×3 convolutions with batch normalisation, at any image size: images (B, C, H, W) to features (B, FEATURES).
-
-    The last maps, about 7 pixels a side, go whole into a linear layer: their mean alone would need many more epochs.
-    Of images larger than `seen_at` it sees the means of squares of pixels.
-    """
-
-    def __init__(self, image: ImageShape, width: int, seen_at: int | None = None):
-        super().__init__()
-        largest = max(image.height, image.width)
-        self.square = 1 if seen_at is None else math.ceil(largest / seen_at)
-        size = (math.ceil(image.height / self.square), math.ceil(image.width / self.square))
-        levels = max(1, round(math.log2(min(size) / 7)))
-        channels = nets.widths(width, levels + 1, MOST_CHANNELS)
-        layers = block(image.channels, channels[0])
-        for inputs, outputs in itertools.pairwise(channels):
-            layers += block(inputs, outputs, stride=2)
-            size = (math.ceil(size[0] / 2), math.ceil(size[1] / 2))
-        last = nn.Linear(channels[-1] * size[0] * size[1], FEATURES, bias=False)
-        self.layers = nn.Sequential(*layers, nn.Flatten(), last, nn.BatchNorm1d(FEATURES), nn.ReLU())
-        self.outputs = FEATURES
-
-    def features(self, images: Tensor) -> Tensor:
-        if self.square > 1:
-            images = F.avg_pool2d(images, self.square, ceil_mode=True)
-        return self.layers(images)
-
-
-def block(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]

@@ -1,8 +1,9 @@
-"""Blocks that models share: plain.py the first and plainest nets, residual.py nets of residual blocks,
-shortcut.py a linear way beside a net, priors.py what is fitted to codes, unet.py nets that are told a noise level,
-small.py nets of which is known what they learn by heart.
+"""Blocks that models share: plain.py the first and plainest nets, convnet.py one that tells images apart, small.py nets
+of which is known what they learn by heart, residual.py nets of residual blocks, shortcut.py a linear way beside a net,
+priors.py what is fitted to codes, unet.py nets that are told a noise level.
 """
 
+from genkit.nets.convnet import ConvNet
 from genkit.nets.plain import (
     ACTIVATIONS,
     CONV_WIDTH_HELP,
@@ -52,6 +53,7 @@ __all__ = [
     "Activation",
     "ConvDecoder",
     "ConvEncoder",
+    "ConvNet",
     "ConvWidth",
     "Enlarge",
     "FittedGaussian",

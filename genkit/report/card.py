@@ -101,8 +101,8 @@ def heads(accounts: Sequence[Account], corner: str = "") -> list[Cell]:
 
 
 def model_of(account: Account) -> str:
-    options = account.model.options
-    latent = f", {counted(options.latent_dim, 'number')} a code" if ability.generates(account.model) else ""
+    size = getattr(account.model.options, "latent_dim", None)
+    latent = "" if size is None else f", {counted(size, 'number')} a code"
     return f"{account.kind}{latent}"
 
 
@@ -269,13 +269,10 @@ def uses(account: Account) -> list[Block]:
     elif ability.classifies(account.model):
         load += ["probabilities = model.classify(images)"]
     commands = [f"genkit embed {quoted} --method tsne", f"genkit evaluate {quoted}", f"genkit info {quoted}"]
+    if generative or encodes:
+        commands.insert(0, f"genkit explore {quoted}")
     if generative:
-        commands = [
-            f"genkit sample {quoted}",
-            f"genkit sample {quoted} --interpolate",
-            f"genkit explore {quoted}",
-            *commands,
-        ]
+        commands = [f"genkit sample {quoted}", f"genkit sample {quoted} --interpolate", *commands]
     if account.opened.run is not None:
         run, (length, value) = shlex.quote(located(account.opened.run.path)), account.model.options.length
         commands.append(f"genkit train --resume {run} --{length} {2 * value}")

@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import math
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -27,9 +28,10 @@ from genkit.latent import arithmetic, images, pictures, projection, sampling, sc
 from genkit.latent.arithmetic import Exemplars, Term
 from genkit.latent.condition import Conditions
 from genkit.latent.images import Row
-from genkit.report import png
+from genkit.report import chart, png
 from genkit.report.account import ALONE, Account
-from genkit.report.blocks import Block, Missing, Plot, Png, Strips, Text, Tiles, last_part
+from genkit.report.blocks import Block, Charts, Missing, Plot, Png, Strips, Text, Tiles, last_part
+from genkit.run.validation import CODE_METRICS
 from genkit.step import passes
 
 logger = logging.getLogger("genkit")
@@ -49,6 +51,8 @@ EXEMPLARS = 6
 #: As in the paper; see `sampling.neighbours`.
 JITTER = 0.433
 EMBEDDED = 2000
+#: Test images whose pairs are looked at, and steps into which their distances are sorted.
+PAIRED, BINS = 1000, 40
 #: Pixels; narrow, so that its letters can be read on a phone.
 PLOT = 1100
 
@@ -290,6 +294,41 @@ def embedded(account: Account, limit: int, method: projection.Method = "pca") ->
     copies = f" (and {separation['copies']:,} copies, left out)" if separation["copies"] else ""
     of = f"of {separation['n']:,} points{copies}"
     return [Plot(plot), Text(f"In these two dimensions, {of}: {said}.", quiet=True)]
+
+
+def distances(account: Account, limit: int) -> list[Block]:
+    """How far the codes of two test images are apart, by whether they are of one class; of a model that is chosen by
+    its codes' neighbours, and of all others nothing."""
+    model, dataset = account.model, account.dataset
+    if account.description.monitor not in CODE_METRICS or not ability.encodes(model):
+        return []
+    if isinstance(dataset, Missing):
+        return [dataset]
+    rows = dataset.test.take(dataset.test.spread(PAIRED))
+    if rows.labels is None:
+        return [Missing(f"{last_part(dataset.name)} has no classes")]
+    codes = passes.encode_split(model, rows, account.opened.device).double()
+    first, second = torch.triu_indices(len(rows), len(rows), 1)
+    apart, same = (codes[first] - codes[second]).norm(dim=1), rows.labels[first] == rows.labels[second]
+    if same.all() or not same.any() or not apart.isfinite().all():
+        return [Missing("these test images make no pairs of both kinds whose distances could be drawn")]
+    lines = shares_of(apart, {"same": same, "other": ~same})
+    x = chart.Range(0, lines[0].points[-1][0])
+    y = chart.Range(0, 1.05 * max(share for line in lines for _, share in line.points))
+    title = "share of pairs of a class (same) and of two (other)"
+    note = Text(f"All pairs of {len(rows):,} test images, in {BINS} steps; the farthest 1 % aren't shown.", quiet=True)
+    return [Charts([chart.draw(title, lines, x, y, "distance")]), note]
+
+
+def shares_of(values: torch.Tensor, kinds: Mapping[str, torch.Tensor]) -> list[chart.Line]:
+    """A histogram of values (N,) from 0 on, a line for each kind, bool (N,): shares of the kind's values."""
+    top = max(float(values.kthvalue(math.ceil(0.99 * len(values))).values), 1e-12)
+    middles = (torch.arange(BINS) + 0.5) * top / BINS
+    lines = []
+    for name, members in kinds.items():
+        shares = torch.histc(values[members], BINS, 0, top) / members.sum()
+        lines.append(chart.Line(name, list(zip(middles.tolist(), shares.tolist(), strict=True))))
+    return lines
 
 
 def strips(rows: Sequence[Row], limit: int, what: str) -> Strips:

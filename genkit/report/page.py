@@ -109,6 +109,7 @@ def all_sections(accounts: Sequence[Account], method: Method) -> list[Section]:
         drawn(
             "Embedding", embedded, "Test images in two dimensions; those that the model takes for alike lie together."
         ),
+        drawn("Distances", gallery.distances, "Of the codes of two test images; the two curves should keep apart."),
         Section("evaluation", "Evaluation", [figures.section(accounts)]),
         Section("use", "Go on", [card.uses(each) for each in accounts]),
     ]

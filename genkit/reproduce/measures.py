@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genkit import data
 from genkit.contract import ability
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.errors import CheckpointError, UsageError, in_one_line
-from genkit.evaluate import classification, figure, likelihood, probe, reconstruction, samples
+from genkit.evaluate import classification, figure, likelihood, pca, probe, reconstruction, samples
 from genkit.evaluate.estimate import WILSON, error_of_share, estimate
 from genkit.evaluate.figure import Figure, LeftOut, Name
 from genkit.evaluate.pca import principal_angles
@@ -28,16 +29,19 @@ from genkit.reproduce.needs import Count, Kind, Seed, Share
 from genkit.reproduce.results import NAMED
 from genkit.run.curves import METRICS
 from genkit.run.validation import validate
-from genkit.step.passes import encode_split, evaluation_batch
+from genkit.step.passes import encode_split, evaluation_batch, features_of_split
 
 Conditions = dict[str, str | int | float]
+
+#: Labelled images of each new class, and of how many images they are drawn.
+SHOTS, FEW_SHOT_POOL = (1, 5), 10_000
 
 #: Units of what training measures, by the last part of its name; a model of one's own may measure more.
 UNITS = {
     **dict.fromkeys(("neg_elbo", "iwae", "kl", "reconstruction"), "nats an image"),
     "loss": "as trained",
     "squared_error": "an image",
-    "error": "share of images",
+    **dict.fromkeys(("error", "knn_error"), "share of images"),
     "active_units": "units",
     **dict.fromkeys(("real", "fake"), "taken for real"),
     "sliced_wasserstein": "grey levels of 1, over patches",
@@ -104,15 +108,24 @@ def linear_subspace(run: TrainedRun) -> Iterable[Figure]:
 
 
 def knn(run: TrainedRun, k: Count = 10) -> Iterable[Figure]:
-    """How often the k nearest other test codes tell an image's class; the same of PCA's codes of that size."""
-    assert ability.encodes(run.model)
+    """How often the k nearest other test codes tell an image's class; the same of PCA's codes of that size.
+
+    Where a model has no codes, its features.
+    """
     test = run.images.test
+    ours = codes_of(run, test)
     for name, codes in (
-        ("knn_accuracy", encode_split(run.model, test, run.device)),
-        ("pca/knn_accuracy", run.pca().codes(test)),
+        ("knn_accuracy", ours),
+        ("pca/knn_accuracy", pca.fit(run.images.train, ours.shape[1]).codes(test)),
     ):
         accuracy = scores.separation(codes.double().numpy(), test.labels, k=k)["knn_accuracy"]
         yield share_of(name, accuracy, len(test), k=k, votes="leave one out")
+
+
+def codes_of(run: TrainedRun, split: Split) -> Tensor:
+    """The codes of a split's images, (N, latent_dim), or of a model without any their features, (N, F)."""
+    take = encode_split if ability.encodes(run.trained) else features_of_split
+    return take(run.trained, split, run.device)
 
 
 def share_of(name: str, share: float, n: int, **conditions: str | int | float) -> Figure:
@@ -120,6 +133,27 @@ def share_of(name: str, share: float, n: int, **conditions: str | int | float) -
     if share in (0, 1):
         conditions |= {"error": WILSON}
     return Figure(name, share, error_of_share(share, n), "", {"n": n, "split": "test", **conditions})
+
+
+def few_shot(run: TrainedRun, classes: str, draws: Count = 20, seed: Seed = 0) -> Iterable[Figure]:
+    """How often a few labelled codes a class tell test images of classes that the run has never seen.
+
+    The labelled ones are drawn from training images of these classes, and their nearest one, or the vote of the five of
+    five a class, tells a test image's.
+
+    Args:
+        classes: their names, as `--only-classes` takes them.
+    """
+    others = data.load(run.settings.data.model_copy(update={"only_classes": classes}))
+    train, test = others.train.take(others.train.spread(FEW_SHOT_POOL)), others.test
+    if train.labels is None or test.labels is None:
+        raise UsageError(f"{others.name} has no classes")
+    known, questions = codes_of(run, train), codes_of(run, test)
+    scores = probe.probe(known, train.labels, questions, test.labels, "knn", SHOTS, draws, seed, others.classes)
+    for score in scores:
+        if score.accuracy is not None:
+            about: Conditions = {"classes": classes, "test images": len(test), "draws": draws, "code": known.shape[1]}
+            yield Figure(f"{score.per_class}_shot", score.accuracy.value, score.accuracy.error, "accuracy", about)
 
 
 def losses(run: TrainedRun) -> Iterable[Figure]:
@@ -244,8 +278,14 @@ MEASURES: Mapping[str, Kind] = {
     "knn": Kind(
         knn,
         gives=("knn_accuracy", "pca/knn_accuracy"),
-        abilities=(ability.ENCODES, ability.GENERATES),
+        abilities=(ability.FEATURES,),
         images=(needs.several_classes, needs.neighbours),
+    ),
+    "few-shot": Kind(
+        few_shot,
+        gives=tuple(f"{count}_shot" for count in SHOTS),
+        abilities=(ability.FEATURES,),
+        options=(needs.some_classes,),
     ),
     # Which these are, the model says (`soundness.losses_of`).
     "losses": Kind(losses, gives=("*",)),

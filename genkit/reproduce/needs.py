@@ -95,6 +95,11 @@ def number_in(value: object) -> float | None:
     return None if found is None else float(found[1])
 
 
+def some_classes(settings: Config, _: Asked) -> str | None:
+    """Classes that it is not trained on."""
+    return None if settings.data.only_classes else "is trained on all classes, so that none is new; give only-classes"
+
+
 def scikit_learn(_: Config, __: Asked) -> str | None:
     found = find_spec("sklearn")
     return None if found else "would be measured with scikit-learn, which isn't here: pip install scikit-learn"

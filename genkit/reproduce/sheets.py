@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 
 from genkit.contract import ability
+from genkit.ending import unfinished
 from genkit.errors import UsageError
 from genkit.evaluate import attributes, by_chains, judge, pca
 from genkit.evaluate.by_chains import By, Plan
@@ -22,8 +24,12 @@ from genkit.latent.images import Row
 from genkit.reproduce import chained, needs
 from genkit.reproduce.bench import Bench
 from genkit.reproduce.chained import Part
+from genkit.reproduce.measures import codes_of
 from genkit.reproduce.needs import Count, Kind, Seed, Several, number_in
-from genkit.step.passes import conditions_of, encode_split
+from genkit.step.passes import conditions_of
+
+#: Pixels across of one of several pictures of codes: narrow, so that its letters can be read beside others.
+BESIDE = 1000
 
 
 def reconstructions(bench: Bench, path: Path, runs: Sequence[str], count: Count = 10) -> None:
@@ -49,10 +55,26 @@ def errors(decoded: torch.Tensor, originals: torch.Tensor) -> list[str]:
 
 
 def codes(bench: Bench, path: Path, run: str) -> None:
-    """The test images' codes in two dimensions, by class."""
+    """The test images' codes, or a model's features where it has none, in two dimensions, by class."""
     (opened,) = bench.named([run])
-    assert ability.encodes(opened.trained)
-    plot(bench, path, projection.project(encode_split(opened.trained, opened.images.test, opened.device)), run)
+    plot(bench, path, projection.project(codes_of(opened, opened.images.test)), run)
+
+
+def codes_side_by_side(bench: Bench, path: Path, runs: Sequence[str]) -> None:
+    """The same of several runs, two in a row."""
+    with tempfile.TemporaryDirectory() as folder, unfinished(Path(folder)):
+        drawn = []
+        for number, run in enumerate(bench.named(runs)):
+            points, part = projection.project(codes_of(run, run.images.test)), Path(folder) / f"{number}.png"
+            title = f"{run.name}{' (a quick run: no result)' if bench.recipe.quick else ''}"
+            scatter.plot(points.points, run.images.test.labels, run.images.classes, part, None, title, width=BESIDE)
+            with Image.open(part) as picture:
+                drawn.append(picture.convert("RGB"))
+    width, height = (max(each) for each in zip(*(picture.size for picture in drawn), strict=True))
+    page = Image.new("RGB", (min(2, len(drawn)) * width, (len(drawn) + 1) // 2 * height), "white")
+    for number, picture in enumerate(drawn):
+        page.paste(picture, (number % 2 * width, number // 2 * height))
+    images.save_png(path, page)
 
 
 def pca_codes(bench: Bench, path: Path, run: str) -> None:
@@ -227,7 +249,8 @@ PICTURES: Mapping[str, Kind] = {
     "reconstructions": Kind(
         reconstructions, abilities=(ability.ENCODES, ability.GENERATES), together=(needs.same_images,)
     ),
-    "codes": Kind(codes, abilities=(ability.ENCODES,), images=(needs.classes,)),
+    "codes": Kind(codes, abilities=(ability.FEATURES,), images=(needs.classes,)),
+    "codes-side-by-side": Kind(codes_side_by_side, abilities=(ability.FEATURES,), images=(needs.classes,)),
     "pca-codes": Kind(pca_codes, images=(needs.classes,)),
     "samples": Kind(samples, abilities=(ability.GENERATES,)),
     "interpolation": Kind(interpolation, abilities=(ability.GENERATES,)),

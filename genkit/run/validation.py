@@ -13,11 +13,12 @@ from genkit.contract import Model, ability, scalars
 from genkit.data.batches import in_order
 from genkit.data.dataset import Split
 from genkit.device import seeded
+from genkit.latent.scores import knn_error
 from genkit.step.passes import encode_split, evaluation_batch, told
 
 #: Samples, and as many real images, that a sample metric compares during training; fewer where images are large.
 SAMPLE_COUNT, SAMPLE_NUMBERS = 1000, 2**27
-#: Images by whose codes the active units are counted: enough to tell a dead unit, and a small part of a validation.
+#: Images whose codes are looked at: enough to tell a dead unit, and a small part of a validation.
 ENCODED = 2000
 #: Before the name of a monitor that is measured of training images, and how many of them, evenly spaced, at most.
 OF_TRAINING, TRAINING_COUNT = "train_", 5000
@@ -46,7 +47,7 @@ def validate(
     A model that is monitored by what it comes to on its training images (`train_error`) is measured by up to
     TRAINING_COUNT of `train`, in evaluation mode too, where those are given.
 
-    What only several images can tell, `active_units` and `diversity`, is left out of a split of one.
+    What only several images can tell, `active_units`, `spread` and `diversity`, is left out of a split of one.
 
     Noise (z, binarisation) is drawn from `seed`, so two validations see the same, and the training's random generators
     are left as they were.
@@ -58,8 +59,8 @@ def validate(
             some = mean_losses(model, train.take(train.spread(TRAINING_COUNT)), device, phases, None)
             wanted = model.monitor.removeprefix(OF_TRAINING)
             metrics |= {model.monitor: some[wanted]} if wanted in some else {}
-        if ability.encodes(model) and not ability.codes_are_noise(model) and len(split) > 1:
-            metrics["active_units"] = active_units(encode_split(model, split.take(split.spread(ENCODED)), device))
+        if ability.encodes(model):
+            metrics |= of_codes(model, split.take(split.spread(ENCODED)), device)
         if ability.generates(model) and model.monitor in SAMPLE_METRICS:
             size = evaluation_batch(model.image)
             chosen = split.take(split.spread(min(SAMPLE_COUNT, max(2, SAMPLE_NUMBERS // model.image.numbers))))
@@ -106,12 +107,32 @@ def frozen(model: Model) -> Iterator[None]:
             each.requires_grad_(True)
 
 
+def of_codes(model: Model, some: Split, device: torch.device) -> dict[str, float]:
+    """What is measured of a model's codes of these images: the active units, and what it is monitored by, if that is
+    one of `CODE_METRICS`, with how far the codes spread. The latter only of labelled images."""
+    labels = some.labels if model.monitor in CODE_METRICS else None
+    counted = len(some) > 1 and not ability.codes_are_noise(model)
+    if labels is None and not counted:
+        return {}
+    codes = encode_split(model, some, device)
+    found: dict[str, float] = {"active_units": active_units(codes)} if counted else {}
+    if labels is not None:
+        found[model.monitor] = CODE_METRICS[model.monitor](codes, labels)
+        found |= {"spread": spread(codes)} if len(some) > 1 else {}
+    return found
+
+
 def active_units(codes: Tensor) -> int:
     """How many latent dimensions carry something: those whose code varies over the data by more than 0.01.
 
     For a VAE, whose code is the posterior mean, this is Var_x(E[z|x]) > 0.01 of Burda et al. (ICLR 2016).
     """
     return int((codes.var(0, unbiased=False) > 0.01).sum())
+
+
+def spread(codes: Tensor) -> float:
+    """How far codes (N, D) are from their mean: the root of the mean squared distance, in the codes' unit."""
+    return float(codes.double().var(0, unbiased=False).sum().sqrt())
 
 
 def sliced_wasserstein(samples: Tensor, real: Tensor, directions: int = 256) -> float:
@@ -169,4 +190,6 @@ def patch_places(height: int, width: int, generator: torch.Generator) -> list[tu
     return [(top, left, side) for top, left in zip(tops, lefts, strict=True)]
 
 
+#: What a model can name as its `monitor` that no phase logs: of samples and as many real images; of codes and labels.
 SAMPLE_METRICS: dict[str, Callable[[Tensor, Tensor], float]] = {"sliced_wasserstein": sliced_wasserstein}
+CODE_METRICS: dict[str, Callable[[Tensor, Tensor], float]] = {"knn_error": knn_error}

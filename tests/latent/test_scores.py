@@ -144,3 +144,22 @@ def test_pca_of_mnist_scores_what_it_is_known_to(mnist: Dataset) -> None:
     assert scores.separation(points, mnist.test.labels)["knn_accuracy"] == pytest.approx(0.4462, abs=2e-4)
     scaled = points / points.std(0)
     assert scores.separation(scaled, mnist.test.labels)["knn_accuracy"] == pytest.approx(0.4492, abs=2e-4)
+
+
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_the_error_of_neighbours_is_what_their_accuracy_lacks(k: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(4, (60,), generator=generator) * 3
+    points = torch.randn(60, 2, generator=generator) + labels[:, None] / 3
+    accuracy = scores.separation(points.double().numpy(), labels, k=k)["knn_accuracy"]
+    assert 0.1 < scores.knn_error(points, labels, k) == pytest.approx(1 - accuracy)
+
+
+def test_where_neighbours_are_few_all_of_them_vote() -> None:
+    line = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+    # Each of the three has two of its own among three others; the fourth has none.
+    assert scores.knn_error(line, torch.tensor([5, 5, 5, 2])) == 0.25
+    assert scores.knn_error(line[:1], torch.tensor([5])) == 1
+    # As many copies as vote, at a distance of 0 that rounding doesn't change.
+    twins = torch.tensor([[1e4, 1.0]] * 3 + [[1e4, 1.001]] * 3)
+    assert scores.knn_error(twins, torch.tensor([0] * 3 + [1] * 3), 2) == 0

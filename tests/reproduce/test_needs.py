@@ -27,7 +27,8 @@ WORDS = {
     "arithmetic": SUM,
     "curve": 'over = "epochs"\nfigure = "loss"\nruns = ["net"]\n',
     **dict.fromkeys(("codes", "pca-codes", "samples", "interpolation", "manifold"), 'run = "net"\n'),
-    "reconstructions": 'runs = ["net"]\n',
+    **dict.fromkeys(("reconstructions", "codes-side-by-side"), 'runs = ["net"]\n'),
+    "few-shot": 'classes = "5-9"\n',
 }
 STEPS = [("measure", name) for name in MEASURES] + [("picture", name) for name in PICTURES]
 
@@ -131,6 +132,7 @@ def test_a_model_without_features_has_none_to_probe(monkeypatch: pytest.MonkeyPa
             step("measure", "linear-subspace"),
             "isn't trained by the squared error",
         ),
+        ('model = "ae"', step("measure", "few-shot"), "is trained on all classes, so that none is new"),
         ('model = "vae"\nlatent-dim = 3', step("picture", "manifold"), "has a code of 3 numbers"),
         ('model = "ae"', step("picture", "arithmetic").replace("b +", "+"), "has an empty term"),
         ('model = "ae"', step("picture", "arithmetic").replace("a -", "a & !a -"), "wants 'a' both ways"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -10,7 +11,9 @@ from conftest import small_model
 
 from genkit.contract import ImageShape
 from genkit.data.dataset import Dataset
+from genkit.latent import scores
 from genkit.models.ae import AE
+from genkit.models.triplet import Triplet
 from genkit.models.vae import VAE
 from genkit.run import validation
 
@@ -76,6 +79,30 @@ def test_cross_entropy_of_the_test_set_with_itself_is_its_pixels_entropy(mnist: 
 def test_active_units() -> None:
     codes = torch.randn(1000, 4) * torch.tensor([1.0, 0.2, 0.05, 0.0])
     assert validation.active_units(codes) == 2
+
+
+def test_a_model_of_codes_is_monitored_by_their_neighbours(digits: Dataset) -> None:
+    """Of labelled images alone; and of one that has nobody beside it, it is wrong."""
+    model = Triplet(digits.shape, Triplet.Options(width=2)).eval()
+    found = validation.validate(model, digits.val, CPU)
+    with torch.no_grad():
+        codes = model.encode(digits.val.images().float() / 255).double()
+    assert digits.val.labels is not None
+    assert found["knn_error"] == pytest.approx(scores.knn_error(codes, digits.val.labels), abs=2 / len(codes))
+    assert found["spread"] == pytest.approx(float((codes - codes.mean(0)).square().sum(1).mean().sqrt()), rel=1e-4)
+    alone = validation.validate(model, digits.val.take(slice(1)), CPU)
+    assert alone["knn_error"] == 1
+    assert "spread" not in alone
+    unlabelled = dataclasses.replace(digits.val, labels=None)
+    ae = AE(digits.shape, AE.Options(hidden=(8,), latent_dim=2))
+    ae.monitor = "knn_error"
+    assert "knn_error" in validation.validate(ae, digits.val, CPU)
+    assert "knn_error" not in validation.validate(ae, unlabelled, CPU)
+
+
+def test_spread_is_the_root_of_the_mean_squared_distance_from_the_mean() -> None:
+    assert validation.spread(torch.tensor([[3.0, 0.0], [-3.0, 0.0], [0.0, 4.0], [0.0, -4.0]])) == math.sqrt(12.5)
+    assert validation.spread(torch.full((5, 3), 1e4)) == 0
 
 
 def test_sliced_wasserstein_of_equal_sets_is_zero_and_grows_with_the_shift(digits: Dataset) -> None:

@@ -58,9 +58,9 @@ export const decodeAnew = () =>
 export async function showPoint(index) {
   stopPlaying();
   const code = await pointCode(index);
-  const what = state.about.seeds_map
-    ? `Sample of seed ${numberOf(index)}`
-    : `What the model makes of ${nameOf(index)}`;
+  const { seeds_map: seeds, makes_images: makes } = state.about;
+  const name = nameOf(index);
+  const what = seeds ? `Sample of seed ${numberOf(index)}` : makes ? `What the model makes of ${name}` : name;
   show(code, await decodeOne(code), what, { at: pointPlace(index) });
 }
 

@@ -8,7 +8,12 @@ export function introduce() {
   const { about } = state;
   const { model, dataset, count: number, latent_dim: dims, points_are: kind } = about;
   const seen = about.near_by_images ? "By what the discriminator sees in their images." : "By distance between codes.";
-  $("map-near-help").textContent = `${seen} Choose one to see what the model makes of its own code.`;
+  const chosen = about.makes_images ? "see what the model makes of its own code" : "go there";
+  $("map-near-help").textContent = `${seen} Choose one to ${chosen}.`;
+  if (!about.makes_images) {
+    $("map-does").textContent = `Drag on the map: this model makes no images, and you see the nearest ${point()}.`;
+    $("tabs").hidden = true;
+  }
   document.title = `${about.run} · genkit explore`;
   $("run").textContent = about.run;
   const parts = [model, dataset, count(number, point(), kind), `${dims}-D codes`];

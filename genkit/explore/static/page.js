@@ -57,7 +57,7 @@ function wire() {
   wireCalculate();
   wireSliders();
   wireReconstruct();
-  wireDrop();
+  if (state.about.makes_images) wireDrop();
 }
 
 async function start() {
