@@ -152,9 +152,10 @@ def parts_of(model: Model) -> list[Part]:
     images = Value("images", tuple(model.image), "pixels in [0, 1]")
     condition = condition_value(model)
     parts = []
-    if ability.encodes(model) and hasattr(model.options, "latent_dim"):
+    numbers = getattr(model.options, "latent_dim", None)  # which a model from outside, that only encodes, may not have
+    if ability.encodes(model) and numbers is not None:
         what = "the means of their distributions" if ability.tells_likelihood(model) else "unbounded"
-        found = Value("codes", (model.options.latent_dim,), what)
+        found = Value("codes", (numbers,), what)
         parts.append(Part("encoder", Encoder(model), images, (found,), condition))
     if ability.generates(model):
         size = model.options.latent_dim
