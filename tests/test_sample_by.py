@@ -103,7 +103,7 @@ def test_map_alone_completes_too(genkit: Genkit, runs: Path, tmp_path: Path) -> 
     assert "rhat" not in result
 
 
-def test_a_model_that_is_told_the_class_completes_with_it(genkit: Genkit, tmp_path: Path) -> None:
+def test_a_model_that_is_told_the_class_completes_with_it(genkit: Genkit, digits: Dataset, tmp_path: Path) -> None:
     """An image's own class, or the one that is named; chains of the prior have the seeds' classes."""
     train = ["train", "vae", "--dataset", "mnist5k", "--epochs", 1, "--hidden", 16, "--latent-dim", 2]
     run = genkit(*train, "--condition", "label", "--prior", "own", "--out", tmp_path, "--json").json["run"]
@@ -113,10 +113,11 @@ def test_a_model_that_is_told_the_class_completes_with_it(genkit: Genkit, tmp_pa
         assert outcome.code == 0, outcome.err
         return arrays(next((tmp_path / name).glob("*.npz")))["conditions"].tolist()
 
-    completed = ["--by", "hmc", *GIVEN, "--chains", 2, "--draws", 8, "--warmup", 8]
-    own = conditions("own", *completed)
-    assert own[0] == own[1] == own[2]
-    assert own[0] != own[3]
+    places = [3, int((digits.test.labels != digits.test.labels[3]).nonzero()[0])]
+    named = ["--given", "top-half", "--images", ",".join(map(str, places))]
+    completed = ["--by", "hmc", *named, "--chains", 2, "--draws", 8, "--warmup", 8]
+    expected = [label for label in digits.test.labels[places].tolist() for _ in range(3)]
+    assert conditions("own", *completed) == expected
     assert conditions("named", *completed, "--class", "7") == [7] * 6
     assert conditions("prior", "--by", "hmc", "--chains", 3, "--draws", 8) == [0, 1, 2]
 
