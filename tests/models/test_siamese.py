@@ -62,6 +62,7 @@ def test_a_batch_without_pairs_of_a_kind_is_told_by_the_others(labels: list[int]
     loss = model.losses(Batch(images, torch.tensor(labels), torch.tensor(0.5)))["loss"]
     loss.backward()
     assert all(each.grad is not None and each.grad.isfinite().all() for each in model.parameters())
+    assert loss.isfinite()
     assert (loss.item() == 0) == (len(labels) == 1)
 
 

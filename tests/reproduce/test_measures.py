@@ -100,6 +100,35 @@ def test_the_watch_is_asked_of_every_validation(trained) -> None:
     assert shown(measures.watch(run)) == "none"
 
 
+def test_a_few_images_tell_classes_that_were_never_seen(trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of codes that are the class, always; of ones that are all alike, as often as the commonest of them is."""
+    run, _ = trained("ae", "--hidden", "8", "--latent-dim", 2, "--only-classes", "0-4")
+    seen = []
+
+    def one_hot(_: TrainedRun, split: Split) -> torch.Tensor:
+        seen.append(split)
+        return torch.nn.functional.one_hot(split.labels).float()
+
+    monkeypatch.setattr(measures, "codes_of", one_hot)
+    found = list(measures.few_shot(run, "5-9", draws=2))
+    assert {each.name: each.value for each in found} == {"1_shot": 1, "5_shot": 1}
+    labels = run.images.test.labels
+    assert {each.conditions["test images"] for each in found} == {int((labels >= 5).sum())}
+    new = run.images.train.rows[run.images.train.labels >= 5]
+    assert torch.isin(seen[0].rows, new).all()
+    assert set(seen[0].labels.tolist()) == set(range(5))
+    monkeypatch.setattr(measures, "codes_of", lambda _, split: torch.zeros(len(split), 2))
+    assert all(0.1 < each.value < 0.3 for each in measures.few_shot(run, "5-9", draws=2))
+
+
+def test_neighbours_of_a_models_features_where_it_has_no_codes(trained) -> None:
+    run, _ = trained("classifier", "--width", 4, "--bottleneck", 2)
+    with torch.no_grad():
+        features = run.trained.features(run.images.test.images() / 255)
+    assert torch.allclose(measures.codes_of(run, run.images.test), features, atol=1e-4)
+    assert 0.1 < figures(measures.knn(run))["knn_accuracy"] < 1
+
+
 def test_neighbours_of_codes_that_are_the_class(trained, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = trained("ae", "--hidden", "8", "--latent-dim", 2)
     labels = run.images.test.labels.float()
