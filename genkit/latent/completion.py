@@ -63,7 +63,8 @@ def part_of(name: str, image: ImageShape) -> Tensor:
         UsageError: where one of the halves has no pixels.
     """
     part = torch.zeros(*image, dtype=torch.bool)
-    part[(slice(None), *PARTS[name](image.height, image.width))] = True
+    rows, columns = PARTS[name](image.height, image.width)
+    part[:, rows, columns] = True
     if part.all() or not part.any():
         raise UsageError(f"--given {name}: images of {image} have no two halves that way; give another part")
     return part
