@@ -26,6 +26,7 @@ from genkit.nets.plain import (
     pyramid,
     scale_for,
     widths,
+    xavier_initialised,
 )
 from genkit.nets.priors import FittedGaussian
 from genkit.nets.residual import (
@@ -81,4 +82,5 @@ __all__ = [
     "scale_for",
     "silence",
     "widths",
+    "xavier_initialised",
 ]
