@@ -5,9 +5,8 @@ settings of the authors' code: pixels are the odds of binary units, each machine
 one below it, and the code's units are linear with noise N(0, 1). `genkit train ae --init-from RUN` unrolls the stack
 into an autoencoder and trains that on.
 
-With `--chains persistent` the model's own samples come from chains that go on from step to step, after Tieleman,
-"Training restricted Boltzmann machines using approximations to the likelihood gradient" (ICML 2008). Where several
-processes train, each has chains of its own, and a resumed run goes on with the leader's.
+With `--chains persistent` the model's samples come from chains that go on from step to step, after Tieleman, "Training
+restricted Boltzmann machines using approximations to the likelihood gradient" (ICML 2008).
 """
 
 from __future__ import annotations
@@ -30,6 +29,8 @@ from genkit.contract import Batch, Facts, Fault, GenerativeModel, ImageShape, Ph
 FIRST_WEIGHTS = 0.1
 #: An error of the images that a machine gives back rises where it is so many times the least so far.
 RISEN = 1.1
+#: SplitMix64's step, 2⁶⁴ over the golden ratio, as a number with a sign.
+GOLDEN = -7046029254386353131
 #: A phase whose share of the run is smaller is none.
 LEAST_SHARE = 1e-9
 
@@ -57,6 +58,35 @@ def noise_of(codes: Tensor) -> Noise:
     return Noise(by(torch.rand), by(torch.randn))
 
 
+def noise_by(key: Tensor) -> Noise:
+    """Random numbers that are a function of a key, int64 (), and of how many draws came before, and nothing else.
+
+    So chains that are alike in several processes stay alike, whatever else each draws. By SplitMix64, after Steele, Lea
+    and Flood, "Fast splittable pseudorandom number generators" (OOPSLA 2014), in 23 bits: never 0, and never 1.
+    """
+    draws = itertools.count()
+
+    def uniform(like: Tensor) -> Tensor:
+        stream = mixed((key + next(draws)) * GOLDEN)
+        places = torch.arange(1, like.numel() + 1, device=key.device)
+        bits = shifted(mixed(stream + places * GOLDEN), 41)
+        return ((bits.to(like.dtype) + 0.5) / (1 << 23)).view(like.shape)
+
+    return Noise(uniform, lambda like: torch.special.ndtri(uniform(like)))
+
+
+def mixed(bits: Tensor) -> Tensor:
+    """SplitMix64's function of 64 bits, in which half of them change where one does; products overflow on purpose."""
+    bits = (bits ^ shifted(bits, 30)) * -4658895280553007687
+    bits = (bits ^ shifted(bits, 27)) * -7723592293110705685
+    return bits ^ shifted(bits, 31)
+
+
+def shifted(bits: Tensor, by: int) -> Tensor:
+    """To the right, with zeros on the left, whatever the sign is."""
+    return (bits >> by) & ((1 << (64 - by)) - 1)
+
+
 class Machine(nn.Module):
     """One restricted Boltzmann machine: binary visible units v, hidden units h that are binary, or linear.
 
@@ -65,12 +95,13 @@ class Machine(nn.Module):
     Args:
         visible, hidden: how many units there are.
         linear: whether the hidden ones are.
-        chains: how many persistent chains there are; of none, each image begins its own.
+        chains: how many persistent chains there are, black at first; of none, each image begins its own.
         steps: of a chain, each of all hidden units and then all visible ones.
         decay: λ of the penalty ½λ‖W‖²; biases have none.
     """
 
     chains: Tensor
+    key: Tensor
 
     def __init__(self, visible: int, hidden: int, linear: bool, chains: int = 0, steps: int = 1, decay: float = 0.0):
         super().__init__()
@@ -79,10 +110,15 @@ class Machine(nn.Module):
         self.visible_bias, self.hidden_bias = nn.Parameter(torch.zeros(visible)), nn.Parameter(torch.zeros(hidden))
         if self.persistent:
             self.register_buffer("chains", torch.zeros(chains, visible))
+            self.register_buffer("key", torch.randint(1 << 62, ()))
+
+    def inputs(self, visible: Tensor) -> Tensor:
+        """What hidden units are given by visible ones (B, visible), Wv + c: (B, hidden)."""
+        return F.linear(visible, self.weight, self.hidden_bias).to(visible.dtype)
 
     def hidden_given(self, visible: Tensor) -> Tensor:
         """The odds of binary hidden units, or the means of linear ones: (B, hidden), of visible units (B, visible)."""
-        inputs = F.linear(visible, self.weight, self.hidden_bias).to(visible.dtype)
+        inputs = self.inputs(visible)
         return inputs if self.linear else inputs.sigmoid()
 
     def visible_given(self, hidden: Tensor) -> Tensor:
@@ -91,8 +127,14 @@ class Machine(nn.Module):
 
     def draw_hidden(self, visible: Tensor, noise: Noise = DRAWN) -> Tensor:
         """Hidden units (B, hidden) drawn given visible ones."""
-        given = self.hidden_given(visible)
-        return given + noise.normal(given) if self.linear else (noise.uniform(given) < given).to(given.dtype)
+        return self.drawn(self.inputs(visible), noise)
+
+    def drawn(self, inputs: Tensor, noise: Noise = DRAWN) -> Tensor:
+        """Hidden units drawn by their inputs, (B, hidden) both."""
+        if self.linear:
+            return inputs + noise.normal(inputs)
+        odds = inputs.sigmoid()
+        return (noise.uniform(odds) < odds).to(odds.dtype)
 
     def draw_visible(self, hidden: Tensor, noise: Noise = DRAWN) -> Tensor:
         """Visible units (B, visible), each 0 or 1, drawn given hidden ones."""
@@ -106,19 +148,23 @@ class Machine(nn.Module):
             visible = self.draw_visible(self.draw_hidden(visible, noise), noise)
         return visible
 
-    def free_energy(self, visible: Tensor) -> Tensor:
-        """F(v) of visible units (B, visible), in nats: (B,). p(v) is exp(−F(v)), short of a constant factor."""
-        inputs = F.linear(visible, self.weight, self.hidden_bias).to(visible.dtype)
+    def free_energy(self, visible: Tensor, inputs: Tensor | None = None) -> Tensor:
+        """F(v) of visible units (B, visible), in nats: (B,). p(v) is exp(−F(v)), short of a constant factor.
+
+        Args:
+            inputs: of the hidden units, where they are there already.
+        """
+        inputs = self.inputs(visible) if inputs is None else inputs
         of_hidden = inputs.square().sum(1) / 2 if self.linear else F.softplus(inputs).sum(1)
         return -(visible * self.visible_bias).sum(1) - of_hidden
 
-    def divergence(self, visible: Tensor, samples: Tensor) -> Tensor:
+    def divergence(self, visible: Tensor, samples: Tensor, inputs: Tensor | None = None) -> Tensor:
         """What has the likelihood's gradient, with a minus: mean F of images less mean F of the model's own samples.
 
         Exactly so where the samples are the model's; those of a few steps from the images make it contrastive
-        divergence. Both are (…, visible), and no gradient goes through them.
+        divergence. Both are (…, visible), without gradients of their own.
         """
-        return self.free_energy(visible.detach()).mean() - self.free_energy(samples.detach()).mean()
+        return self.free_energy(visible, inputs).mean() - self.free_energy(samples).mean()
 
     def losses(self, visible: Tensor) -> dict[str, Tensor]:
         """Of a batch (B, visible) in [0, 1]: the loss, and the squared error of one step, summed over units.
@@ -126,18 +172,21 @@ class Machine(nn.Module):
         As in the authors' code hidden units are drawn and visible ones are their odds, unless the chains are
         persistent, which are drawn whole: they are to be samples of the model. A validation leaves them where they are.
         """
+        inputs = self.inputs(visible)
         with torch.no_grad():
-            back = self.visible_given(self.draw_hidden(visible))
+            back = self.visible_given(self.drawn(inputs.detach()))
             error = (back - visible).square().sum(1).mean()
             if self.persistent:
-                samples = self.gibbs(self.chains, self.steps)
+                samples = self.gibbs(self.chains, self.steps, noise_by(self.key))
                 if self.training:
                     self.chains.copy_(samples)
+                    self.key.add_(2 * self.steps)  # draws that were made
             else:
                 samples = back
                 for _ in range(self.steps - 1):
                     samples = self.visible_given(self.draw_hidden(samples))
-        loss = self.divergence(visible, samples) + self.decay / 2 * self.weight.square().sum()
+        loss = self.divergence(visible, samples, inputs)
+        loss = loss + self.decay / 2 * torch.linalg.vector_norm(self.weight).square()
         return {"loss": loss, "error": error}
 
 
@@ -329,4 +378,4 @@ class RBM(GenerativeModel):
         for machine in self.stack:
             del machine.visible_bias
             if machine.persistent:
-                del machine.chains
+                del machine.chains, machine.key

@@ -16,6 +16,7 @@ from genkit.errors import UsageError
 from genkit.evaluate import attributes as sums
 from genkit.keep.config import Config
 from genkit.latent.arithmetic import matching, parse
+from genkit.latent.sampling import options_of
 
 Asked: TypeAlias = Mapping[str, Any]
 #: Says why a run that is configured so doesn't do, as the end of a sentence that begins with its name; or None.
@@ -26,6 +27,8 @@ OfImages: TypeAlias = Callable[[Config, Dataset, Asked], str | None]
 Count = Annotated[int, Field(ge=1)]
 Several = Annotated[int, Field(ge=2)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+#: What is chosen of a model's sampling, as `genkit sample --set` takes it.
+Choices = dict[str, Any]
 
 
 class Kind(NamedTuple):
@@ -83,6 +86,16 @@ def linear(settings: Config, _: Asked) -> str | None:
 def plane(settings: Config, _: Asked) -> str | None:
     size = getattr(settings.options, "latent_dim", 0)
     return None if size == 2 else f"has a code of {size} numbers, and only one of 2 can be shown whole"
+
+
+def known_sampling(settings: Config, asked: Asked) -> str | None:
+    """Choices that the model has of its sampling."""
+    kind: Any = registry.find(settings.model)
+    try:
+        options_of(kind, asked.get("sampling") or {}, f"the model {settings.model}")
+    except UsageError as error:
+        return f"can't be drawn so: {error}"
+    return None
 
 
 def scikit_learn(_: Config, __: Asked) -> str | None:

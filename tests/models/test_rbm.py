@@ -15,8 +15,9 @@ from torch import Tensor
 from genkit.contract import Batch, ImageShape
 from genkit.data.dataset import Dataset
 from genkit.latent import sampling
+from genkit.models import rbm
 from genkit.models.ae import AE
-from genkit.models.rbm import RBM, Machine
+from genkit.models.rbm import DRAWN, RBM, Machine, Noise, noise_by
 from genkit.run.validation import validate
 from genkit.step.training import TrainingState, train
 from genkit.testing import contract, random_images, random_split
@@ -99,7 +100,8 @@ def test_with_the_models_own_samples_the_loss_has_the_likelihoods_gradient() -> 
 
 
 @torch.no_grad()
-def test_gibbs_sampling_leaves_the_models_distribution_as_it_is() -> None:
+@pytest.mark.parametrize("noise", [DRAWN, noise_by(torch.tensor(3))], ids=["torch's", "by a key"])
+def test_gibbs_sampling_leaves_the_models_distribution_as_it_is(noise: Noise) -> None:
     """By the chance of each way through the hidden states; and what is drawn from one state goes those ways."""
     of = machine()
     odds = of.hidden_given(STATES)[:, None]
@@ -112,10 +114,10 @@ def test_gibbs_sampling_leaves_the_models_distribution_as_it_is() -> None:
     torch.manual_seed(0)
     count = 40_000
     for start in (0, 13):
-        drawn = of.gibbs(STATES[start].expand(count, -1), 1)
+        drawn = of.gibbs(STATES[start].expand(count, -1), 1, noise)
         found = (drawn @ torch.tensor([8.0, 4, 2, 1], dtype=torch.float64)).long().bincount(minlength=16) / count
         assert (found - step[start]).abs().max() < 4 * 0.5 / count**0.5
-        two = of.gibbs(STATES[start].expand(count, -1), 2)
+        two = of.gibbs(STATES[start].expand(count, -1), 2, noise)
         assert (two.mean(0) - (step @ step)[start] @ STATES).abs().max() < 4 * 0.5 / count**0.5
 
 
@@ -248,11 +250,37 @@ def test_persistent_chains_are_the_samples_of_the_loss() -> None:
     of = machine(chains=8).eval()
     of.chains.copy_(STATES[:8])
     data = torch.rand(5, VISIBLE, dtype=torch.float64)
-    torch.manual_seed(3)
     loss = of.losses(data)["loss"]
-    torch.manual_seed(3)
-    of.draw_hidden(data)  # for the error of what it gives back
-    torch.testing.assert_close(loss, of.divergence(data, of.gibbs(STATES[:8], 1)))
+    torch.testing.assert_close(loss, of.divergence(data, of.gibbs(STATES[:8], 1, noise_by(of.key))))
+
+
+def test_random_numbers_by_a_key_are_splitmix64s() -> None:
+    """Its first outputs of the seed 1234567 as they are published; and even or normal, and others with each draw."""
+    golden, seed = rbm.GOLDEN, torch.tensor(1234567)
+    found = rbm.mixed(seed + torch.arange(1, 4) * golden)
+    assert [int(each) % 2**64 for each in found] == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    noise, like = noise_by(torch.tensor(7)), torch.empty(300, 200)
+    drawn = [noise.uniform(like), noise.uniform(like), noise_by(torch.tensor(8)).uniform(like)]
+    assert torch.equal(drawn[1], drawn[2])  # the second of a key is the first of the next, as chains go on
+    assert torch.equal(drawn[0], noise_by(torch.tensor(7)).uniform(like))
+    counts = drawn[0].flatten().mul(10).long().bincount(minlength=10)
+    assert (counts - 6000).abs().max() < 5 * 6000**0.5
+    assert 0 < drawn[0].min() < drawn[0].max() < 1
+    assert abs(float(torch.corrcoef(torch.stack([each.flatten() for each in drawn[:2]]))[0, 1])) < 5 / 60_000**0.5
+    normal = noise.normal(like)
+    assert float(normal.mean()) == pytest.approx(0, abs=5 / 60_000**0.5)
+    assert float(normal.std()) == pytest.approx(1, abs=0.02)
+
+
+def test_chains_are_alike_whatever_else_two_processes_draw_and_see() -> None:
+    """Of the same weights: those are kept equal, and the images, and torch's random numbers, are each process's own."""
+    ours, theirs = machine(chains=5), machine(chains=5)
+    for step in range(3):
+        torch.manual_seed(step)
+        ours.losses(torch.rand(4, VISIBLE, dtype=torch.float64))
+        torch.manual_seed(step + 10)
+        theirs.losses(torch.rand(3, VISIBLE, dtype=torch.float64))
+        assert torch.equal(ours.chains, theirs.chains)
 
 
 # -- chains of the sampler ---------------------------------------------------------------------------------------------
