@@ -27,10 +27,15 @@ from genkit.step.training import TrainingState, train
 GENERATIVE = [name for name in registry.names() if ability.has(registry.find(name), ability.GENERATES)]
 
 
+#: Options of a model that is trained in stages, by which these are so few that two steps have some of each.
+FEW_STAGES: dict[str, dict[str, object]] = {"rbm": {"hidden": (16,), "initial_epochs": 0}}
+
+
 def small_model(name: str, image: ImageShape, **options: object) -> Model:
     """A model with those of the options that it has; what the data would fill in is ten classes."""
     kind = registry.find(name)
-    known = {key: value for key, value in {"classes": 10, **options}.items() if key in kind.Options.model_fields}
+    given = {"classes": 10, **FEW_STAGES.get(name, {}), **options}
+    known = {key: value for key, value in given.items() if key in kind.Options.model_fields}
     return kind(image, kind.Options(**known))
 
 
@@ -90,6 +95,7 @@ SMALL = {
     "conv-ae": ["--width", "4", "--latent-dim", "8"],
     "dcgan": ["--width", "4", "--latent-dim", "8"],
     "flow": ["--width", "4", "--blocks", "1", "--patch", "14"],
+    "rbm": ["--hidden", "64", "--latent-dim", "8"],
     "siamese": ["--width", "4"],
     "triplet": ["--width", "4"],
     "vae": ["--hidden", "64", "--latent-dim", "2"],

@@ -35,7 +35,8 @@ def test_train_there_and_sample_on_both(genkit: Genkit, tmp_path: Path, name: st
     assert genkit("embed", trained.json["run"], "--device", "cuda").code == 0
 
 
-@pytest.mark.parametrize("name", list(registry.names()))
+# Of stages that are shares of a run, a longer one has others, and isn't gone on with.
+@pytest.mark.parametrize("name", [each for each in registry.names() if each != "rbm"])
 def test_a_run_resumes_to_the_bit_there(genkit: Genkit, tmp_path: Path, name: str) -> None:
     """An epoch, and then one more, against two; `--log-every 7` leaves metrics that aren't logged yet."""
     common = ["--dataset", "mnist5k", "--batch-size", "256", "--schedule", "constant", "--device", "cuda"]

@@ -97,7 +97,7 @@ def test_every_file_answers_as_the_model_does(case: str, kind: Any, tmp_path: Pa
     assert parts.keys() == made.differences.keys()
     assert ("encoder" in parts) == hasattr(model, "encode")
     assert ("decoder" in parts) == hasattr(model, "decode")
-    assert ("prior" in parts) == (case in ("ae", "conv-ae", "dcgan of the paper"))
+    assert ("prior" in parts) == (case in ("ae", "conv-ae", "dcgan of the paper", "rbm"))
     assert ("classifier" in parts) == isinstance(model, Classifier)
     assert bool(made.notes) == (case.startswith("dcgan"))
     readme = made.files["README.md"].read_text()

@@ -26,7 +26,7 @@ def build(name: str, image: ImageShape, **options: object) -> Any:
 
 
 def test_the_models_are_found() -> None:
-    assert {"ae", "conv-ae", "dcgan", "flow", "vae"} <= registry.names().keys()
+    assert {"ae", "conv-ae", "dcgan", "flow", "rbm", "vae"} <= registry.names().keys()
     assert all(registry.names().values()), "every model's docstring opens with its help"
 
 

@@ -28,6 +28,7 @@ from genkit.nets.plain import (
     pyramid,
     scale_for,
     widths,
+    xavier_initialised,
 )
 from genkit.nets.priors import FittedGaussian
 from genkit.nets.residual import (
@@ -84,4 +85,5 @@ __all__ = [
     "scale_for",
     "silence",
     "widths",
+    "xavier_initialised",
 ]

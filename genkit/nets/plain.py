@@ -122,6 +122,21 @@ def he_initialised(net: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+def xavier_initialised(net: nn.Module, gain: float = 1.0) -> None:
+    """Weights even in ±gain·√(6 / (inputs + outputs)) and no biases: signal and gradient both keep their size.
+
+    After Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks" (AISTATS 2010).
+
+    Args:
+        gain: 1 over the activation's slope at 0: 4 for sigmoids.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Linear):
+            scale = module.scale if isinstance(module, ScaledLinear) else 1.0
+            nn.init.xavier_uniform_(module.weight, gain / scale)
+            nn.init.zeros_(module.bias)
+
+
 @torch.no_grad()
 def make_at_first(decoder: nn.Module, image: Tensor, logits: bool) -> None:
     """Set the biases of a decoder's last layer so that, before it has learned anything, it makes about this image.

@@ -17,6 +17,7 @@ from genkit.errors import UsageError
 from genkit.evaluate import attributes as sums
 from genkit.keep.config import Config
 from genkit.latent.arithmetic import matching, parse
+from genkit.latent.sampling import options_of
 
 Asked: TypeAlias = Mapping[str, Any]
 #: Says why a run that is configured so doesn't do, as the end of a sentence that begins with its name; or None.
@@ -28,6 +29,8 @@ Count = Annotated[int, Field(ge=1)]
 Several = Annotated[int, Field(ge=2)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+#: What is chosen of a model's sampling, as `genkit sample --set` takes it.
+Choices = dict[str, Any]
 
 
 class Kind(NamedTuple):
@@ -98,6 +101,16 @@ def number_in(value: object) -> float | None:
 def some_classes(settings: Config, _: Asked) -> str | None:
     """Classes that it is not trained on."""
     return None if settings.data.only_classes else "is trained on all classes, so that none is new; give only-classes"
+
+
+def known_sampling(settings: Config, asked: Asked) -> str | None:
+    """Choices that the model has of its sampling."""
+    kind: Any = registry.find(settings.model)
+    try:
+        options_of(kind, asked.get("sampling") or {}, f"the model {settings.model}")
+    except UsageError as error:
+        return f"can't be drawn so: {error}"
+    return None
 
 
 def scikit_learn(_: Config, __: Asked) -> str | None:

@@ -21,11 +21,12 @@ from genkit.files import whole_file
 from genkit.latent import images, pictures, projection, sampling, scatter
 from genkit.latent.arithmetic import Exemplars, parse
 from genkit.latent.images import Row
+from genkit.latent.sampling import options_of
 from genkit.reproduce import chained, needs
 from genkit.reproduce.bench import Bench
 from genkit.reproduce.chained import Part
 from genkit.reproduce.measures import codes_of
-from genkit.reproduce.needs import Count, Kind, Seed, Several, number_in
+from genkit.reproduce.needs import Choices, Count, Kind, Seed, Several, number_in
 from genkit.step.passes import conditions_of
 
 #: Pixels across of one of several pictures of codes: narrow, so that its letters can be read beside others.
@@ -91,10 +92,16 @@ def plot(bench: Bench, path: Path, points: projection.Projection, run: str, by: 
     scatter.plot(points.points, test.labels, classes, path, path.with_suffix(".svg"), title)
 
 
-def samples(bench: Bench, path: Path, run: str, count: Count = 64) -> None:
-    """A plain grid, an image a seed."""
+def samples(bench: Bench, path: Path, run: str, count: Count = 64, sampling: Choices | None = None) -> None:
+    """A plain grid, an image a seed; drawn as `genkit sample --set` has it: sampling.steps = 20."""
     (opened,) = bench.named([run])
-    images.save_png(path, pictures.samples(opened.model, range(count), None).sheet)
+    model = opened.model
+    usual = model.sampling
+    model.sampling = options_of(model, sampling or {}, run)
+    try:
+        images.save_png(path, pictures.samples(model, range(count), None).sheet)
+    finally:
+        model.sampling = usual
 
 
 def interpolation(bench: Bench, path: Path, run: str, points: Several = 9, steps: Several = 9) -> None:
@@ -252,7 +259,7 @@ PICTURES: Mapping[str, Kind] = {
     "codes": Kind(codes, abilities=(ability.FEATURES,), images=(needs.classes,)),
     "codes-side-by-side": Kind(codes_side_by_side, abilities=(ability.FEATURES,), images=(needs.classes,)),
     "pca-codes": Kind(pca_codes, images=(needs.classes,)),
-    "samples": Kind(samples, abilities=(ability.GENERATES,)),
+    "samples": Kind(samples, abilities=(ability.GENERATES,), options=(needs.known_sampling,)),
     "interpolation": Kind(interpolation, abilities=(ability.GENERATES,)),
     "arithmetic": Kind(
         arithmetic,

@@ -65,7 +65,24 @@ def test_he_keeps_the_signal_where_torchs_weights_lose_it(digits: Dataset) -> No
     assert spread["he"] > 10 * spread["torch"]
 
 
-@pytest.mark.parametrize(("kind", "options"), [(AE, {"hidden": (64,)}), (AE, {"init": "he"}), (ConvAE, {"width": 16})])
+@pytest.mark.parametrize(("activation", "gain"), [("sigmoid", 4), ("tanh", 1)])
+def test_xaviers_weights_are_even_and_larger_for_sigmoids(activation: str, gain: float) -> None:
+    torch.manual_seed(0)
+    options = AE.Options(hidden=(300, 200), latent_dim=100, activation=activation, init="xavier", input_scale=0.5)
+    for number, each in enumerate(
+        layer for layer in AE(ImageShape(1, 28, 28), options).modules() if isinstance(layer, torch.nn.Linear)
+    ):
+        assert not each.bias.any()
+        bound = gain * (6 / (each.in_features + each.out_features)) ** 0.5 / (0.5 if number == 0 else 1)
+        weights = each.weight.detach()
+        assert 0.99 * bound < float(weights.abs().max()) <= bound
+        assert float(weights.std()) == pytest.approx(bound / 3**0.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(AE, {"hidden": (64,)}), (AE, {"init": "he"}), (AE, {"init": "xavier"}), (ConvAE, {"width": 16})],
+)
 def test_large_images_are_scaled_and_codes_begin_as_they_would(kind: type[Autoencoder], options: dict) -> None:
     image, images = ImageShape(3, 128, 128), torch.rand(3, 3, 128, 128)
     given = kind.Options(**options)

@@ -134,6 +134,12 @@ def test_a_model_without_features_has_none_to_probe(monkeypatch: pytest.MonkeyPa
         ),
         ('model = "ae"', step("measure", "few-shot"), "is trained on all classes, so that none is new"),
         ('model = "vae"\nlatent-dim = 3', step("picture", "manifold"), "has a code of 3 numbers"),
+        (
+            'model = "ae"',
+            step("picture", "samples", "sampling.gibbs = 3\n"),
+            "the model ae has no options of its sampling",
+        ),
+        ('model = "rbm"', step("picture", "samples", "sampling.gibbs = -3\n"), "gibbs must be at least 0"),
         ('model = "ae"', step("picture", "arithmetic").replace("b +", "+"), "has an empty term"),
         ('model = "ae"', step("picture", "arithmetic").replace("a -", "a & !a -"), "wants 'a' both ways"),
         ('model = "ae"', step("measure", "arithmetic").replace("b + c", "a"), "asks for no attribute"),

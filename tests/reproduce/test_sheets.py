@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from genkit.contract import ImageShape
+from genkit.models.rbm import RBM
 from genkit.reproduce import results, sheets
 
 
@@ -59,6 +63,18 @@ def test_a_small_picture_is_small(tmp_path: Path, mode: str) -> None:
     sheets.save_small(tmp_path / "small.png", tmp_path / "flat.png")
     with Image.open(tmp_path / "small.png") as small:
         assert np.array_equal(np.asarray(small.convert("L")), flat)
+
+
+def test_samples_are_drawn_as_asked_and_the_model_stays_as_it_was(tmp_path: Path) -> None:
+    model = RBM(ImageShape(1, 6, 6), RBM.Options(hidden=(5,), latent_dim=3)).eval()
+    bench: Any = SimpleNamespace(named=lambda _: [SimpleNamespace(model=model)])
+    sheets.samples(bench, tmp_path / "usual.png", "run", 4)
+    sheets.samples(bench, tmp_path / "chains.png", "run", 4, {"gibbs": 5})
+    assert model.sampling == RBM.Sampling()
+    model.sampling = RBM.Sampling(gibbs=5)
+    sheets.samples(bench, tmp_path / "usual again.png", "run", 4)
+    drawn = [(tmp_path / f"{name}.png").read_bytes() for name in ("usual", "usual again", "chains")]
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_digits() -> None:

@@ -16,7 +16,7 @@ from conftest import Genkit, random_batch, small_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from genkit import registry
-from genkit.contract import Batch, ImageShape, Options
+from genkit.contract import Batch, ImageShape, Options, Phase
 from genkit.data.batches import TrainingBatches, in_order
 from genkit.data.dataset import Dataset
 from genkit.keep.config import RunOptions
@@ -185,9 +185,16 @@ print(statistics.median(after - before for before, after in zip(faults[-11:], fa
     assert float(printed) <= 5
 
 
+def plain_optimizer(phase: Phase) -> torch.optim.Optimizer:
+    """torch's own of the kind that a phase names."""
+    arguments = dict(phase.optimizer)
+    kinds = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}
+    return kinds[arguments.pop("kind", "adamw")](phase.module.parameters(), **arguments)
+
+
 @pytest.mark.parametrize("model", registry.names())
 def test_the_fast_step_gives_the_plain_steps_weights(model: str) -> None:
-    """The plain step freezes nothing, keeps channels apart, and is torch's own AdamW over each phase's weights.
+    """The plain step freezes nothing, keeps channels apart, and is torch's own optimiser over each phase's weights.
 
     In double precision, where another order of sums differs by 1e-16: Adam makes a full step of any gradient, so that
     in float32 the noise in a gradient near zero would decide where its weight goes.
@@ -205,10 +212,12 @@ def test_the_fast_step_gives_the_plain_steps_weights(model: str) -> None:
         torch.manual_seed(1)
         list(train(TrainingState(fast, 4, 4), steps))
         torch.manual_seed(1)
-        optimizers = [torch.optim.AdamW(phase.module.parameters(), **phase.optimizer) for phase in plain.phases()]
-        for step in steps:
+        optimizers = [plain_optimizer(phase) for phase in plain.phases()]
+        for number, step in enumerate(steps):
             batch = step
             for phase, optimizer in zip(plain.phases(), optimizers, strict=True):
+                if number not in phase.window(len(steps)):
+                    continue
                 plain.zero_grad()
                 losses = phase.losses(batch)
                 losses["loss"].backward()
