@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import GENERATIVE, Genkit
+from conftest import ALONE, GENERATIVE, Genkit
 from endurance.harness import result_of
-
-from genkit import registry
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -35,7 +33,7 @@ def test_train_there_and_sample_on_both(genkit: Genkit, tmp_path: Path, name: st
     assert genkit("embed", trained.json["run"], "--device", "cuda").code == 0
 
 
-@pytest.mark.parametrize("name", list(registry.names()))
+@pytest.mark.parametrize("name", ALONE)
 def test_a_run_resumes_to_the_bit_there(genkit: Genkit, tmp_path: Path, name: str) -> None:
     """An epoch, and then one more, against two; `--log-every 7` leaves metrics that aren't logged yet."""
     common = ["--dataset", "mnist5k", "--batch-size", "256", "--schedule", "constant", "--device", "cuda"]
