@@ -120,6 +120,15 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
         ),
     ] = None
     labels_seed: Annotated[int, Field(ge=0, lt=2**63, description="Of the draw of --labels-per-class.")] = 0
+    beside_images: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Of the second set, train on this many images only, drawn by --labels-seed whatever their "
+            "labels; its val and test stay whole.",
+            json_schema_extra={"none": "all"},
+        ),
+    ] = None
     beside: Annotated[
         str | None,
         Field(
@@ -223,10 +232,12 @@ def load_for_training(options: DataOptions) -> Dataset:
         DataError: as `load`, of either.
         UsageError: when they have different sizes, which batches only bring together by cutting, and `fit` isn't that.
     """
+    from genkit.data import few
+
     dataset, second = load(options), second_of(options)
     if second is None:
         return dataset
-    beside = load(second)
+    beside = few.with_few_images(load(second), options)
     if options.fit != "crop" and beside.shape[1:] != dataset.shape[1:]:
         raise UsageError(
             f"--fit {options.fit}: {beside.name} has images of {beside.shape}, and {dataset.name} of {dataset.shape}; "
@@ -250,8 +261,8 @@ def at_hand_for_training(options: DataOptions) -> Dataset | None:
 def second_of(options: DataOptions) -> DataOptions | None:
     """The options by which the second set is loaded, in its own form but for --image-size; None where there is none.
 
-    --channels, --only-classes and --labels-per-class are of the first alone; the images get their channels as they get
-    their size, when batches are made of them.
+    --channels, --only-classes and --labels-per-class are of the first alone, and --beside-images is of training. The
+    images get their channels as they get their size, when batches are made of them.
     """
     if options.beside is None:
         return None

@@ -132,7 +132,8 @@ def of(options: DataOptions, device: torch.device, target: str = "classes") -> J
     Raises:
         GenkitError: when the images can't be read, or no folder takes the judge.
     """
-    options = data.located(options.model_copy(update={"labels_per_class": None, "labels_seed": 0, "beside": None}))
+    whole = {"labels_per_class": None, "labels_seed": 0, "beside": None, "beside_images": None}
+    options = data.located(options.model_copy(update=whole))
     dataset = data.load(options)
     if not (len(dataset.classes) > 1 if target == "classes" else dataset.attributes):
         return LeftOut("judge", f"{dataset.name} has no {target} that a classifier could learn")

@@ -118,7 +118,8 @@ def of(options: DataOptions, device: torch.device) -> SelfSupervised | LeftOut:
     Raises:
         GenkitError: when the images can't be read, or no folder takes the judge.
     """
-    options = data.located(options.model_copy(update={"labels_per_class": None, "labels_seed": 0, "beside": None}))
+    whole = {"labels_per_class": None, "labels_seed": 0, "beside": None, "beside_images": None}
+    options = data.located(options.model_copy(update=whole))
     dataset = data.load(options)
     if len(dataset.train) < FEWEST:
         there = f"{dataset.name} has {len(dataset.train)} training images"

@@ -6,6 +6,7 @@ import logging
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,10 +113,12 @@ class Images:
     def __getitem__(self, asked: data.DataOptions) -> Dataset:
         """Raises DataError where they aren't there; what is published is fetched first."""
         if asked not in self.found:
-            every = asked.model_copy(update={"labels_per_class": None, "labels_seed": 0})
+            every = asked.model_copy(update={"labels_per_class": None, "labels_seed": 0, "beside_images": None})
             if every not in self.whole:
                 self.whole[every] = data.load_for_training(every)
-            self.found[asked] = few.with_few_labels(self.whole[every], asked)
+            found = few.with_few_labels(self.whole[every], asked)
+            beside = None if found.beside is None else few.with_few_images(found.beside, asked)
+            self.found[asked] = replace(found, beside=beside)
         return self.found[asked]
 
     def digests(self, asked: data.DataOptions) -> tuple[str, str] | None:
