@@ -806,7 +806,7 @@ SETS: dict[str, Named] = {
         images="28x28 colour",
         splits=(5_000, 0, 0),
         licence=MNIST_LICENCE,
-        origin="drawn here, also of another --image-size, on what the extra demo has",
+        origin="drawn here on what the extra demo has",
     ),
     "faces": Named(
         module="drawn",
