@@ -81,7 +81,7 @@ def test_what_cannot_be_drawn_is_refused(size: int, seed: int, said: str) -> Non
 @pytest.mark.parametrize("size", [None, 20])
 def test_the_set_has_the_digits_of_mnist5k_in_their_splits(of, digits: Dataset, size: int | None) -> None:
     """So that no digit that is held out of one stands in the other's training images."""
-    dataset = of("digits-on-textures", image_size=size)
+    dataset = of("textured-digits", image_size=size)
     assert dataset.shape == (3, size or 28, size or 28)
     assert dataset.classes == digits.classes
     for name, split in dataset.splits().items():

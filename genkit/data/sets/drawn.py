@@ -1,6 +1,6 @@
 """The sets that are drawn rather than downloaded: once by their painters, then packed.
 
-`faces`, `scenes`, and `digits-on-textures`, whose digits are those of `mnist5k`.
+`faces`, `scenes`, and `textured-digits`, whose digits are those of `mnist5k`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from genkit.errors import DataError
 from genkit.files import sha256_of
 
 SIZE, DIGITS_SIZE = 32, 28
-DIGITS = "digits-on-textures"
+DIGITS = "textured-digits"
 PAINTERS: dict[str, ModuleType] = {"faces": painter, "scenes": scene_painter, DIGITS: digit_painter}
 #: Up to which number of the trait `beard` it is full, stubble, and only a moustache (`painter.paint`).
 BEARDS = (0.25, 0.45, 0.65)

@@ -799,7 +799,7 @@ SETS: dict[str, Named] = {
         licence="genkit's own",
         origin="drawn here, also of another --image-size",
     ),
-    "digits-on-textures": Named(
+    "textured-digits": Named(
         module="drawn",
         group="handwriting",
         what="mnist5k's digits in coloured ink on drawn textures",
