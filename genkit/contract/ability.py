@@ -188,6 +188,10 @@ def classifies(model: object) -> TypeIs[Classifies]:
     return has(model, CLASSIFIES)
 
 
+def adapts(model: object) -> TypeIs[Adapts]:
+    return has(model, ADAPTS)
+
+
 def takes_condition(model: object) -> bool:
     """Whether a model's methods take a condition; of a class, whether there are options with which they do."""
     if isinstance(model, type):
