@@ -69,6 +69,7 @@ def accuracies(subject: Subject, second: Dataset) -> list[Found]:
     found: list[Found] = []
     for row, name in (("accuracy", subject.split), ("accuracy_of_those_adapted_to", "train")):
         split = second.splits()[name]
+        assert split.labels is not None
         about = {**subject.conditions, "dataset": second.name, "split": name}
         for column, tells in (("before", before.probabilities), ("after", model.probabilities)):
             right = (rows_of(subject, split, tells).argmax(1) == split.labels).double()
@@ -135,6 +136,7 @@ def balanced(pair: tuple[Split, Split], most: int) -> tuple[Split, Split]:
     return first, second
 
 
+@torch.no_grad()
 def rows_of(subject: Subject, split: Split, tells: Function) -> Tensor:
     """What a function says of a split's images, brought to the model's form: (N, …), on the CPU."""
     shape = subject.model.image

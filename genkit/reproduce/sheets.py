@@ -121,11 +121,13 @@ def domains(bench: Bench, path: Path, run: str, count: Count = 500) -> None:
     second = opened.images.beside
     assert second is not None
     sets = adapted.balanced((opened.images.test, second.test), count)
-    page = Page(figsize=(8, 4), dpi=150, layout="constrained")
-    for plane, (when, functions) in zip(page.subplots(1, 2), adapted.seen_by(opened.subject).items(), strict=True):
+    page = Page(figsize=(8, 4), dpi=150)
+    planes = page.subplots(1, 2)
+    page.subplots_adjust(0.01, 0.01, 0.99, 0.92, 0.03)  # whatever the sets are called
+    for plane, (when, functions) in zip(planes, adapted.seen_by(opened.subject).items(), strict=True):
         seen = [adapted.rows_of(opened.subject, *each) for each in zip(sets, functions, strict=True)]
         points = projection.project(torch.cat(seen)).points
-        for number, name in enumerate((opened.images.name, second.name)):
+        for number, name in enumerate(Path(each.name).name for each in (opened.images, second)):
             some = points[number * len(sets[0]) : (number + 1) * len(sets[0])]
             colour, marker = scatter.COLOURS[number], scatter.MARKERS[number]
             plane.scatter(some[:, 0], some[:, 1], s=4, c=colour, marker=marker, linewidths=0, alpha=0.6, label=name)

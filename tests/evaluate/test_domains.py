@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from conftest import SOURCE, small_model, subject_of
+from conftest import SOURCE, Genkit, small_model, subject_of
 from torch import Tensor
 
 from genkit.contract import ImageShape
@@ -132,3 +134,71 @@ def test_what_is_left_out_and_why() -> None:
     assert reasons(unlabelled) == {"domains/accuracy": "bright has no classes, which adda tells"}
     said = reasons(dataset, classes=("a", "b"))
     assert said == {"domains/accuracy": "the classes of bright aren't those that adda tells"}
+
+
+RECIPE = """
+shows = "s"
+paper = "p"
+minutes = 1
+show = "domains"
+dataset = "FIRST"
+epochs = 1
+batch-size = 20
+[runs."of/0"]
+model = "classifier"
+width = 2
+[runs."adapted/0"]
+model = "adda"
+init-from = "of/0"
+beside = "SECOND"
+beside-images = 30
+[[measure]]
+name = "domains"
+runs = ["adapted"]
+[[measure]]
+name = "mean-over"
+runs = ["adapted"]
+figure = "accuracy_of_those_adapted_to/before"
+over = "method"
+[[picture]]
+name = "domains"
+run = "adapted/0"
+[[report]]
+what = "w"
+figure = "accuracy_of_those_adapted_to/before of adapted, method=adda"
+above = 0
+[[report]]
+what = "w"
+figure = "adapted/0: domain_probe/after"
+"""
+
+
+def test_a_recipe_measures_and_draws_and_the_command_says_the_same(genkit: Genkit, tmp_path: Path) -> None:
+    """Of the images that it was given of the second set, of which the run's own options say how many."""
+    pytest.importorskip("sklearn")
+    for name, grey in (("first", 20), ("second", 180)):
+        splits = images(name, grey, 60).splits()
+        columns = {f"{part}_images": split.images().numpy() for part, split in splits.items()}
+        labels = {f"{part}_labels": split.labels.numpy() for part, split in splits.items() if split.labels is not None}
+        np.savez(tmp_path / f"{name}.npz", **columns, **labels)
+    recipe, out = tmp_path / "own.toml", tmp_path / "runs"
+    recipe.write_text(RECIPE.replace("FIRST", f"{tmp_path}/first.npz").replace("SECOND", f"{tmp_path}/second.npz"))
+    arguments = ["reproduce", recipe, "--out", out, "--results", tmp_path / "table", "--device", "cpu"]
+    outcome = genkit(*arguments, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["rows"][0]["met"] is True
+    assert (tmp_path / "table" / "pictures" / "own.png").is_file()
+    assert genkit(*arguments, "-n", "--json").json["runs"]["adapted/0"]["todo"] == "is there"
+
+    (run,) = out.glob("*-adda-*")
+    evaluated = genkit("evaluate", run, "--only", "domains", "--json")
+    assert evaluated.code == 0, evaluated.err
+    found = {each["name"]: each for each in evaluated.json["runs"][0]["figures"]}
+    kept = outcome.json["figures"]
+    for name in ("domain_probe/before", "domain_probe/after", "accuracy/after", "accuracy_of_those_adapted_to/before"):
+        assert found[f"domains/{name}"]["value"] == kept[f"adapted/0: {name}"]["value"]
+    assert found["domains/accuracy_of_those_adapted_to/before"]["conditions"]["n"] == 30
+    assert found["domains/domain_probe/pixels"]["value"] == 1.0
+    (tmp_path / "second.npz").unlink()
+    gone = genkit("evaluate", run, "--only", "domains", "--json")
+    assert (gone.code, "second.npz" in gone.err) == (1, True)

@@ -78,9 +78,10 @@ def _pack(options: DataOptions) -> pack.Pack:
     size = DIGITS_SIZE if name == DIGITS else SIZE
     shape = wanted_shape(ImageShape(3, size, size), options)
     # Whoever changes how they are drawn gets new ones, without having to remember a version number.
-    state: str | list[str] = sha256_of(Path(str(PAINTERS[name].__file__)))
+    painted = sha256_of(Path(str(PAINTERS[name].__file__)))
+    state: str | list[str] = painted
     if name == DIGITS:
-        state = [state, sha256_of(Path(str(scene_painter.__file__))), mnist5k.SHA256]
+        state = [painted, sha256_of(Path(str(scene_painter.__file__))), mnist5k.SHA256]
     return pack.open_or_write(pack.Key(name, {"set": name, "shape": shape}, state), lambda: _contents(name, shape))
 
 
