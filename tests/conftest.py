@@ -25,6 +25,10 @@ from genkit.step.training import TrainingState, train
 
 #: The models that make images, among all that are found.
 GENERATIVE = [name for name in registry.names() if ability.has(registry.find(name), ability.GENERATES)]
+#: Those that one set of images is enough for, without another run to begin with.
+ALONE = [name for name in registry.names() if not ability.has(registry.find(name), ability.SECOND_SET)]
+#: The classifier that a model begins with which adapts one.
+SOURCE = {"width": 4, "classes": 10}
 
 
 #: Options of a model that is trained in stages, by which these are so few that two steps have some of each.
@@ -32,16 +36,17 @@ FEW_STAGES: dict[str, dict[str, object]] = {"rbm": {"hidden": (16,), "initial_ep
 
 
 def small_model(name: str, image: ImageShape, **options: object) -> Model:
-    """A model with those of the options that it has; what the data would fill in is ten classes."""
+    """A model with those of the options that it has; what the data, or another run, would fill in is of ten classes."""
     kind = registry.find(name)
-    given = {"classes": 10, **FEW_STAGES.get(name, {}), **options}
+    given = {"classes": 10, "source": SOURCE, **FEW_STAGES.get(name, {}), **options}
     known = {key: value for key, value in given.items() if key in kind.Options.model_fields}
     return kind(image, kind.Options(**known))
 
 
 def random_batch(image: ImageShape, count: int = 8) -> Batch:
-    """Random images, labelled 0 to 9 in turn, at half an epoch."""
-    return Batch(torch.rand(count, *image), torch.arange(count) % 10, torch.tensor(0.5))
+    """Random images, labelled 0 to 9 in turn, at half an epoch; beside them the same upside down."""
+    images, labels = torch.rand(count, *image), torch.arange(count) % 10
+    return Batch(images, labels, torch.tensor(0.5), beside=images.flip(2), beside_labels=labels)
 
 
 def saved_checkpoint(folder: Path, model: Model, **about: Any) -> Path:
@@ -89,6 +94,7 @@ Genkit = Callable[..., Outcome]
 collect_ignore = ["plugin"]
 
 SMALL = {
+    "adda": ["--discriminator", "16"],
     "ae": ["--hidden", "64", "--latent-dim", "8"],
     "beta-tc": ["--hidden", "64", "--latent-dim", "2"],
     "classifier": ["--width", "4"],
@@ -178,8 +184,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train_runs(out: Path) -> Path:
-    for name in registry.names():
+    for name in sorted(registry.names(), key=lambda name: name not in ALONE):
         arguments = ["train", name, "--dataset", "mnist5k", "--epochs", "2", "--batch-size", "256", "--out", str(out)]
+        if name not in ALONE:
+            arguments += ["--beside", "mnist5k", "--init-from", str(run_of(out, "classifier"))]
         with pytest.raises(SystemExit) as exit_info:
             cli.main([*arguments, "--device", "cpu", *SMALL.get(name, [])])
         assert not exit_info.value.code

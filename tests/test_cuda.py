@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import GENERATIVE, Genkit
+from conftest import ALONE, GENERATIVE, Genkit
 from endurance.harness import result_of
-
-from genkit import registry
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -36,7 +34,7 @@ def test_train_there_and_sample_on_both(genkit: Genkit, tmp_path: Path, name: st
 
 
 # Of stages that are shares of a run, a longer one has others, and isn't gone on with.
-@pytest.mark.parametrize("name", [each for each in registry.names() if each != "rbm"])
+@pytest.mark.parametrize("name", [each for each in ALONE if each != "rbm"])
 def test_a_run_resumes_to_the_bit_there(genkit: Genkit, tmp_path: Path, name: str) -> None:
     """An epoch, and then one more, against two; `--log-every 7` leaves metrics that aren't logged yet."""
     common = ["--dataset", "mnist5k", "--batch-size", "256", "--schedule", "constant", "--device", "cuda"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Genkit, run_of, saved_checkpoint, small_model
+from conftest import ALONE, Genkit, run_of, saved_checkpoint, small_model
 from torch import Tensor
 
 import genkit as package
@@ -76,7 +76,7 @@ def answers(file: Path, *inputs: Tensor) -> list[list[Tensor]]:
 @pytest.mark.parametrize(
     ("case", "kind"),
     [
-        *((name, kind) for name in registry.names() for kind in ("onnx", "pt2")),
+        *((name, kind) for name in ALONE for kind in ("onnx", "pt2")),
         ("classifier on dcgan", "onnx"),
         ("dcgan of the paper", "pt2"),
     ],

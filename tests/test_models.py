@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from conftest import random_batch, small_model
+from conftest import SOURCE, random_batch, small_model
 from torch import nn
 
 from genkit import registry
@@ -113,7 +113,7 @@ def test_what_is_black_in_every_image_has_finite_odds() -> None:
 
 
 #: Of each model of ours, the options that make it small.
-SMALL = {"width": 8, "hidden": (32,), "latent_dim": 16, "blocks": 1, "patch": 8}
+SMALL = {"width": 8, "hidden": (32,), "latent_dim": 16, "blocks": 1, "patch": 8, "source": SOURCE}
 
 for _name in registry.names():
     _small = {option: value for option, value in SMALL.items() if option in registry.find(_name).Options.model_fields}

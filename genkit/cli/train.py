@@ -392,7 +392,7 @@ def images_of(theirs: DataOptions, given: Mapping[str, Any], two_sets: bool) -> 
     """
     if "dataset" in given:
         return theirs.model_dump(include={"image_size", "fit", "channels", "crop", "crop_at"})
-    return theirs.model_dump(exclude=set() if two_sets else {"beside"})
+    return theirs.model_dump(exclude=set() if two_sets else {"beside", "beside_images"})
 
 
 def settings_of(directory: RunDirectory, context: click.Context, name: str) -> Config:

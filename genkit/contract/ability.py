@@ -45,11 +45,12 @@ FEATURES = Ability(
     "features", "neither encodes images nor defines features", any_of=("encode", "features", "representation")
 )
 SECOND_SET = Ability("second set", "is trained on one set of images", declared="needs_beside")
+ADAPTS = Ability("adapts", "adapts no classifier to a second set", ("first_features", "before"))
 #: Of a model, whether it does; of a class, whether its options can make it so.
 CONDITION = Ability("takes a condition", "takes no condition", ("condition_for",))
 
 #: In the order in which they are shown.
-ABILITIES = (ENCODES, GENERATES, LIKELIHOOD, PIXELS, DENSITY, CLASSIFIES, FEATURES, CONDITION, SECOND_SET)
+ABILITIES = (ENCODES, GENERATES, LIKELIHOOD, PIXELS, DENSITY, CLASSIFIES, FEATURES, CONDITION, SECOND_SET, ADAPTS)
 
 
 class Encodes(Protocol):
@@ -116,6 +117,22 @@ class Density(Protocol):
         Raises:
             UsageError: of a model that has none after all, as its options say.
         """
+        ...
+
+
+class Adapts(Protocol):
+    """A classifier of a first set's images that has been adapted to those of a second, which all its methods are of."""
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the last layer sees of images (B, C, H, W) of the second set: (B, F)."""
+        ...
+
+    def first_features(self, images: Tensor) -> Tensor:
+        """The same of images of the first set, among which those of the second are to be lost."""
+        ...
+
+    def before(self) -> Model:
+        """The classifier as it was, which has features, too."""
         ...
 
 
@@ -187,6 +204,10 @@ def has_density(model: object) -> TypeIs[Density]:
 
 def classifies(model: object) -> TypeIs[Classifies]:
     return has(model, CLASSIFIES)
+
+
+def adapts(model: object) -> TypeIs[Adapts]:
+    return has(model, ADAPTS)
 
 
 def takes_condition(model: object) -> bool:

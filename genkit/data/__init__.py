@@ -147,6 +147,15 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
         Literal["random", "centre"],
         Field(description="With --crop: whether training images are cut at random places, or at their centre."),
     ] = "random"
+    beside_images: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Of the second set, train on this many images only, drawn by --labels-seed whatever their "
+            "labels; its val and test stay whole.",
+            json_schema_extra={"none": "all"},
+        ),
+    ] = None
     beside: Annotated[
         str | None,
         Field(
@@ -183,7 +192,7 @@ class DataOptions(BaseModel, extra="forbid", frozen=True):
     def as_they_are(self) -> DataOptions:
         """The options of the same images with their own labels, all of them, and without a second set."""
         labels = {"labels": self.as_read().labels, "labels_per_class": None, "labels_seed": 0}
-        return self.model_copy(update={**labels, "beside": None})
+        return self.model_copy(update={**labels, "beside": None, "beside_images": None})
 
     @field_validator("labels")
     @classmethod
@@ -310,10 +319,12 @@ def load_for_training(options: DataOptions) -> Dataset:
         DataError: as `load`, of either.
         UsageError: when they have different sizes, which batches only bring together by cutting, and `fit` isn't that.
     """
+    from genkit.data import few
+
     dataset, second = load(options), second_of(options)
     if second is None:
         return dataset
-    beside = load(second)
+    beside = few.with_few_images(load(second), options)
     if options.fit != "crop" and beside.shape[1:] != dataset.shape[1:]:
         raise UsageError(
             f"--fit {options.fit}: {beside.name} has images of {beside.shape}, and {dataset.name} of {dataset.shape}; "
@@ -337,8 +348,8 @@ def at_hand_for_training(options: DataOptions) -> Dataset | None:
 def second_of(options: DataOptions) -> DataOptions | None:
     """The options by which the second set is loaded, in its own form but for --image-size; None where there is none.
 
-    --channels, --only-classes, --labels-per-class and what is done to labels and pixels are of the first alone; its
-    images get their channels as they get their size, when batches are made of them.
+    --channels, --only-classes, --labels-per-class and what is done to labels and pixels are of the first alone, and
+    --beside-images is of training. The images get their channels as they get their size, when batches are made of them.
     """
     if options.beside is None:
         return None

@@ -1,4 +1,4 @@
-"""Which images are left when only a few labels a class may be used?"""
+"""Which images are left when only a few labels a class may be used, or a few images of a second set?"""
 
 from __future__ import annotations
 
@@ -16,6 +16,25 @@ def with_few_labels(dataset: Dataset, options: DataOptions) -> Dataset:
     if options.labels_per_class is None:
         return dataset
     return labelled(dataset, options.labels_per_class, options.labels_seed)
+
+
+def with_few_images(beside: Dataset, options: DataOptions) -> Dataset:
+    """A second set with as many training images as `options` allow, drawn without a look at labels.
+
+    Raises:
+        DataError: where it has too few.
+    """
+    wanted = options.beside_images
+    if wanted is None:
+        return beside
+    count = len(beside.train)
+    if count < wanted:
+        raise DataError(
+            f"{beside.name} has {count:,} training images, of which --beside-images would draw {wanted:,}; give "
+            f"{count:,} or less"
+        )
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(options.labels_seed))
+    return replace(beside, train=beside.train.take(order[:wanted].sort().values))
 
 
 def labelled(dataset: Dataset, per_class: int, seed: int) -> Dataset:

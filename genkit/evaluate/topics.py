@@ -43,6 +43,7 @@ TOPICS = {
     "reconstruction": Topic("reconstruction", needs=("encodes", "generates")),
     "likelihood": Topic("likelihood", needs=("likelihood",), otherwise=Topic("density", needs=("density",))),
     "classification": Topic("classification", needs=("classifies",)),
+    "domains": Topic("domains", needs=("adapts",)),
     "samples": Topic("samples", needs=("generates",)),
     "representation": Topic("representation"),
     "disentanglement": Topic("disentanglement", needs=("encodes",)),

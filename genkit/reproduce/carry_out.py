@@ -6,6 +6,7 @@ import logging
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy
 import torch
 
 from genkit import data, device, options, registry
+from genkit.data import few
 from genkit.data.dataset import Dataset
 from genkit.errors import CheckpointError, ModelError, UsageError
 from genkit.files import from_json, read_plain
@@ -114,7 +116,9 @@ class Images:
             every = asked.as_they_are().as_read().model_copy(update={"beside": asked.beside})
             if every not in self.whole:
                 self.whole[every] = data.load_for_training(every)
-            self.found[asked] = data.finished(self.whole[every], asked)
+            found = data.finished(self.whole[every], asked)
+            beside = None if found.beside is None else few.with_few_images(found.beside, asked)
+            self.found[asked] = replace(found, beside=beside)
         return self.found[asked]
 
     def digests(self, asked: data.DataOptions) -> tuple[str, str] | None:

@@ -304,6 +304,18 @@ MEASURES: Mapping[str, Kind] = {
     ),
     "fit": Kind(fit, gives=("train/error", "passes_to_fit"), abilities=(ability.CLASSIFIES,), images=(needs.labelled,)),
     "test-error": Kind(test_error, gives=("error",), abilities=(ability.CLASSIFIES,), images=(needs.labelled,)),
+    "domains": Kind(
+        judged.topic("domains"),
+        gives=("domain_probe/pixels", "domain_probe/before", "domain_probe/after"),
+        gives_where={
+            needs.labelled_beside: (
+                *("accuracy/before", "accuracy/after"),
+                *("accuracy_of_those_adapted_to/before", "accuracy_of_those_adapted_to/after"),
+            )
+        },
+        abilities=(ability.ADAPTS,),
+        options=(needs.scikit_learn,),
+    ),
     "samples": Kind(
         judged.topic("samples"),
         gives=judged.ON_PIXELS,

@@ -171,6 +171,13 @@ def labelled(_: Config, images: Dataset, __: Asked) -> str | None:
     return f"{images.name} has neither classes nor attributes for a classifier to learn"
 
 
+def labelled_beside(_: Config, images: Dataset, __: Asked) -> str | None:
+    """A second set whose classes are known."""
+    if images.beside is None or images.beside.train.labels is None:
+        return f"{images.name} has no labelled images beside it"
+    return None
+
+
 def neighbours(_: Config, images: Dataset, asked: Asked) -> str | None:
     """More test images than vote on each."""
     k, found = asked.get("k", 10), len(images.test)

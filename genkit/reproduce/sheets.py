@@ -15,6 +15,7 @@ from genkit.contract import ability
 from genkit.ending import unfinished
 from genkit.errors import UsageError
 from genkit.evaluate import attributes, by_chains, judge, pca
+from genkit.evaluate import domains as adapted
 from genkit.evaluate.by_chains import By, Plan
 from genkit.evaluate.figure import LeftOut
 from genkit.files import whole_file
@@ -168,6 +169,30 @@ def manifold(bench: Bench, path: Path, run: str, side: Several = 20) -> None:
     images.save_png(path, pictures.manifold(opened.model, side, sampling.seed_conditions(opened.model, [0])).sheet)
 
 
+def domains(bench: Bench, path: Path, run: str, count: Count = 500) -> None:
+    """Test images of both sets in the plane of their features' first two axes, before an adaptation and after it."""
+    from matplotlib.figure import Figure as Page
+
+    (opened,) = bench.named([run])
+    second = opened.images.beside
+    assert second is not None
+    sets = adapted.balanced((opened.images.test, second.test), count)
+    page = Page(figsize=(8, 4), dpi=150)
+    planes = page.subplots(1, 2)
+    page.subplots_adjust(0.01, 0.01, 0.99, 0.92, 0.03)  # whatever the sets are called
+    for plane, (when, functions) in zip(planes, adapted.seen_by(opened.subject).items(), strict=True):
+        seen = [adapted.rows_of(opened.subject, *each) for each in zip(sets, functions, strict=True)]
+        points = projection.project(torch.cat(seen)).points
+        for number, name in enumerate(Path(each.name).name for each in (opened.images, second)):
+            some = points[number * len(sets[0]) : (number + 1) * len(sets[0])]
+            colour, marker = scatter.COLOURS[number], scatter.MARKERS[number]
+            plane.scatter(some[:, 0], some[:, 1], s=4, c=colour, marker=marker, linewidths=0, alpha=0.6, label=name)
+        plane.set(title=when, xticks=[], yticks=[])
+        plane.legend(frameon=False, markerscale=2)
+    with whole_file(path) as temporary:
+        page.savefig(temporary, format="png", metadata={"Software": None})
+
+
 def curve(bench: Bench, path: Path, runs: Sequence[str], over: str, figure: str, label: str = "") -> None:
     """A figure of each run against one of the options that they sweep over; a line a name in `runs`.
 
@@ -268,6 +293,7 @@ PICTURES: Mapping[str, Kind] = {
         images=(needs.attributes, needs.exemplars(1)),
     ),
     "completions": Kind(completions, abilities=(ability.GENERATES, ability.LIKELIHOOD, ability.PIXELS)),
+    "domains": Kind(domains, abilities=(ability.ADAPTS,)),
     "manifold": Kind(manifold, abilities=(ability.GENERATES,), options=(needs.plane,)),
     "curve": Kind(curve),
 }

@@ -171,6 +171,8 @@ def require_sets(config: Config) -> None:
         by_variable = config.sources.get("beside") == "variable"
         leave = "unset the variable GENKIT_BESIDE," if by_variable else "leave out --beside"
         raise UsageError(f"{config.model} {ability.SECOND_SET.lacks}: {leave} {config.data.beside}")
+    if config.data.beside is None and config.data.beside_images is not None:
+        raise UsageError(f"{config.model} {ability.SECOND_SET.lacks}: leave out --beside-images")
 
 
 def require_room(config: Config, dataset: Dataset) -> None:

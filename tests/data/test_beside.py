@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from genkit import data
 from genkit.contract import ImageShape
 from genkit.data import DataOptions, batches
 from genkit.data.batches import ON_DEVICE, ON_DISK, TrainingBatches, conformed, in_order
-from genkit.data.dataset import Split
+from genkit.data.dataset import Dataset, Split
 from genkit.errors import DataError
 
 CPU = torch.device("cpu")
@@ -236,3 +237,32 @@ def test_both_are_located(arrays: tuple[Path, Path], monkeypatch: pytest.MonkeyP
     named = DataOptions(dataset="mnist5k", beside="mnist")
     assert data.located(named) == named
     assert data.located(DataOptions(dataset="mnist5k")).beside is None
+
+
+def test_some_images_of_a_second_set_are_drawn_whatever_their_labels(tmp_path: Path) -> None:
+    """The same for a seed; more of them hold fewer; its held-out images stay, and so does all of the first set."""
+    numbers = np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), np.uint8)
+    for name, labels in (("a", np.arange(60) % 3), ("b", np.arange(60) % 5)):
+        parts = {"train": slice(0, 40), "val": slice(40, 50), "test": slice(50, 60)}
+        columns = {f"{part}_images": numbers[rows] for part, rows in parts.items()}
+        np.savez(
+            tmp_path / f"{name}.npz", **columns, **{f"{part}_labels": labels[rows] for part, rows in parts.items()}
+        )
+
+    def of(beside: str = "a", **options: Any) -> Dataset:
+        paths = {"dataset": str(tmp_path / "a.npz"), "beside": str(tmp_path / f"{beside}.npz")}
+        return data.load_for_training(DataOptions(**paths, **options))
+
+    few, more, other = of(beside_images=10), of(beside_images=25), of(beside_images=10, labels_seed=1)
+    assert few.beside is not None
+    assert more.beside is not None
+    assert other.beside is not None
+    assert (len(few.beside.train), len(few.beside.val), len(few.beside.test)) == (10, 10, 10)
+    assert len(few.train) == 40
+    assert set(few.beside.train.rows.tolist()) < set(more.beside.train.rows.tolist())
+    assert few.beside.train.rows.tolist() != other.beside.train.rows.tolist()
+    told_otherwise = of("b", beside_images=10).beside
+    assert told_otherwise is not None
+    assert torch.equal(told_otherwise.train.rows, few.beside.train.rows)
+    with pytest.raises(DataError, match=r"a\.npz has 40 training images, .* draw 41; give 40 or less"):
+        of(beside_images=41)

@@ -22,7 +22,7 @@ import scipy.io
 import torch
 from PIL import Image
 
-from genkit.data import SOURCES, fetch, missing, verify
+from genkit.data import SOURCES, DataOptions, fetch, missing, verify
 from genkit.data.dataset import Dataset
 from genkit.data.sets import published, table
 from genkit.errors import DataError, UsageError
@@ -359,6 +359,33 @@ def test_usps(publish, of, pictures):
     images, found = own(dataset)
     assert (images[:80, 0] == small[20:]).all()
     assert (found[:80].numpy() == labels[20:]).all()
+
+
+def test_usps_is_read_from_one_archive_where_that_is_all_there_is(publish, of, pictures, monkeypatch, tmp_path):
+    """It is used where it lies, held to its sum, and never fetched; files that are there go first."""
+    small, labels = pictures[:, 6:22, 6:22].copy(), np.arange(100) // 10
+    archive = npz(x_train=small[20:], y_train=labels[20:], x_test=small[:20], y_test=labels[:20])
+    published_file = dataclasses.replace(table.USPS_ARCHIVE, checksum=f"sha256:{hashlib.sha256(archive).hexdigest()}")
+    published_file = dataclasses.replace(published_file, bytes=len(archive), limit=len(archive))
+    monkeypatch.setenv("GENKIT_DATA", str(tmp_path))
+    files = {"usps.bz2": libsvm(small[20:], labels[20:]), "usps.t.bz2": libsvm(small[:20], labels[:20])}
+    publish("usps", files, serve=False, instead=published_file)
+    assert missing(DataOptions(dataset="usps")) is not None
+    (tmp_path / "usps").mkdir()
+    (tmp_path / "usps" / "usps.npz").write_bytes(archive)
+    assert missing(DataOptions(dataset="usps")) is None
+    dataset = of("usps")
+    assert (dataset.test.images()[:, 0].numpy() == small[:20]).all()
+    assert (own(dataset)[0][:80, 0] == small[20:]).all()
+    assert own(dataset)[1][:80].tolist() == labels[20:].tolist()
+    assert verify("usps").files == 1
+    assert verify("usps").ok
+    for name, content in files.items():
+        (tmp_path / "usps" / name).write_bytes(content)
+    assert verify("usps").files == 2
+    (tmp_path / "usps" / "usps.t.bz2").unlink()
+    (tmp_path / "usps" / "usps.npz").write_bytes(archive[:-1] + b"x")
+    assert "not the published file" in verify("usps").problems[0]
 
 
 def test_pixels_that_libsvm_leaves_out_are_half_grey(publish, of, pictures):

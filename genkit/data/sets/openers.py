@@ -176,7 +176,17 @@ def svhn(paths: Paths) -> Opened:
 
 
 def usps(paths: Paths) -> Opened:
-    """LIBSVM's text."""
+    """LIBSVM's text, or one NumPy archive."""
+    if "usps.npz" in paths:
+        path = paths["usps.npz"]
+        known = {"images": "x", "labels": "y"}
+        return Opened(
+            {
+                f"{split}_{what}": _array("npz", path, f"{letter}_{split}")
+                for split in ("train", "test")
+                for what, letter in known.items()
+            }
+        )
     (train, labels), (test, test_labels) = (readers.usps(paths[file]) for file in ("usps.bz2", "usps.t.bz2"))
     return Opened({"train_images": train, "train_labels": labels, "test_images": test, "test_labels": test_labels})
 

@@ -57,7 +57,7 @@ def verified(name: str, open_source: Callable[[dict[str, Path]], Source], withou
     published = of(name)
     findings = Findings(source=name)
     paths = {}
-    for each in published.files:
+    for each in files_of(published):
         if each.name in without:
             continue
         path = _find(published, each)
@@ -116,7 +116,15 @@ def _find(published: Published, each: File) -> Path | None:
 
 def gone(name: str) -> list[str]:
     """The files that aren't here."""
-    return [each.name for each in of(name).files if _find(of(name), each) is None]
+    return [each.name for each in files_of(of(name)) if _find(of(name), each) is None]
+
+
+def files_of(published: Published) -> tuple[File, ...]:
+    """The files that the set is read from: its own, or, where some aren't here, one that holds the same and is."""
+    instead = published.instead
+    if instead is None or _find(published, instead) is None:
+        return published.files
+    return (instead,) if any(_find(published, each) is None for each in published.files) else published.files
 
 
 def checked(name: str, without: Collection[str] = ()) -> dict[str, Path]:
@@ -129,7 +137,7 @@ def checked(name: str, without: Collection[str] = ()) -> dict[str, Path]:
         DataError: when one can't be had, or isn't what was published.
     """
     published = of(name)
-    files = [each for each in published.files if each.name not in without]
+    files = [each for each in files_of(published) if each.name not in without]
     found = {each.name: _find(published, each) for each in files}
     missing = [each for each in files if found[each.name] is None]
     folder = store.writable_root() / published.folder if missing else Path()

@@ -121,6 +121,7 @@ class Published(Named):
         notes: what is said each time that it is used.
         home: the publisher's page.
         elsewhere: other folders where people have its files.
+        instead: one file that holds the same, as people have it: used where it lies in place of `files`, never fetched.
         reading: to be counted up when the same files are understood otherwise, so that they are packed anew.
     """
 
@@ -134,6 +135,7 @@ class Published(Named):
     notes: tuple[str, ...] = ()
     home: str
     elsewhere: tuple[str, ...] = ()
+    instead: File | None = None
     reading: int = 1
 
     def as_json(self) -> dict[str, Any]:
@@ -528,6 +530,8 @@ USPS_FILES = (
     file("usps.bz2", _LIBSVM, "ec16c51db3855ca6c91edd34d0e9b197", limit=32_000_000),
     file("usps.t.bz2", _LIBSVM, "8ea070ee2aca1ac39742fdd1ef5ed118", limit=32_000_000),
 )
+#: `zip.train` and `zip.test` of Hastie, Tibshirani and Friedman's page, of 8 bits, as `x_train`, `y_train`, ….
+USPS_ARCHIVE = file("usps.npz", (), "ff1e144b09abdd42b3877b83440fe2c032f76dd3d7d247010b756c454c067fd9", 1_103_587)
 _OMNIGLOT = (
     "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/",
     "https://raw.githubusercontent.com/brendenlake/omniglot/057f034baf2ecb8530bc5710e5a23584d2a519cc/python/",
@@ -690,6 +694,7 @@ SETS: dict[str, Named] = {
         folder="usps",
         files=USPS_FILES,
         form="usps",
+        instead=USPS_ARCHIVE,
         classes=DIGITS,
         home="https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass.html#usps",
     ),
@@ -793,6 +798,15 @@ SETS: dict[str, Named] = {
         splits=(5_000, 0, 0),
         licence="genkit's own",
         origin="drawn here, also of another --image-size",
+    ),
+    "textured-digits": Named(
+        module="drawn",
+        group="handwriting",
+        what="mnist5k's digits in coloured ink on drawn textures",
+        images="28x28 colour",
+        splits=(5_000, 0, 0),
+        licence=MNIST_LICENCE,
+        origin="drawn here on what the extra demo has",
     ),
     "faces": Named(
         module="drawn",
