@@ -304,8 +304,8 @@ def build(config: Config, dataset: Dataset, processes: int = 1) -> Model:
     return model
 
 
-def load_weights(model: Model, source: checkpoint.Checkpoint, dataset: Dataset) -> int:
-    """Give `model` the weights that it takes from a checkpoint's; returns how many tensors they are.
+def load_weights(model: Model, source: checkpoint.Checkpoint, dataset: Dataset) -> frozenset[str]:
+    """Give `model` the weights that it takes from a checkpoint's; returns their names.
 
     Those that mean classes or attributes (`Model.of_labels`) stay random where `dataset` has others.
 
@@ -325,7 +325,7 @@ def load_weights(model: Model, source: checkpoint.Checkpoint, dataset: Dataset) 
         not (same_kind and taken) or taken.keys() == own.keys()
     ):
         model.load_state_dict({**model.state_dict(), **taken})
-        return len(taken)
+        return frozenset(taken)
     theirs, fields = source.model.options.model_dump(), type(model.options).model_fields
     differences = [
         f"{'--' if is_flag(fields[key]) else ''}{key.replace('_', '-')} {as_text(value)} (there {as_text(theirs[key])})"

@@ -41,7 +41,7 @@ class Setup:
         lowest, lowest_epoch, stale: the lowest value of the metric that the run is monitored by, the epoch that came to
             it, and from there to the last validation.
         restored_step: at which the run goes on; None where it begins.
-        begun_with: how many of another run's weights it begins with.
+        begun_with: the names of those weights with which it begins as another run's.
 
     Raises:
         UsageError: when the model can't be trained so.
@@ -72,7 +72,7 @@ class Setup:
         self.lowest: float | None = None
         self.lowest_epoch = self.stale = 0
         self.restored_step: int | None = None
-        self.begun_with = 0
+        self.begun_with: frozenset[str] = frozenset()
 
     def take_initial_weights(self) -> None:
         """Those of `init_from`, if that is given; else what a look at the training images says of them.

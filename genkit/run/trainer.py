@@ -350,10 +350,9 @@ class Leader(Trainer):
             logger.info("run      %s", self.directory.path)
         if config.run.init_from is not None and setup.restored_step is None:
             which = "" if setup.begun_with else "random; only the architecture is "
-            every = len(self.state.model.state_dict())
-            rest = f" ({setup.begun_with} of {every} tensors; the others are random)"
-            some = rest if 0 < setup.begun_with < every else ""
-            logger.info("weights  %sfrom %s%s", which, config.run.init_from, some)
+            own = [name for name, _ in self.state.model.named_parameters() if name not in setup.begun_with]
+            but = f", but for {', '.join(own)}, which are random" if setup.begun_with and own else ""
+            logger.info("weights  %sfrom %s%s", which, config.run.init_from, but)
         if setup.restored_step is not None:
             logger.info("resumed  after %s of %s steps", f"{self.state.step:,}", f"{self.total_steps:,}")
             if self.gains_no_more and self.state.step < self.total_steps:

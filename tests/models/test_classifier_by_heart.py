@@ -167,7 +167,7 @@ def test_a_classifier_of_other_classes_begins_with_the_body_alone(genkit: Genkit
     assert not torch.allclose(others.head.weight, source.head.weight, atol=0.01)
     assert more.head.out_features == 7
     torch.testing.assert_close(same.head.weight, source.head.weight, atol=1e-6, rtol=0)
-    assert said.endswith("tensors; the others are random)")
+    assert said.endswith(", but for head.weight, head.bias, which are random")
     assert "random" not in said_of_same
     scratch, _ = begun("--classes", "5-9", "--from-scratch")
     assert not torch.allclose(dict(scratch.named_parameters())["body.layers.0.weight"], theirs["body.layers.0.weight"])
