@@ -38,7 +38,7 @@ class Triplet(Metric):
             found = hardest(distances, same, other, margin)
         else:
             found = within(distances, same, other, margin, semi_hard=self.options.mining == "semi-hard")
-        return {"loss": found.loss / found.active.clamp(min=1), "active": found.active / found.triplets.clamp(min=1)}
+        return {"loss": found.loss / found.active.clamp(min=1), "active": found.active / found.every.clamp(min=1)}
 
     def against_collapse(self) -> list[str]:
         easier = [] if self.options.mining == "all" else ["--mining all"]
@@ -51,12 +51,12 @@ class Mined(NamedTuple):
     Attributes:
         loss: the sum of their losses, ().
         active: how many have one, ().
-        triplets: how many there are, ().
+        every: how many there are, ().
     """
 
     loss: Tensor
     active: Tensor
-    triplets: Tensor
+    every: Tensor
 
 
 def within(distances: Tensor, same: Tensor, other: Tensor, margin: float, semi_hard: bool = False) -> Mined:

@@ -315,9 +315,9 @@ def distances(account: Account, limit: int) -> list[Block]:
     lines = shares_of(apart, {"same": same, "other": ~same})
     x = chart.Range(0, lines[0].points[-1][0])
     y = chart.Range(0, 1.05 * max(share for line in lines for _, share in line.points))
-    title = "share of pairs of a class (same) and of two (other)"
-    note = Text(f"All pairs of {len(rows):,} test images, in {BINS} steps; the farthest 1 % aren't shown.", quiet=True)
-    return [Charts([chart.draw(title, lines, x, y, "distance")]), note]
+    kinds = f"All pairs of {len(rows):,} test images, of one class (same) and of two (other), in {BINS} steps"
+    note = Text(f"{kinds}; the farthest 1 % aren't shown.", quiet=True)
+    return [Charts([chart.draw("share of pairs", lines, x, y, "distance")]), note]
 
 
 def shares_of(values: torch.Tensor, kinds: Mapping[str, torch.Tensor]) -> list[chart.Line]:
