@@ -67,7 +67,7 @@ def test_chains_draw_from_the_posterior_of_a_linear_vae(known: Known, by: by_cha
     assert float(((codes.mean(1) - mean) / deviations).abs().max()) < 0.15
     for some in codes:
         relative = torch.cov(some.T) / deviations[:, None] / deviations
-        torch.testing.assert_close(relative, covariance / deviations[:, None] / deviations, rtol=0, atol=0.15)
+        torch.testing.assert_close(relative, covariance / deviations[:, None] / deviations, rtol=0, atol=0.2)
     torch.testing.assert_close(found.likeliest, mean, rtol=0, atol=2e-3)
     none = torch.zeros(3, 3).double()
     expected = {
@@ -78,7 +78,7 @@ def test_chains_draw_from_the_posterior_of_a_linear_vae(known: Known, by: by_cha
     assert found.predictive.keys() == expected.keys()
     for name, each in expected.items():
         torch.testing.assert_close(found.predictive[name], each, rtol=0, atol=0.02 if name == "map" else 0.2)
-    assert float(found.worth.rhat.max()) < 1.03
+    assert float(found.worth.rhat.max()) < 1.05
 
 
 def test_the_predictive_is_the_logarithm_of_the_mean(known: Known) -> None:
