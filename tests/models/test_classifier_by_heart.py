@@ -131,12 +131,13 @@ def test_what_it_is_monitored_by(digits: Dataset) -> None:
         ({"labels": "corrupt:0"}, "train_error"),
     ):
         images = data.load(few(**options))
-        made = Classifier(images.shape, Classifier.options_for(Classifier.Options(net="mlp", hidden=(4,)), images))
+        made = Classifier(images.shape, Classifier.options_for(Classifier.Options(net="mlp", hidden=(64,)), images))
         assert made.monitor == monitor, options
     measured = validate(made, images.val, CPU, train=images.train)
     with torch.no_grad():
         wrong = (made(images.train.images().float() / 255).argmax(1) != images.train.labels).double().mean()
     assert measured["train_error"] == pytest.approx(float(wrong))
+    assert measured["train_error"] != measured["error"], "of other images"
     assert "train_error" not in validate(made, images.val, CPU)
 
 
