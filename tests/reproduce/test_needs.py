@@ -29,6 +29,8 @@ WORDS = {
     **dict.fromkeys(("codes", "pca-codes", "samples", "interpolation", "manifold", "domains"), 'run = "net"\n'),
     **dict.fromkeys(("reconstructions", "codes-side-by-side"), 'runs = ["net"]\n'),
     "few-shot": 'classes = "5-9"\n',
+    "prior-by-chains": 'by = "hmc"\n',
+    "completions": 'by = "hmc"\ngiven = "top-half"\n',
 }
 STEPS = [("measure", name) for name in MEASURES] + [("picture", name) for name in PICTURES]
 
@@ -45,7 +47,7 @@ def step(kind: str, name: str, more: str = "") -> str:
         words += 'label = "l"\n'
     elif (kind, name) == ("measure", "samples"):
         words = ""
-    elif (kind, name) == ("picture", "arithmetic"):
+    elif (kind, name) in (("picture", "arithmetic"), ("picture", "completions")):
         words += 'run = "net"\n'
     return f'[[{kind}]]\nname = "{name}"\n{words}{more}'
 
@@ -274,7 +276,7 @@ def test_a_dry_run_says_what_a_model_has_to_be_able_to_do(genkit: Genkit, tmp_pa
     path = tmp_path / "own.toml"
     steps = step("measure", "squared-error") + step("picture", "pca-codes") + step("picture", "codes")
     path.write_text(f'{HEAD}[runs.net]\nmodel = "ae"\n{steps}{ROW.format(figure="net: squared_error")}')
-    assert genkit("reproduce", path, "-n", "--json").json["runs"]["net"]["needs"] == ["encodes", "generates"]
+    assert genkit("reproduce", path, "-n", "--json").json["runs"]["net"]["needs"] == ["encodes", "generates", "features"]
     lines = genkit("reproduce", path, "-n").out.splitlines()
     assert "measure   squared-error  (needs: encodes, generates)" in lines
     assert "draw      pca-codes of net" in lines
