@@ -276,7 +276,8 @@ def test_a_dry_run_says_what_a_model_has_to_be_able_to_do(genkit: Genkit, tmp_pa
     path = tmp_path / "own.toml"
     steps = step("measure", "squared-error") + step("picture", "pca-codes") + step("picture", "codes")
     path.write_text(f'{HEAD}[runs.net]\nmodel = "ae"\n{steps}{ROW.format(figure="net: squared_error")}')
-    assert genkit("reproduce", path, "-n", "--json").json["runs"]["net"]["needs"] == ["encodes", "generates", "features"]
+    needed = genkit("reproduce", path, "-n", "--json").json["runs"]["net"]["needs"]
+    assert needed == ["encodes", "generates", "features"]
     lines = genkit("reproduce", path, "-n").out.splitlines()
     assert "measure   squared-error  (needs: encodes, generates)" in lines
     assert "draw      pca-codes of net" in lines
