@@ -712,7 +712,7 @@ def test_training_never_imports_torchs_compiler(tmp_path: Path) -> None:
 import sys
 from genkit.cli import main
 for name in {GENERATIVE!r}:
-    small = ["--hidden", "4"] if name in ("ae", "vae") else ["--width", "1"]
+    small = ["--hidden", "4"] if name in ("ae", "rbm", "vae") else ["--width", "1"]
     train = ["train", name, "--dataset", {str(few)!r}, "--batch-size", "8", *small, "--epochs", "1", "--device", "cpu"]
     for command in ([*train, "--out", {str(tmp_path)!r} + "/" + name], ["info", {str(tmp_path)!r} + "/" + name]):
         try:
@@ -775,7 +775,7 @@ def test_a_broken_model_file_is_named_and_takes_no_other_along(tmp_path: Path) -
     assert failed.returncode == 2
     assert "models/broken.py can't be loaded: broken.py, line 2" in failed.stderr
     broken.write_text(
-        (tmp_path / "genkit" / "models" / "ae.py").read_text() + "\n    def phases(self):\n        return 1 / 0\n"
+        (tmp_path / "genkit" / "models" / "conv_ae.py").read_text() + "\n    def phases(self):\n        return 1 / 0\n"
     )
     failed = run("broken", "--dataset", "mnist5k")
     assert "a fault in genkit/models/broken.py, line" in failed.stderr

@@ -22,7 +22,7 @@ from genkit.keep import checkpoint
 from genkit.keep.rundir import RunDirectory
 
 SOURCE = Path(__file__).with_name("plugin")
-MODELS = {"wgan-gp": ["--width", "32", "--latent-dim", "4"], "rbm": ["--width", "32", "--latent-dim", "4"]}
+MODELS = {"wgan-gp": ["--width", "32", "--latent-dim", "4"], "boltzmann": ["--width", "32", "--latent-dim", "4"]}
 
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -50,7 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def strange_runs(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of each model, of two epochs: the machines of `rbm` have one each."""
+    """A run of each model, of two epochs: the machines of `boltzmann` have one each."""
     out = tmp_path_factory.mktemp("strange")
     for name, small in MODELS.items():
         arguments = ["train", name, "--dataset", "mnist5k", "--epochs", "2", "--batch-size", "250", "--device", "cpu"]
@@ -77,7 +77,7 @@ def test_a_stage_that_does_not_measure_the_monitor_takes_no_patience(
     genkit: Genkit, strange_runs: Path, tmp_path: Path
 ) -> None:
     few = ["--dataset", "mnist5k", "--epochs", "4", "--batch-size", "500", "--device", "cpu", "--out", tmp_path]
-    result = genkit("train", "rbm", *few, *MODELS["rbm"], "--patience", "1", "--json").json
+    result = genkit("train", "boltzmann", *few, *MODELS["boltzmann"], "--patience", "1", "--json").json
     assert result["steps"] > 2 * 8, "both machines have been trained"
 
 
@@ -88,12 +88,12 @@ def test_they_are_listed_with_what_they_can_do(genkit: Genkit, site: Path, name:
     assert found["abilities"] == [*([] if name == "wgan-gp" else ["encodes"]), "generates", "features"]
     help_of_train = genkit("train", "--help").out
     assert name in help_of_train
-    assert "--momentum" in genkit("train", "rbm", "--help").out
+    assert "--momentum" in genkit("train", "boltzmann", "--help").out
 
 
 @every_model
 def test_a_run_goes_on_to_the_same_bits(genkit: Genkit, strange_runs: Path, tmp_path: Path, name: str) -> None:
-    """From its first epoch's end, which for `rbm` is where one machine hands over to the other."""
+    """From its first epoch's end, which for `boltzmann` is where one machine hands over to the other."""
     whole = run_of(strange_runs, name)
     begun = Path(shutil.copytree(whole, tmp_path / whole.name))
     first, last = RunDirectory(begun).checkpoints
@@ -104,7 +104,7 @@ def test_a_run_goes_on_to_the_same_bits(genkit: Genkit, strange_runs: Path, tmp_
     assert result_of(begun) == result_of(whole)
     ended = weights(RunDirectory(begun).checkpoints[-1])
     moved = {key.partition(".")[0] for key, value in weights(first).items() if not torch.equal(value, ended[key])}
-    assert moved >= ({"second"} if name == "rbm" else {"critic", "generator"})
+    assert moved >= ({"second"} if name == "boltzmann" else {"critic", "generator"})
     assert "first" not in moved, "its time is over"
 
 
@@ -113,14 +113,14 @@ def test_a_critic_takes_its_steps_and_each_machine_has_its_time(strange_runs: Pa
         lines = (run_of(strange_runs, name) / "metrics.jsonl").read_text().splitlines()
         return [row for row in map(json.loads, lines) if any(key.startswith("train/") for key in row)]
 
-    of_first, of_second = rows("rbm")
+    of_first, of_second = rows("boltzmann")
     assert "train/first/error" in of_first
     assert "train/second/error" not in of_first
     assert "train/second/error" in of_second
     assert "train/first/error" not in of_second
     assert all(row.keys() >= {"train/critic/penalty", "train/generator/loss"} for row in rows("wgan-gp"))
     with torch.no_grad():
-        kept = checkpoint.read(run_of(strange_runs, "rbm") / "checkpoints" / "000032").model
+        kept = checkpoint.read(run_of(strange_runs, "boltzmann") / "checkpoints" / "000032").model
     assert kept.first.weight.abs().max() > 0.05, "the first machine has learned something"
 
 

@@ -57,8 +57,9 @@ def test_ae_beats_pca_by_far(trained, pca: float) -> None:
 
 
 def test_conv_ae_beats_pca_at_its_code_size(trained, pca: float) -> None:
-    metrics, _ = trained("conv-ae", "--latent-dim", 30, "--epochs", 1)
-    assert metrics["test/squared_error"] < pca
+    """9.9 from PCA on; from random weights an epoch comes to less than PCA, too, and takes four times as long."""
+    metrics, _ = trained("conv-ae", "--latent-dim", 30, "--width", 16, "--shortcut", "linear", "--steps", 100)
+    assert metrics["test/squared_error"] < 0.85 * pca
 
 
 def test_dcgan_covers_all_ten_classes(trained, mnist: Dataset) -> None:

@@ -429,7 +429,9 @@ def test_images_are_those_of_the_weights_where_none_are_named(
     sized = genkit("train", *command[1:4], "--image-size", 14, "--skip-bad", 2, *command[8:], "--epochs", 1, "--json")
     run = sized.json["run"]
     taken = {name: value for name, (value, source) in resolved().items() if source == "init-from"}
-    assert taken == DataOptions(dataset=theirs, image_size=14, skip_bad=2).model_dump(exclude={"beside"})
+    assert taken == DataOptions(dataset=theirs, image_size=14, skip_bad=2).model_dump(
+        exclude={"beside", "beside_images"}
+    )
     other = resolved("--dataset", "mnist5k")
     assert other["image_size"] == (14, "init-from")
     assert other["skip_bad"] == (0, "default")

@@ -311,7 +311,7 @@ def test_of_what_is_kept_of_a_model_the_oldest_goes(fresh: Fresh, tmp_path: Path
 def test_a_model_that_breaks_is_told_of_though_its_flags_are_kept(fresh: Fresh, package: Path) -> None:
     fresh("train", "mine", "--help")
     mine = package / "models" / "mine.py"
-    write(mine, mine.read_text().replace("from torch import nn", "from torch import nothing"))
+    write(mine, mine.read_text().replace("from torch import", "from torch import nothing,"))
     ended = fresh("train", "mine", "--help")
     assert ended.code == 2
     assert "models/mine.py can't be loaded" in ended.err

@@ -118,7 +118,7 @@ def test_a_gan_stays_in_step(team: Team, images: Path, tmp_path: Path, options: 
     assert not torch.equal(states["random/cpu"], states["rank-1/random/cpu"]), "both draw the same noise"
 
 
-@pytest.mark.parametrize("model", ["rbm", "wgan_gp"])
+@pytest.mark.parametrize("model", ["boltzmann", "wgan_gp"])
 def test_stages_and_a_critics_steps_stay_in_step(team: Team, images: Path, tmp_path: Path, model: str) -> None:
     """The second stage begins at step 4; the critic's five steps have a gradient penalty. Then stopped and resumed."""
     file = Path(__file__).parents[1] / "plugin" / "strange_models" / f"{model}.py"

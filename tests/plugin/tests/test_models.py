@@ -3,4 +3,4 @@
 import genkit.testing
 
 TestWGANGP = genkit.testing.contract("wgan-gp", width=16)
-TestRBM = genkit.testing.contract("rbm", width=16)
+TestRBM = genkit.testing.contract("boltzmann", width=16)
